@@ -1,0 +1,10 @@
+// How the tests run: TypeScript through swc, sources straight from lib/, the addon from build/Release.
+module.exports = {
+  testEnvironment: 'node',
+  testMatch: ['<rootDir>/test/**/*.test.ts'],
+  transform: {
+    '^.+\\.ts$': ['@swc/jest', { jsc: { parser: { syntax: 'typescript' }, target: 'es2022' }, module: { type: 'commonjs' } }],
+  },
+  testTimeout: 120000,
+  maxWorkers: 2,
+};
