@@ -1,0 +1,90 @@
+// The paged KV cache: ref-counted pages of `page_size` tokens, shared by forks, copied on the first write.
+// One page holds its tokens for all layers: [layers][ K: [kv_heads][page_size][key row] | V: [kv_heads][page_size][value row] ].
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace vivace {
+
+struct PagedKvOptions {
+  int layers = 0;
+  int kv_heads = 0;
+  int key_dim = 0;
+  int value_dim = 0;
+  int page_size = 32;
+  DType key_dtype = DType::F16;    // F32, F16 or Q8_0 (dims a multiple of 32)
+  DType value_dtype = DType::F16;  // the same choice
+  int64_t max_pages = 0;           // pages that may exist at once
+};
+
+class PagedKv {
+ public:
+  explicit PagedKv(const PagedKvOptions& options);
+  ~PagedKv();
+  PagedKv(const PagedKv&) = delete;
+  PagedKv& operator=(const PagedKv&) = delete;
+
+  const PagedKvOptions& options() const { return options_; }
+  int64_t page_bytes() const { return page_bytes_; }
+  int64_t pages_used() const { return used_; }
+
+  int create();                             // a new, empty sequence; returns its id
+  int fork(int sequence);                   // a second owner of all pages
+  void release(int sequence);
+  void truncate(int sequence, int length);  // forget the cells from `length` on
+  int length(int sequence) const;           // committed cells
+  bool alive(int sequence) const;
+
+  // Makes cells [length, length + count) writable: new pages, and a private copy of a shared last page.
+  // Throws OUT_OF_MEMORY, changing nothing, when max_pages or the machine's memory would be exceeded.
+  void reserve(int sequence, int count);
+  // The reserved cells now count.
+  void commit(int sequence, int count);
+  // After a tree run: of the `count` cells from `length` on, keep those at the given ascending offsets, in this order.
+  void keep(int sequence, const int32_t* offsets, int kept);
+
+  // [page_size, row] of one head in one page of a sequence. Valid for reserved cells.
+  std::byte* keys(int sequence, int page, int layer, int head) const {
+    return page_base(sequence, page) + layer * layer_bytes_ + head * key_head_bytes_;
+  }
+  std::byte* values(int sequence, int page, int layer, int head) const {
+    return page_base(sequence, page) + layer * layer_bytes_ + value_offset_ + head * value_head_bytes_;
+  }
+  int64_t key_row_bytes() const { return key_row_bytes_; }
+  int64_t value_row_bytes() const { return value_row_bytes_; }
+
+  // Save and restore: cells [begin, begin + count) as [cells][layers][K heads, V heads], in a caller's buffer.
+  int64_t cell_bytes() const;
+  void read_cells(int sequence, int begin, int count, std::byte* out) const;
+  void write_cells(int sequence, int begin, int count, const std::byte* in);
+
+ private:
+  struct Page {
+    std::byte* data = nullptr;
+    int references = 0;
+  };
+  struct Sequence {
+    std::vector<int32_t> pages;
+    int length = 0;
+    bool alive = false;
+  };
+  std::byte* page_base(int sequence, int page) const { return pages_[sequences_[sequence].pages[page]].data; }
+  Sequence& checked(int sequence);
+  const Sequence& checked(int sequence) const;
+  int32_t take_page();
+  void drop_page(int32_t page);
+  void copy_cell(const Sequence& sequence, int from, int to);
+
+  PagedKvOptions options_;
+  int64_t key_row_bytes_, value_row_bytes_, key_head_bytes_, value_head_bytes_, value_offset_, layer_bytes_, page_bytes_;
+  std::vector<Page> pages_;
+  std::vector<int32_t> free_;
+  std::vector<Sequence> sequences_;
+  int64_t used_ = 0;
+};
+
+}  // namespace vivace

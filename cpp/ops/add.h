@@ -1,0 +1,10 @@
+// add: y = a + b. The smallest op, and the example of the contract.
+//   a, b: F32 [rows, columns] (b may be [1, columns]: added to every row); y: F32 [rows, columns]; y may be a.
+//   bytes: (2 reads + 1 write) · 4 per value; operations: 1 per value.
+#pragma once
+#include "program/op.h"
+
+namespace vivace {
+extern const OpInfo add_op;
+VIVACE_DECLARE_KERNEL(add)
+}  // namespace vivace

@@ -1,0 +1,97 @@
+// What runs a program: the same face for the float64 reference in TypeScript and for native code.
+import type { DType } from './dtype.js';
+import type { KvShape } from './program.js';
+
+export type KvDType = Extract<DType, 'F32' | 'F16' | 'Q8_0'>;
+
+export interface KvOptions {
+  readonly keyType?: KvDType; // default F16
+  readonly valueType?: KvDType; // default F16
+  /** Tokens per page; default 32. */
+  readonly pageSize?: number;
+  /** Pages that may exist at once. */
+  readonly maxPages: number;
+}
+
+/** Rows of one run: tokens of any number of sequences, in any order; rows of one sequence in ascending position. */
+export interface RunRequest {
+  readonly tokens: Int32Array;
+  readonly positions: Int32Array;
+  /** Per row: the id of its sequence in the KV cache. */
+  readonly sequences: Int32Array;
+  /**
+   * Trees: per row the batch row of its parent, −1 for the committed prefix. Absent: rows of a sequence form a chain.
+   * A chain's rows are committed to the cache by the run; a tree's rows only by `KvCache.keep`.
+   */
+  readonly parents?: Int32Array;
+  /** Rows whose logits are wanted, ascending. */
+  readonly outputs: Int32Array;
+  /** Filled with [outputs, vocab] when given. */
+  readonly logits?: Float32Array;
+  /** Per output: the sampler that draws a token from its logits, or null. */
+  readonly samplers?: readonly (RowSampler | null)[];
+}
+
+export interface RunResult {
+  /** Per output: the token drawn, −1 where no sampler was given. */
+  readonly tokens: Int32Array;
+  /** Per output: natural log-probability of the token under the distribution it was drawn from (NaN without sampler). */
+  readonly logprobs: Float32Array;
+  /** Per output, where its sampler asks for `topLogprobs`: [token, logprob] pairs, most probable first. */
+  readonly top: readonly (readonly (readonly [number, number])[] | null)[];
+}
+
+/** The state that draws one sequence's tokens: options, penalties' history, random stream. Made by `Executor.createSampler`. */
+export interface RowSampler {
+  /** Tells the sampler of tokens that were put into the text (prompt and accepted ones), for penalties. */
+  accept(tokens: Int32Array): void;
+  dispose(): void;
+}
+
+/** Every field explicit: defaults are applied by lib/decode/options.ts. Order of application as documented there. */
+export interface SamplerOptions {
+  readonly temperature: number; // 0: greedy, ties to the lowest id
+  readonly topK: number; // 0: off
+  readonly topP: number; // 1: off
+  readonly minP: number; // 0: off
+  readonly typicalP: number; // 1: off
+  readonly repetitionPenalty: number; // 1: off
+  readonly presencePenalty: number; // 0: off
+  readonly frequencyPenalty: number; // 0: off
+  readonly logitBias: ReadonlyMap<number, number>;
+  readonly seed: bigint; // 64-bit
+  readonly topLogprobs: number; // 0: none
+  /** Tokens at or beyond it are never drawn (embedding rows without a token). */
+  readonly vocab: number;
+}
+
+/** Sequences in paged memory. Ids are small integers. */
+export interface KvCache {
+  readonly pageBytes: number;
+  /** Bytes of pages in use. */
+  usedBytes(): number;
+  create(): number;
+  fork(sequence: number): number;
+  release(sequence: number): void;
+  length(sequence: number): number;
+  truncate(sequence: number, length: number): void;
+  /** After a tree run over `sequence`: of its new rows keep those with these ascending ordinals. */
+  keep(sequence: number, ordinals: Int32Array): void;
+  /** Bytes per cell of `readCells`. */
+  readonly cellBytes: number;
+  readCells(sequence: number, begin: number, count: number, out: Uint8Array): void;
+  /** Appends `count` cells to the sequence. */
+  writeCells(sequence: number, count: number, cells: Uint8Array): void;
+}
+
+export interface Executor {
+  readonly name: 'reference' | 'cpu' | 'cuda' | 'cuda-emulated';
+  readonly kvShape: KvShape;
+  createKvCache(options: KvOptions): KvCache;
+  createSampler(options: SamplerOptions): RowSampler;
+  /** One round. Rounds of one executor take turns in the order of their calls. */
+  run(kv: KvCache, request: RunRequest): Promise<RunResult>;
+  /** Bytes held for weights (beyond the mapped file), activations and scratch. */
+  memory(): { weights: number; mapped: number; activations: number };
+  dispose(): void;
+}
