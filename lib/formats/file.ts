@@ -1,4 +1,4 @@
-// Opening and reading files with vivace's own errors: every failure of the file system becomes a typed one.
+// Reading and writing files with vivace's own errors: every failure of the file system becomes a typed one.
 import * as fs from 'node:fs';
 import { VivaceError } from '../errors.js';
 
@@ -60,4 +60,41 @@ export function readSmallFile(path: string, limit: number): Buffer | undefined {
     readExactly(path, fd, bytes, 0);
     return bytes;
   });
+}
+
+/** Bytes at once, or in chunks that are made while the file is written. */
+export type Chunks = Uint8Array | (() => Iterable<Uint8Array>);
+
+/** Writes the parts in order, under a temporary name at first: the file appears whole or not at all. */
+export function writeFile(path: string, parts: Iterable<Uint8Array>): void {
+  const temporary = `${path}.part`;
+  let fd: number | undefined;
+  try {
+    fd = fs.openSync(temporary, 'w');
+    for (const part of parts) {
+      for (let done = 0; done < part.length; ) done += fs.writeSync(fd, part, done);
+    }
+    fs.closeSync(fd);
+    fd = undefined;
+    fs.renameSync(temporary, path);
+  } catch (cause) {
+    if (fd !== undefined) fs.closeSync(fd);
+    fs.rmSync(temporary, { force: true });
+    if (cause instanceof VivaceError) throw cause;
+    const code = (cause as { code?: string }).code;
+    if (code === undefined) throw cause; // thrown by the caller's generator
+    throw new VivaceError('FILE_UNREADABLE', `Cannot write ${path}: ${code}`, { cause });
+  }
+}
+
+/** The chunks of one tensor, checked to be exactly as many bytes as its type and shape need. */
+export function* checkedChunks(name: string, data: Chunks, bytes: number): Generator<Uint8Array> {
+  let written = 0;
+  for (const chunk of data instanceof Function ? data() : [data]) {
+    written += chunk.length;
+    if (written <= bytes) yield chunk;
+  }
+  if (written !== bytes) {
+    throw new VivaceError('SHAPE_MISMATCH', `Tensor \`${name}\` needs ${bytes} bytes, its data have ${written}`);
+  }
 }

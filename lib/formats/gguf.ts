@@ -2,7 +2,8 @@
 import * as nodePath from 'node:path';
 import { VivaceError } from '../errors.js';
 import { readHeader, type Header } from './gguf/header.js';
-import type { GgufArray, GgufEntry, GgufScalarType } from './gguf/values.js';
+import { optionalInteger } from './gguf/metadata.js';
+import type { GgufEntry } from './gguf/values.js';
 import type { TensorSource } from './model-source.js';
 
 export { ggufLimits } from './gguf/header.js';
@@ -42,7 +43,7 @@ export function openGguf(path: string): Gguf {
     }
   });
   const [{ header }] = parts;
-  const expectedTensors = optionalNumber(header.metadata, 'split.tensors.count');
+  const expectedTensors = optionalInteger(header.metadata, 'split.tensors.count');
   if (parts.length > 1 && expectedTensors !== undefined && expectedTensors !== tensors.size) {
     throw invalid(named, `the set holds ${tensors.size} tensors, but split.tensors.count is ${expectedTensors}`);
   }
@@ -67,7 +68,7 @@ export const splitPartName = (stem: string, index: number, parts: number): strin
   `${stem}-${String(index + 1).padStart(5, '0')}-of-${String(parts).padStart(5, '0')}.gguf`;
 
 function splitParts(path: string, header: Header): Part[] {
-  const parts = optionalNumber(header.metadata, 'split.count') ?? 1;
+  const parts = optionalInteger(header.metadata, 'split.count') ?? 1;
   if (parts <= 1) return [{ path, header }];
   const match = splitName.exec(path);
   if (match === null || Number(match[3]) !== parts) {
@@ -79,8 +80,8 @@ function splitParts(path: string, header: Header): Part[] {
   return Array.from({ length: parts }, (_, index) => {
     const file = splitPartName(match[1], index, parts);
     const part = index === given ? header : readHeader(file, `It is part ${index + 1} of ${parts} of the model: put it next to ${path}.`);
-    const no = optionalNumber(part.metadata, 'split.no');
-    if (no !== index || optionalNumber(part.metadata, 'split.count') !== parts) {
+    const no = optionalInteger(part.metadata, 'split.no');
+    if (no !== index || optionalInteger(part.metadata, 'split.count') !== parts) {
       throw invalid(file, `its metadata says part ${no === undefined ? 'unknown' : no + 1}, its name part ${index + 1} of ${parts}`);
     }
     return { path: file, header: part };
@@ -88,49 +89,3 @@ function splitParts(path: string, header: Header): Part[] {
 }
 
 const invalid = (path: string, message: string): VivaceError => new VivaceError('FORMAT_INVALID', `${path}: ${message}`);
-
-type Metadata = ReadonlyMap<string, GgufEntry>;
-
-const integerTypes: ReadonlySet<GgufScalarType> = new Set(['u8', 'i8', 'u16', 'i16', 'u32', 'i32', 'u64', 'i64']);
-
-function wrongType(key: string, wanted: string, entry: GgufEntry): VivaceError {
-  return new VivaceError('FORMAT_INVALID', `Expected ${wanted} for the metadata key \`${key}\`, found ${entry.type}`);
-}
-
-/** A number of any numeric type, if the key is there. */
-export function optionalNumber(metadata: Metadata, key: string): number | undefined {
-  const entry = metadata.get(key);
-  if (entry === undefined) return undefined;
-  if (typeof entry.value !== 'number') throw wrongType(key, 'a number', entry);
-  return entry.value;
-}
-
-/** An integer ≥ 0, if the key is there. */
-export function optionalInteger(metadata: Metadata, key: string): number | undefined {
-  const value = optionalNumber(metadata, key);
-  const entry = metadata.get(key);
-  if (value === undefined || entry === undefined) return undefined;
-  if (entry.type === 'array' || !integerTypes.has(entry.type) || value < 0) throw wrongType(key, 'an integer ≥ 0', entry);
-  return value;
-}
-
-export function optionalString(metadata: Metadata, key: string): string | undefined {
-  const entry = metadata.get(key);
-  if (entry === undefined) return undefined;
-  if (typeof entry.value !== 'string') throw wrongType(key, 'a string', entry);
-  return entry.value;
-}
-
-export function optionalBoolean(metadata: Metadata, key: string): boolean | undefined {
-  const entry = metadata.get(key);
-  if (entry === undefined) return undefined;
-  if (typeof entry.value !== 'boolean') throw wrongType(key, 'a bool', entry);
-  return entry.value;
-}
-
-export function optionalArray(metadata: Metadata, key: string): GgufArray | undefined {
-  const entry = metadata.get(key);
-  if (entry === undefined) return undefined;
-  if (entry.type !== 'array') throw wrongType(key, 'an array', entry);
-  return entry.value;
-}

@@ -1,10 +1,12 @@
 // The canonical configuration of a decoder-only transformer, filled from GGUF metadata or from config.json.
+import { VivaceError } from '../errors.js';
 
 export type Architecture = 'llama' | 'qwen2' | 'qwen3' | 'gemma2' | 'gemma3' | 'phi3';
 
 export type RopeScaling =
   | { readonly type: 'none' }
   | { readonly type: 'linear'; readonly factor: number }
+  // GGUF files express this one as the tensor `rope_freqs.weight` (divisors) and say `none`.
   | {
       readonly type: 'llama3';
       readonly factor: number;
@@ -52,6 +54,7 @@ export interface ModelConfig {
     readonly localBase?: number;
     /** Rotated values per head (partial rotary when < headDim). */
     readonly dimensions: number;
+    /** Of layers without a sliding window when there is a `localBase`; those with one are then not scaled. */
     readonly scaling: RopeScaling;
     /** How q and k rows lie in the file: GGUF llama keeps pairs adjacent, everything else rotates halves. */
     readonly layout: 'adjacent' | 'halves';
@@ -66,3 +69,43 @@ export interface ModelConfig {
   readonly attentionScale?: number;
   readonly tiedEmbedding: boolean;
 }
+
+export const architectures: readonly Architecture[] = ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3', 'phi3'];
+
+const positive = ['contextLength', 'width', 'layers', 'hidden', 'heads', 'kvHeads', 'headDim', 'valueDim', 'vocab'] as const;
+/** Far above every model, and low enough that nothing sized by them overflows. */
+export const configLimits = { layers: 4096, heads: 2 ** 16, dimension: 2 ** 28 } as const;
+
+/** The config without undefined fields, if its numbers fit together. Throws FORMAT_INVALID, naming the first that does not. */
+export function checkConfig(config: ModelConfig): ModelConfig {
+  const invalid = (name: string, value: unknown, wanted: string): VivaceError =>
+    new VivaceError('FORMAT_INVALID', `The model's ${name} is ${String(value)}, expected ${wanted}`);
+  for (const name of positive) {
+    const value = config[name];
+    const limit = name === 'layers' ? configLimits.layers : name.endsWith('eads') ? configLimits.heads : configLimits.dimension;
+    if (!Number.isInteger(value) || value < 1 || value > limit) throw invalid(name, value, `an integer from 1 to ${limit}`);
+  }
+  const { heads, kvHeads, headDim, layers, rope, slidingLayers, slidingWindow } = config;
+  if (heads % kvHeads !== 0) throw invalid('kvHeads', kvHeads, `a divisor of its ${heads} heads`);
+  if (!(config.normEpsilon > 0 && config.normEpsilon < 1)) throw invalid('normEpsilon', config.normEpsilon, 'a small number above 0');
+  if (!(rope.base > 0)) throw invalid('rope base', rope.base, 'a number above 0');
+  if (rope.localBase !== undefined && !(rope.localBase > 0)) throw invalid('local rope base', rope.localBase, 'a number above 0');
+  const { dimensions } = rope;
+  if (!Number.isInteger(dimensions) || dimensions % 2 !== 0 || dimensions < 2 || dimensions > headDim) {
+    throw invalid('rope dimensions', dimensions, `an even integer from 2 to ${headDim}`);
+  }
+  if ('factor' in rope.scaling && !(rope.scaling.factor > 0)) throw invalid('rope scaling factor', rope.scaling.factor, 'a number above 0');
+  if ('originalContextLength' in rope.scaling && !(rope.scaling.originalContextLength > 0)) {
+    throw invalid('original context length', rope.scaling.originalContextLength, 'a number above 0');
+  }
+  if (slidingWindow !== undefined && !(Number.isInteger(slidingWindow) && slidingWindow > 0)) {
+    throw invalid('sliding window', slidingWindow, 'an integer above 0');
+  }
+  if (slidingLayers !== undefined && slidingLayers.length !== layers) {
+    throw invalid('list of sliding layers', slidingLayers.length, `one entry for each of ${layers} layers`);
+  }
+  return withoutUndefined({ ...config, rope: withoutUndefined({ ...rope, scaling: withoutUndefined(rope.scaling) }) });
+}
+
+const withoutUndefined = <T extends object>(value: T): T =>
+  Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as T;

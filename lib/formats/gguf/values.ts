@@ -74,7 +74,8 @@ export class GgufArray {
   constructor(
     readonly elementType: GgufType,
     readonly length: number,
-    private readonly bytes: Buffer,
+    /** The elements as they lie in the file: strings with their lengths, arrays with types and lengths. */
+    readonly bytes: Buffer,
     private readonly inner: readonly GgufArray[] = [],
   ) {}
 
