@@ -1,7 +1,15 @@
 // The table of all ops: one row each. lib/program/ops.ts has the same rows with their typed signatures.
+//
+// An op lives in cpp/ops/<family>/ as three files of one stem: <op>.h (contract), <op>.cpp (table row and checks) and
+// <op>_kernel.cpp (body, compiled once per instruction-set level). Families, at most five ops each:
+//   attention  rope_table, rope, kv_write, attention
+//   linear     linear, quantize_rows
+//   norm       rms_norm, layer_norm, softmax, log_softmax
+//   pointwise  add, mul, scale, soft_cap, gated_activation
+//   rows       embedding, row_select
 #include <cstring>
 
-#include "ops/add.h"
+#include "ops/pointwise/add.h"
 
 namespace vivace {
 namespace {

@@ -1,4 +1,4 @@
-#include "ops/add.h"
+#include "ops/pointwise/add.h"
 
 namespace vivace {
 namespace {

@@ -1,5 +1,5 @@
 // Compiled once per instruction-set level; VIVACE_ISA is the level's namespace.
-#include "ops/add.h"
+#include "ops/pointwise/add.h"
 
 namespace vivace::VIVACE_ISA {
 
