@@ -1,0 +1,246 @@
+// Page bookkeeping runs on the JavaScript thread; kernels of a run in flight read pages of other sequences meanwhile.
+// That is safe because the tables never move (reserved once) and a page is only freed when no sequence holds it.
+#include "caches/paged_kv.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "core/error.h"
+
+namespace vivace {
+namespace {
+
+constexpr size_t max_sequences = 65536;
+constexpr size_t spare_pages = 16;  // freed pages kept for reuse; all others go back to the system at once
+constexpr std::align_val_t page_alignment{64};
+
+}  // namespace
+
+PagedKv::PagedKv(const PagedKvOptions& options) : options_(options) {
+  const auto fits = [](DType dtype, int dim) {
+    return dtype == DType::F32 || dtype == DType::F16 || (dtype == DType::Q8_0 && dim % 32 == 0);
+  };
+  if (options.layers < 1 || options.kv_heads < 1 || options.key_dim < 1 || options.value_dim < 1 ||
+      options.page_size < 1 || options.page_size > 4096 || options.max_pages < 1)
+    throw Error("INVALID_ARGUMENT", "KV cache: every dimension must be at least 1, and a page at most 4096 tokens");
+  if (!fits(options.key_dtype, options.key_dim) || !fits(options.value_dtype, options.value_dim))
+    throw Error("UNSUPPORTED_FEATURE", "KV cache: types are F32, F16, or Q8_0 for head sizes that are a multiple of 32",
+                "Use f16 for keys and values.");
+  key_row_bytes_ = row_bytes(options.key_dtype, options.key_dim);
+  value_row_bytes_ = row_bytes(options.value_dtype, options.value_dim);
+  key_head_bytes_ = key_row_bytes_ * options.page_size;
+  value_head_bytes_ = value_row_bytes_ * options.page_size;
+  value_offset_ = key_head_bytes_ * options.kv_heads;
+  layer_bytes_ = value_offset_ + value_head_bytes_ * options.kv_heads;
+  page_bytes_ = layer_bytes_ * options.layers;
+  sequences_.reserve(max_sequences);
+  pages_.reserve(static_cast<size_t>(options.max_pages));
+}
+
+PagedKv::~PagedKv() {
+  for (const Page& page : pages_)
+    if (page.data != nullptr) ::operator delete(page.data, page_alignment);
+}
+
+PagedKv::Sequence& PagedKv::checked(int sequence) {
+  if (!alive(sequence)) throw Error("INTERNAL", "KV cache: no such sequence");
+  return sequences_[static_cast<size_t>(sequence)];
+}
+const PagedKv::Sequence& PagedKv::checked(int sequence) const { return const_cast<PagedKv*>(this)->checked(sequence); }
+
+bool PagedKv::alive(int sequence) const {
+  return sequence >= 0 && static_cast<size_t>(sequence) < sequences_.size() && sequences_[sequence].alive;
+}
+int PagedKv::length(int sequence) const { return checked(sequence).length; }
+
+int PagedKv::create() {
+  size_t id = 0;
+  while (id < sequences_.size() && sequences_[id].alive) ++id;
+  if (id == max_sequences) throw Error("OUT_OF_MEMORY", "KV cache: 65536 sequences are alive", "Dispose of sessions.");
+  if (id == sequences_.size()) {
+    sequences_.emplace_back();
+    sequences_.back().pages.reserve(static_cast<size_t>(options_.max_pages));
+  }
+  sequences_[id].alive = true;
+  sequences_[id].length = 0;
+  return static_cast<int>(id);
+}
+
+int PagedKv::fork(int sequence) {
+  checked(sequence);
+  const int id = create();
+  const Sequence& from = sequences_[static_cast<size_t>(sequence)];
+  Sequence& to = sequences_[static_cast<size_t>(id)];
+  // Only pages with committed cells: a run in flight may have reserved more.
+  const int used = (from.length + options_.page_size - 1) / options_.page_size;
+  for (int i = 0; i < used; ++i) {
+    ++pages_[from.pages[i]].references;
+    to.pages.push_back(from.pages[i]);
+  }
+  to.length = from.length;
+  return id;
+}
+
+void PagedKv::release(int sequence) {
+  Sequence& gone = checked(sequence);
+  for (int32_t page : gone.pages) drop_page(page);
+  gone.pages.clear();
+  gone.alive = false;
+  gone.length = 0;
+}
+
+void PagedKv::truncate(int sequence, int length) {
+  Sequence& short_one = checked(sequence);
+  if (length < 0 || length > short_one.length) throw Error("INTERNAL", "KV cache: truncate beyond the length");
+  const size_t kept = static_cast<size_t>((length + options_.page_size - 1) / options_.page_size);
+  while (short_one.pages.size() > kept) {
+    drop_page(short_one.pages.back());
+    short_one.pages.pop_back();
+  }
+  short_one.length = length;
+}
+
+void PagedKv::reserve(int sequence, int count) {
+  Sequence& grown = checked(sequence);
+  const int size = options_.page_size;
+  const int64_t wanted = (int64_t{grown.length} + count + size - 1) / size;
+  const size_t first_written = static_cast<size_t>(grown.length / size);
+  const bool shared = first_written < grown.pages.size() && pages_[grown.pages[first_written]].references > 1;
+  const int64_t missing = wanted - static_cast<int64_t>(grown.pages.size());
+  if (used_ + (missing > 0 ? missing : 0) + (shared ? 1 : 0) > options_.max_pages)
+    throw Error("OUT_OF_MEMORY",
+                "KV cache: all " + std::to_string(options_.max_pages) + " pages of " + std::to_string(page_bytes_) +
+                    " bytes are in use",
+                "Dispose of sessions, or allow more cache when the model is loaded.");
+  if (shared) {
+    const int32_t shared_page = grown.pages[first_written];
+    const int32_t copy = take_page();
+    std::byte* to = pages_[copy].data;
+    const std::byte* from = pages_[shared_page].data;
+    // Only committed cells: another owner may be writing beyond them right now.
+    const int64_t cells = grown.length % size;
+    for (int layer = 0; layer < options_.layers; ++layer)
+      for (int head = 0; head < options_.kv_heads; ++head) {
+        const int64_t key = layer * layer_bytes_ + head * key_head_bytes_;
+        const int64_t value = layer * layer_bytes_ + value_offset_ + head * value_head_bytes_;
+        std::memcpy(to + key, from + key, static_cast<size_t>(cells * key_row_bytes_));
+        std::memcpy(to + value, from + value, static_cast<size_t>(cells * value_row_bytes_));
+      }
+    grown.pages[first_written] = copy;
+    drop_page(shared_page);
+  }
+  const size_t before = grown.pages.size();
+  try {
+    for (int64_t i = 0; i < missing; ++i) grown.pages.push_back(take_page());
+  } catch (...) {
+    while (grown.pages.size() > before) {
+      drop_page(grown.pages.back());
+      grown.pages.pop_back();
+    }
+    throw;
+  }
+}
+
+void PagedKv::commit(int sequence, int count) { checked(sequence).length += count; }
+
+void PagedKv::keep(int sequence, const int32_t* offsets, int kept) {
+  Sequence& pruned = checked(sequence);
+  const int64_t reserved = static_cast<int64_t>(pruned.pages.size()) * options_.page_size;
+  for (int i = 0; i < kept; ++i) {
+    if (offsets[i] < i || (i > 0 && offsets[i] <= offsets[i - 1]) || pruned.length + int64_t{offsets[i]} >= reserved)
+      throw Error("INTERNAL", "KV cache: kept cells must ascend within the reserved ones");
+    if (offsets[i] != i) copy_cell(pruned, pruned.length + offsets[i], pruned.length + i);
+  }
+  truncate(sequence, pruned.length);  // drop whole pages that only held refused cells
+  pruned.length += kept;
+}
+
+void PagedKv::copy_cell(const Sequence& sequence, int from, int to) {
+  const int size = options_.page_size;
+  const std::byte* source = pages_[sequence.pages[from / size]].data;
+  std::byte* target = pages_[sequence.pages[to / size]].data;
+  for (int layer = 0; layer < options_.layers; ++layer)
+    for (int head = 0; head < options_.kv_heads; ++head) {
+      const int64_t key = layer * layer_bytes_ + head * key_head_bytes_;
+      const int64_t value = layer * layer_bytes_ + value_offset_ + head * value_head_bytes_;
+      std::memcpy(target + key + to % size * key_row_bytes_, source + key + from % size * key_row_bytes_,
+                  static_cast<size_t>(key_row_bytes_));
+      std::memcpy(target + value + to % size * value_row_bytes_, source + value + from % size * value_row_bytes_,
+                  static_cast<size_t>(value_row_bytes_));
+    }
+}
+
+int64_t PagedKv::cell_bytes() const {
+  return options_.layers * options_.kv_heads * (key_row_bytes_ + value_row_bytes_);
+}
+
+void PagedKv::read_cells(int sequence, int begin, int count, std::byte* out) const {
+  const Sequence& source = checked(sequence);
+  if (begin < 0 || count < 0 || begin + count > source.length) throw Error("INTERNAL", "KV cache: read beyond length");
+  const int size = options_.page_size;
+  for (int cell = begin; cell < begin + count; ++cell)
+    for (int layer = 0; layer < options_.layers; ++layer) {
+      for (int head = 0; head < options_.kv_heads; ++head, out += key_row_bytes_)
+        std::memcpy(out, keys(sequence, cell / size, layer, head) + cell % size * key_row_bytes_,
+                    static_cast<size_t>(key_row_bytes_));
+      for (int head = 0; head < options_.kv_heads; ++head, out += value_row_bytes_)
+        std::memcpy(out, values(sequence, cell / size, layer, head) + cell % size * value_row_bytes_,
+                    static_cast<size_t>(value_row_bytes_));
+    }
+}
+
+void PagedKv::write_cells(int sequence, int begin, int count, const std::byte* in) {
+  Sequence& target = checked(sequence);
+  if (begin != target.length) throw Error("INTERNAL", "KV cache: restored cells must follow the last one");
+  reserve(sequence, count);
+  const int size = options_.page_size;
+  for (int cell = begin; cell < begin + count; ++cell)
+    for (int layer = 0; layer < options_.layers; ++layer) {
+      for (int head = 0; head < options_.kv_heads; ++head, in += key_row_bytes_)
+        std::memcpy(keys(sequence, cell / size, layer, head) + cell % size * key_row_bytes_, in,
+                    static_cast<size_t>(key_row_bytes_));
+      for (int head = 0; head < options_.kv_heads; ++head, in += value_row_bytes_)
+        std::memcpy(values(sequence, cell / size, layer, head) + cell % size * value_row_bytes_, in,
+                    static_cast<size_t>(value_row_bytes_));
+    }
+  commit(sequence, count);
+}
+
+int32_t PagedKv::take_page() {
+  int32_t id;
+  if (!free_.empty()) {
+    id = free_.back();
+  } else {
+    if (static_cast<int64_t>(pages_.size()) >= options_.max_pages) throw Error("OUT_OF_MEMORY", "KV cache: no page left");
+    id = static_cast<int32_t>(pages_.size());
+    pages_.push_back({});
+    free_.push_back(id);
+  }
+  Page& page = pages_[id];
+  if (page.data == nullptr) {
+    page.data = static_cast<std::byte*>(::operator new(static_cast<size_t>(page_bytes_), page_alignment, std::nothrow));
+    if (page.data == nullptr)
+      throw Error("OUT_OF_MEMORY", "KV cache: the system has no " + std::to_string(page_bytes_) + " bytes for a page",
+                  "Use a shorter context, q8_0 keys and values, or fewer sessions.");
+  }
+  free_.pop_back();
+  page.references = 1;
+  ++used_;
+  return id;
+}
+
+void PagedKv::drop_page(int32_t id) {
+  Page& page = pages_[id];
+  if (--page.references > 0) return;
+  --used_;
+  if (free_.size() >= spare_pages) {
+    ::operator delete(page.data, page_alignment);
+    page.data = nullptr;
+    free_.insert(free_.begin(), id);  // pages that still have memory are taken first
+  } else {
+    free_.push_back(id);
+  }
+}
+
+}  // namespace vivace

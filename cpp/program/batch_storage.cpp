@@ -1,0 +1,98 @@
+#include "program/batch_storage.h"
+
+#include <string>
+#include <unordered_map>
+
+#include "caches/paged_kv.h"
+#include "core/error.h"
+
+namespace vivace {
+
+void BatchStorage::build(const BatchRequest& request, PagedKv* kv) {
+  const size_t rows = static_cast<size_t>(request.rows);
+  tokens_.assign(request.tokens, request.tokens + rows);
+  positions_.assign(request.positions, request.positions + rows);
+  sequences_.assign(request.sequences, request.sequences + rows);
+  output_rows_.assign(request.output_rows, request.output_rows + request.outputs);
+  cells_.assign(rows, 0);
+  first_cells_.assign(rows, 0);
+  visible_.assign(rows, 0);
+  ordinals_.assign(rows, 0);
+  added_offsets_.assign(rows, 0);
+  masks_.clear();
+  groups_.clear();
+  tree_ = request.parents != nullptr;
+  for (int32_t row : output_rows_)
+    if (row < 0 || row >= request.rows) throw Error("INTERNAL", "run: an output row is outside the batch");
+
+  std::unordered_map<int, size_t> group_of;
+  for (size_t row = 0; row < rows; ++row) {
+    const int sequence = sequences_[row];
+    auto [entry, fresh] = group_of.emplace(sequence, groups_.size());
+    if (fresh) {
+      if (kv == nullptr || !kv->alive(sequence)) throw Error("INTERNAL", "run: a row's sequence does not exist");
+      groups_.push_back({sequence, kv->length(sequence), {}});
+    }
+    Group& group = groups_[entry->second];
+    if (positions_[row] < 0) throw Error("INTERNAL", "run: a position is negative");
+    ordinals_[row] = static_cast<int32_t>(group.rows.size());
+    first_cells_[row] = group.first_cell;
+    cells_[row] = group.first_cell + ordinals_[row];
+    visible_[row] = tree_ ? group.first_cell : cells_[row] + 1;
+    if (!tree_ && positions_[row] != cells_[row])
+      throw Error("INTERNAL", "run: the position of a chain row must be its place in the sequence");
+    group.rows.push_back(static_cast<int32_t>(row));
+  }
+  added_positions_.clear();
+  for (const Group& group : groups_) {
+    const int32_t offset = static_cast<int32_t>(added_positions_.size());
+    for (int32_t row : group.rows) {
+      added_offsets_[row] = offset;
+      added_positions_.push_back(positions_[row]);
+    }
+  }
+  if (tree_) build_masks(request);
+  for (const Group& group : groups_) kv->reserve(group.sequence, static_cast<int>(group.rows.size()));
+
+  batch_.rows = request.rows;
+  batch_.tokens = tokens_.data();
+  batch_.positions = positions_.data();
+  batch_.sequences = sequences_.data();
+  batch_.cells = cells_.data();
+  batch_.first_cells = first_cells_.data();
+  batch_.visible = visible_.data();
+  batch_.tree_mask = tree_ ? masks_.data() : nullptr;
+  batch_.added_positions = added_positions_.data();
+  batch_.added_offsets = added_offsets_.data();
+  batch_.output_rows = output_rows_.data();
+  batch_.outputs = request.outputs;
+}
+
+// A row sees itself and all that its parent sees. Parents come before their children.
+void BatchStorage::build_masks(const BatchRequest& request) {
+  size_t longest = 0;
+  for (const Group& group : groups_) longest = group.rows.size() > longest ? group.rows.size() : longest;
+  const size_t words = (longest + 63) / 64;
+  batch_.tree_words = static_cast<int64_t>(words);
+  masks_.assign(static_cast<size_t>(request.rows) * words, 0);
+  for (int64_t row = 0; row < request.rows; ++row) {
+    const int32_t parent = request.parents[row];
+    uint64_t* mask = masks_.data() + static_cast<size_t>(row) * words;
+    if (parent >= 0) {
+      if (parent >= row || sequences_[parent] != sequences_[row] || positions_[row] != positions_[parent] + 1)
+        throw Error("INTERNAL", "run: a tree row's parent must come before it, one position earlier, in its sequence");
+      const uint64_t* inherited = masks_.data() + static_cast<size_t>(parent) * words;
+      for (size_t word = 0; word < words; ++word) mask[word] = inherited[word];
+    } else if (positions_[row] != first_cells_[row]) {
+      throw Error("INTERNAL", "run: the position of a tree's root must be the length of its sequence");
+    }
+    mask[ordinals_[row] / 64] |= uint64_t{1} << (ordinals_[row] % 64);
+  }
+}
+
+void BatchStorage::commit(PagedKv* kv) const {
+  if (tree_) return;
+  for (const Group& group : groups_) kv->commit(group.sequence, static_cast<int>(group.rows.size()));
+}
+
+}  // namespace vivace

@@ -1,0 +1,46 @@
+// Builds the rows of a run from what the caller asks for, and owns their arrays. Reused from run to run.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "program/batch.h"
+
+namespace vivace {
+
+class PagedKv;
+
+struct BatchRequest {
+  int64_t rows = 0;
+  const int32_t* tokens = nullptr;
+  const int32_t* positions = nullptr;
+  const int32_t* sequences = nullptr;
+  const int32_t* parents = nullptr;  // null: chains
+  const int32_t* output_rows = nullptr;
+  int64_t outputs = 0;
+};
+
+class BatchStorage {
+ public:
+  // Copies the request, reserves cells in the cache for every row and gives each row its cell and what it sees.
+  // Throws INVALID_ARGUMENT or OUT_OF_MEMORY; on a throw no sequence has changed its length.
+  void build(const BatchRequest& request, PagedKv* kv);
+  // After a successful run: chain rows count as committed. Trees wait for PagedKv::keep.
+  void commit(PagedKv* kv) const;
+  const Batch& batch() const { return batch_; }
+
+ private:
+  struct Group {
+    int sequence;
+    int first_cell;
+    std::vector<int32_t> rows;
+  };
+  void build_masks(const BatchRequest& request);
+  Batch batch_;
+  std::vector<int32_t> tokens_, positions_, sequences_, cells_, first_cells_, visible_, output_rows_, added_positions_,
+      added_offsets_, ordinals_;
+  std::vector<uint64_t> masks_;
+  std::vector<Group> groups_;
+  bool tree_ = false;
+};
+
+}  // namespace vivace

@@ -1,0 +1,110 @@
+#include "program/executable.h"
+
+#include <chrono>
+
+#include "program/fuse.h"
+
+namespace vivace {
+namespace {
+
+int64_t bucket(int64_t count) {
+  int64_t size = count == 0 ? 0 : 1;
+  while (size < count) size *= 2;
+  return size;
+}
+
+Kernel choose(const OpInfo& op, Isa isa) {
+  if (isa == Isa::neon) return op.kernels[static_cast<int>(Isa::neon)] ? op.kernels[static_cast<int>(Isa::neon)] : op.kernels[0];
+  for (int level = static_cast<int>(isa); level > 0; --level)
+    if (op.kernels[level] != nullptr) return op.kernels[level];
+  return op.kernels[0];
+}
+
+}  // namespace
+
+Executable::Executable(Program program, const ExecutableOptions& options)
+    : options_(options), program_(std::move(program)) {
+  if (!isa_supported(options.isa))
+    throw Error("UNSUPPORTED_FEATURE", std::string("This processor cannot run ") + isa_name(options.isa) + " kernels");
+  check_program(program_);
+  if (options.fuse) {
+    int count;
+    const FusionRule* rules = fusion_rules(count);
+    for (int i = 0; i < count; ++i) rules[i].apply(program_);
+  }
+  lower_quantized_linears(program_);
+  check_program(program_);
+  pool_ = ThreadPool::shared(options.threads);
+  for (const CallInfo& call : program_.calls) {
+    Step step{choose(*call.op, options.isa), {}, &call};
+    step.run.attributes = call.attributes.data();
+    steps_.push_back(step);
+  }
+}
+
+int Executable::find_value(const std::string& name) const {
+  for (size_t i = 0; i < program_.values.size(); ++i)
+    if (program_.values[i].name == name) return static_cast<int>(i);
+  return -1;
+}
+
+const Plan& Executable::plan_for(int64_t rows, int64_t outputs) {
+  const std::pair<int64_t, int64_t> key{bucket(rows), bucket(outputs)};
+  auto known = plans_.find(key);
+  if (known == plans_.end())
+    known = plans_.emplace(key, make_plan(program_, key.first, key.second, options_.threads)).first;
+  return known->second;
+}
+
+void Executable::prepare(int64_t rows, int64_t outputs) {
+  current_ = &plan_for(rows, outputs);
+  arena_.reserve(current_->bytes);
+}
+
+std::byte* Executable::address(int value) const {
+  const int64_t offset = current_->offsets[value];
+  return offset < 0 ? nullptr : arena_.data() + offset;
+}
+
+void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
+                     PagedKv* kv, const std::function<void(Team&)>& after) {
+  prepare(rows, outputs);
+  const auto tensor_of = [&](int id) {
+    Tensor tensor;
+    if (id < 0) return tensor;
+    const ValueInfo& value = program_.values[id];
+    tensor.dtype = value.dtype;
+    tensor.rows = actual_rows(value, rows, outputs);
+    tensor.columns = value.columns;
+    tensor.stride = row_bytes(value.dtype, value.columns);
+    tensor.data = value.data != nullptr ? const_cast<std::byte*>(value.data) : address(id);
+    for (const RunBinding& binding : bindings)
+      if (binding.value == id) tensor.data = binding.data;
+    return tensor;
+  };
+  for (Step& step : steps_) {
+    for (size_t i = 0; i < step.call->inputs.size(); ++i) step.run.inputs[i] = tensor_of(step.call->inputs[i]);
+    for (size_t i = 0; i < step.call->outputs.size(); ++i) step.run.outputs[i] = tensor_of(step.call->outputs[i]);
+    step.run.batch = batch;
+    step.run.kv = kv;
+    step.run.scratch = arena_.data() + current_->scratch_offset;
+  }
+  using Clock = std::chrono::steady_clock;
+  pool_->run(options_.threads, [&](Team& team) {
+    for (const Step& step : steps_) {
+      // Nothing to do for ops on no rows (a prompt chunk without outputs).
+      if (!step.call->outputs.empty() && step.run.outputs[0].rows == 0) continue;
+      const auto begin = profiling_ ? Clock::now() : Clock::time_point{};
+      step.kernel(step.run, team);
+      team.barrier();
+      if (profiling_ && team.thread() == 0) {
+        OpTime& time = profile_[step.call->op->name];
+        ++time.calls;
+        time.seconds += std::chrono::duration<double>(Clock::now() - begin).count();
+      }
+    }
+    if (after) after(team);
+  });
+}
+
+}  // namespace vivace

@@ -1,0 +1,75 @@
+// A program ready to run on the CPU: fused, planned per row bucket, with its arena and its share of the thread pool.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/arena.h"
+#include "program/plan.h"
+#include "program/program.h"
+
+namespace vivace {
+
+struct ExecutableOptions {
+  Isa isa = Isa::baseline;
+  int threads = 1;
+  bool fuse = true;
+};
+
+// Memory of a run's inputs (by value id) and, where the caller wants them outside the arena, outputs.
+struct RunBinding {
+  int value;
+  std::byte* data;
+};
+
+// Time of one op over all its calls, for profiles.
+struct OpTime {
+  int64_t calls = 0;
+  double seconds = 0;
+};
+
+class Executable {
+ public:
+  Executable(Program program, const ExecutableOptions& options);
+
+  const Program& program() const { return program_; }
+  int find_value(const std::string& name) const;  // -1: none
+  int64_t arena_bytes() const { return arena_.size(); }
+  int threads() const { return options_.threads; }
+  Isa isa() const { return options_.isa; }
+
+  // Makes the plan and the memory for this size, so that run() does not allocate. Throws.
+  void prepare(int64_t rows, int64_t outputs);
+  // Runs every call; `after` is called by every member of the team at the end (sampling), may be null.
+  void run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch, PagedKv* kv,
+           const std::function<void(Team&)>& after);
+  // Where a value lies after prepare() for the same size (null when it is not in the arena).
+  std::byte* address(int value) const;
+
+  void set_profiling(bool on) { profiling_ = on; }
+  const std::map<std::string, OpTime>& profile() const { return profile_; }
+
+ private:
+  struct Step {
+    Kernel kernel;
+    OpRun run;
+    const CallInfo* call;
+  };
+  const Plan& plan_for(int64_t rows, int64_t outputs);
+
+  ExecutableOptions options_;
+  Program program_;
+  std::shared_ptr<ThreadPool> pool_;
+  Arena arena_;
+  std::map<std::pair<int64_t, int64_t>, Plan> plans_;
+  const Plan* current_ = nullptr;
+  std::vector<Step> steps_;
+  bool profiling_ = false;
+  std::map<std::string, OpTime> profile_;
+};
+
+}  // namespace vivace

@@ -1,0 +1,89 @@
+#include "program/fuse.h"
+
+#include <cstring>
+#include <map>
+
+namespace vivace {
+namespace {
+
+bool is(const CallInfo& call, const char* name) { return std::strcmp(call.op->name, name) == 0; }
+
+int uses(const Program& program, int value) {
+  int count = 0;
+  for (const CallInfo& call : program.calls)
+    for (int input : call.inputs) count += input == value ? 1 : 0;
+  for (int output : program.outputs) count += output == value ? 1 : 0;
+  return count;
+}
+
+// The call that computes a value, or -1 for inputs, weights and constants.
+int producer(const Program& program, int value) {
+  for (size_t i = 0; i < program.calls.size(); ++i)
+    for (int output : program.calls[i].outputs)
+      if (output == value) return static_cast<int>(i);
+  return -1;
+}
+
+// add(r, linear(x)) → linear(x, residual r), when nothing else reads the linear's output and r is known before it.
+// The sum of two floats does not depend on their order, so the bits stay.
+void linear_add(Program& program) {
+  for (size_t i = 0; i < program.calls.size(); ++i) {
+    if (!is(program.calls[i], "add")) continue;
+    for (int side = 0; side < 2; ++side) {
+      const CallInfo& add = program.calls[i];
+      const int linear_value = add.inputs[side], residual = add.inputs[1 - side];
+      const int at = producer(program, linear_value);
+      if (at < 0 || !is(program.calls[at], "linear") || uses(program, linear_value) != 1) continue;
+      if (producer(program, residual) >= at || linear_value == residual) continue;
+      if (program.values[residual].rows != program.values[linear_value].rows) continue;
+      CallInfo& linear = program.calls[at];
+      linear.inputs.resize(4, -1);
+      if (linear.inputs[3] != -1) continue;
+      linear.inputs[3] = residual;
+      linear.outputs[0] = add.outputs[0];
+      program.calls.erase(program.calls.begin() + static_cast<std::ptrdiff_t>(i));
+      --i;
+      break;
+    }
+  }
+}
+
+const FusionRule rules[] = {
+    {"linear_add", "add(r, linear(x)) → linear(x) with residual r in its epilogue", linear_add},
+};
+
+}  // namespace
+
+const FusionRule* fusion_rules(int& count) {
+  count = static_cast<int>(sizeof(rules) / sizeof(rules[0]));
+  return rules;
+}
+
+void lower_quantized_linears(Program& program) {
+  std::map<int, int> quantized;  // F32 value → its A8 form
+  std::vector<CallInfo> calls;
+  for (CallInfo& call : program.calls) {
+    if (is(call, "linear") && find_dtype(program.values[call.inputs[1]].dtype)->quantized) {
+      const int x = call.inputs[0];
+      auto known = quantized.find(x);
+      if (known == quantized.end()) {
+        ValueInfo a8 = program.values[x];
+        a8.name += ".a8";
+        a8.dtype = DType::A8;
+        a8.kind = ValueKind::value;
+        a8.data = nullptr;
+        const int id = static_cast<int>(program.values.size());
+        program.values.push_back(a8);
+        const OpInfo* op = find_op("quantize_rows");
+        if (op == nullptr) throw Error("INTERNAL", "op quantize_rows is missing");
+        calls.push_back({op, {x}, {id}, {}});
+        known = quantized.emplace(x, id).first;
+      }
+      call.inputs[0] = known->second;
+    }
+    calls.push_back(std::move(call));
+  }
+  program.calls = std::move(calls);
+}
+
+}  // namespace vivace

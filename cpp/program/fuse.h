@@ -1,0 +1,20 @@
+// Rewrites a program into one that computes the same with less traffic. Every rule has a name and a test that runs
+// the program with and without it.
+#pragma once
+#include "program/program.h"
+
+namespace vivace {
+
+struct FusionRule {
+  const char* name;
+  const char* what;
+  void (*apply)(Program&);
+};
+
+const FusionRule* fusion_rules(int& count);
+
+// Inserts quantize_rows before every linear whose weight is quantised, once per input. Not optional: it is how such
+// a linear gets its activations.
+void lower_quantized_linears(Program& program);
+
+}  // namespace vivace
