@@ -1,0 +1,53 @@
+// The one face of every tokenizer, and the choice of the one that a model file asks for.
+import { VivaceError } from '../../errors.js';
+import type { TokenizerSource } from '../tokenizer-source.js';
+import { GgufTokenizer } from './gguf-tokenizer.js';
+
+export interface EncodeOptions {
+  /** Insert BOS and EOS where the model file asks for them. Default true. */
+  readonly addSpecial?: boolean;
+  /** Read the text of control tokens as these tokens. Default false: user text cannot forge them. */
+  readonly parseSpecial?: boolean;
+}
+
+export interface DecodeOptions {
+  /** Leave out control tokens. Default true. */
+  readonly skipSpecial?: boolean;
+}
+
+/** Ids that frame a text; absent where the file names none. */
+export interface SpecialIds {
+  readonly bos?: number;
+  readonly eos?: number;
+  readonly eot?: number;
+  readonly eom?: number;
+  readonly unknown?: number;
+  readonly padding?: number;
+}
+
+export interface Tokenizer {
+  readonly vocabSize: number;
+  readonly special: SpecialIds;
+  /** Ids after which a model has finished its turn. */
+  readonly endOfGeneration: ReadonlySet<number>;
+  /** Does encode() put a space before a text (SentencePiece); decode() then drops it again. */
+  readonly addsSpacePrefix: boolean;
+  encode(text: string, options?: EncodeOptions): Int32Array;
+  decode(tokens: ArrayLike<number>, options?: DecodeOptions): string;
+  /** The bytes that one token stands for; may be part of a character. Do not write to them. */
+  piece(token: number): Uint8Array;
+  /** The token as the vocabulary spells it, for display. */
+  tokenText(token: number): string;
+  tokenId(text: string): number | undefined;
+  /** Control and unknown tokens, hidden by decode(). */
+  isSpecial(token: number): boolean;
+}
+
+/**
+ * Cheap: nothing proportional to the vocabulary becomes JavaScript strings, and the encoder is built by the first encode().
+ * Throws UNSUPPORTED_TOKENIZER for a kind or pre-split rule that is not known.
+ */
+export function createTokenizer(source: TokenizerSource): Tokenizer {
+  if (source.kind === 'gguf') return new GgufTokenizer(source);
+  throw new VivaceError('UNSUPPORTED_TOKENIZER', 'tokenizer.json is not supported', {});
+}

@@ -1,0 +1,144 @@
+// Token texts as bytes in one arena: read one at a time, found through a hash index that the first look-up builds.
+import type { StringTable } from '../gguf.js';
+
+/** Token types of GGUF. */
+export const TokenType = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
+
+const FNV_START = 0x811c9dc5 | 0;
+const FNV_PRIME = 0x01000193;
+
+/** FNV-1a, resumable: the hash of a concatenation goes on from the hash of its first part. */
+export function hashBytes(bytes: Uint8Array, start: number, end: number, from: number = FNV_START): number {
+  let hash = from;
+  for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i], FNV_PRIME);
+  return hash;
+}
+
+/** Finds a byte string among the strings of an arena; of equal strings the first wins. Open addressing, load ≤ 1/2. */
+export class ByteIndex {
+  readonly longest: number;
+  private readonly slots: Int32Array; // string index + 1
+  private readonly hashes: Int32Array; // of the string in the slot
+  private readonly mask: number;
+
+  /** String i is `bytes[starts[i], ends(i))`; those for which `include` is false are left out. */
+  constructor(
+    private readonly bytes: Uint8Array,
+    private readonly offsets: Uint32Array,
+    include: (index: number) => boolean,
+  ) {
+    const count = offsets.length - 1;
+    let capacity = 16;
+    while (capacity < 2 * count) capacity *= 2;
+    this.mask = capacity - 1;
+    this.slots = new Int32Array(capacity);
+    this.hashes = new Int32Array(capacity);
+    let longest = 0;
+    for (let i = 0; i < count; i++) {
+      const start = offsets[i];
+      const end = offsets[i + 1];
+      if (start === end || !include(i)) continue;
+      const hash = hashBytes(bytes, start, end);
+      let slot = this.spread(hash);
+      while (this.slots[slot] !== 0) {
+        if (this.hashes[slot] === hash && this.same(this.slots[slot] - 1, bytes, start, end)) break;
+        slot = (slot + 1) & this.mask;
+      }
+      if (this.slots[slot] !== 0) continue;
+      this.slots[slot] = i + 1;
+      this.hashes[slot] = hash;
+      if (end - start > longest) longest = end - start;
+    }
+    this.longest = longest;
+  }
+
+  /** The index of `source[start, end)`, or -1. */
+  find(source: Uint8Array, start: number, end: number, hash: number = hashBytes(source, start, end)): number {
+    let slot = this.spread(hash);
+    for (;;) {
+      const entry = this.slots[slot];
+      if (entry === 0) return -1;
+      if (this.hashes[slot] === hash && this.same(entry - 1, source, start, end)) return entry - 1;
+      slot = (slot + 1) & this.mask;
+    }
+  }
+
+  private spread(hash: number): number {
+    return (hash ^ (hash >>> 15)) & this.mask; // FNV's low bits alone cluster on short strings
+  }
+
+  private same(index: number, source: Uint8Array, start: number, end: number): boolean {
+    let at = this.offsets[index];
+    if (this.offsets[index + 1] - at !== end - start) return false;
+    for (let i = start; i < end; i++, at++) if (this.bytes[at] !== source[i]) return false;
+    return true;
+  }
+}
+
+export class Vocabulary {
+  readonly size: number;
+  readonly bytes: Uint8Array;
+  readonly offsets: Uint32Array; // [size + 1]
+  private readonly readTypes?: () => Int32Array;
+  private lazyTypes?: Int32Array;
+  private lazyIndex?: ByteIndex;
+
+  constructor(
+    private readonly table: StringTable,
+    readTypes?: () => Int32Array,
+  ) {
+    this.size = table.length;
+    this.bytes = table.bytes;
+    this.offsets = table.offsets;
+    this.readTypes = readTypes;
+  }
+
+  /** A copy that the tokenizer may correct. All normal where the file has none. */
+  get types(): Int32Array {
+    return (this.lazyTypes ??= this.readTypes
+      ? Int32Array.from(this.readTypes())
+      : new Int32Array(this.size).fill(TokenType.normal));
+  }
+
+  text(id: number): string {
+    return this.table.get(id);
+  }
+
+  slice(id: number): Uint8Array {
+    return this.bytes.subarray(this.offsets[id], this.offsets[id + 1]);
+  }
+
+  id(text: string): number | undefined {
+    const bytes = Buffer.from(text, 'utf8');
+    const id = this.index.find(bytes, 0, bytes.length);
+    return id < 0 ? undefined : id;
+  }
+
+  /** All texts, whatever their type. */
+  get index(): ByteIndex {
+    return (this.lazyIndex ??= new ByteIndex(this.bytes, this.offsets, () => true));
+  }
+
+  /** Ids of a few texts by one pass over the lengths (about 1 ms for 150 000 tokens), without building the index. */
+  findFew(texts: readonly string[], accepts: (id: number) => boolean = () => true): Map<string, number> {
+    const byLength = new Map<number, { text: string; bytes: Uint8Array }[]>();
+    for (const text of texts) {
+      const bytes = Buffer.from(text, 'utf8');
+      byLength.set(bytes.length, [...(byLength.get(bytes.length) ?? []), { text, bytes }]);
+    }
+    const lengths = new Uint8Array(256);
+    for (const length of byLength.keys()) lengths[length] = 1;
+    const found = new Map<string, number>();
+    for (let id = 0; id < this.size; id++) {
+      const start = this.offsets[id];
+      const length = this.offsets[id + 1] - start;
+      if (length > 255 || lengths[length] === 0) continue;
+      for (const { text, bytes } of byLength.get(length) ?? []) {
+        let i = 0;
+        while (i < length && bytes[i] === this.bytes[start + i]) i++;
+        if (i === length && accepts(id) && !found.has(text)) found.set(text, id);
+      }
+    }
+    return found;
+  }
+}
