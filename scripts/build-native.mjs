@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -25,14 +25,15 @@ if (result.status !== 0) {
 if (process.stdout.isTTY) console.log(`Native addon built in ${((Date.now() - started) / 1000).toFixed(1)} s`);
 
 async function again() {
-  rmSync(join(root, out), { recursive: true, force: true });
+  rmSync(resolve(root, out), { recursive: true, force: true });
   return run(command);
 }
 
 function parse(args) {
   const parsed = { out: 'build', command: 'build', defines: [] };
   for (let index = 0; index < args.length; ++index) {
-    if (args[index] === '--out') parsed.out = args[++index];
+    if (args[index] === '--') break; // what follows is for node-gyp
+    else if (args[index] === '--out') parsed.out = args[++index];
     else if (args[index] === '--arch') parsed.defines.push('--arch', args[++index]);
     else if (args[index] === '--rebuild') parsed.command = 'rebuild';
     else if (/^--[A-Z_]+=/.test(args[index])) parsed.defines.push(`--CD${args[index].slice(2)}`);
