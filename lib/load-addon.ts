@@ -15,10 +15,14 @@ export function loadAddon(): unknown {
   try {
     return require(path);
   } catch (cause) {
-    throw new VivaceError('NATIVE_LOAD_FAILED', `Cannot load the native addon ${path} on ${machine()}: ${reason(cause)}`, {
-      cause,
-      remedy: remedy(reason(cause)),
-    });
+    throw new VivaceError(
+      'NATIVE_LOAD_FAILED',
+      `Cannot load the native addon ${path} on ${machine()}: ${reason(cause)}`,
+      {
+        cause,
+        remedy: remedy(reason(cause)),
+      },
+    );
   }
 }
 
@@ -29,7 +33,10 @@ export function addonPath(): string {
   try {
     return nodeGypBuild.resolve(packageRoot);
   } catch (cause) {
-    const places = [join(packageRoot, 'build', 'Release'), join(packageRoot, 'prebuilds', `${process.platform}-${process.arch}`)];
+    const places = [
+      join(packageRoot, 'build', 'Release'),
+      join(packageRoot, 'prebuilds', `${process.platform}-${process.arch}`),
+    ];
     throw new VivaceError('NATIVE_LOAD_FAILED', `No native addon for ${machine()}; looked in ${places.join(' and ')}`, {
       cause,
       remedy: remedy(''),

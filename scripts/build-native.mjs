@@ -12,15 +12,25 @@ const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
 const { out, command, defines } = parse(process.argv.slice(2));
 
 if (spawnSync('cmake', ['--version']).error) {
-  fail('vivace needs cmake 3.19 or newer and a C++20 compiler to build its native addon.', 'Debian/Ubuntu: apt-get install cmake g++; macOS: xcode-select --install, brew install cmake.');
+  fail(
+    'vivace needs cmake 3.19 or newer and a C++20 compiler to build its native addon.',
+    'Debian/Ubuntu: apt-get install cmake g++; macOS: xcode-select --install, brew install cmake.',
+  );
 }
 const started = Date.now();
 const first = await run(command);
 // A build folder of another compiler, machine or path cannot be configured again; start afresh once.
-const result = first.status !== 0 && /CMake Error: (The source|The current CMakeCache|Error: generator)|CMakeCache\.txt directory/.test(first.text) ? await again() : first;
+const result =
+  first.status !== 0 &&
+  /CMake Error: (The source|The current CMakeCache|Error: generator)|CMakeCache\.txt directory/.test(first.text)
+    ? await again()
+    : first;
 if (result.status !== 0) {
   process.stderr.write(result.text);
-  fail(`Building the native addon failed (cmake-js exited with ${result.status}).`, 'The first error above says why; it needs cmake 3.19 and g++ 11, clang 14 or Visual Studio 2022, or newer.');
+  fail(
+    `Building the native addon failed (cmake-js exited with ${result.status}).`,
+    'The first error above says why; it needs cmake 3.19 and g++ 11, clang 14 or Visual Studio 2022, or newer.',
+  );
 }
 if (process.stdout.isTTY) console.log(`Native addon built in ${((Date.now() - started) / 1000).toFixed(1)} s`);
 
@@ -32,7 +42,8 @@ async function again() {
 function parse(args) {
   const parsed = { out: 'build', command: 'build', defines: [] };
   for (let index = 0; index < args.length; ++index) {
-    if (args[index] === '--') break; // what follows is for node-gyp
+    if (args[index] === '--')
+      break; // what follows is for node-gyp
     else if (args[index] === '--out') parsed.out = args[++index];
     else if (args[index] === '--arch') parsed.defines.push('--arch', args[++index]);
     else if (args[index] === '--rebuild') parsed.command = 'rebuild';
@@ -45,7 +56,15 @@ function parse(args) {
 }
 
 function run(verb) {
-  const options = ['--out', out, '--log-level', 'error', '--parallel', String(Math.min(availableParallelism(), 8)), ...defines];
+  const options = [
+    '--out',
+    out,
+    '--log-level',
+    'error',
+    '--parallel',
+    String(Math.min(availableParallelism(), 8)),
+    ...defines,
+  ];
   const child = spawn(process.execPath, [cmakeJs, verb, ...options], { cwd: root });
   let text = '';
   child.stdout.on('data', (chunk) => (text += chunk));

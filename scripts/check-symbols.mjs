@@ -9,7 +9,9 @@ for (const file of process.argv.slice(2)) {
   const { stdout, error, status } = spawnSync('objdump', ['-T', file], { encoding: 'utf8', maxBuffer: 1 << 28 });
   if (error || status !== 0) throw error ?? new Error(`objdump -T ${file} failed`);
   for (const [family, limit] of Object.entries(limits)) {
-    const versions = [...stdout.matchAll(new RegExp(`\\b${family}_([\\d.]+)`, 'g'))].map((match) => match[1].split('.').map(Number));
+    const versions = [...stdout.matchAll(new RegExp(`\\b${family}_([\\d.]+)`, 'g'))].map((match) =>
+      match[1].split('.').map(Number),
+    );
     const newest = versions.sort(compare).at(-1);
     if (newest === undefined) continue;
     const fits = compare(newest, limit) <= 0;

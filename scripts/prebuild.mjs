@@ -10,7 +10,9 @@ import { parseArgs, promisify } from 'node:util';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const prebuildify = createRequire(import.meta.url)('prebuildify');
-const { values } = parseArgs({ options: { arch: { type: 'string', default: hostArch() }, out: { type: 'string', default: root } } });
+const { values } = parseArgs({
+  options: { arch: { type: 'string', default: hostArch() }, out: { type: 'string', default: root } },
+});
 
 const cross = platform() === 'linux' && values.arch !== hostArch();
 if (cross && values.arch !== 'arm64') throw new Error(`Cannot cross-compile for ${values.arch}; only for arm64`);
@@ -35,8 +37,11 @@ await promisify(prebuildify)({
   stripBin: cross ? 'aarch64-linux-gnu-strip' : 'strip',
   // Instead of node-gyp; its arguments (rebuild --target=… --release) go behind `--` and are not ours.
   shell: true,
-  nodeGyp: [process.execPath, build, '--out', join(stage, 'build'), '--arch', values.arch, ...defines, '--'].map((word) => JSON.stringify(word)).join(' '),
+  nodeGyp: [process.execPath, build, '--out', join(stage, 'build'), '--arch', values.arch, ...defines, '--']
+    .map((word) => JSON.stringify(word))
+    .join(' '),
 });
 
 const folder = join(resolve(values.out), 'prebuilds', `${platform()}-${values.arch}`);
-for (const file of readdirSync(folder)) console.log(`${join(folder, file)}: ${(statSync(join(folder, file)).size / 1024).toFixed(0)} KiB`);
+for (const file of readdirSync(folder))
+  console.log(`${join(folder, file)}: ${(statSync(join(folder, file)).size / 1024).toFixed(0)} KiB`);
