@@ -1,5 +1,7 @@
 #include "core/isa.h"
 
+#include <initializer_list>
+
 namespace vivace {
 
 const char* isa_name(Isa level) {

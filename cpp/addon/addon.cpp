@@ -1,0 +1,86 @@
+// Node-API and nothing else: the exports of the addon. lib/native.ts declares the same, with types.
+#include "addon/wraps.h"
+#include "core/bandwidth.h"
+
+namespace vivace {
+namespace {
+
+// memoryBandwidth(threads, bytes): Promise<number> in bytes per second
+Napi::Value memory_bandwidth_async(const Napi::CallbackInfo& info) {
+  class Worker : public Napi::AsyncWorker {
+   public:
+    Worker(Napi::Env env, int threads, int64_t bytes)
+        : Napi::AsyncWorker(env), deferred(Napi::Promise::Deferred::New(env)), threads_(threads), bytes_(bytes) {}
+    Napi::Promise::Deferred deferred;
+
+   protected:
+    void Execute() override {
+      try {
+        result_ = memory_bandwidth(threads_, bytes_);
+      } catch (const std::exception& error) {
+        SetError(error.what());
+      }
+    }
+    void OnOK() override { deferred.Resolve(Napi::Number::New(Env(), result_)); }
+    void OnError(const Napi::Error& error) override {
+      deferred.Reject(to_napi(Env(), "OUT_OF_MEMORY", error.Message().c_str(), "").Value());
+    }
+
+   private:
+    int threads_;
+    int64_t bytes_;
+    double result_ = 0;
+  };
+  auto* worker = new Worker(info.Env(), info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Number>().Int64Value());
+  const Napi::Promise promise = worker->deferred.Promise();
+  worker->Queue();
+  return promise;
+}
+
+// isaLevels(): the levels that this processor and build can run, best last
+Napi::Value isa_levels(const Napi::CallbackInfo& info) {
+  Napi::Array levels = Napi::Array::New(info.Env());
+  uint32_t count = 0;
+  for (int level = 0; level < isa_count; ++level)
+    if (isa_supported(static_cast<Isa>(level))) levels.Set(count++, isa_name(static_cast<Isa>(level)));
+  return levels;
+}
+
+// ops(): [{ name, attributes }] of this build, for the test that compares both tables
+Napi::Value op_table(const Napi::CallbackInfo& info) {
+  int count;
+  const OpInfo* const* table = all_ops(count);
+  Napi::Array list = Napi::Array::New(info.Env());
+  for (int i = 0; i < count; ++i) {
+    Napi::Object row = Napi::Object::New(info.Env());
+    row.Set("name", table[i]->name);
+    Napi::Array attributes = Napi::Array::New(info.Env());
+    for (int k = 0; k < table[i]->attribute_count; ++k)
+      attributes.Set(static_cast<uint32_t>(k), table[i]->attributes[k]);
+    row.Set("attributes", attributes);
+    list.Set(static_cast<uint32_t>(i), row);
+  }
+  return list;
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  auto* data = new AddonData();
+  env.SetInstanceData(data);
+  const auto add = [&](const char* name, Napi::Function type, Napi::FunctionReference& reference) {
+    reference = Napi::Persistent(type);
+    exports.Set(name, type);
+  };
+  add("Mapping", MappingWrap::define(env), data->mapping);
+  add("KvCache", KvCacheWrap::define(env), data->kv_cache);
+  add("Executable", ExecutableWrap::define(env), data->executable);
+  exports.Set("memoryBandwidth", Napi::Function::New(env, memory_bandwidth_async));
+  exports.Set("isaLevels", Napi::Function::New(env, isa_levels));
+  exports.Set("ops", Napi::Function::New(env, op_table));
+  return exports;
+}
+
+}  // namespace
+}  // namespace vivace
+
+static Napi::Object initialize(Napi::Env env, Napi::Object exports) { return vivace::init(env, exports); }
+NODE_API_MODULE(vivace, initialize)

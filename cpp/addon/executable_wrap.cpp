@@ -1,0 +1,316 @@
+// class Executable: a program with its weights, ready to run; see lib/program/native-program.ts for the description.
+#include <cstring>
+#include <mutex>
+
+#include "addon/wraps.h"
+#include "program/batch_storage.h"
+
+namespace vivace {
+
+struct ExecutableState {
+  std::unique_ptr<Executable> executable;
+  std::vector<std::shared_ptr<Mapping>> mappings;  // weights lie in these
+  std::vector<std::unique_ptr<Arena>> copies;      // constants and transformed weights
+  int64_t mapped_bytes = 0, copied_bytes = 0;
+  std::mutex running;  // one run at a time: they share the arena
+};
+
+namespace {
+
+// Where a weight's bytes come from: { mapping, offset } or a typed array whose bytes are copied.
+const std::byte* bind_source(Napi::Env env, Napi::Value source, const ValueInfo& value, ExecutableState& state) {
+  const int64_t bytes = value.rows * row_bytes(value.dtype, value.columns);
+  if (source.IsTypedArray()) {
+    const Napi::TypedArray array = source.As<Napi::TypedArray>();
+    if (static_cast<int64_t>(array.ByteLength()) != bytes)
+      throw Error("SHAPE_MISMATCH", "program: " + value.name + " has the wrong number of bytes");
+    state.copies.push_back(std::make_unique<Arena>());
+    std::byte* data = state.copies.back()->reserve(bytes > 0 ? bytes : 1);
+    std::memcpy(data, static_cast<std::byte*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
+                static_cast<size_t>(bytes));
+    state.copied_bytes += bytes;
+    return data;
+  }
+  const Napi::Object object = source.As<Napi::Object>();
+  const MappingWrap* wrap = unwrap<MappingWrap>(env, object.Get("mapping"), &AddonData::mapping, "Mapping");
+  const int64_t offset = object.Get("offset").As<Napi::Number>().Int64Value();
+  if (!wrap->mapping || offset < 0 || bytes > wrap->mapping->size() || offset > wrap->mapping->size() - bytes)
+    throw Error("FORMAT_TRUNCATED", "Tensor " + value.name + " lies beyond the end of its file", "Download it again.");
+  state.mappings.push_back(wrap->mapping);
+  state.mapped_bytes += bytes;
+  return wrap->mapping->data() + offset;
+}
+
+Program read_program(Napi::Env env, const Napi::Object& description, ExecutableState& state) {
+  Program program;
+  const Napi::Array names = description.Get("names").As<Napi::Array>();
+  const Napi::Int32Array dtypes = description.Get("dtypes").As<Napi::Int32Array>();
+  const Napi::Float64Array rows = description.Get("rows").As<Napi::Float64Array>();
+  const Napi::Float64Array columns = description.Get("columns").As<Napi::Float64Array>();
+  const Napi::Int32Array kinds = description.Get("kinds").As<Napi::Int32Array>();
+  const Napi::Array sources = description.Get("sources").As<Napi::Array>();
+  const uint32_t count = names.Length();
+  if (dtypes.ElementLength() != count || rows.ElementLength() != count || columns.ElementLength() != count ||
+      kinds.ElementLength() != count)
+    throw Error("INTERNAL", "program: the value tables differ in length");
+  for (uint32_t i = 0; i < count; ++i) {
+    ValueInfo value;
+    value.name = names.Get(i).As<Napi::String>().Utf8Value();
+    value.dtype = static_cast<DType>(dtypes[i]);
+    value.rows = static_cast<int64_t>(rows[i]);
+    value.columns = static_cast<int64_t>(columns[i]);
+    value.kind = static_cast<ValueKind>(kinds[i]);
+    const DTypeInfo* type = find_dtype(value.dtype);
+    if (type == nullptr || value.columns < 1 || value.columns % type->block != 0 || value.columns > (int64_t{1} << 40) ||
+        value.rows > (int64_t{1} << 40))
+      throw Error("SHAPE_MISMATCH", "program: " + value.name + " has no valid type or shape");
+    if (value.kind == ValueKind::weight || value.kind == ValueKind::constant)
+      value.data = bind_source(env, sources.Get(i), value, state);
+    program.values.push_back(std::move(value));
+  }
+  const Napi::Array calls = description.Get("calls").As<Napi::Array>();
+  const auto integers = [](const Napi::Value& list) {
+    const Napi::Array array = list.As<Napi::Array>();
+    std::vector<int> out;
+    for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(array.Get(i).As<Napi::Number>().Int32Value());
+    return out;
+  };
+  for (uint32_t i = 0; i < calls.Length(); ++i) {
+    const Napi::Object object = calls.Get(i).As<Napi::Object>();
+    CallInfo call;
+    const std::string name = object.Get("op").As<Napi::String>().Utf8Value();
+    call.op = find_op(name.c_str());
+    if (call.op == nullptr) throw Error("INTERNAL", "program: this build has no op " + name);
+    call.inputs = integers(object.Get("inputs"));
+    call.outputs = integers(object.Get("outputs"));
+    if (call.inputs.size() > static_cast<size_t>(max_inputs) || call.outputs.size() > static_cast<size_t>(max_outputs))
+      throw Error("INTERNAL", "program: " + name + " has too many inputs or outputs");
+    const Napi::Array attributes = object.Get("attributes").As<Napi::Array>();
+    for (uint32_t k = 0; k < attributes.Length(); ++k)
+      call.attributes.push_back(attributes.Get(k).As<Napi::Number>().DoubleValue());
+    program.calls.push_back(std::move(call));
+  }
+  program.outputs = integers(description.Get("outputs"));
+  return program;
+}
+
+std::byte* bytes_of(const Napi::TypedArray& array) {
+  return static_cast<std::byte*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+}
+
+// [[value id, typed array], …]: checked for size, kept alive by the caller.
+std::vector<RunBinding> read_bindings(const Executable& executable, const Napi::Array& list, int64_t rows,
+                                      int64_t outputs) {
+  std::vector<RunBinding> bindings;
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::Array pair = list.Get(i).As<Napi::Array>();
+    const int id = pair.Get(0u).As<Napi::Number>().Int32Value();
+    const Napi::TypedArray array = pair.Get(1u).As<Napi::TypedArray>();
+    if (id < 0 || static_cast<size_t>(id) >= executable.program().values.size())
+      throw Error("INTERNAL", "run: no such value");
+    const ValueInfo& value = executable.program().values[static_cast<size_t>(id)];
+    const int64_t bytes = actual_rows(value, rows, outputs) * row_bytes(value.dtype, value.columns);
+    if (static_cast<int64_t>(array.ByteLength()) != bytes)
+      throw Error("SHAPE_MISMATCH", "run: " + value.name + " needs " + std::to_string(bytes) + " bytes, received " +
+                                        std::to_string(array.ByteLength()));
+    bindings.push_back({id, bytes_of(array)});
+  }
+  return bindings;
+}
+
+// One run: everything it needs, owned, so that it can happen on another thread.
+struct Round {
+  std::shared_ptr<ExecutableState> state;
+  std::shared_ptr<PagedKv> kv;
+  BatchStorage batch;
+  bool has_batch = false;
+  int64_t rows = 0, outputs = 0;
+  std::vector<RunBinding> bindings;
+
+  void execute() {
+    std::lock_guard turn(state->running);
+    state->executable->run(rows, outputs, bindings, has_batch ? &batch.batch() : nullptr, kv.get(), nullptr);
+  }
+};
+
+// { rows, outputs, bindings, batch?: { tokens, positions, sequences, parents?, outputRows, kv } }
+void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
+  const Executable& executable = *round.state->executable;
+  round.rows = request.Get("rows").As<Napi::Number>().Int64Value();
+  round.outputs = request.Get("outputs").As<Napi::Number>().Int64Value();
+  if (round.rows < 1 || round.rows > (1 << 20) || round.outputs < 0 || round.outputs > (1 << 20))
+    throw Error("INTERNAL", "run: the number of rows is out of range");
+  round.bindings = read_bindings(executable, request.Get("bindings").As<Napi::Array>(), round.rows, round.outputs);
+  if (request.Get("batch").IsObject()) {
+    const Napi::Object given = request.Get("batch").As<Napi::Object>();
+    const auto integers = [&](const char* name, int64_t length) {
+      const Napi::Int32Array array = given.Get(name).As<Napi::Int32Array>();
+      if (static_cast<int64_t>(array.ElementLength()) != length)
+        throw Error("INTERNAL", std::string("run: ") + name + " has the wrong length");
+      return array.Data();
+    };
+    round.kv = unwrap<KvCacheWrap>(env, given.Get("kv"), &AddonData::kv_cache, "KvCache")->kv;
+    if (!round.kv) throw Error("DISPOSED", "The KV cache was disposed");
+    BatchRequest batch;
+    batch.rows = round.rows;
+    batch.outputs = round.outputs;
+    batch.tokens = integers("tokens", round.rows);
+    batch.positions = integers("positions", round.rows);
+    batch.sequences = integers("sequences", round.rows);
+    batch.parents = given.Get("parents").IsTypedArray() ? integers("parents", round.rows) : nullptr;
+    batch.output_rows = integers("outputRows", round.outputs);
+    round.batch.build(batch, round.kv.get());
+    round.has_batch = true;
+    const auto bind = [&](const char* name, const int32_t* data) {
+      const int id = executable.find_value(name);
+      if (id >= 0 && executable.program().values[static_cast<size_t>(id)].kind == ValueKind::input)
+        round.bindings.push_back({id, reinterpret_cast<std::byte*>(const_cast<int32_t*>(data))});
+    };
+    bind("tokens", round.batch.batch().tokens);
+    bind("positions", round.batch.batch().positions);
+    bind("output_rows", round.batch.batch().output_rows);
+  }
+  // Every input must have memory; kernels do not check.
+  for (size_t i = 0; i < executable.program().values.size(); ++i) {
+    if (executable.program().values[i].kind != ValueKind::input) continue;
+    bool bound = false;
+    for (const RunBinding& binding : round.bindings) bound = bound || binding.value == static_cast<int>(i);
+    if (!bound) throw Error("INTERNAL", "run: input " + executable.program().values[i].name + " is missing");
+  }
+  for (const CallInfo& call : executable.program().calls)
+    if ((std::strcmp(call.op->name, "kv_write") == 0 || std::strcmp(call.op->name, "attention") == 0) &&
+        !round.has_batch)
+      throw Error("INTERNAL", "run: this program needs a batch and a KV cache");
+}
+
+class RoundWorker : public Napi::AsyncWorker {
+ public:
+  RoundWorker(Napi::Env env, std::unique_ptr<Round> round, Napi::Object request)
+      : Napi::AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), round_(std::move(round)) {
+    request_ = Napi::Persistent(request);  // keeps the caller's arrays alive
+  }
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override {
+    try {
+      round_->execute();
+    } catch (const Error& error) {
+      code_ = error.code();
+      remedy_ = error.remedy();
+      SetError(error.what());
+    } catch (const std::exception& error) {
+      code_ = "INTERNAL";
+      SetError(error.what());
+    }
+  }
+  void OnOK() override {
+    if (round_->has_batch) round_->batch.commit(round_->kv.get());
+    deferred_.Resolve(Env().Undefined());
+  }
+  void OnError(const Napi::Error& error) override {
+    deferred_.Reject(to_napi(Env(), code_.c_str(), error.Message().c_str(), remedy_.c_str()).Value());
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::unique_ptr<Round> round_;
+  Napi::ObjectReference request_;
+  std::string code_, remedy_;
+};
+
+}  // namespace
+
+Napi::Function ExecutableWrap::define(Napi::Env env) {
+  return DefineClass(
+      env, "Executable",
+      {InstanceMethod<&ExecutableWrap::run>("run"), InstanceMethod<&ExecutableWrap::run_sync>("runSync"),
+       InstanceMethod<&ExecutableWrap::sizes>("sizes"), InstanceMethod<&ExecutableWrap::profile>("profile"),
+       InstanceMethod<&ExecutableWrap::close>("close")});
+}
+
+ExecutableWrap::ExecutableWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ExecutableWrap>(info) {
+  guarded(info.Env(), [&] {
+    const Napi::Object given = info[1].As<Napi::Object>();
+    ExecutableOptions options;
+    options.threads = given.Get("threads").As<Napi::Number>().Int32Value();
+    options.fuse = given.Get("fuse").ToBoolean().Value();
+    options.isa = best_isa();
+    if (given.Get("isa").IsString()) {
+      const std::string wanted = given.Get("isa").As<Napi::String>().Utf8Value();
+      bool known = false;
+      for (int level = 0; level < isa_count; ++level)
+        if (wanted == isa_name(static_cast<Isa>(level))) {
+          options.isa = static_cast<Isa>(level);
+          known = true;
+        }
+      if (!known) throw Error("INVALID_ARGUMENT", "There is no instruction-set level " + wanted);
+    }
+    if (options.threads < 1 || options.threads > 256) throw Error("INVALID_ARGUMENT", "threads must be 1 to 256");
+    auto state = std::make_shared<ExecutableState>();
+    Program program = read_program(info.Env(), info[0].As<Napi::Object>(), *state);
+    state->executable = std::make_unique<Executable>(std::move(program), options);
+    state_ = std::move(state);
+  });
+}
+
+ExecutableState& ExecutableWrap::alive(Napi::Env env) {
+  if (!state_) throw to_napi(env, "DISPOSED", "The model was disposed", "");
+  return *state_;
+}
+
+Napi::Value ExecutableWrap::run(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    alive(info.Env());
+    auto round = std::make_unique<Round>();
+    round->state = state_;
+    const Napi::Object request = info[0].As<Napi::Object>();
+    read_round(info.Env(), request, *round);
+    auto* worker = new RoundWorker(info.Env(), std::move(round), request);
+    const Napi::Promise promise = worker->promise();
+    worker->Queue();
+    return promise;
+  });
+}
+
+void ExecutableWrap::run_sync(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    alive(info.Env());
+    Round round;
+    round.state = state_;
+    read_round(info.Env(), info[0].As<Napi::Object>(), round);
+    round.execute();
+    if (round.has_batch) round.batch.commit(round.kv.get());
+  });
+}
+
+// { mapped, copied, arena, isa, threads }
+Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
+  const ExecutableState& state = alive(info.Env());
+  Napi::Object sizes = Napi::Object::New(info.Env());
+  sizes.Set("mapped", static_cast<double>(state.mapped_bytes));
+  sizes.Set("copied", static_cast<double>(state.copied_bytes));
+  sizes.Set("arena", static_cast<double>(state.executable->arena_bytes()));
+  sizes.Set("isa", isa_name(state.executable->isa()));
+  sizes.Set("threads", state.executable->threads());
+  return sizes;
+}
+
+// profile(on?: boolean): { [op]: { calls, seconds } } so far
+Napi::Value ExecutableWrap::profile(const Napi::CallbackInfo& info) {
+  ExecutableState& state = alive(info.Env());
+  std::lock_guard turn(state.running);
+  if (info[0].IsBoolean()) state.executable->set_profiling(info[0].As<Napi::Boolean>().Value());
+  Napi::Object out = Napi::Object::New(info.Env());
+  for (const auto& [op, time] : state.executable->profile()) {
+    Napi::Object row = Napi::Object::New(info.Env());
+    row.Set("calls", static_cast<double>(time.calls));
+    row.Set("seconds", time.seconds);
+    out.Set(op, row);
+  }
+  return out;
+}
+
+void ExecutableWrap::close(const Napi::CallbackInfo&) { state_.reset(); }
+
+}  // namespace vivace

@@ -1,0 +1,96 @@
+// class KvCache: the paged cache, one method each; see cpp/caches/paged_kv.h.
+#include "addon/wraps.h"
+
+namespace vivace {
+
+Napi::Function KvCacheWrap::define(Napi::Env env) {
+  return DefineClass(
+      env, "KvCache",
+      {InstanceMethod<&KvCacheWrap::create>("create"), InstanceMethod<&KvCacheWrap::fork>("fork"),
+       InstanceMethod<&KvCacheWrap::release>("release"), InstanceMethod<&KvCacheWrap::length>("length"),
+       InstanceMethod<&KvCacheWrap::truncate>("truncate"), InstanceMethod<&KvCacheWrap::keep>("keep"),
+       InstanceMethod<&KvCacheWrap::read_cells>("readCells"), InstanceMethod<&KvCacheWrap::write_cells>("writeCells"),
+       InstanceMethod<&KvCacheWrap::sizes>("sizes"), InstanceMethod<&KvCacheWrap::close>("close")});
+}
+
+KvCacheWrap::KvCacheWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<KvCacheWrap>(info) {
+  const Napi::Object given = info[0].As<Napi::Object>();
+  const auto number = [&](const char* name) { return given.Get(name).As<Napi::Number>().Int32Value(); };
+  guarded(info.Env(), [&] {
+    PagedKvOptions options;
+    options.layers = number("layers");
+    options.kv_heads = number("kvHeads");
+    options.key_dim = number("keyDim");
+    options.value_dim = number("valueDim");
+    options.page_size = number("pageSize");
+    options.key_dtype = static_cast<DType>(number("keyType"));
+    options.value_dtype = static_cast<DType>(number("valueType"));
+    options.max_pages = number("maxPages");
+    kv = std::make_shared<PagedKv>(options);
+  });
+}
+
+PagedKv& KvCacheWrap::alive(Napi::Env env) {
+  if (!kv) throw to_napi(env, "DISPOSED", "The KV cache was disposed", "");
+  return *kv;
+}
+
+namespace {
+int integer(const Napi::CallbackInfo& info, size_t index) { return info[index].As<Napi::Number>().Int32Value(); }
+}  // namespace
+
+Napi::Value KvCacheWrap::create(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), alive(info.Env()).create()); });
+}
+Napi::Value KvCacheWrap::fork(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), alive(info.Env()).fork(integer(info, 0))); });
+}
+void KvCacheWrap::release(const Napi::CallbackInfo& info) {
+  if (kv) guarded(info.Env(), [&] { kv->release(integer(info, 0)); });
+}
+Napi::Value KvCacheWrap::length(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), alive(info.Env()).length(integer(info, 0))); });
+}
+void KvCacheWrap::truncate(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] { alive(info.Env()).truncate(integer(info, 0), integer(info, 1)); });
+}
+void KvCacheWrap::keep(const Napi::CallbackInfo& info) {
+  const Napi::Int32Array kept = info[1].As<Napi::Int32Array>();
+  guarded(info.Env(), [&] {
+    alive(info.Env()).keep(integer(info, 0), kept.Data(), static_cast<int>(kept.ElementLength()));
+  });
+}
+
+void KvCacheWrap::read_cells(const Napi::CallbackInfo& info) {
+  Napi::Uint8Array out = info[3].As<Napi::Uint8Array>();
+  guarded(info.Env(), [&] {
+    PagedKv& cache = alive(info.Env());
+    const int begin = integer(info, 1), count = integer(info, 2);
+    if (count < 0 || static_cast<int64_t>(out.ByteLength()) != cache.cell_bytes() * count)
+      throw Error("INTERNAL", "readCells: the buffer has the wrong size");
+    cache.read_cells(integer(info, 0), begin, count, reinterpret_cast<std::byte*>(out.Data()));
+  });
+}
+void KvCacheWrap::write_cells(const Napi::CallbackInfo& info) {
+  const Napi::Uint8Array in = info[2].As<Napi::Uint8Array>();
+  guarded(info.Env(), [&] {
+    PagedKv& cache = alive(info.Env());
+    const int sequence = integer(info, 0), count = integer(info, 1);
+    if (count < 0 || static_cast<int64_t>(in.ByteLength()) != cache.cell_bytes() * count)
+      throw Error("INTERNAL", "writeCells: the buffer has the wrong size");
+    cache.write_cells(sequence, cache.length(sequence), count, reinterpret_cast<const std::byte*>(in.Data()));
+  });
+}
+
+// { pageBytes, pagesUsed, cellBytes }
+Napi::Value KvCacheWrap::sizes(const Napi::CallbackInfo& info) {
+  Napi::Object sizes = Napi::Object::New(info.Env());
+  sizes.Set("pageBytes", kv ? static_cast<double>(kv->page_bytes()) : 0);
+  sizes.Set("pagesUsed", kv ? static_cast<double>(kv->pages_used()) : 0);
+  sizes.Set("cellBytes", kv ? static_cast<double>(kv->cell_bytes()) : 0);
+  return sizes;
+}
+
+void KvCacheWrap::close(const Napi::CallbackInfo&) { kv.reset(); }
+
+}  // namespace vivace

@@ -1,0 +1,78 @@
+// The native objects that JavaScript holds. Each owns its state through a shared pointer, so that dispose() takes
+// effect at once for the caller while a run in flight keeps what it needs.
+#pragma once
+#include <napi.h>
+
+#include <memory>
+
+#include "addon/error_wrap.h"
+#include "caches/paged_kv.h"
+#include "core/mapping.h"
+#include "program/executable.h"
+
+namespace vivace {
+
+// Per environment (main thread, each worker thread): the classes, for type checks. No other JavaScript state exists.
+struct AddonData {
+  Napi::FunctionReference mapping, kv_cache, executable, sampler;
+};
+
+class MappingWrap : public Napi::ObjectWrap<MappingWrap> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  explicit MappingWrap(const Napi::CallbackInfo& info);
+  std::shared_ptr<Mapping> mapping;
+
+ private:
+  Napi::Value size(const Napi::CallbackInfo& info);
+  void read(const Napi::CallbackInfo& info);
+  void close(const Napi::CallbackInfo& info);
+};
+
+class KvCacheWrap : public Napi::ObjectWrap<KvCacheWrap> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  explicit KvCacheWrap(const Napi::CallbackInfo& info);
+  std::shared_ptr<PagedKv> kv;
+
+ private:
+  PagedKv& alive(Napi::Env env);
+  Napi::Value create(const Napi::CallbackInfo& info);
+  Napi::Value fork(const Napi::CallbackInfo& info);
+  void release(const Napi::CallbackInfo& info);
+  Napi::Value length(const Napi::CallbackInfo& info);
+  void truncate(const Napi::CallbackInfo& info);
+  void keep(const Napi::CallbackInfo& info);
+  void read_cells(const Napi::CallbackInfo& info);
+  void write_cells(const Napi::CallbackInfo& info);
+  Napi::Value sizes(const Napi::CallbackInfo& info);
+  void close(const Napi::CallbackInfo& info);
+};
+
+struct ExecutableState;
+
+class ExecutableWrap : public Napi::ObjectWrap<ExecutableWrap> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  explicit ExecutableWrap(const Napi::CallbackInfo& info);
+
+ private:
+  ExecutableState& alive(Napi::Env env);
+  Napi::Value run(const Napi::CallbackInfo& info);
+  void run_sync(const Napi::CallbackInfo& info);
+  Napi::Value sizes(const Napi::CallbackInfo& info);
+  Napi::Value profile(const Napi::CallbackInfo& info);
+  void close(const Napi::CallbackInfo& info);
+  std::shared_ptr<ExecutableState> state_;
+};
+
+// The wrap behind a JavaScript object, or a thrown error when it is of another class.
+template <class Wrap>
+Wrap* unwrap(Napi::Env env, Napi::Value value, Napi::FunctionReference AddonData::* type, const char* name) {
+  AddonData* data = env.GetInstanceData<AddonData>();
+  if (!value.IsObject() || !value.As<Napi::Object>().InstanceOf((data->*type).Value()))
+    throw to_napi(env, "INTERNAL", (std::string("expected a ") + name).c_str(), "");
+  return Napi::ObjectWrap<Wrap>::Unwrap(value.As<Napi::Object>());
+}
+
+}  // namespace vivace

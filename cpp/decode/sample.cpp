@@ -1,0 +1,410 @@
+#include "decode/sample.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <type_traits>
+
+#include "core/isa.h"
+#include "decode/philox.h"
+#include "decode/sample_kernel.h"
+
+namespace vivace {
+namespace {
+
+constexpr uint32_t seen = 1, generated_once = 2;
+
+int64_t blocks_of(int64_t count) {
+  return (count + sample_block - 1) / sample_block;
+}
+
+// Orders as floats do (no NaN here), for integer comparison.
+uint32_t ordered(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value + 0.0f);  // -0 becomes +0: they are equal
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+// Greater score first, of equals the lower index: all keys differ.
+uint64_t key_of(float score, int64_t index) {
+  return uint64_t{ordered(score)} << 32 | (0xFFFFFFFFu - static_cast<uint32_t>(index));
+}
+int64_t index_of(uint64_t key) {
+  return 0xFFFFFFFFu - static_cast<uint32_t>(key);
+}
+
+// The least key of the smallest set of greatest keys whose mass reaches `wanted`; at least one key. Quickselect whose
+// partition has no branch that depends on data; reorders the keys.
+template <class Mass>
+uint64_t least_kept(uint64_t* keys, int64_t count, double wanted, Mass&& mass) {
+  uint64_t* begin = keys;
+  uint64_t* end = keys + count;
+  uint64_t least = 0;
+  double have = 0;
+  uint32_t state = 0x9E3779B9u;
+  while (begin < end) {
+    state = state * 1664525u + 1013904223u;
+    std::swap(*begin, begin[(uint64_t{state} * static_cast<uint64_t>(end - begin)) >> 32]);
+    const uint64_t pivot = *begin;
+    uint64_t* split = begin + 1;  // [begin + 1, split) are greater
+    double greater = 0;
+    for (uint64_t* at = begin + 1; at < end; ++at) {
+      const uint64_t key = *at;
+      const bool above = key > pivot;
+      *at = *split;
+      *split = key;
+      split += above;
+      greater += above ? mass(key) : 0.0;
+    }
+    if (split > begin + 1 && have + greater >= wanted) {
+      ++begin;
+      end = split;
+      continue;
+    }
+    have += greater + mass(pivot);
+    least = pivot;
+    if (have >= wanted) break;
+    begin = split;
+  }
+  return least;
+}
+
+const SampleKernel& choose_kernel() {
+  switch (best_isa()) {
+#if defined(VIVACE_HAS_AVX2)
+    case Isa::avx2:
+      return avx2::sample_kernel;
+#endif
+#if defined(VIVACE_HAS_AVX512)
+    case Isa::avx512:
+      return avx512::sample_kernel;
+#endif
+#if defined(VIVACE_HAS_NEON)
+    case Isa::neon:
+      return neon::sample_kernel;
+#endif
+    default:
+      return baseline::sample_kernel;
+  }
+}
+
+}  // namespace
+
+const SampleKernel& sample_kernel() {
+  static const SampleKernel& chosen = choose_kernel();
+  return chosen;
+}
+
+const char* describe(SampleError error) {
+  switch (error) {
+    case SampleError::not_a_number:
+      return "The model's logits contain NaN";
+    case SampleError::infinite:
+      return "The model's logits contain +infinity";
+    case SampleError::nothing_left:
+      return "Every token has probability 0 (all logits are -infinity, or logitBias bans every token)";
+    case SampleError::disposed:
+      return "The sampler was disposed";
+    case SampleError::none:
+      break;
+  }
+  return "No error";
+}
+
+Sampler::Sampler(SamplerOptions options) : options_(std::move(options)) {
+  const auto vocab = static_cast<size_t>(options_.vocab);
+  const auto blocks = static_cast<size_t>(blocks_of(options_.vocab));
+  maxima_.resize(blocks);
+  if (adjusts()) {
+    adjusted_.resize(vocab);
+    adjusted_maxima_.resize(blocks);
+  }
+  const SamplerOptions& o = options_;
+  if (o.repetition_penalty != 1 || o.presence_penalty != 0 || o.frequency_penalty != 0) history_.resize(vocab);
+  if (o.temperature > 0) {
+    weights_.resize(vocab);
+    sums_.resize(blocks);
+    if (truncates()) ids_.resize(vocab);
+    if (o.typical_p < 1) scores_.resize(vocab);
+  }
+  if ((o.temperature > 0 && truncates()) || o.top_logprobs > 0) keys_.resize(vocab);
+  top_.resize(static_cast<size_t>(std::min<int64_t>(o.top_logprobs, o.vocab)));
+}
+
+bool Sampler::truncates() const {
+  return (options_.top_k > 0 && options_.top_k < options_.vocab) || options_.top_p < 1 || options_.min_p > 0 ||
+         options_.typical_p < 1;
+}
+
+bool Sampler::adjusts() const {
+  const SamplerOptions& o = options_;
+  return !o.logit_bias.empty() || o.repetition_penalty != 1 || o.presence_penalty != 0 || o.frequency_penalty != 0;
+}
+
+void Sampler::accept(const int32_t* tokens, int64_t count) {
+  std::lock_guard lock(mutex_);
+  if (history_.empty()) return;
+  for (int64_t i = 0; i < count; ++i) {
+    const int32_t token = tokens[i];
+    if (token < 0 || token >= options_.vocab) continue;
+    uint32_t& entry = history_[static_cast<size_t>(token)];
+    if (entry == 0) touched_.push_back(token);
+    entry |= seen;
+    if (draws_ > 0 && entry < 0xFFFFFFF0u) entry += generated_once;
+  }
+}
+
+void Sampler::release() {
+  std::lock_guard lock(mutex_);
+  released_ = true;
+  auto drop = [](auto& vector) { std::remove_reference_t<decltype(vector)>().swap(vector); };
+  drop(history_);
+  drop(touched_);
+  drop(adjusted_);
+  drop(maxima_);
+  drop(adjusted_maxima_);
+  drop(weights_);
+  drop(scores_);
+  drop(sums_);
+  drop(ids_);
+  drop(keys_);
+  drop(top_);
+}
+
+void Sampler::adjust(float* logits, int64_t vocab) const {
+  for (const auto& [token, bias] : options_.logit_bias)
+    if (token >= 0 && token < vocab) logits[token] += bias;
+  const auto repetition = static_cast<float>(options_.repetition_penalty);
+  for (const int32_t token : touched_) {
+    if (token >= vocab) continue;
+    float value = logits[token];
+    value = value > 0 ? value / repetition : value * repetition;
+    const uint32_t times = history_[static_cast<size_t>(token)] / generated_once;
+    if (times > 0) {
+      value -= static_cast<float>(times * options_.frequency_penalty + options_.presence_penalty);
+    }
+    logits[token] = value;
+  }
+}
+
+void Sampler::sample(const float* logits, int64_t vocab, SampleResult& result) {
+  std::lock_guard lock(mutex_);
+  result = SampleResult{};
+  auto fail = [&](SampleError error) { result.error = error; };
+  if (released_) return fail(SampleError::disposed);
+  const SampleKernel& kernel = sample_kernel();
+  vocab = std::min(vocab, options_.vocab);
+  const Peak raw = kernel.peak(logits, vocab, maxima_.data());
+  if (raw.nan) return fail(SampleError::not_a_number);
+  if (raw.index < 0) return fail(SampleError::nothing_left);
+  if (std::isinf(raw.value)) return fail(SampleError::infinite);
+
+  const float* values = logits;
+  Peak peak = raw;
+  if (adjusts()) {
+    std::memcpy(adjusted_.data(), logits, static_cast<size_t>(vocab) * sizeof(float));
+    adjust(adjusted_.data(), vocab);
+    values = adjusted_.data();
+    peak = kernel.peak(values, vocab, adjusted_maxima_.data());
+    if (peak.nan || peak.index < 0) return fail(SampleError::nothing_left);
+    if (std::isinf(peak.value)) return fail(SampleError::infinite);
+  }
+  result.token = static_cast<int32_t>(options_.temperature > 0 ? draw(values, vocab, peak.value) : peak.index);
+  ++draws_;
+  const double log_total = raw.value + std::log(kernel.weigh(logits, vocab, raw.value, 1.0f, nullptr, nullptr));
+  result.logprob = static_cast<float>(logits[result.token] - log_total);
+  if (!top_.empty()) report_top(logits, vocab, log_total, result);
+}
+
+int32_t Sampler::draw(const float* logits, int64_t vocab, float peak) {
+  // A temperature so small that its inverse overflows is as good as 1e-30.
+  const auto scale = static_cast<float>(1 / std::max(options_.temperature, 1e-30));
+  const double uniform = philox_uniform(options_.seed, draws_);
+  if (!truncates()) {
+    const double total = sample_kernel().weigh(logits, vocab, peak, scale, weights_.data(), sums_.data());
+    const double target = uniform * total;
+    double sum = 0;
+    int64_t block = 0;
+    while (block + 1 < blocks_of(vocab) && sum + sums_[static_cast<size_t>(block)] <= target) {
+      sum += sums_[static_cast<size_t>(block++)];
+    }
+    int64_t last = -1;
+    for (int64_t i = block * sample_block; i < vocab; ++i) {
+      if (weights_[static_cast<size_t>(i)] <= 0) continue;
+      last = i;
+      sum += weights_[static_cast<size_t>(i)];
+      if (sum > target) break;
+    }
+    if (last < 0) {  // rounding carried the target past the last token that has any weight
+      for (last = vocab - 1; weights_[static_cast<size_t>(last)] <= 0;) --last;
+    }
+    return static_cast<int32_t>(last);
+  }
+  const bool ranked = options_.top_k > 0 && options_.top_k < vocab;
+  Kept kept = ranked ? keep_top_k(logits, vocab, peak, scale) : keep_weighed(logits, vocab, peak, scale);
+  if (options_.typical_p < 1) keep_typical(kept);
+  if (options_.top_p < 1) keep_top_p(kept);
+  if (options_.min_p > 0) keep_min_p(kept);
+  const double target = uniform * kept.total;
+  double sum = 0;
+  int64_t last = 0;
+  for (int64_t i = 0; i < kept.count; ++i) {
+    if (weights_[static_cast<size_t>(i)] <= 0) continue;
+    last = i;
+    sum += weights_[static_cast<size_t>(i)];
+    if (sum > target) break;
+  }
+  return ids_[static_cast<size_t>(last)];
+}
+
+// Keys of all values >= least, in any order; whole blocks are passed over by their maxima.
+int64_t Sampler::gather(const float* values, int64_t count, const float* maxima, float least) {
+  int64_t found = 0;
+  for (int64_t block = 0; block < blocks_of(count); ++block) {
+    if (maxima[block] < least) continue;
+    const int64_t end = std::min(count, (block + 1) * sample_block);
+    for (int64_t i = block * sample_block; i < end; ++i) {
+      keys_[static_cast<size_t>(found)] = key_of(values[i], i);
+      found += values[i] >= least;
+    }
+  }
+  return found;
+}
+
+namespace {
+
+// A bound that at least `wanted` values reach: as many blocks have a maximum there.
+float bound_of(const float* maxima, int64_t blocks, int64_t wanted, uint64_t* scratch) {
+  if (wanted > blocks) return -std::numeric_limits<float>::infinity();
+  for (int64_t i = 0; i < blocks; ++i) scratch[i] = key_of(maxima[i], i);
+  const uint64_t least = least_kept(scratch, blocks, static_cast<double>(wanted), [](uint64_t) { return 1.0; });
+  return maxima[index_of(least)];
+}
+
+}  // namespace
+
+Sampler::Kept Sampler::keep_top_k(const float* logits, int64_t vocab, float peak, float scale) {
+  const float* maxima = adjusts() ? adjusted_maxima_.data() : maxima_.data();
+  const int64_t wanted = options_.top_k;
+  const float bound = bound_of(maxima, blocks_of(vocab), wanted, keys_.data());
+  const int64_t found = gather(logits, vocab, maxima, bound);
+  const uint64_t least = least_kept(keys_.data(), found, static_cast<double>(wanted), [](uint64_t) { return 1.0; });
+  Kept kept;
+  for (int64_t i = 0; i < found; ++i) {
+    const uint64_t key = keys_[static_cast<size_t>(i)];
+    ids_[static_cast<size_t>(kept.count)] = static_cast<int32_t>(index_of(key));
+    kept.count += key >= least;
+    if (kept.count == wanted) break;
+  }
+  std::sort(ids_.begin(), ids_.begin() + kept.count);
+  // The kernel works in place: a block is read before it is written.
+  for (int64_t i = 0; i < kept.count; ++i) weights_[static_cast<size_t>(i)] = logits[ids_[static_cast<size_t>(i)]];
+  kept.total = sample_kernel().weigh(weights_.data(), kept.count, peak, scale, weights_.data(), nullptr);
+  return kept;
+}
+
+Sampler::Kept Sampler::keep_weighed(const float* logits, int64_t vocab, float peak, float scale) {
+  Kept kept;
+  kept.total = sample_kernel().weigh(logits, vocab, peak, scale, weights_.data(), nullptr);
+  // What is lighter than this cannot be in the nucleus, nor pass min-p, whatever the rest looks like: together such
+  // tokens hold less than (1 - topP). The margin covers rounding. typical-p looks at everything.
+  float cut = std::numeric_limits<float>::min();
+  if (options_.typical_p >= 1) {
+    if (options_.top_p < 1) {
+      cut = std::max(cut, static_cast<float>((1 - options_.top_p) * kept.total / static_cast<double>(vocab) * 0.99));
+    } else {
+      cut = std::max(cut, static_cast<float>(options_.min_p * 0.99));
+    }
+  }
+  const double total = kept.total;
+  const float* maxima = adjusts() ? adjusted_maxima_.data() : maxima_.data();
+  const float least = peak + static_cast<float>((std::log(cut) - 1e-3) / scale);  // a logit that weighs less than cut
+  for (int64_t block = 0; block < blocks_of(vocab); ++block) {
+    if (maxima[block] < least) continue;
+    const int64_t end = std::min(vocab, (block + 1) * sample_block);
+    for (int64_t i = block * sample_block; i < end; ++i) {
+      const float weight = weights_[static_cast<size_t>(i)];
+      ids_[static_cast<size_t>(kept.count)] = static_cast<int32_t>(i);
+      weights_[static_cast<size_t>(kept.count)] = weight;
+      kept.count += weight >= cut;
+    }
+  }
+  kept.total = total;  // of all tokens: topP is a share of the whole, the cut ones included
+  return kept;
+}
+
+void Sampler::compact(Kept& kept, const float* scores, uint64_t least) {
+  int64_t count = 0;
+  double total = 0;
+  for (int64_t i = 0; i < kept.count; ++i) {
+    const bool keep = key_of(scores[i], i) >= least;
+    const float weight = weights_[static_cast<size_t>(i)];
+    ids_[static_cast<size_t>(count)] = ids_[static_cast<size_t>(i)];
+    weights_[static_cast<size_t>(count)] = weight;
+    count += keep;
+    total += keep ? weight : 0.0f;
+  }
+  kept = {count, total};
+}
+
+// Meister et al. 2022, "Locally typical sampling": the tokens whose surprise is nearest to the entropy.
+void Sampler::keep_typical(Kept& kept) {
+  const double log_total = std::log(kept.total);
+  double entropy = 0;
+  for (int64_t i = 0; i < kept.count; ++i) {
+    const float weight = weights_[static_cast<size_t>(i)];
+    const double surprise = weight > 0 ? log_total - std::log(static_cast<double>(weight)) : 1e30;
+    scores_[static_cast<size_t>(i)] = static_cast<float>(surprise);
+    if (weight > 0) entropy += weight / kept.total * surprise;
+  }
+  for (int64_t i = 0; i < kept.count; ++i) {
+    float& score = scores_[static_cast<size_t>(i)];
+    score = -std::fabs(score - static_cast<float>(entropy));
+    keys_[static_cast<size_t>(i)] = key_of(score, i);
+  }
+  const uint64_t least =
+      least_kept(keys_.data(), kept.count, options_.typical_p * kept.total,
+                 [this](uint64_t key) -> double { return weights_[static_cast<size_t>(index_of(key))]; });
+  compact(kept, scores_.data(), least);
+}
+
+void Sampler::keep_top_p(Kept& kept) {
+  for (int64_t i = 0; i < kept.count; ++i) keys_[static_cast<size_t>(i)] = key_of(weights_[static_cast<size_t>(i)], i);
+  const uint64_t least = least_kept(keys_.data(), kept.count, options_.top_p * kept.total, [](uint64_t key) -> double {
+    return std::bit_cast<float>(static_cast<uint32_t>(key >> 32) & 0x7FFFFFFFu);  // weights are not negative
+  });
+  compact(kept, weights_.data(), least);
+}
+
+void Sampler::keep_min_p(Kept& kept) {
+  const float* end = weights_.data() + kept.count;
+  const float heaviest = *std::max_element(static_cast<const float*>(weights_.data()), end);
+  const double cut = options_.min_p * heaviest;
+  int64_t count = 0;
+  double total = 0;
+  for (int64_t i = 0; i < kept.count; ++i) {
+    const float weight = weights_[static_cast<size_t>(i)];
+    if (weight < cut) continue;
+    ids_[static_cast<size_t>(count)] = ids_[static_cast<size_t>(i)];
+    weights_[static_cast<size_t>(count++)] = weight;
+    total += weight;
+  }
+  kept = {count, total};
+}
+
+void Sampler::report_top(const float* logits, int64_t vocab, double log_total, SampleResult& result) {
+  const auto wanted = std::min<int64_t>(static_cast<int64_t>(top_.size()), vocab);
+  const float bound = bound_of(maxima_.data(), blocks_of(vocab), wanted, keys_.data());
+  const int64_t found = gather(logits, vocab, maxima_.data(), bound);
+  std::partial_sort(keys_.begin(), keys_.begin() + wanted, keys_.begin() + found, std::greater<>());
+  for (int64_t i = 0; i < wanted; ++i) {
+    const int64_t token = index_of(keys_[static_cast<size_t>(i)]);
+    top_[static_cast<size_t>(i)] = {static_cast<int32_t>(token), static_cast<float>(logits[token] - log_total)};
+  }
+  result.top = top_.data();
+  result.top_count = static_cast<int32_t>(wanted);
+}
+
+}  // namespace vivace

@@ -1,0 +1,97 @@
+// Draws one sequence's tokens from logits: bias, penalties, temperature, truncation, draw. One object per sequence; it
+// owns the penalties' history, the place in the random stream and all scratch. The plain counterpart, and the oracle of
+// the tests, is lib/decode/reference-sampler.ts; the order of the steps is explained in lib/decode/options.ts.
+#pragma once
+#include <cstdint>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace vivace {
+
+struct SamplerOptions {
+  double temperature = 1;  // 0: greedy, ties to the lowest id
+  int64_t top_k = 0;       // 0: off
+  double top_p = 1;        // 1: off
+  double min_p = 0;        // 0: off
+  double typical_p = 1;    // 1: off
+  double repetition_penalty = 1;
+  double presence_penalty = 0;
+  double frequency_penalty = 0;
+  std::vector<std::pair<int32_t, float>> logit_bias;  // -inf bans a token
+  uint64_t seed = 0;
+  int32_t top_logprobs = 0;  // how many of the most probable tokens to report
+  int64_t vocab = 0;         // tokens at or beyond it are never drawn
+};
+
+struct TokenLogprob {
+  int32_t token;
+  float logprob;
+};
+
+enum class SampleError { none, not_a_number, infinite, nothing_left, disposed };
+
+// A sentence for the user; the code is DISPOSED for `disposed` and NUMERIC for the others.
+const char* describe(SampleError error);
+
+struct SampleResult {
+  int32_t token = -1;
+  float logprob = 0;  // natural, under softmax of the logits as the model gave them
+  // Most probable first, under the same distribution; valid until the sampler's next call.
+  const TokenLogprob* top = nullptr;
+  int32_t top_count = 0;
+  SampleError error = SampleError::none;
+};
+
+// Calls may come from any thread, one at a time (they lock); sample() does not allocate.
+class Sampler {
+ public:
+  explicit Sampler(SamplerOptions options);
+
+  // Tokens that were put into the text. Those before the first draw are the prompt: the repetition penalty counts them,
+  // presence and frequency penalties do not.
+  void accept(const int32_t* tokens, int64_t count);
+
+  // Draws from logits[0, min(vocab, options.vocab)), which stay as they are. On an error nothing is drawn: the random
+  // stream stays where it is.
+  void sample(const float* logits, int64_t vocab, SampleResult& result);
+
+  // Gives all memory back; sample() then reports `disposed`.
+  void release();
+
+ private:
+  struct Kept {  // the tokens still in the running, ascending ids
+    int64_t count = 0;
+    double total = 0;  // sum of their weights
+  };
+  bool truncates() const;
+  bool adjusts() const;
+  void adjust(float* logits, int64_t vocab) const;
+  int32_t draw(const float* logits, int64_t vocab, float peak);
+  Kept keep_top_k(const float* logits, int64_t vocab, float peak, float scale);
+  Kept keep_weighed(const float* logits, int64_t vocab, float peak, float scale);
+  void keep_typical(Kept& kept);
+  void keep_top_p(Kept& kept);
+  void keep_min_p(Kept& kept);
+  void compact(Kept& kept, const float* scores, uint64_t least);
+  void report_top(const float* logits, int64_t vocab, double log_total, SampleResult& result);
+  int64_t gather(const float* values, int64_t count, const float* maxima, float least);
+
+  SamplerOptions options_;
+  std::mutex mutex_;
+  uint64_t draws_ = 0;
+  bool released_ = false;
+  std::vector<uint32_t> history_;  // [vocab] times generated · 2 + (in the prompt or generated)
+  std::vector<int32_t> touched_;   // ids whose history is not 0
+  std::vector<float> adjusted_;    // [vocab] logits after bias and penalties
+  std::vector<float> maxima_;      // [vocab / 64] of the logits as given
+  std::vector<float> adjusted_maxima_;
+  std::vector<float> weights_;  // [kept]
+  std::vector<float> scores_;   // [kept] distance from the entropy
+  std::vector<double> sums_;    // [vocab / 64]
+  std::vector<int32_t> ids_;    // [kept]
+  std::vector<uint64_t> keys_;  // [kept] scratch of selections
+  std::vector<TokenLogprob> top_;
+};
+
+}  // namespace vivace

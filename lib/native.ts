@@ -1,0 +1,127 @@
+// The face of the native addon: its types, written once, and the translation of its errors. Nothing else loads it.
+import { loadAddon } from './load-addon.js';
+import { VivaceError } from './errors.js';
+import type { ErrorCode } from './errors.js';
+
+export interface NativeMapping {
+  readonly size: number;
+  /** Fills `out` with the bytes from `offset` on. */
+  read(offset: number, out: Uint8Array): void;
+  close(): void;
+}
+
+export interface NativeKvCache {
+  create(): number;
+  fork(sequence: number): number;
+  release(sequence: number): void;
+  length(sequence: number): number;
+  truncate(sequence: number, length: number): void;
+  keep(sequence: number, ordinals: Int32Array): void;
+  readCells(sequence: number, begin: number, count: number, out: Uint8Array): void;
+  writeCells(sequence: number, count: number, cells: Uint8Array): void;
+  sizes(): { pageBytes: number; pagesUsed: number; cellBytes: number };
+  close(): void;
+}
+
+export interface NativeSampler {
+  accept(tokens: Int32Array): void;
+}
+
+export interface NativeRequest {
+  readonly rows: number;
+  readonly outputs: number;
+  /** [value id, memory]: inputs, and outputs that the caller wants filled. */
+  readonly bindings: readonly (readonly [number, Int32Array | Float32Array])[];
+  readonly batch?: {
+    readonly tokens: Int32Array;
+    readonly positions: Int32Array;
+    readonly sequences: Int32Array;
+    readonly parents?: Int32Array;
+    readonly outputRows: Int32Array;
+    readonly kv: NativeKvCache;
+  };
+  /** Draws a token per output from value `logits`; fills `tokens` and `logprobs` [outputs]. */
+  readonly sampling?: {
+    readonly logits: number;
+    readonly samplers: readonly (NativeSampler | null)[];
+    readonly tokens: Int32Array;
+    readonly logprobs: Float32Array;
+  };
+}
+
+export interface NativeExecutable {
+  /** Resolves with, per output, the flat list of [token, logprob] pairs its sampler asked for. */
+  run(request: NativeRequest): Promise<readonly (Float64Array | null)[] | undefined>;
+  runSync(request: NativeRequest): void;
+  sizes(): { mapped: number; copied: number; arena: number; isa: string; threads: number };
+  /** Starts or stops profiling; returns what was measured so far, by op. */
+  profile(on?: boolean): Record<string, { calls: number; seconds: number }>;
+  close(): void;
+}
+
+/** A program in flat tables; `sources[i]` says where a weight's or constant's bytes are. */
+export interface ProgramDescription {
+  readonly names: readonly string[];
+  readonly dtypes: Int32Array;
+  readonly rows: Float64Array;
+  readonly columns: Float64Array;
+  readonly kinds: Int32Array;
+  readonly sources: readonly (null | Uint8Array | Float32Array | { mapping: NativeMapping; offset: number })[];
+  readonly calls: readonly { op: string; inputs: number[]; outputs: number[]; attributes: readonly number[] }[];
+  readonly outputs: readonly number[];
+}
+
+export interface NativeAddon {
+  Mapping: new (path: string) => NativeMapping;
+  KvCache: new (options: {
+    layers: number;
+    kvHeads: number;
+    keyDim: number;
+    valueDim: number;
+    pageSize: number;
+    keyType: number;
+    valueType: number;
+    maxPages: number;
+  }) => NativeKvCache;
+  Executable: new (
+    program: ProgramDescription,
+    options: { threads: number; fuse: boolean; isa?: string },
+  ) => NativeExecutable;
+  Sampler: new (options: Record<string, unknown>) => NativeSampler;
+  /** Bytes per second that `threads` threads read from a fresh block of `bytes` bytes. */
+  memoryBandwidth(threads: number, bytes: number): Promise<number>;
+  /** Instruction-set levels that this machine runs, best last. */
+  isaLevels(): string[];
+  ops(): { name: string; attributes: string[] }[];
+  /** Rows of floats into blocks of a type and back; JavaScript allocates. */
+  quantize(dtype: number, values: Float32Array, rows: number, columns: number, out: Uint8Array): void;
+  dequantize(dtype: number, blocks: Uint8Array, rows: number, columns: number, out: Float32Array): void;
+}
+
+let addon: NativeAddon | undefined;
+
+/** The addon, loaded on first use. Throws NATIVE_LOAD_FAILED. */
+export function native(): NativeAddon {
+  addon ??= loadAddon() as NativeAddon;
+  return addon;
+}
+
+/** Runs a native call and turns what it throws into a VivaceError. */
+export function nativeCall<T>(body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
+/** A native error has `code` and perhaps `remedy`; anything else is passed on as it is. */
+export function fromNative(error: unknown): unknown {
+  if (error instanceof VivaceError || typeof error !== 'object' || error === null) return error;
+  const { code, remedy, message } = error as { code?: unknown; remedy?: unknown; message?: unknown };
+  if (typeof code !== 'string' || !/^[A-Z][A-Z_]+$/.test(code) || code.startsWith('ERR_')) return error;
+  return new VivaceError(code as ErrorCode, String(message), {
+    cause: error,
+    ...(typeof remedy === 'string' ? { remedy } : {}),
+  });
+}

@@ -1,0 +1,123 @@
+// A program on the CPU: its description crosses the border once, then only rows do.
+import { native, nativeCall } from '../native.js';
+import type { NativeExecutable, NativeKvCache, NativeMapping, ProgramDescription } from '../native.js';
+import { dtypes } from './dtype.js';
+import type { Program, Value } from './program.js';
+
+/** Where a weight's bytes are: in a mapped file, or in memory (then they are copied). */
+export type WeightSource = { readonly mapping: NativeMapping; readonly offset: number } | Uint8Array | Float32Array;
+
+/** Finds the bytes of a canonical tensor, from its first row on. */
+export type BindWeight = (tensor: string) => WeightSource;
+
+export interface NativeProgramOptions {
+  readonly threads?: number; // default 1
+  /** Instruction-set level (`baseline`, `avx2`, `avx512`, `neon`); default: the best of this machine. */
+  readonly isa?: string;
+  /** Apply the fusion rules; default true. */
+  readonly fuse?: boolean;
+}
+
+/** The rows of a run that uses the KV cache; see `RunRequest`. */
+export interface NativeBatch {
+  readonly tokens: Int32Array;
+  readonly positions: Int32Array;
+  readonly sequences: Int32Array;
+  readonly parents?: Int32Array;
+  readonly outputRows: Int32Array;
+  readonly kv: NativeKvCache;
+}
+
+const kinds = { input: 0, weight: 1, constant: 2, value: 3 } as const;
+
+export class NativeProgram {
+  readonly executable: NativeExecutable;
+  private readonly inputs: ReadonlyMap<string, Value>;
+
+  constructor(
+    readonly program: Program,
+    bindWeight: BindWeight,
+    options: NativeProgramOptions = {},
+  ) {
+    const { threads = 1, isa, fuse = true } = options;
+    this.inputs = new Map(program.values.filter((value) => value.kind === 'input').map((value) => [value.name, value]));
+    this.executable = nativeCall(
+      () => new (native().Executable)(describe(program, bindWeight), { threads, fuse, ...(isa ? { isa } : {}) }),
+    );
+  }
+
+  /**
+   * Runs once on the calling thread and its team; for tests and small tools. Inputs by name; `tokens`, `positions` and
+   * `output_rows` come from the batch when there is one. Outputs are written into `outputs` where given, else into
+   * fresh arrays, [rows, columns] each.
+   */
+  runSync(
+    inputs: Readonly<Record<string, Int32Array | Float32Array>>,
+    batch?: NativeBatch,
+    outputs: Readonly<Record<string, Float32Array>> = {},
+  ): Record<string, Float32Array> {
+    const { rows, outputRows } = this.sizes(inputs, batch);
+    const bindings: [number, Int32Array | Float32Array][] = [];
+    for (const [name, data] of Object.entries(inputs)) {
+      const value = this.inputs.get(name);
+      if (value) bindings.push([value.id, data]);
+    }
+    const results: Record<string, Float32Array> = {};
+    for (const [name, value] of Object.entries(this.program.outputs)) {
+      results[name] = outputs[name] ?? new Float32Array(rowsOf(value, rows, outputRows) * value.columns);
+      bindings.push([value.id, results[name]]);
+    }
+    nativeCall(() => this.executable.runSync({ rows, outputs: outputRows, bindings, ...(batch ? { batch } : {}) }));
+    return results;
+  }
+
+  dispose(): void {
+    this.executable.close();
+  }
+
+  private sizes(inputs: Readonly<Record<string, Int32Array | Float32Array>>, batch?: NativeBatch) {
+    let rows = batch?.tokens.length ?? 1;
+    let outputRows = batch?.outputRows.length ?? 0;
+    for (const [name, value] of this.inputs) {
+      const data = inputs[name];
+      if (data && value.rows === 'rows') rows = data.length / value.columns;
+      if (data && value.rows === 'outputs') outputRows = data.length / value.columns;
+    }
+    return { rows, outputRows };
+  }
+}
+
+function rowsOf(value: Value, rows: number, outputs: number): number {
+  return value.rows === 'rows' ? rows : value.rows === 'outputs' ? outputs : value.rows;
+}
+
+function describe(program: Program, bindWeight: BindWeight): ProgramDescription {
+  const { values } = program;
+  return {
+    names: values.map((value) => value.name),
+    dtypes: Int32Array.from(values, (value) => dtypes[value.dtype].id),
+    rows: Float64Array.from(values, (value) => (value.rows === 'rows' ? -1 : value.rows === 'outputs' ? -2 : value.rows)),
+    columns: Float64Array.from(values, (value) => value.columns),
+    kinds: Int32Array.from(values, (value) => kinds[value.kind]),
+    sources: values.map((value) => source(value, bindWeight)),
+    calls: program.calls.map((call) => ({
+      op: call.op,
+      inputs: call.inputs.map((value) => value?.id ?? -1),
+      outputs: call.outputs.map((value) => value.id),
+      attributes: call.attributes,
+    })),
+    outputs: Object.values(program.outputs).map((value) => value.id),
+  };
+}
+
+function source(value: Value, bindWeight: BindWeight): ProgramDescription['sources'][number] {
+  if (value.kind === 'constant') return value.data as Float32Array;
+  if (value.kind !== 'weight' || !value.weight) return null;
+  const { block, bytes } = dtypes[value.dtype];
+  const rowSize = (value.columns / block) * bytes;
+  const found = bindWeight(value.weight.tensor);
+  const skip = value.weight.firstRow * rowSize;
+  if ('mapping' in found) return { mapping: found.mapping, offset: found.offset + skip };
+  const all = new Uint8Array(found.buffer, found.byteOffset, found.byteLength);
+  return all.subarray(skip, skip + (value.rows as number) * rowSize);
+}

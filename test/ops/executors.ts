@@ -1,0 +1,53 @@
+// Runs one program on every native level and thread count that this machine has, for comparison with the reference.
+import { native } from '../../lib/native.js';
+import { NativeProgram } from '../../lib/program/native-program.js';
+import type { BindWeight, NativeBatch } from '../../lib/program/native-program.js';
+import type { Program } from '../../lib/program/program.js';
+
+export interface Variant {
+  readonly isa: string;
+  readonly threads: number;
+  readonly fuse: boolean;
+}
+
+/** Levels that this machine runs, lowest first (baseline, avx2, avx512 or baseline, neon). */
+export const isaLevels = (): string[] => native().isaLevels();
+
+/** Every level with 1 and 2 threads. */
+export const variants = (): Variant[] =>
+  isaLevels().flatMap((isa) => [1, 2].map((threads) => ({ isa, threads, fuse: true })));
+
+/** One run on one variant; outputs start as NaN, so that what a kernel forgets to write is seen. */
+export function runNative(
+  program: Program,
+  bindWeight: BindWeight,
+  inputs: Readonly<Record<string, Int32Array | Float32Array>>,
+  variant: Variant,
+  batch?: NativeBatch,
+): Record<string, Float32Array> {
+  const compiled = new NativeProgram(program, bindWeight, variant);
+  try {
+    const rows = batch?.tokens.length ?? rowsOf(program, inputs, 'rows');
+    const outputRows = batch?.outputRows.length ?? rowsOf(program, inputs, 'outputs');
+    const poisoned: Record<string, Float32Array> = {};
+    for (const [name, value] of Object.entries(program.outputs)) {
+      const count = value.rows === 'rows' ? rows : value.rows === 'outputs' ? outputRows : value.rows;
+      poisoned[name] = new Float32Array(count * value.columns).fill(NaN);
+    }
+    return compiled.runSync(inputs, batch, poisoned);
+  } finally {
+    compiled.dispose();
+  }
+}
+
+function rowsOf(
+  program: Program,
+  inputs: Readonly<Record<string, Int32Array | Float32Array>>,
+  symbol: 'rows' | 'outputs',
+): number {
+  for (const value of program.values) {
+    const data = inputs[value.name];
+    if (value.kind === 'input' && value.rows === symbol && data) return data.length / value.columns;
+  }
+  return symbol === 'rows' ? 1 : 0;
+}
