@@ -1,0 +1,150 @@
+// The plainest possible sampler, in float64: the oracle of cpp/decode/sample.cpp, and the sampler of the reference executor.
+// The order of the steps is explained in lib/decode/options.ts.
+import { VivaceError } from '../errors.js';
+import type { RowSampler, SamplerOptions } from '../program/executor.js';
+import { philoxUniform } from './philox.js';
+
+export interface Sampled {
+  readonly token: number;
+  /** Natural, under softmax of the logits as the model gave them. */
+  readonly logprob: number;
+  /** [token, logprob] pairs, most probable first. */
+  readonly top: readonly (readonly [number, number])[];
+}
+
+export interface ReferenceSampler extends RowSampler {
+  /** Draws from logits[0, min(length, vocab)), which stay as they are. */
+  sample(logits: Float32Array | Float64Array): Sampled;
+}
+
+interface Candidate {
+  readonly token: number;
+  readonly weight: number; // exp((logit − greatest) / temperature), not normalised
+}
+
+export function createReferenceSampler(options: SamplerOptions): ReferenceSampler {
+  const promptTokens = new Set<number>();
+  const generated = new Map<number, number>(); // token → times
+  let draws = 0n;
+  let disposed = false;
+
+  const adjust = (logits: Float64Array): void => {
+    for (const [token, bias] of options.logitBias) if (token < logits.length) logits[token] += bias;
+    for (const token of new Set([...promptTokens, ...generated.keys()])) {
+      if (token >= logits.length) continue;
+      const logit = logits[token];
+      logits[token] = logit > 0 ? logit / options.repetitionPenalty : logit * options.repetitionPenalty;
+      const times = generated.get(token) ?? 0;
+      if (times > 0) logits[token] -= times * options.frequencyPenalty + options.presencePenalty;
+    }
+  };
+
+  return {
+    accept(tokens) {
+      for (const token of tokens) {
+        if (token < 0 || token >= options.vocab) continue;
+        if (draws === 0n) promptTokens.add(token);
+        else generated.set(token, (generated.get(token) ?? 0) + 1);
+      }
+    },
+
+    sample(logits) {
+      if (disposed) throw new VivaceError('DISPOSED', 'The sampler was disposed');
+      const raw = Float64Array.from(logits.subarray(0, options.vocab));
+      if (raw.some(Number.isNaN)) throw new VivaceError('NUMERIC', "The model's logits contain NaN");
+      if (raw.includes(Infinity)) throw new VivaceError('NUMERIC', "The model's logits contain +infinity");
+      const adjusted = raw.slice();
+      adjust(adjusted);
+      const greatest = adjusted.reduce((a, b) => Math.max(a, b), -Infinity);
+      if (greatest === -Infinity) {
+        throw new VivaceError(
+          'NUMERIC',
+          'Every token has probability 0 (all logits are -infinity, or logitBias bans every token)',
+        );
+      }
+      const token =
+        options.temperature > 0
+          ? draw(truncate(weigh(adjusted, greatest, options.temperature), options), philoxUniform(options.seed, draws))
+          : adjusted.indexOf(greatest);
+      draws++;
+      const logTotal = logSumExp(raw);
+      const top = options.topLogprobs === 0 ? [] : rank(raw).slice(0, options.topLogprobs);
+      return {
+        token,
+        logprob: raw[token] - logTotal,
+        top: top.map((id) => [id, raw[id] - logTotal] as const),
+      };
+    },
+
+    dispose() {
+      disposed = true;
+    },
+  };
+}
+
+const sum = (values: Iterable<number>): number => {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+};
+const massOf = (kept: readonly Candidate[]): number => sum(kept.map(({ weight }) => weight));
+
+function logSumExp(logits: Float64Array): number {
+  const greatest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+  return greatest + Math.log(sum(logits.map((logit) => Math.exp(logit - greatest))));
+}
+
+/** Token ids by descending logit, of equals the lowest id first. */
+const rank = (logits: Float64Array): number[] =>
+  Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
+
+const weigh = (logits: Float64Array, greatest: number, temperature: number): Candidate[] =>
+  Array.from(logits, (logit, token) => ({
+    token,
+    weight: Math.exp((logit - greatest) / Math.max(temperature, 1e-30)),
+  }));
+
+/** Candidates in ascending order of token that survive top-k, typical-p, top-p and min-p, in this order. */
+function truncate(all: readonly Candidate[], options: SamplerOptions): Candidate[] {
+  const inOrder = (kept: Candidate[]): Candidate[] => kept.sort((a, b) => a.token - b.token);
+  const heaviestFirst = (kept: readonly Candidate[]): Candidate[] =>
+    [...kept].sort((a, b) => b.weight - a.weight || a.token - b.token);
+  let kept = [...all];
+  if (options.topK > 0) kept = inOrder(heaviestFirst(kept).slice(0, options.topK));
+  if (options.typicalP < 1) {
+    const total = massOf(kept);
+    const surprise = ({ weight }: Candidate): number => Math.log(total) - Math.log(weight);
+    const possible = kept.filter(({ weight }) => weight > 0);
+    const entropy = sum(possible.map((candidate) => (candidate.weight / total) * surprise(candidate)));
+    const distance = (candidate: Candidate): number => Math.abs(surprise(candidate) - entropy);
+    const nearestFirst = possible.sort((a, b) => distance(a) - distance(b) || a.token - b.token);
+    kept = inOrder(prefixOfMass(nearestFirst, options.typicalP * total));
+  }
+  if (options.topP < 1) kept = inOrder(prefixOfMass(heaviestFirst(kept), options.topP * massOf(kept)));
+  if (options.minP > 0) {
+    const heaviest = Math.max(...kept.map(({ weight }) => weight));
+    kept = kept.filter(({ weight }) => weight >= options.minP * heaviest);
+  }
+  return kept;
+}
+
+/** The shortest prefix, of at least one candidate, that holds `wanted`. */
+function prefixOfMass(candidates: readonly Candidate[], wanted: number): Candidate[] {
+  let have = 0;
+  let count = 0;
+  while (count < candidates.length && (count === 0 || have < wanted)) have += candidates[count++].weight;
+  return candidates.slice(0, count);
+}
+
+function draw(kept: readonly Candidate[], uniform: number): number {
+  const target = uniform * massOf(kept);
+  let have = 0;
+  let last = kept[0].token;
+  for (const { token, weight } of kept) {
+    if (weight === 0) continue;
+    last = token;
+    have += weight;
+    if (have > target) break;
+  }
+  return last;
+}
