@@ -72,7 +72,7 @@ export function writeFile(path: string, parts: Iterable<Uint8Array>): void {
   try {
     fd = fs.openSync(temporary, 'w');
     for (const part of parts) {
-      for (let done = 0; done < part.length; ) done += fs.writeSync(fd, part, done);
+      for (let done = 0; done < part.length;) done += fs.writeSync(fd, part, done);
     }
     fs.closeSync(fd);
     fd = undefined;

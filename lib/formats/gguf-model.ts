@@ -2,8 +2,7 @@
 import { openGguf, type Gguf } from './gguf.js';
 import { ggufConfig } from './gguf/config.js';
 import { ggufChatTemplates, ggufTokenizer } from './gguf/tokenizer.js';
-import type { ModelSource } from './model-source.js';
-import { printable } from './printable.js';
+import { printable, type ModelSource } from './model-source.js';
 
 export { ggufConfig } from './gguf/config.js';
 export { ggufChatTemplates, ggufTokenizer } from './gguf/tokenizer.js';

@@ -36,7 +36,11 @@ export function tensorBytes(name: string, dtype: DType, shape: readonly number[]
   }
   const columns = shape.at(-1) ?? 1;
   if (columns % info.block !== 0) {
-    throw expected(`rows of a multiple of ${info.block} values, as ${dtype} stores them`, `shape of ${name}`, shape.join('×'));
+    throw expected(
+      `rows of a multiple of ${info.block} values, as ${dtype} stores them`,
+      `shape of ${name}`,
+      shape.join('×'),
+    );
   }
   return shape.slice(0, -1).reduce((product, dimension) => product * dimension, 1) * rowBytes(dtype, columns);
 }
@@ -54,7 +58,8 @@ export function writeGguf(path: string, contents: GgufContents): string[] {
   }));
   checkNames(metadata, tensors);
   const { parts = 1 } = contents;
-  if (!Number.isInteger(parts) || parts < 1 || parts > 65535) throw expected('an integer from 1 to 65535', 'parts', parts);
+  if (!Number.isInteger(parts) || parts < 1 || parts > 65535)
+    throw expected('an integer from 1 to 65535', 'parts', parts);
   if (parts === 1) {
     writeFile(path, fileParts(metadata, tensors, alignment));
     return [path];
@@ -81,21 +86,25 @@ function chooseAlignment(metadata: Map<string, GgufInput>, wanted: number | unde
   if (typeof alignment !== 'number' || !Number.isInteger(alignment) || alignment <= 0 || alignment % 8 !== 0) {
     throw expected('a multiple of 8', 'alignment', alignment);
   }
-  if (alignment !== defaultAlignment || given !== undefined) metadata.set('general.alignment', { type: 'u32', value: alignment });
+  if (alignment !== defaultAlignment || given !== undefined)
+    metadata.set('general.alignment', { type: 'u32', value: alignment });
   return alignment;
 }
 
 function checkNames(metadata: ReadonlyMap<string, GgufInput>, tensors: readonly SizedTensor[]): void {
   for (const key of metadata.keys()) {
     const bytes = Buffer.byteLength(key);
-    if (bytes === 0 || bytes > ggufLimits.keyBytes) throw expected(`1 to ${ggufLimits.keyBytes} bytes`, 'metadata key', key);
+    if (bytes === 0 || bytes > ggufLimits.keyBytes)
+      throw expected(`1 to ${ggufLimits.keyBytes} bytes`, 'metadata key', key);
   }
   const names = new Set<string>();
   for (const { name, shape } of tensors) {
     // One byte less than readers accept: llama.cpp counts a terminating zero.
-    if (Buffer.byteLength(name) >= ggufLimits.tensorNameBytes) throw expected('a name of at most 63 bytes', 'tensor', name);
+    if (Buffer.byteLength(name) >= ggufLimits.tensorNameBytes)
+      throw expected('a name of at most 63 bytes', 'tensor', name);
     if (names.has(name)) throw expected('different names', 'tensors', name);
-    if (shape.length > ggufLimits.dimensions) throw expected('at most 4 dimensions', `shape of ${name}`, shape.join('×'));
+    if (shape.length > ggufLimits.dimensions)
+      throw expected('at most 4 dimensions', `shape of ${name}`, shape.join('×'));
     names.add(name);
   }
 }

@@ -61,7 +61,7 @@ interface Part {
   readonly header: Header;
 }
 
-const splitName = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/;
+const splitName = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/s;
 
 /** The name of one part of a split set, counted from 0. */
 export const splitPartName = (stem: string, index: number, parts: number): string =>
@@ -79,13 +79,20 @@ function splitParts(path: string, header: Header): Part[] {
   const given = Number(match[2]) - 1;
   return Array.from({ length: parts }, (_, index) => {
     const file = splitPartName(match[1], index, parts);
-    const part = index === given ? header : readHeader(file, `It is part ${index + 1} of ${parts} of the model: put it next to ${path}.`);
+    const part =
+      index === given
+        ? header
+        : readHeader(file, `It is part ${index + 1} of ${parts} of the model: put it next to ${path}.`);
     const no = optionalInteger(part.metadata, 'split.no');
     if (no !== index || optionalInteger(part.metadata, 'split.count') !== parts) {
-      throw invalid(file, `its metadata says part ${no === undefined ? 'unknown' : no + 1}, its name part ${index + 1} of ${parts}`);
+      throw invalid(
+        file,
+        `its metadata says part ${no === undefined ? 'unknown' : no + 1}, its name part ${index + 1} of ${parts}`,
+      );
     }
     return { path: file, header: part };
   });
 }
 
-const invalid = (path: string, message: string): VivaceError => new VivaceError('FORMAT_INVALID', `${path}: ${message}`);
+const invalid = (path: string, message: string): VivaceError =>
+  new VivaceError('FORMAT_INVALID', `${path}: ${message}`);

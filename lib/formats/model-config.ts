@@ -72,7 +72,17 @@ export interface ModelConfig {
 
 export const architectures: readonly Architecture[] = ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3', 'phi3'];
 
-const positive = ['contextLength', 'width', 'layers', 'hidden', 'heads', 'kvHeads', 'headDim', 'valueDim', 'vocab'] as const;
+const positive = [
+  'contextLength',
+  'width',
+  'layers',
+  'hidden',
+  'heads',
+  'kvHeads',
+  'headDim',
+  'valueDim',
+  'vocab',
+] as const;
 /** Far above every model, and low enough that nothing sized by them overflows. */
 export const configLimits = { layers: 4096, heads: 2 ** 16, dimension: 2 ** 28 } as const;
 
@@ -82,19 +92,24 @@ export function checkConfig(config: ModelConfig): ModelConfig {
     new VivaceError('FORMAT_INVALID', `The model's ${name} is ${String(value)}, expected ${wanted}`);
   for (const name of positive) {
     const value = config[name];
-    const limit = name === 'layers' ? configLimits.layers : name.endsWith('eads') ? configLimits.heads : configLimits.dimension;
-    if (!Number.isInteger(value) || value < 1 || value > limit) throw invalid(name, value, `an integer from 1 to ${limit}`);
+    const limit =
+      name === 'layers' ? configLimits.layers : name.endsWith('eads') ? configLimits.heads : configLimits.dimension;
+    if (!Number.isInteger(value) || value < 1 || value > limit)
+      throw invalid(name, value, `an integer from 1 to ${limit}`);
   }
   const { heads, kvHeads, headDim, layers, rope, slidingLayers, slidingWindow } = config;
   if (heads % kvHeads !== 0) throw invalid('kvHeads', kvHeads, `a divisor of its ${heads} heads`);
-  if (!(config.normEpsilon > 0 && config.normEpsilon < 1)) throw invalid('normEpsilon', config.normEpsilon, 'a small number above 0');
+  if (!(config.normEpsilon > 0 && config.normEpsilon < 1))
+    throw invalid('normEpsilon', config.normEpsilon, 'a small number above 0');
   if (!(rope.base > 0)) throw invalid('rope base', rope.base, 'a number above 0');
-  if (rope.localBase !== undefined && !(rope.localBase > 0)) throw invalid('local rope base', rope.localBase, 'a number above 0');
+  if (rope.localBase !== undefined && !(rope.localBase > 0))
+    throw invalid('local rope base', rope.localBase, 'a number above 0');
   const { dimensions } = rope;
   if (!Number.isInteger(dimensions) || dimensions % 2 !== 0 || dimensions < 2 || dimensions > headDim) {
     throw invalid('rope dimensions', dimensions, `an even integer from 2 to ${headDim}`);
   }
-  if ('factor' in rope.scaling && !(rope.scaling.factor > 0)) throw invalid('rope scaling factor', rope.scaling.factor, 'a number above 0');
+  if ('factor' in rope.scaling && !(rope.scaling.factor > 0))
+    throw invalid('rope scaling factor', rope.scaling.factor, 'a number above 0');
   if ('originalContextLength' in rope.scaling && !(rope.scaling.originalContextLength > 0)) {
     throw invalid('original context length', rope.scaling.originalContextLength, 'a number above 0');
   }

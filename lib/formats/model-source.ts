@@ -1,5 +1,6 @@
 // What every model file becomes, whatever its format: canonical config, tensors by canonical name, tokenizer, templates.
 import type { DType } from '../program/dtype.js';
+import { GgufArray } from './gguf/values.js';
 import type { ModelConfig } from './model-config.js';
 import type { TokenizerSource } from './tokenizer-source.js';
 
@@ -30,3 +31,28 @@ export interface ModelSource {
   /** Raw metadata for `vivace inspect`: key → printable value (long arrays abbreviated). */
   readonly metadata: ReadonlyMap<string, unknown>;
 }
+
+/** Longer arrays are abbreviated, and deeper values left out. */
+const shown = { elements: 8, depth: 4 } as const;
+
+/**
+ * Metadata as it is printed: every value survives JSON.stringify, and long arrays show only their beginning.
+ * Numbers, strings, booleans and null stay; bigints become decimal text; long arrays become
+ * `string[32000]: "a", "b", …`.
+ */
+export function printable(value: unknown, depth = 0): unknown {
+  if (typeof value === 'bigint') return String(value);
+  if (typeof value !== 'object' || value === null) return value;
+  if (depth === shown.depth) return '…';
+  const inner = (element: unknown): unknown => printable(element, depth + 1);
+  if (value instanceof GgufArray) {
+    return abbreviated(value.elementType, value.length, value.values(shown.elements).map(inner));
+  }
+  if (Array.isArray(value)) return abbreviated('', value.length, value.slice(0, shown.elements).map(inner));
+  return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, inner(field)]));
+}
+
+const abbreviated = (type: string, length: number, first: readonly unknown[]): unknown =>
+  length <= first.length
+    ? first
+    : `${type}[${length}]: ${first.map((element) => JSON.stringify(element)).join(', ')}, …`;

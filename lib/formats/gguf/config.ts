@@ -70,7 +70,10 @@ function readArchitecture(metadata: Metadata): Architecture {
   if (name === undefined) throw missingKey('general.architecture');
   const architecture = architectures.find((known) => known === name);
   if (architecture === undefined) {
-    throw new VivaceError('UNSUPPORTED_ARCHITECTURE', `The model's architecture is "${name}"; supported are ${architectures.join(', ')}`);
+    throw new VivaceError(
+      'UNSUPPORTED_ARCHITECTURE',
+      `The model's architecture is "${name}"; supported are ${architectures.join(', ')}`,
+    );
   }
   return architecture;
 }
@@ -102,7 +105,10 @@ function refuse(metadata: Metadata, architecture: Architecture): void {
     }
   }
   if (optionalBoolean(metadata, `${architecture}.attention.causal`) === false) {
-    throw new VivaceError('UNSUPPORTED_FEATURE', 'The model attends to later tokens (attention.causal is false), so it cannot generate text');
+    throw new VivaceError(
+      'UNSUPPORTED_FEATURE',
+      'The model attends to later tokens (attention.causal is false), so it cannot generate text',
+    );
   }
 }
 
@@ -128,8 +134,16 @@ function sliding(metadata: Metadata, architecture: Architecture, layers: number)
   const key = `${architecture}.attention.sliding_window_pattern`;
   if (metadata.get(key)?.type === 'array') {
     const pattern = optionalArray(metadata, key);
-    if (pattern === undefined || pattern.length !== layers || pattern.elementType === 'string' || pattern.elementType === 'array') {
-      throw new VivaceError('FORMAT_INVALID', `Expected one bool for each of ${layers} layers for the metadata key \`${key}\``);
+    if (
+      pattern === undefined ||
+      pattern.length !== layers ||
+      pattern.elementType === 'string' ||
+      pattern.elementType === 'array'
+    ) {
+      throw new VivaceError(
+        'FORMAT_INVALID',
+        `Expected one bool for each of ${layers} layers for the metadata key \`${key}\``,
+      );
     }
     return { slidingWindow: window, slidingLayers: pattern.values().map(Boolean) };
   }

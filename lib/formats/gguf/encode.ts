@@ -39,11 +39,14 @@ const typedArrays: ReadonlyMap<string, GgufScalarType> = new Map([
 ]);
 
 const typedArrayType = (value: object): GgufScalarType | undefined =>
-  ArrayBuffer.isView(value) ? typedArrays.get(value.constructor.name === 'Buffer' ? 'Uint8Array' : value.constructor.name) : undefined;
+  ArrayBuffer.isView(value)
+    ? typedArrays.get(value.constructor.name === 'Buffer' ? 'Uint8Array' : value.constructor.name)
+    : undefined;
 
 const isStringTable = (value: object): value is StringTable => 'offsets' in value && 'get' in value;
 
-const isEntry = (value: object): value is GgufEntry | GgufArrayInput => 'type' in value && typeof value.type === 'string';
+const isEntry = (value: object): value is GgufEntry | GgufArrayInput =>
+  'type' in value && typeof value.type === 'string';
 
 /** The narrowest of the types that converters use for a plain scalar. */
 function scalarType(value: GgufScalar, key: string): GgufScalarType {
@@ -59,7 +62,8 @@ function scalarType(value: GgufScalar, key: string): GgufScalarType {
 function elementType(values: readonly GgufScalar[], key: string): GgufScalarType {
   const types = new Set(values.map((value) => scalarType(value, key)));
   if (types.size <= 1) return types.values().next().value ?? 'u32';
-  if ([...types].some((type) => type === 'string' || type === 'bool')) throw expected('elements of one kind', key, values);
+  if ([...types].some((type) => type === 'string' || type === 'bool'))
+    throw expected('elements of one kind', key, values);
   if (types.has('f32')) return 'f32';
   return values.some((value) => Number(value) >= 2 ** 31 || Number(value) < -(2 ** 31)) ? 'i64' : 'i32';
 }

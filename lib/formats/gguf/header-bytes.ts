@@ -62,8 +62,7 @@ export class HeaderBytes {
   /** A u64 as a number: exact below 2^53, and above still larger than every file. */
   u64(what: string): number {
     this.need(8, what);
-    const value =
-      this.view.getUint32(this.position, true) + this.view.getUint32(this.position + 4, true) * 2 ** 32;
+    const value = this.view.getUint32(this.position, true) + this.view.getUint32(this.position + 4, true) * 2 ** 32;
     this.position += 8;
     return value;
   }

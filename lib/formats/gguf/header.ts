@@ -74,16 +74,27 @@ function readVersion(input: HeaderBytes): number {
   const version = input.u32('the version');
   if (version === 2 || version === 3) return version;
   if (version === 1) {
-    throw new VivaceError('UNSUPPORTED_FEATURE', `${input.path} is a GGUF file of version 1; versions 2 and 3 are read`, {
-      remedy: 'Convert the model again with a current tool.',
-    });
+    throw new VivaceError(
+      'UNSUPPORTED_FEATURE',
+      `${input.path} is a GGUF file of version 1; versions 2 and 3 are read`,
+      {
+        remedy: 'Convert the model again with a current tool.',
+      },
+    );
   }
   if ((version & 0xffff) === 0) {
-    throw new VivaceError('UNSUPPORTED_FEATURE', `${input.path} is a big-endian GGUF file; little-endian files are read`, {
-      remedy: 'Convert the model again without the big-endian option.',
-    });
+    throw new VivaceError(
+      'UNSUPPORTED_FEATURE',
+      `${input.path} is a big-endian GGUF file; little-endian files are read`,
+      {
+        remedy: 'Convert the model again without the big-endian option.',
+      },
+    );
   }
-  throw new VivaceError('UNSUPPORTED_FEATURE', `${input.path} is a GGUF file of version ${version}; versions 2 and 3 are read`);
+  throw new VivaceError(
+    'UNSUPPORTED_FEATURE',
+    `${input.path} is a GGUF file of version ${version}; versions 2 and 3 are read`,
+  );
 }
 
 /** A count of records of at least `size` bytes each: too many for the rest of the file is a truncated file. */

@@ -5,7 +5,16 @@ import type { GgufArray, GgufEntry, GgufScalarType } from './values.js';
 
 export type Metadata = ReadonlyMap<string, GgufEntry>;
 
-const integerTypes: ReadonlySet<GgufScalarType | 'array'> = new Set(['u8', 'i8', 'u16', 'i16', 'u32', 'i32', 'u64', 'i64']);
+const integerTypes: ReadonlySet<GgufScalarType | 'array'> = new Set([
+  'u8',
+  'i8',
+  'u16',
+  'i16',
+  'u32',
+  'i32',
+  'u64',
+  'i64',
+]);
 
 const wrongType = (key: string, wanted: string, entry: GgufEntry): VivaceError =>
   new VivaceError(

@@ -16,7 +16,8 @@ export function ropeScaling(
   const key = (name: string): string => `${architecture}.rope.scaling.${name}`;
   const type = optionalString(metadata, key('type'));
   // `rope.scale_linear` is the name in files of 2023.
-  const factor = optionalNumber(metadata, key('factor')) ?? optionalNumber(metadata, `${architecture}.rope.scale_linear`) ?? 0;
+  const factor =
+    optionalNumber(metadata, key('factor')) ?? optionalNumber(metadata, `${architecture}.rope.scale_linear`) ?? 0;
   const attentionFactor =
     optionalNumber(metadata, key('attn_factor')) ?? optionalNumber(metadata, key('yarn_attn_factor'));
   const contextLength = optionalInteger(metadata, `${architecture}.context_length`);
@@ -49,6 +50,9 @@ export function ropeScaling(
         betaSlow: optionalNumber(metadata, key('yarn_beta_slow')) ?? 1,
       };
     default:
-      throw new VivaceError('UNSUPPORTED_FEATURE', `The model scales positions by "${type}"; supported are none, linear, yarn and longrope`);
+      throw new VivaceError(
+        'UNSUPPORTED_FEATURE',
+        `The model scales positions by "${type}"; supported are none, linear, yarn and longrope`,
+      );
   }
 }

@@ -11,12 +11,19 @@ export function ggufTokenizer(metadata: Metadata): GgufTokenizerSource {
   const model = optionalString(metadata, 'tokenizer.ggml.model');
   const tokens = optionalArray(metadata, 'tokenizer.ggml.tokens');
   if (model === undefined || tokens === undefined) {
-    throw new VivaceError('UNSUPPORTED_TOKENIZER', 'The file has no tokenizer: `tokenizer.ggml.model` or `.tokens` is missing', {
-      remedy: 'Convert the model again together with its tokenizer.',
-    });
+    throw new VivaceError(
+      'UNSUPPORTED_TOKENIZER',
+      'The file has no tokenizer: `tokenizer.ggml.model` or `.tokens` is missing',
+      {
+        remedy: 'Convert the model again together with its tokenizer.',
+      },
+    );
   }
   if (!supported.includes(model)) {
-    throw new VivaceError('UNSUPPORTED_TOKENIZER', `The tokenizer is of kind "${model}"; supported are ${supported.join(', ')}`);
+    throw new VivaceError(
+      'UNSUPPORTED_TOKENIZER',
+      `The tokenizer is of kind "${model}"; supported are ${supported.join(', ')}`,
+    );
   }
   const scores = perToken(metadata, 'tokenizer.ggml.scores', tokens.length);
   const types = perToken(metadata, 'tokenizer.ggml.token_type', tokens.length);
@@ -38,8 +45,14 @@ export function ggufTokenizer(metadata: Metadata): GgufTokenizerSource {
 
 function perToken(metadata: Metadata, key: string, tokens: number): GgufArray | undefined {
   const array = optionalArray(metadata, key);
-  if (array !== undefined && (array.length !== tokens || array.elementType === 'string' || array.elementType === 'array')) {
-    throw new VivaceError('FORMAT_INVALID', `\`${key}\` is ${array.elementType}[${array.length}], expected a number for each of ${tokens} tokens`);
+  if (
+    array !== undefined &&
+    (array.length !== tokens || array.elementType === 'string' || array.elementType === 'array')
+  ) {
+    throw new VivaceError(
+      'FORMAT_INVALID',
+      `\`${key}\` is ${array.elementType}[${array.length}], expected a number for each of ${tokens} tokens`,
+    );
   }
   return array;
 }

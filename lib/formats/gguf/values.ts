@@ -27,8 +27,7 @@ export type GgufValue = GgufScalar | GgufArray;
 
 /** One metadata entry with the type it has in the file. */
 export type GgufEntry =
-  | { readonly type: GgufScalarType; readonly value: GgufScalar }
-  | { readonly type: 'array'; readonly value: GgufArray };
+  { readonly type: GgufScalarType; readonly value: GgufScalar } | { readonly type: 'array'; readonly value: GgufArray };
 
 export type NumericArray =
   | Uint8Array
@@ -79,10 +78,10 @@ export class GgufArray {
     private readonly inner: readonly GgufArray[] = [],
   ) {}
 
-  /** The strings of a string array; the table is built at the first call. */
+  /** The strings of a string array; their arena is built when one is first looked at. */
   strings(): StringTable {
     if (this.elementType !== 'string') throw this.mismatch('strings');
-    return (this.table ??= buildStringTable(this.bytes, this.length));
+    return (this.table ??= new LazyStringTable(this.length, () => gatherStrings(this.bytes, this.length)));
   }
 
   /** A copy of a numeric (or bool, as 0 and 1) array in its own type. */
@@ -104,7 +103,7 @@ export class GgufArray {
     const end = Math.min(count, this.length);
     if (this.elementType === 'array') return this.inner.slice(0, end);
     if (this.elementType === 'string') {
-      const table = end < this.length && this.table === undefined ? buildStringTable(this.bytes, end) : this.strings();
+      const table = end < this.length ? new LazyStringTable(end, () => gatherStrings(this.bytes, end)) : this.strings();
       return Array.from({ length: end }, (_, index) => table.get(index));
     }
     const type = this.elementType;
@@ -113,7 +112,10 @@ export class GgufArray {
   }
 
   private mismatch(wanted: string): VivaceError {
-    return new VivaceError('FORMAT_INVALID', `Expected an array of ${wanted} in the metadata, found ${this.elementType}`);
+    return new VivaceError(
+      'FORMAT_INVALID',
+      `Expected an array of ${wanted} in the metadata, found ${this.elementType}`,
+    );
   }
 }
 
@@ -150,8 +152,35 @@ const exact = (value: bigint): number | bigint => {
   return Number.isSafeInteger(number) ? number : value;
 };
 
-/** Gathers `count` length-prefixed strings, whose bounds the parser has checked, into one arena. */
-function buildStringTable(prefixed: Buffer, count: number): StringTable {
+interface Arena {
+  readonly bytes: Buffer;
+  readonly offsets: Uint32Array;
+}
+
+class LazyStringTable implements StringTable {
+  private arena?: Arena;
+
+  constructor(
+    readonly length: number,
+    private readonly gather: () => Arena,
+  ) {}
+
+  get bytes(): Uint8Array {
+    return (this.arena ??= this.gather()).bytes;
+  }
+
+  get offsets(): Uint32Array {
+    return (this.arena ??= this.gather()).offsets;
+  }
+
+  get(index: number): string {
+    const { bytes, offsets } = (this.arena ??= this.gather());
+    return bytes.toString('utf8', offsets[index], offsets[index + 1]);
+  }
+}
+
+/** `count` length-prefixed strings, whose bounds the parser has checked, without their prefixes. */
+function gatherStrings(prefixed: Buffer, count: number): Arena {
   const offsets = new Uint32Array(count + 1);
   const view = new DataView(prefixed.buffer, prefixed.byteOffset, prefixed.byteLength);
   let position = 0;
@@ -163,21 +192,17 @@ function buildStringTable(prefixed: Buffer, count: number): StringTable {
   const bytes = Buffer.allocUnsafeSlow(offsets[count]);
   for (let i = 0, from = 8; i < count; i++, from += 8) {
     // Most tokens are a few bytes long, where a loop beats a call of copy() about threefold.
-    for (let to = offsets[i], end = offsets[i + 1]; to < end; ) bytes[to++] = prefixed[from++];
+    for (let to = offsets[i], end = offsets[i + 1]; to < end;) bytes[to++] = prefixed[from++];
   }
-  return { length: count, bytes, offsets, get: (index) => bytes.toString('utf8', offsets[index], offsets[index + 1]) };
+  return { bytes, offsets };
 }
 
 /** A table over strings that are already in memory. */
 export function stringTable(strings: readonly (string | Uint8Array)[]): StringTable {
-  const parts = strings.map((text) => (typeof text === 'string' ? Buffer.from(text, 'utf8') : text));
-  const offsets = new Uint32Array(parts.length + 1);
-  parts.forEach((part, index) => (offsets[index + 1] = offsets[index] + part.length));
-  const bytes = Buffer.concat(parts);
-  return {
-    length: parts.length,
-    bytes,
-    offsets,
-    get: (index) => bytes.toString('utf8', offsets[index], offsets[index + 1]),
-  };
+  return new LazyStringTable(strings.length, () => {
+    const parts = strings.map((text) => (typeof text === 'string' ? Buffer.from(text, 'utf8') : text));
+    const offsets = new Uint32Array(parts.length + 1);
+    parts.forEach((part, index) => (offsets[index + 1] = offsets[index] + part.length));
+    return { bytes: Buffer.concat(parts), offsets };
+  });
 }

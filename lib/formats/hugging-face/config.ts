@@ -1,0 +1,238 @@
+// config.json → ModelConfig. Defaults are those of the transformers classes, for fields that published files leave out.
+import { VivaceError } from '../../errors.js';
+import { architectures, checkConfig, type Architecture, type ModelConfig } from '../model-config.js';
+import { Fields } from './json.js';
+import { readRope } from './rope.js';
+
+interface Family {
+  readonly architecture: Architecture;
+  readonly class: string;
+  readonly activation: 'silu' | 'gelu_pytorch_tanh';
+  readonly tied: boolean;
+  readonly defaults: Readonly<Record<string, number>>;
+}
+
+const gemma = { activation: 'gelu_pytorch_tanh', tied: true } as const;
+const other = { activation: 'silu', tied: false } as const;
+const gemmaDefaults = {
+  hidden_size: 2304,
+  intermediate_size: 9216,
+  num_hidden_layers: 26,
+  num_attention_heads: 8,
+  num_key_value_heads: 4,
+  head_dim: 256,
+  rms_norm_eps: 1e-6,
+  query_pre_attn_scalar: 256,
+  sliding_window: 4096,
+};
+
+/** By `model_type`. */
+const families: Readonly<Record<string, Family>> = {
+  llama: {
+    architecture: 'llama',
+    class: 'Llama',
+    ...other,
+    defaults: { rms_norm_eps: 1e-6, max_position_embeddings: 2048 },
+  },
+  mistral: {
+    architecture: 'llama',
+    class: 'Mistral',
+    ...other,
+    defaults: { num_key_value_heads: 8, rms_norm_eps: 1e-6, max_position_embeddings: 131072, sliding_window: 4096 },
+  },
+  qwen2: {
+    architecture: 'qwen2',
+    class: 'Qwen2',
+    ...other,
+    defaults: {
+      num_key_value_heads: 32,
+      rms_norm_eps: 1e-6,
+      max_position_embeddings: 32768,
+      sliding_window: 4096,
+      max_window_layers: 28,
+    },
+  },
+  qwen3: {
+    architecture: 'qwen3',
+    class: 'Qwen3',
+    ...other,
+    defaults: {
+      num_key_value_heads: 32,
+      head_dim: 128,
+      rms_norm_eps: 1e-6,
+      max_position_embeddings: 32768,
+      sliding_window: 4096,
+      max_window_layers: 28,
+    },
+  },
+  gemma2: {
+    architecture: 'gemma2',
+    class: 'Gemma2',
+    ...gemma,
+    defaults: {
+      ...gemmaDefaults,
+      max_position_embeddings: 8192,
+      attn_logit_softcapping: 50,
+      final_logit_softcapping: 30,
+    },
+  },
+  gemma3: {
+    architecture: 'gemma3',
+    class: 'Gemma3',
+    ...gemma,
+    defaults: { ...gemmaDefaults, max_position_embeddings: 131072 },
+  },
+  phi3: {
+    architecture: 'phi3',
+    class: 'Phi3',
+    ...other,
+    defaults: { rms_norm_eps: 1e-5, max_position_embeddings: 4096 },
+  },
+};
+
+/** The settings of the text model: those of `text_config` where a model of several kinds of input nests them. */
+export function textConfig(config: Fields): Fields {
+  return config.fields('text_config') ?? config;
+}
+
+/** The architecture alone, before anything else is read. Throws UNSUPPORTED_ARCHITECTURE or UNSUPPORTED_FEATURE. */
+export function readArchitecture(config: Fields): Architecture {
+  const text = textConfig(config);
+  const family = familyOf(text, config);
+  refuse(text, config, family);
+  return family.architecture;
+}
+
+/** Throws UNSUPPORTED_ARCHITECTURE, UNSUPPORTED_FEATURE or FORMAT_INVALID. `vocab` is the number of embedding rows. */
+export function readConfig(config: Fields, name: string, vocab: number, hasHead: boolean): ModelConfig {
+  const text = textConfig(config);
+  const family = familyOf(text, config);
+  /** Absent fields have the family's default; null ones have none. */
+  const number = (key: string): number | undefined => (text.has(key) ? text.number(key) : family.defaults[key]);
+  const required = (key: string): number => {
+    const value = text.integer(key) ?? family.defaults[key];
+    if (value === undefined) throw text.missing(key);
+    return value;
+  };
+  const { architecture } = family;
+  const width = required('hidden_size');
+  const heads = required('num_attention_heads');
+  const layers = required('num_hidden_layers');
+  const contextLength = required('max_position_embeddings');
+  const headDim = text.integer('head_dim') ?? family.defaults.head_dim ?? width / heads;
+  const queryScalar = number('query_pre_attn_scalar');
+  return checkConfig({
+    architecture,
+    name,
+    contextLength,
+    width,
+    layers,
+    hidden: required('intermediate_size'),
+    heads,
+    kvHeads: number('num_key_value_heads') ?? heads,
+    headDim,
+    valueDim: headDim,
+    vocab,
+    normEpsilon: text.number('rms_norm_eps') ?? family.defaults.rms_norm_eps,
+    rope: readRope(text, architecture, headDim, contextLength),
+    ...sliding(text, family, layers, number),
+    attentionSoftcap: number('attn_logit_softcapping'),
+    finalSoftcap: number('final_logit_softcapping'),
+    attentionScale: queryScalar === undefined || queryScalar === headDim ? undefined : 1 / Math.sqrt(queryScalar),
+    tiedEmbedding: tied(text, config, family) || !hasHead,
+  });
+}
+
+/** Whether the head is the embedding, whatever tensors the files hold. */
+function tied(text: Fields, config: Fields, family: Family): boolean {
+  return text.boolean('tie_word_embeddings') ?? config.boolean('tie_word_embeddings') ?? family.tied;
+}
+
+function familyOf(text: Fields, config: Fields): Family {
+  const type = text.string('model_type') ?? config.string('model_type');
+  const found =
+    type && Object.hasOwn(families, type.replace(/_text$/, '')) ? families[type.replace(/_text$/, '')] : undefined;
+  if (found !== undefined) return found;
+  const [className] = config.list('architectures') ?? [];
+  if (type === undefined) {
+    const named = Object.values(families).find((family) => className === `${family.class}ForCausalLM`);
+    if (named !== undefined) return named;
+    if (config.has('ssm_cfg') || config.has('d_model')) throw unknown('mamba');
+    if (className === undefined) throw text.missing('model_type');
+  }
+  throw unknown(type ?? String(className));
+}
+
+const unknown = (name: string): VivaceError =>
+  new VivaceError(
+    'UNSUPPORTED_ARCHITECTURE',
+    `The model's architecture is "${name}"; supported are ${architectures.join(', ')} (and mistral)`,
+  );
+
+function refuse(text: Fields, config: Fields, family: Family): void {
+  const quantization = text.fields('quantization_config') ?? config.fields('quantization_config');
+  if (quantization !== undefined) {
+    throw new VivaceError(
+      'UNSUPPORTED_FEATURE',
+      `The checkpoint is quantised (quant_method ${JSON.stringify(quantization.value('quant_method'))}), which vivace does not read from safetensors files`,
+      { remedy: 'Use the original F16 or BF16 checkpoint, or a quantised GGUF file of the model.' },
+    );
+  }
+  const key = family.activation === 'silu' ? 'hidden_act' : 'hidden_activation';
+  const activation = text.string(key) ?? family.activation;
+  if (activation !== family.activation) {
+    throw new VivaceError(
+      'UNSUPPORTED_FEATURE',
+      `The model's activation is "${activation}", expected "${family.activation}" for ${family.class}`,
+    );
+  }
+  if (text.boolean('use_bidirectional_attention') === true) {
+    throw new VivaceError(
+      'UNSUPPORTED_FEATURE',
+      'The model attends to later tokens (use_bidirectional_attention), so it cannot generate text',
+    );
+  }
+}
+
+/** Which layers have a window, as transformers decides it: by `layer_types` in newer files, by rules before. */
+function sliding(
+  text: Fields,
+  family: Family,
+  layers: number,
+  number: (key: string) => number | undefined,
+): Partial<ModelConfig> {
+  const window = number('sliding_window') ?? 0;
+  const qwen = family.architecture === 'qwen2' || family.architecture === 'qwen3';
+  if (window === 0 || (qwen && text.boolean('use_sliding_window') !== true)) return {};
+  const types = text.list('layer_types');
+  if (types !== undefined) {
+    const odd = types.find((type) => type !== 'sliding_attention' && type !== 'full_attention');
+    if (odd !== undefined) {
+      throw new VivaceError(
+        'UNSUPPORTED_FEATURE',
+        `The model has layers of type ${JSON.stringify(odd)}; supported are sliding_attention and full_attention`,
+      );
+    }
+    return windows(
+      window,
+      types.map((type) => type === 'sliding_attention'),
+    );
+  }
+  const period = text.integer('sliding_window_pattern') ?? (family.architecture === 'gemma2' ? 2 : 6);
+  const first = number('max_window_layers') ?? 0;
+  const rule: Readonly<Record<Architecture, (layer: number) => boolean>> = {
+    llama: () => true, // mistral; llama itself has no window
+    phi3: () => true,
+    qwen2: (layer) => layer >= first,
+    qwen3: (layer) => layer >= first,
+    gemma2: (layer) => (layer + 1) % period !== 0,
+    gemma3: (layer) => (layer + 1) % period !== 0,
+  };
+  return windows(
+    window,
+    Array.from({ length: Math.min(layers, 4096) }, (_, layer) => rule[family.architecture](layer)),
+  );
+}
+
+const windows = (window: number, layers: readonly boolean[]): Partial<ModelConfig> =>
+  layers.includes(true) ? { slidingWindow: window, slidingLayers: layers } : {};

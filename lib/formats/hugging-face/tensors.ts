@@ -1,0 +1,104 @@
+// Tensors of a Hugging Face checkpoint under their canonical (GGUF) names.
+import { VivaceError } from '../../errors.js';
+import { dtypes, type DType } from '../../program/dtype.js';
+import type { Architecture } from '../model-config.js';
+import type { TensorSource } from '../model-source.js';
+import type { SafetensorsTensor } from '../safetensors.js';
+
+type Names = Readonly<Record<string, string>>;
+
+const shared: Names = {
+  'self_attn.q_proj': 'attn_q',
+  'self_attn.k_proj': 'attn_k',
+  'self_attn.v_proj': 'attn_v',
+  'self_attn.o_proj': 'attn_output',
+  'self_attn.q_norm': 'attn_q_norm',
+  'self_attn.k_norm': 'attn_k_norm',
+  'mlp.gate_proj': 'ffn_gate',
+  'mlp.up_proj': 'ffn_up',
+  'mlp.down_proj': 'ffn_down',
+  input_layernorm: 'attn_norm',
+  post_attention_layernorm: 'ffn_norm',
+};
+
+/** Gemma normalises around both blocks, so one name means another place than elsewhere. */
+const gemma: Names = {
+  ...shared,
+  post_attention_layernorm: 'post_attention_norm',
+  pre_feedforward_layernorm: 'ffn_norm',
+  post_feedforward_layernorm: 'post_ffw_norm',
+};
+
+/** Fused in the files as in GGUF: rows of q, k, v; rows of gate, then up. */
+const phi3: Names = { ...shared, 'self_attn.qkv_proj': 'attn_qkv', 'mlp.gate_up_proj': 'ffn_up' };
+
+const layerNames: Readonly<Record<Architecture, Names>> = {
+  llama: shared,
+  qwen2: shared,
+  qwen3: shared,
+  gemma2: gemma,
+  gemma3: gemma,
+  phi3,
+};
+
+/** Text models nested in models of several kinds of input, in the spellings of older and newer files; base models have none. */
+const prefixes = /^(?:language_model\.model\.|model\.language_model\.|model\.|language_model\.)?/;
+/** Parts that a text model does not have, and buffers that old files store although they follow from the config. */
+const ignored = /^(?:model\.)?(?:vision_tower|vision_model|visual|multi_modal_projector)\.|\.rotary_emb\.inv_freq$/;
+
+/** The canonical name; undefined for tensors that are none of the text model's. */
+export function canonicalName(name: string, architecture: Architecture): string | undefined {
+  if (ignored.test(name)) return undefined;
+  const plain = name.replace(prefixes, '');
+  if (plain === 'embed_tokens.weight') return 'token_embd.weight';
+  if (plain === 'norm.weight') return 'output_norm.weight';
+  if (plain === 'lm_head.weight') return 'output.weight';
+  const match = /^layers\.(0|[1-9]\d{0,4})\.(.+)\.(weight|bias)$/.exec(plain);
+  const names = layerNames[architecture];
+  if (match !== null && Object.hasOwn(names, match[2])) return `blk.${match[1]}.${names[match[2]]}.${match[3]}`;
+  throw new VivaceError(
+    'UNSUPPORTED_FEATURE',
+    `The tensor \`${name}\` has no place in a model of the architecture ${architecture}`,
+    {
+      remedy: 'Use a plain checkpoint: no adapters, experts or quantised weights.',
+    },
+  );
+}
+
+const readable: Readonly<Record<string, DType>> = { F32: 'F32', F16: 'F16', BF16: 'BF16' };
+
+/** Throws UNSUPPORTED_TENSOR_TYPE, UNSUPPORTED_FEATURE or FORMAT_INVALID. */
+export function canonicalTensors(
+  tensors: Iterable<SafetensorsTensor & { readonly file: number }>,
+  architecture: Architecture,
+): Map<string, TensorSource> {
+  const result = new Map<string, TensorSource>();
+  for (const { name: given, type, shape, file, offset, bytes } of tensors) {
+    const name = canonicalName(given, architecture);
+    if (name === undefined) continue;
+    if (!Object.hasOwn(readable, type)) {
+      throw new VivaceError(
+        'UNSUPPORTED_TENSOR_TYPE',
+        `The tensor \`${given}\` has the type ${type}; supported in safetensors files are ${Object.keys(readable).join(', ')}`,
+        {
+          remedy: 'Use an F16 or BF16 checkpoint, or a quantised GGUF file of the model.',
+        },
+      );
+    }
+    if (result.has(name))
+      throw new VivaceError('FORMAT_INVALID', `Two tensors stand for \`${name}\`; one is \`${given}\``);
+    const tensor = { name, dtype: readable[type], shape, file, offset, bytes };
+    // Gemma multiplies by 1 + weight; GGUF files hold the sum.
+    const offsetNorm = architecture.startsWith('gemma') && name.endsWith('norm.weight');
+    result.set(name, offsetNorm ? { ...tensor, add: 1 } : tensor);
+  }
+  return result;
+}
+
+/** The first `rows` rows of a matrix. */
+export function firstRows(tensor: TensorSource, rows: number): TensorSource {
+  const [all, ...rest] = tensor.shape;
+  if (rows >= all) return tensor;
+  const columns = rest.reduce((product, dimension) => product * dimension, 1);
+  return { ...tensor, shape: [rows, ...rest], bytes: rows * columns * dtypes[tensor.dtype].bytes };
+}
