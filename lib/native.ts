@@ -25,6 +25,7 @@ export interface NativeKvCache {
 
 export interface NativeSampler {
   accept(tokens: Int32Array): void;
+  dispose(): void;
 }
 
 export interface NativeRequest {
@@ -40,18 +41,22 @@ export interface NativeRequest {
     readonly outputRows: Int32Array;
     readonly kv: NativeKvCache;
   };
-  /** Draws a token per output from value `logits`; fills `tokens` and `logprobs` [outputs]. */
+  /** Draws a token per output from value `logits`; fills `tokens`, `logprobs` and `errors` (0: none) [outputs]. */
   readonly sampling?: {
     readonly logits: number;
     readonly samplers: readonly (NativeSampler | null)[];
     readonly tokens: Int32Array;
     readonly logprobs: Float32Array;
+    readonly errors: Int32Array;
   };
 }
 
 export interface NativeExecutable {
-  /** Resolves with, per output, the flat list of [token, logprob] pairs its sampler asked for. */
-  run(request: NativeRequest): Promise<readonly (Float64Array | null)[] | undefined>;
+  /**
+   * Resolves with, per output, the flat list of [token, logprob] pairs that its sampler asked for (a string: why it
+   * could not draw).
+   */
+  run(request: NativeRequest): Promise<readonly (Float64Array | string | null)[] | undefined>;
   runSync(request: NativeRequest): void;
   sizes(): { mapped: number; copied: number; arena: number; isa: string; threads: number };
   /** Starts or stops profiling; returns what was measured so far, by op. */

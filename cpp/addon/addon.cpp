@@ -1,4 +1,5 @@
 // Node-API and nothing else: the exports of the addon. lib/native.ts declares the same, with types.
+#include "addon/sampler_wrap.h"
 #include "addon/wraps.h"
 #include "core/bandwidth.h"
 
@@ -73,6 +74,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("Mapping", MappingWrap::define(env), data->mapping);
   add("KvCache", KvCacheWrap::define(env), data->kv_cache);
   add("Executable", ExecutableWrap::define(env), data->executable);
+  init_sampler(env, exports);
   exports.Set("memoryBandwidth", Napi::Function::New(env, memory_bandwidth_async));
   exports.Set("isaLevels", Napi::Function::New(env, isa_levels));
   exports.Set("ops", Napi::Function::New(env, op_table));

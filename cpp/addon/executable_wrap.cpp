@@ -2,6 +2,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "addon/sampler_wrap.h"
 #include "addon/wraps.h"
 #include "program/batch_storage.h"
 
@@ -126,12 +127,78 @@ struct Round {
   bool has_batch = false;
   int64_t rows = 0, outputs = 0;
   std::vector<RunBinding> bindings;
+  int logits = -1;                 // the value that samplers draw from
+  std::vector<Sampler*> samplers;  // per output, null: no draw; their objects are kept alive by the request
+  std::vector<SampleResult> drawn;
 
   void execute() {
     std::lock_guard turn(state->running);
-    state->executable->run(rows, outputs, bindings, has_batch ? &batch.batch() : nullptr, kv.get(), nullptr);
+    std::function<void(Team&)> draw;
+    if (!samplers.empty()) draw = [this](Team& team) { sample(team); };
+    state->executable->run(rows, outputs, bindings, has_batch ? &batch.batch() : nullptr, kv.get(), draw);
+  }
+
+  // Each member draws for some of the outputs.
+  void sample(Team& team) {
+    const Executable& executable = *state->executable;
+    const int64_t vocab = executable.program().values[static_cast<size_t>(logits)].columns;
+    const std::byte* data = executable.address(logits);
+    for (const RunBinding& binding : bindings)
+      if (binding.value == logits) data = binding.data;
+    for (int64_t i = team.thread(); i < outputs; i += team.threads())
+      if (samplers[static_cast<size_t>(i)] != nullptr)
+        samplers[static_cast<size_t>(i)]->sample(reinterpret_cast<const float*>(data) + i * vocab, vocab,
+                                                 drawn[static_cast<size_t>(i)]);
   }
 };
+
+// { logits, samplers, tokens, logprobs, errors }
+void read_sampling(const Napi::Object& given, Round& round) {
+  const Executable& executable = *round.state->executable;
+  round.logits = given.Get("logits").As<Napi::Number>().Int32Value();
+  const Napi::Array samplers = given.Get("samplers").As<Napi::Array>();
+  bool is_output = false;
+  for (int id : executable.program().outputs) is_output = is_output || id == round.logits;
+  if (!is_output || samplers.Length() != round.outputs ||
+      executable.program().values[static_cast<size_t>(round.logits)].rows != outputs_symbol)
+    throw Error("INTERNAL", "run: sampling wants the logits of every output");
+  for (const char* name : {"tokens", "logprobs", "errors"})
+    if (static_cast<int64_t>(given.Get(name).As<Napi::TypedArray>().ElementLength()) != round.outputs)
+      throw Error("INTERNAL", std::string("run: ") + name + " has the wrong length");
+  for (uint32_t i = 0; i < samplers.Length(); ++i) {
+    const Napi::Value sampler = samplers.Get(i);
+    round.samplers.push_back(sampler.IsNull() ? nullptr : unwrap_sampler(sampler));
+  }
+  round.drawn.resize(round.samplers.size());
+}
+
+// Writes what was drawn into the caller's arrays; gives the reports that lib/native.ts describes.
+Napi::Value report_draws(Napi::Env env, const Napi::Object& given, const Round& round) {
+  Napi::Int32Array tokens = given.Get("tokens").As<Napi::Int32Array>();
+  Napi::Float32Array logprobs = given.Get("logprobs").As<Napi::Float32Array>();
+  Napi::Int32Array errors = given.Get("errors").As<Napi::Int32Array>();
+  Napi::Array reports = Napi::Array::New(env, round.drawn.size());
+  for (uint32_t i = 0; i < round.drawn.size(); ++i) {
+    reports.Set(i, env.Null());
+    if (round.samplers[i] == nullptr) continue;
+    const SampleResult& drawn = round.drawn[i];
+    errors[i] = static_cast<int32_t>(drawn.error);
+    if (drawn.error != SampleError::none) {
+      reports.Set(i, describe(drawn.error));
+      continue;
+    }
+    tokens[i] = drawn.token;
+    logprobs[i] = drawn.logprob;
+    if (drawn.top_count == 0) continue;
+    Napi::Float64Array top = Napi::Float64Array::New(env, static_cast<size_t>(drawn.top_count) * 2);
+    for (int32_t k = 0; k < drawn.top_count; ++k) {
+      top[static_cast<size_t>(2 * k)] = drawn.top[k].token;
+      top[static_cast<size_t>(2 * k + 1)] = static_cast<double>(drawn.top[k].logprob);
+    }
+    reports.Set(i, top);
+  }
+  return reports;
+}
 
 // { rows, outputs, bindings, batch?: { tokens, positions, sequences, parents?, outputRows, kv } }
 void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
@@ -170,6 +237,7 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     bind("positions", round.batch.batch().positions);
     bind("output_rows", round.batch.batch().output_rows);
   }
+  if (request.Get("sampling").IsObject()) read_sampling(request.Get("sampling").As<Napi::Object>(), round);
   // Every input must have memory; kernels do not check.
   for (size_t i = 0; i < executable.program().values.size(); ++i) {
     if (executable.program().values[i].kind != ValueKind::input) continue;
@@ -206,7 +274,9 @@ class RoundWorker : public Napi::AsyncWorker {
   }
   void OnOK() override {
     if (round_->has_batch) round_->batch.commit(round_->kv.get());
-    deferred_.Resolve(Env().Undefined());
+    const Napi::Value sampling = request_.Value().Get("sampling");
+    deferred_.Resolve(sampling.IsObject() ? report_draws(Env(), sampling.As<Napi::Object>(), *round_)
+                                          : Env().Undefined());
   }
   void OnError(const Napi::Error& error) override {
     deferred_.Reject(to_napi(Env(), code_.c_str(), error.Message().c_str(), remedy_.c_str()).Value());

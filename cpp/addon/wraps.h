@@ -14,7 +14,7 @@ namespace vivace {
 
 // Per environment (main thread, each worker thread): the classes, for type checks. No other JavaScript state exists.
 struct AddonData {
-  Napi::FunctionReference mapping, kv_cache, executable, sampler;
+  Napi::FunctionReference mapping, kv_cache, executable;
 };
 
 class MappingWrap : public Napi::ObjectWrap<MappingWrap> {

@@ -1,4 +1,5 @@
 // What runs a program: the same face for the float64 reference in TypeScript and for native code.
+import type { VivaceError } from '../errors.js';
 import type { DType } from './dtype.js';
 import type { KvShape } from './program.js';
 
@@ -39,6 +40,8 @@ export interface RunResult {
   readonly logprobs: Float32Array;
   /** Per output, where its sampler asks for `topLogprobs`: [token, logprob] pairs, most probable first. */
   readonly top: readonly (readonly (readonly [number, number])[] | null)[];
+  /** Per output: why its sampler could not draw (NUMERIC, DISPOSED), or null. One sequence's error is not the others'. */
+  readonly errors: readonly (VivaceError | null)[];
 }
 
 /** The state that draws one sequence's tokens: options, penalties' history, random stream. Made by `Executor.createSampler`. */
@@ -82,6 +85,8 @@ export interface KvCache {
   readCells(sequence: number, begin: number, count: number, out: Uint8Array): void;
   /** Appends `count` cells to the sequence. */
   writeCells(sequence: number, count: number, cells: Uint8Array): void;
+  /** Gives all memory back at once. */
+  dispose(): void;
 }
 
 export interface Executor {

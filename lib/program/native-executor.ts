@@ -1,0 +1,163 @@
+// Programs of language models on the CPU: rounds over a row batch, sampling included, off the JavaScript thread.
+import { expected, VivaceError } from '../errors.js';
+import { fromNative, native, nativeCall } from '../native.js';
+import type { NativeKvCache, NativeRequest, NativeSampler } from '../native.js';
+import { dtypes } from './dtype.js';
+import type { Executor, KvCache, KvOptions, RowSampler, RunRequest, RunResult, SamplerOptions } from './executor.js';
+import { NativeProgram } from './native-program.js';
+import type { BindWeight, NativeProgramOptions } from './native-program.js';
+import type { KvShape, Program } from './program.js';
+
+// SampleError::disposed of cpp/decode/sample.h
+const disposedSampler = 4;
+
+export class NativeExecutor implements Executor {
+  readonly name = 'cpu';
+  readonly kvShape: KvShape;
+  private readonly compiled: NativeProgram;
+  private readonly logits: number;
+
+  /** Throws what the planner finds wrong with the program, and UNSUPPORTED_FEATURE for a level this machine lacks. */
+  constructor(program: Program, bindWeight: BindWeight, options: NativeProgramOptions) {
+    if (!program.kv || !program.outputs['logits']) {
+      throw new VivaceError('INTERNAL', `${program.name}: a language model's program needs a KV shape and logits`);
+    }
+    this.kvShape = program.kv;
+    this.logits = program.outputs['logits'].id;
+    this.compiled = new NativeProgram(program, bindWeight, options);
+  }
+
+  createKvCache(options: KvOptions): KvCache {
+    const { keyType = 'F16', valueType = 'F16', pageSize = 32, maxPages } = options;
+    return new NativeKv(
+      nativeCall(
+        () =>
+          new (native().KvCache)({
+            ...this.kvShape,
+            pageSize,
+            keyType: dtypes[keyType].id,
+            valueType: dtypes[valueType].id,
+            maxPages,
+          }),
+      ),
+    );
+  }
+
+  createSampler(options: SamplerOptions): RowSampler {
+    return new NativeRowSampler(nativeCall(() => new (native().Sampler)({ ...options })));
+  }
+
+  async run(kv: KvCache, request: RunRequest): Promise<RunResult> {
+    if (!(kv instanceof NativeKv)) throw expected('a KV cache of this executor', 'kv', kv);
+    const { tokens, positions, sequences, parents, outputs, logits, samplers } = request;
+    const count = outputs.length;
+    const result = { tokens: new Int32Array(count).fill(-1), logprobs: new Float32Array(count).fill(NaN) };
+    const codes = new Int32Array(count);
+    const call: NativeRequest = {
+      rows: tokens.length,
+      outputs: outputs.length,
+      bindings: logits ? [[this.logits, logits]] : [],
+      batch: { tokens, positions, sequences, outputRows: outputs, kv: kv.native, ...(parents ? { parents } : {}) },
+      ...(samplers
+        ? { sampling: { logits: this.logits, samplers: samplers.map((sampler) => toNative(sampler)), ...result, errors: codes } }
+        : {}),
+    };
+    try {
+      const reports = (await this.compiled.executable.run(call)) ?? [];
+      return {
+        ...result,
+        top: Array.from(outputs, (_, index) => pairs(reports[index])),
+        errors: Array.from(outputs, (_, index) => samplingError(codes[index], reports[index])),
+      };
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
+  memory(): { weights: number; mapped: number; activations: number } {
+    const { mapped, copied, arena } = this.compiled.executable.sizes();
+    return { weights: copied, mapped, activations: arena };
+  }
+
+  /** Seconds per op since profiling was switched on. */
+  profile(on?: boolean): Record<string, { calls: number; seconds: number }> {
+    return this.compiled.executable.profile(on);
+  }
+
+  /** Instruction-set level and threads in use. */
+  describe(): { isa: string; threads: number } {
+    const { isa, threads } = this.compiled.executable.sizes();
+    return { isa, threads };
+  }
+
+  dispose(): void {
+    this.compiled.dispose();
+  }
+}
+
+class NativeRowSampler implements RowSampler {
+  constructor(readonly native: NativeSampler) {}
+  accept(tokens: Int32Array): void {
+    nativeCall(() => this.native.accept(tokens));
+  }
+  dispose(): void {
+    this.native.dispose();
+  }
+}
+
+function toNative(sampler: RowSampler | null): NativeSampler | null {
+  if (sampler === null) return null;
+  if (!(sampler instanceof NativeRowSampler)) throw expected('a sampler of this executor', 'samplers', sampler);
+  return sampler.native;
+}
+
+type Report = Float64Array | string | null | undefined;
+
+function samplingError(code: number, report: Report): VivaceError | null {
+  if (code === 0) return null;
+  return new VivaceError(code === disposedSampler ? 'DISPOSED' : 'NUMERIC', String(report));
+}
+
+function pairs(flat: Report): (readonly [number, number])[] | null {
+  if (!flat || typeof flat === 'string') return null;
+  return Array.from({ length: flat.length / 2 }, (_, index) => [flat[2 * index], flat[2 * index + 1]] as const);
+}
+
+class NativeKv implements KvCache {
+  readonly pageBytes: number;
+  readonly cellBytes: number;
+
+  constructor(readonly native: NativeKvCache) {
+    ({ pageBytes: this.pageBytes, cellBytes: this.cellBytes } = native.sizes());
+  }
+  usedBytes(): number {
+    return this.native.sizes().pagesUsed * this.pageBytes;
+  }
+  create(): number {
+    return nativeCall(() => this.native.create());
+  }
+  fork(sequence: number): number {
+    return nativeCall(() => this.native.fork(sequence));
+  }
+  release(sequence: number): void {
+    nativeCall(() => this.native.release(sequence));
+  }
+  length(sequence: number): number {
+    return nativeCall(() => this.native.length(sequence));
+  }
+  truncate(sequence: number, length: number): void {
+    nativeCall(() => this.native.truncate(sequence, length));
+  }
+  keep(sequence: number, ordinals: Int32Array): void {
+    nativeCall(() => this.native.keep(sequence, ordinals));
+  }
+  readCells(sequence: number, begin: number, count: number, out: Uint8Array): void {
+    nativeCall(() => this.native.readCells(sequence, begin, count, out));
+  }
+  writeCells(sequence: number, count: number, cells: Uint8Array): void {
+    nativeCall(() => this.native.writeCells(sequence, count, cells));
+  }
+  dispose(): void {
+    this.native.close();
+  }
+}
