@@ -1,7 +1,8 @@
 // Builds the addon with cmake-js into build/Release: `node scripts/build-native.mjs [--out build] [--arch x64] [--NAME=VALUE …]`.
-// Silent when all goes well; on failure the compiler's words and a likely remedy.
+// Silent when all goes well; on failure the compiler's words and a likely remedy. `--reuse FOLDER` takes the addon out of
+// another build folder instead of compiling.
 import { spawn, spawnSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { cpSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -9,7 +10,12 @@ import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
-const { out, command, defines } = parse(process.argv.slice(2));
+const { out, arch, defines, reuse } = parse(process.argv.slice(2));
+if (reuse) {
+  const [from, to] = [reuse, out].map((folder) => resolve(root, folder, 'Release'));
+  cpSync(from, to, { recursive: true, filter: (path) => !/\.[a-z]+$/.test(path) || path.endsWith('.node') });
+  process.exit(0);
+}
 
 if (spawnSync('cmake', ['--version']).error) {
   fail(
@@ -18,13 +24,12 @@ if (spawnSync('cmake', ['--version']).error) {
   );
 }
 const started = Date.now();
-const first = await run(command);
+let result = await build();
 // A build folder of another compiler, machine or path cannot be configured again; start afresh once.
-const result =
-  first.status !== 0 &&
-  /CMake Error: (The source|The current CMakeCache|Error: generator)|CMakeCache\.txt directory/.test(first.text)
-    ? await again()
-    : first;
+if (result.status !== 0 && /CMakeCache\.txt|CMake Error: Error: generator/.test(result.text)) {
+  rmSync(resolve(root, out), { recursive: true, force: true });
+  result = await build();
+}
 if (result.status !== 0) {
   process.stderr.write(result.text);
   fail(
@@ -34,25 +39,24 @@ if (result.status !== 0) {
 }
 if (process.stdout.isTTY) console.log(`Native addon built in ${((Date.now() - started) / 1000).toFixed(1)} s`);
 
-async function again() {
-  rmSync(resolve(root, out), { recursive: true, force: true });
-  return run(command);
+function parse(args) {
+  const parsed = { out: 'build', arch: undefined, defines: [], reuse: undefined };
+  for (let index = 0; index < args.length; ++index) {
+    if (args[index] === '--out') parsed.out = args[++index];
+    else if (args[index] === '--arch') parsed.arch = args[++index];
+    else if (args[index] === '--reuse') parsed.reuse = args[++index];
+    else if (/^--[A-Z_]+=/.test(args[index])) parsed.defines.push(`--CD${args[index].slice(2)}`);
+    else if (args[index] === '--')
+      break; // what follows is for node-gyp
+    else fail(`Unknown option ${args[index]}`, 'Options: --out FOLDER, --arch ARCH, --reuse FOLDER, --NAME=VALUE');
+  }
+  return parsed;
 }
 
-function parse(args) {
-  const parsed = { out: 'build', command: 'build', defines: [] };
-  for (let index = 0; index < args.length; ++index) {
-    if (args[index] === '--')
-      break; // what follows is for node-gyp
-    else if (args[index] === '--out') parsed.out = args[++index];
-    else if (args[index] === '--arch') parsed.defines.push('--arch', args[++index]);
-    else if (args[index] === '--rebuild') parsed.command = 'rebuild';
-    else if (/^--[A-Z_]+=/.test(args[index])) parsed.defines.push(`--CD${args[index].slice(2)}`);
-    else fail(`Unknown option ${args[index]}`, 'Options: --out FOLDER, --arch ARCH, --rebuild, --NAME=VALUE');
-  }
-  // cmake-js passes definitions only when it configures.
-  if (parsed.defines.length > 0) parsed.command = 'rebuild';
-  return parsed;
+/** Definitions reach CMake only when it configures; what is compiled already stays. */
+async function build() {
+  const configured = defines.length > 0 ? await run('configure') : { status: 0 };
+  return configured.status === 0 ? run('build') : configured;
 }
 
 function run(verb) {
@@ -63,6 +67,7 @@ function run(verb) {
     'error',
     '--parallel',
     String(Math.min(availableParallelism(), 8)),
+    ...(arch ? ['--arch', arch] : []),
     ...defines,
   ];
   const child = spawn(process.execPath, [cmakeJs, verb, ...options], { cwd: root });

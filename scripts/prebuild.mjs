@@ -1,6 +1,6 @@
 // Makes prebuilds/<platform>-<arch>/: prebuildify drives CMake (scripts/build-native.mjs) in a folder of its own, so that a
-// checkout's build stays as it is. `node scripts/prebuild.mjs [--arch arm64] [--out FOLDER]`; --arch arm64 on x64 Linux
-// cross-compiles with aarch64-linux-gnu-g++.
+// checkout's build stays as it is. `node scripts/prebuild.mjs [--arch arm64] [--out FOLDER] [--reuse]`; --arch arm64 on x64
+// Linux cross-compiles with aarch64-linux-gnu-g++; --reuse takes the addon of build/ instead of compiling it.
 import { copyFileSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { arch as hostArch, platform } from 'node:os';
@@ -11,7 +11,11 @@ import { parseArgs, promisify } from 'node:util';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const prebuildify = createRequire(import.meta.url)('prebuildify');
 const { values } = parseArgs({
-  options: { arch: { type: 'string', default: hostArch() }, out: { type: 'string', default: root } },
+  options: {
+    arch: { type: 'string', default: hostArch() },
+    out: { type: 'string', default: root },
+    reuse: { type: 'boolean' },
+  },
 });
 
 const cross = platform() === 'linux' && values.arch !== hostArch();
@@ -21,10 +25,11 @@ const defines = cross
   : [];
 
 // prebuildify looks for build/Release below its working folder and for the package's name in package.json.
-const stage = join(root, `build-prebuild-${values.arch}`);
+const stage = join(root, `build-prebuild-${values.reuse ? 'reused' : values.arch}`);
 mkdirSync(stage, { recursive: true });
 copyFileSync(join(root, 'package.json'), join(stage, 'package.json'));
-const build = join(root, 'scripts', 'build-native.mjs');
+const build = [process.execPath, join(root, 'scripts', 'build-native.mjs'), '--out', join(stage, 'build')];
+const how = values.reuse ? ['--reuse', 'build'] : ['--arch', values.arch, ...defines];
 await promisify(prebuildify)({
   cwd: stage,
   out: resolve(values.out),
@@ -37,9 +42,7 @@ await promisify(prebuildify)({
   stripBin: cross ? 'aarch64-linux-gnu-strip' : 'strip',
   // Instead of node-gyp; its arguments (rebuild --target=… --release) go behind `--` and are not ours.
   shell: true,
-  nodeGyp: [process.execPath, build, '--out', join(stage, 'build'), '--arch', values.arch, ...defines, '--']
-    .map((word) => JSON.stringify(word))
-    .join(' '),
+  nodeGyp: [...build, ...how, '--'].map((word) => JSON.stringify(word)).join(' '),
 });
 
 const folder = join(resolve(values.out), 'prebuilds', `${platform()}-${values.arch}`);
