@@ -26,7 +26,10 @@ function top(logits, count) {
 function save(name, fixture) {
   mkdirSync(folder, { recursive: true });
   // One line per list of numbers keeps diffs readable and files small.
-  const text = JSON.stringify(fixture, null, 1).replace(/\[\s+([-\d.e,\s]+?)\s+\]/g, (_, list) => `[${list.replace(/\s+/g, '')}]`);
+  const text = JSON.stringify(fixture, null, 1).replace(
+    /\[\s+([-\d.e,\s]+?)\s+\]/g,
+    (_, list) => `[${list.replace(/\s+/g, '')}]`,
+  );
   writeFileSync(join(folder, `${name}.json`), `${text}\n`);
   console.log(`${name}.json: ${(text.length / 1024).toFixed(0)} KiB`);
 }

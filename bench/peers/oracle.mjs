@@ -80,9 +80,7 @@ class Oracle {
 /** Logits after the last token of `input`. */
 async function evaluate(sequence, input) {
   const items = input.map((token, index) =>
-    index === input.length - 1
-      ? [token, { generateNext: { logits: true, options: { temperature: 0 } } }]
-      : token,
+    index === input.length - 1 ? [token, { generateNext: { logits: true, options: { temperature: 0 } } }] : token,
   );
   const results = await sequence.controlledEvaluate(items);
   return results.filter(Boolean).map(({ next }) => {
