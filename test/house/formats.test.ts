@@ -1,0 +1,65 @@
+// Number formats and model families: the same rows on both sides of the border, and every row in all its places.
+import { dtypes } from '../../lib/program/dtype.js';
+import type { DTypeInfo } from '../../lib/program/dtype.js';
+import { architectures } from '../../lib/formats/model-config.js';
+import { families } from '../../lib/models/registry.js';
+import { files, read } from './project.js';
+
+const all: readonly DTypeInfo[] = Object.values(dtypes);
+
+interface NativeRow {
+  readonly name: string;
+  readonly block: number;
+  readonly bytes: number;
+  readonly quantized: boolean;
+}
+
+function nativeRows(): Map<number, NativeRow> {
+  const source = read('cpp/core/dtype.h');
+  const ids = new Map([...source.matchAll(/^\s*(\w+) = (\d+),/gm)].map(([, name, id]) => [name, Number(id)]));
+  const rows = source.matchAll(/\{DType::(\w+),\s*"(\w+)",\s*(\d+),\s*(\d+),\s*(true|false)\}/g);
+  return new Map(
+    [...rows].map(([, key, name, block, bytes, quantized]) => [
+      ids.get(key) ?? NaN,
+      { name, block: Number(block), bytes: Number(bytes), quantized: quantized === 'true' },
+    ]),
+  );
+}
+
+test('the tables of number formats are equal', () => {
+  // Ids from 1000 on are made by the planner and never cross the border.
+  const shared = [...nativeRows()].filter(([id]) => id < 1000);
+  expect(shared.map(([id, { name, block, bytes }]) => ({ id, name, block, bytes }))).toEqual(
+    all.map(({ id, name, block, bytes }) => ({ id, name, block, bytes })),
+  );
+});
+
+test.each(all.filter(({ id }) => nativeRows().get(id)?.quantized).map(({ name }) => name))(
+  '%s has its places',
+  (name) => {
+    const word = name.toLowerCase();
+    const places = files.filter(
+      (file) => /^cpp\/quant\//.test(file) && file.replace(/^.*\//, '').startsWith(word.replace(/_k$/, '')),
+    );
+    const mentions = files.filter(
+      (file) => /^cpp\/quant\/.*\.(h|cpp)$/.test(file) && read(file).includes(`DType::${name}`),
+    );
+    expect([...places, ...mentions]).not.toEqual([]);
+    expect(files.filter((file) => /^test\/quant\/.*\.test\.ts$/.test(file))).not.toEqual([]);
+    expect(read('lib/program/reference/dequantise.ts')).toContain(name);
+  },
+);
+
+test('every architecture that files may name has a family', () => {
+  expect(families.map(({ architecture }) => architecture).sort()).toEqual([...architectures].sort());
+});
+
+test.each(families.map(({ architecture }) => architecture))('%s has a test', (architecture) => {
+  const tests = files.filter(
+    (file) => /^test\/models\/.*\.test\.ts$/.test(file) && read(file).includes(`'${architecture}'`),
+  );
+  const all = files.filter(
+    (file) => /^test\/models\/.*\.test\.ts$/.test(file) && /families\.map|of families|each\(families/.test(read(file)),
+  );
+  expect([...tests, ...all]).not.toEqual([]);
+});
