@@ -145,6 +145,7 @@ bool Sampler::adjusts() const {
 
 void Sampler::accept(const int32_t* tokens, int64_t count) {
   std::lock_guard lock(mutex_);
+  if (drawn_) generated_ += static_cast<uint64_t>(count);
   if (history_.empty()) return;
   for (int64_t i = 0; i < count; ++i) {
     const int32_t token = tokens[i];
@@ -152,7 +153,7 @@ void Sampler::accept(const int32_t* tokens, int64_t count) {
     uint32_t& entry = history_[static_cast<size_t>(token)];
     if (entry == 0) touched_.push_back(token);
     entry |= seen;
-    if (draws_ > 0 && entry < 0xFFFFFFF0u) entry += generated_once;
+    if (drawn_ && entry < 0xFFFFFFF0u) entry += generated_once;
   }
 }
 
@@ -212,7 +213,7 @@ void Sampler::sample(const float* logits, int64_t vocab, SampleResult& result) {
     if (std::isinf(peak.value)) return fail(SampleError::infinite);
   }
   result.token = static_cast<int32_t>(options_.temperature > 0 ? draw(values, vocab, peak.value) : peak.index);
-  ++draws_;
+  drawn_ = true;
   const double log_total = raw.value + std::log(kernel.weigh(logits, vocab, raw.value, 1.0f, nullptr, nullptr));
   result.logprob = static_cast<float>(logits[result.token] - log_total);
   if (!top_.empty()) report_top(logits, vocab, log_total, result);
@@ -221,7 +222,7 @@ void Sampler::sample(const float* logits, int64_t vocab, SampleResult& result) {
 int32_t Sampler::draw(const float* logits, int64_t vocab, float peak) {
   // A temperature so small that its inverse overflows is as good as 1e-30.
   const auto scale = static_cast<float>(1 / std::max(options_.temperature, 1e-30));
-  const double uniform = philox_uniform(options_.seed, draws_);
+  const double uniform = philox_uniform(options_.seed, generated_);
   if (!truncates()) {
     const double total = sample_kernel().weigh(logits, vocab, peak, scale, weights_.data(), sums_.data());
     const double target = uniform * total;

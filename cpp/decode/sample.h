@@ -52,8 +52,7 @@ class Sampler {
   // presence and frequency penalties do not.
   void accept(const int32_t* tokens, int64_t count);
 
-  // Draws from logits[0, min(vocab, options.vocab)), which stay as they are. On an error nothing is drawn: the random
-  // stream stays where it is.
+  // Draws from logits[0, min(vocab, options.vocab)), which stay as they are.
   void sample(const float* logits, int64_t vocab, SampleResult& result);
 
   // Gives all memory back; sample() then reports `disposed`.
@@ -79,7 +78,8 @@ class Sampler {
 
   SamplerOptions options_;
   std::mutex mutex_;
-  uint64_t draws_ = 0;
+  uint64_t generated_ = 0;  // tokens accepted since the first draw
+  bool drawn_ = false;
   bool released_ = false;
   std::vector<uint32_t> history_;  // [vocab] times generated · 2 + (in the prompt or generated)
   std::vector<int32_t> touched_;   // ids whose history is not 0

@@ -25,7 +25,8 @@ interface Candidate {
 export function createReferenceSampler(options: SamplerOptions): ReferenceSampler {
   const promptTokens = new Set<number>();
   const generated = new Map<number, number>(); // token → times
-  let draws = 0n;
+  let drawn = false; // until then, accepted tokens are the prompt
+  let position = 0n; // tokens accepted since: a repeated draw gives the same token
   let disposed = false;
 
   const adjust = (logits: Float64Array): void => {
@@ -41,9 +42,10 @@ export function createReferenceSampler(options: SamplerOptions): ReferenceSample
 
   return {
     accept(tokens) {
+      if (drawn) position += BigInt(tokens.length);
       for (const token of tokens) {
         if (token < 0 || token >= options.vocab) continue;
-        if (draws === 0n) promptTokens.add(token);
+        if (!drawn) promptTokens.add(token);
         else generated.set(token, (generated.get(token) ?? 0) + 1);
       }
     },
@@ -64,9 +66,12 @@ export function createReferenceSampler(options: SamplerOptions): ReferenceSample
       }
       const token =
         options.temperature > 0
-          ? draw(truncate(weigh(adjusted, greatest, options.temperature), options), philoxUniform(options.seed, draws))
+          ? draw(
+              truncate(weigh(adjusted, greatest, options.temperature), options),
+              philoxUniform(options.seed, position),
+            )
           : adjusted.indexOf(greatest);
-      draws++;
+      drawn = true;
       const logTotal = logSumExp(raw);
       const top = options.topLogprobs === 0 ? [] : rank(raw).slice(0, options.topLogprobs);
       return {
