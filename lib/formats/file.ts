@@ -83,7 +83,11 @@ export function writeFile(path: string, parts: Iterable<Uint8Array>): void {
     if (cause instanceof VivaceError) throw cause;
     const code = (cause as { code?: string }).code;
     if (code === undefined) throw cause; // thrown by the caller's generator
-    throw new VivaceError('FILE_UNREADABLE', `Cannot write ${path}: ${code}`, { cause });
+    const missing = code === 'ENOENT' || code === 'ENOTDIR';
+    throw new VivaceError(missing ? 'FILE_NOT_FOUND' : 'FILE_UNREADABLE', `Cannot write ${path}: ${code}`, {
+      cause,
+      remedy: missing ? 'Create the directory first.' : undefined,
+    });
   }
 }
 

@@ -136,7 +136,7 @@ function readArray(input: HeaderBytes, what: string, depth: number): GgufArray {
     }
     for (let i = 0; i < length; i++) inner.push(readArray(input, what, depth + 1));
   } else if (type === 'string') {
-    for (let i = 0; i < length; i++) input.skipString(ggufLimits.stringBytes, what);
+    input.skipStrings(length, ggufLimits.stringBytes, what);
   } else {
     input.skip(length * bytes, what);
     if (type === 'bool') checkBools(input, start, what);
