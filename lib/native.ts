@@ -93,8 +93,12 @@ export interface NativeAddon {
     options: { threads: number; fuse: boolean; isa?: string },
   ) => NativeExecutable;
   Sampler: new (options: Record<string, unknown>) => NativeSampler;
-  /** Bytes per second that `threads` threads read from a fresh block of `bytes` bytes. */
-  memoryBandwidth(threads: number, bytes: number): Promise<number>;
+  /** What `threads` threads reach together at a level (default: the best), reading `bytes` bytes of memory; per second. */
+  ceilings(
+    threads: number,
+    bytes: number,
+    level?: string,
+  ): Promise<{ bytesPerSecond: number; floatOperations: number; int8Operations: number }>;
   /** Instruction-set levels that this machine runs, best last. */
   isaLevels(): string[];
   ops(): { name: string; attributes: string[] }[];

@@ -1,28 +1,34 @@
 // Node-API and nothing else: the exports of the addon. lib/native.ts declares the same, with types.
 #include "addon/sampler_wrap.h"
 #include "addon/wraps.h"
-#include "core/bandwidth.h"
+#include "core/ceilings.h"
 
 namespace vivace {
 namespace {
 
-// memoryBandwidth(threads, bytes): Promise<number> in bytes per second
-Napi::Value memory_bandwidth_async(const Napi::CallbackInfo& info) {
+// ceilings(threads, bytes, level): Promise<{ bytesPerSecond, floatOperations, int8Operations }>
+Napi::Value ceilings_async(const Napi::CallbackInfo& info) {
   class Worker : public Napi::AsyncWorker {
    public:
-    Worker(Napi::Env env, int threads, int64_t bytes)
-        : Napi::AsyncWorker(env), deferred(Napi::Promise::Deferred::New(env)), threads_(threads), bytes_(bytes) {}
+    Worker(Napi::Env env, int threads, int64_t bytes, Isa isa)
+        : Napi::AsyncWorker(env), deferred(Napi::Promise::Deferred::New(env)), threads_(threads), bytes_(bytes), isa_(isa) {}
     Napi::Promise::Deferred deferred;
 
    protected:
     void Execute() override {
       try {
-        result_ = memory_bandwidth(threads_, bytes_);
+        result_ = measure_ceilings(threads_, bytes_, isa_);
       } catch (const std::exception& error) {
         SetError(error.what());
       }
     }
-    void OnOK() override { deferred.Resolve(Napi::Number::New(Env(), result_)); }
+    void OnOK() override {
+      Napi::Object out = Napi::Object::New(Env());
+      out.Set("bytesPerSecond", result_.bytes_per_second);
+      out.Set("floatOperations", result_.float_operations);
+      out.Set("int8Operations", result_.int8_operations);
+      deferred.Resolve(out);
+    }
     void OnError(const Napi::Error& error) override {
       deferred.Reject(to_napi(Env(), "OUT_OF_MEMORY", error.Message().c_str(), "").Value());
     }
@@ -30,9 +36,13 @@ Napi::Value memory_bandwidth_async(const Napi::CallbackInfo& info) {
    private:
     int threads_;
     int64_t bytes_;
-    double result_ = 0;
+    Isa isa_;
+    Ceilings result_{};
   };
-  auto* worker = new Worker(info.Env(), info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Number>().Int64Value());
+  const int threads = info[0].As<Napi::Number>().Int32Value();
+  if (threads < 1 || threads > 256) throw to_napi(info.Env(), "INVALID_ARGUMENT", "threads must be 1 to 256", "");
+  const Isa isa = info[2].IsString() ? isa_named(info.Env(), info[2].As<Napi::String>().Utf8Value()) : best_isa();
+  auto* worker = new Worker(info.Env(), threads, info[1].As<Napi::Number>().Int64Value(), isa);
   const Napi::Promise promise = worker->deferred.Promise();
   worker->Queue();
   return promise;
@@ -75,7 +85,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("KvCache", KvCacheWrap::define(env), data->kv_cache);
   add("Executable", ExecutableWrap::define(env), data->executable);
   init_sampler(env, exports);
-  exports.Set("memoryBandwidth", Napi::Function::New(env, memory_bandwidth_async));
+  exports.Set("ceilings", Napi::Function::New(env, ceilings_async));
   exports.Set("isaLevels", Napi::Function::New(env, isa_levels));
   exports.Set("ops", Napi::Function::New(env, op_table));
   return exports;

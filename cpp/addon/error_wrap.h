@@ -5,6 +5,7 @@
 #include <new>
 
 #include "core/error.h"
+#include "core/isa.h"
 
 namespace vivace {
 
@@ -25,6 +26,16 @@ auto guarded(Napi::Env env, Body&& body) -> decltype(body()) {
   } catch (const std::bad_alloc&) {
     throw to_napi(env, "OUT_OF_MEMORY", "The system has no memory left for this operation", "Close other programs.");
   }
+}
+
+// The level of this name, which this processor must be able to run.
+inline Isa isa_named(Napi::Env env, const std::string& name) {
+  for (int level = 0; level < isa_count; ++level) {
+    if (name != isa_name(static_cast<Isa>(level))) continue;
+    if (isa_supported(static_cast<Isa>(level))) return static_cast<Isa>(level);
+    throw to_napi(env, "UNSUPPORTED_FEATURE", ("This processor cannot run " + name + " kernels").c_str(), "");
+  }
+  throw to_napi(env, "INVALID_ARGUMENT", ("There is no instruction-set level " + name).c_str(), "");
 }
 
 }  // namespace vivace

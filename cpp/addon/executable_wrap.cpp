@@ -306,16 +306,8 @@ ExecutableWrap::ExecutableWrap(const Napi::CallbackInfo& info) : Napi::ObjectWra
     options.threads = given.Get("threads").As<Napi::Number>().Int32Value();
     options.fuse = given.Get("fuse").ToBoolean().Value();
     options.isa = best_isa();
-    if (given.Get("isa").IsString()) {
-      const std::string wanted = given.Get("isa").As<Napi::String>().Utf8Value();
-      bool known = false;
-      for (int level = 0; level < isa_count; ++level)
-        if (wanted == isa_name(static_cast<Isa>(level))) {
-          options.isa = static_cast<Isa>(level);
-          known = true;
-        }
-      if (!known) throw Error("INVALID_ARGUMENT", "There is no instruction-set level " + wanted);
-    }
+    if (given.Get("isa").IsString())
+      options.isa = isa_named(info.Env(), given.Get("isa").As<Napi::String>().Utf8Value());
     if (options.threads < 1 || options.threads > 256) throw Error("INVALID_ARGUMENT", "threads must be 1 to 256");
     auto state = std::make_shared<ExecutableState>();
     Program program = read_program(info.Env(), info[0].As<Napi::Object>(), *state);

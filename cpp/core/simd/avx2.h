@@ -40,6 +40,7 @@ inline void store_f16_partial(uint16_t* p, F32 a, int count) {
   store_f16(halves, a);
   std::memcpy(p, halves, 2 * static_cast<size_t>(count));
 }
+inline F32 set1_f16(uint16_t half) { return {_mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(half)))}; }
 inline F32 load_bf16(const uint16_t* p) {
   const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   return {_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))};

@@ -42,6 +42,7 @@ inline void store_f16(uint16_t* p, F32 a) {
 inline void store_f16_partial(uint16_t* p, F32 a, int count) {
   _mm256_mask_storeu_epi16(p, simd_detail::first(count), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }
+inline F32 set1_f16(uint16_t half) { return {_mm512_cvtph_ps(_mm256_set1_epi16(static_cast<short>(half)))}; }
 inline F32 load_bf16(const uint16_t* p) {
   const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};

@@ -38,6 +38,7 @@ inline void store_f16_partial(uint16_t* p, F32 a, int count) {
   store_f16(halves, a);
   for (int i = 0; i < count; ++i) p[i] = halves[i];
 }
+inline F32 set1_f16(uint16_t half) { return {vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(half)))}; }
 inline F32 load_bf16(const uint16_t* p) { return {vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16))}; }
 inline F32 load_i8(const int8_t* p) {
   uint32_t bytes;

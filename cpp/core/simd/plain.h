@@ -41,6 +41,7 @@ inline void store_f16_partial(uint16_t* p, F32 a, int count) {
   for (int i = 0; i < count; ++i) p[i] = f16_from_f32(a.v[i]);
 }
 inline void store_f16(uint16_t* p, F32 a) { store_f16_partial(p, a, 4); }
+inline F32 set1_f16(uint16_t half) { return set1(f32_from_f16(half)); }
 inline F32 load_bf16(const uint16_t* p) {
   return simd_detail::each([&](int i) { return f32_from_bits(static_cast<uint32_t>(p[i]) << 16); });
 }

@@ -49,6 +49,7 @@ inline void store_f16_partial(uint16_t* p, F32 a, int count) {
   for (int i = 0; i < count; ++i) p[i] = f16_from_f32(values[i]);
 }
 inline void store_f16(uint16_t* p, F32 a) { store_f16_partial(p, a, 4); }
+inline F32 set1_f16(uint16_t half) { return {_mm_set1_ps(f32_from_f16(half))}; }
 inline F32 load_bf16(const uint16_t* p) {
   const __m128i wide = _mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   return {_mm_castsi128_ps(_mm_slli_epi32(wide, 16))};
