@@ -60,6 +60,8 @@ export interface TextTokens {
   readonly eot?: number;
   readonly eom?: number;
   readonly endOfGeneration: ReadonlySet<number>;
+  /** All that were found by text. */
+  readonly control: ReadonlySet<number>;
 }
 
 /**
@@ -78,5 +80,5 @@ export function findTextTokens(vocabulary: Vocabulary, special: SpecialTokens, t
   if (found.has('<|return|>') && found.has('<|call|>')) ends[END_TEXTS.indexOf('<|end|>')] = undefined;
   const listed = [special.eos, special.eot ?? eot, eom, ...(special.endOfGeneration ?? []), ...ends];
   const inside = listed.filter((id): id is number => id !== undefined && id >= 0 && id < vocabulary.size);
-  return { eot, eom, endOfGeneration: new Set(inside) };
+  return { eot, eom, endOfGeneration: new Set(inside), control: new Set(found.values()) };
 }

@@ -4,7 +4,7 @@
 // differences between engines are levelled here: `\s` is Unicode White_Space (V8's matches U+FEFF and not U+0085), and
 // inline `(?i:…)` groups, unknown to Node 20, are spelled out.
 import { VivaceError } from '../../errors.js';
-import type { Splitter } from './byte-pair-encoder.js';
+import type { Splitter } from './encoders/byte-pair.js';
 import { cased, digitGroups, digitGroupsBeforeBoundary, type Cut } from './pre-split-classes.js';
 
 interface Rule {
@@ -21,7 +21,7 @@ const WORD = String.raw`[^\r\n\p{L}\p{N}]?\p{L}+`;
 const OTHER = String.raw` ?[^\s\p{L}\p{N}]+[\r\n]*`;
 const UPPER = String.raw`[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`;
 const LOWER = String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`;
-const GPT2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+export const GPT2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 const ASCII_PUNCTUATION = '[!"#$%&\'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~]';
 const CJK_KANA = String.raw`[\u4e00-\u9fa5\u3040-\u30ff]+`;
 

@@ -6,17 +6,25 @@ export interface SpecialToken {
   /** Found in every text (user-defined tokens), not only where special tokens are to be parsed. */
   readonly always: boolean;
   /** Swallow white space before or after the token. */
-  readonly lstrip: boolean;
-  readonly rstrip: boolean;
+  readonly lstrip?: boolean;
+  readonly rstrip?: boolean;
+  /** Only where no letter, digit or underscore touches it. */
+  readonly singleWord?: boolean;
 }
+
+const ASCII_SPACE = /[ \t-\r]/;
+const UNICODE_SPACE = /\p{White_Space}/u;
+const WORD = /[\p{L}\p{M}\p{N}\p{Pc}]/u;
 
 export class SpecialSplitter {
   private readonly tokens: readonly SpecialToken[]; // longest first
   private readonly byText = new Map<string, SpecialToken>();
   private readonly lengths: readonly number[];
   private readonly firsts = new Set<number>();
+  private readonly space: RegExp;
 
-  constructor(tokens: readonly SpecialToken[]) {
+  constructor(tokens: readonly SpecialToken[], unicodeStrip: boolean) {
+    this.space = unicodeStrip ? UNICODE_SPACE : ASCII_SPACE;
     const sized = tokens
       .filter(({ text }) => text !== '')
       .map((token) => ({ token, bytes: Buffer.byteLength(token.text) }));
@@ -38,7 +46,7 @@ export class SpecialSplitter {
       const cut: (string | number)[] = [];
       for (const part of parts) {
         if (typeof part === 'number') cut.push(part);
-        else cutAt(part, token, cut);
+        else cutAt(part, token, this.space, cut);
       }
       parts = cut;
     }
@@ -60,21 +68,17 @@ export class SpecialSplitter {
   }
 }
 
-function cutAt(text: string, token: SpecialToken, out: (string | number)[]): void {
+function cutAt(text: string, token: SpecialToken, space: RegExp, out: (string | number)[]): void {
   let at = 0;
-  for (;;) {
-    const found = text.indexOf(token.text, at);
-    if (found < 0) break;
-    const before = text.slice(at, found);
-    const left = token.lstrip ? before.replace(/[ \t-\r]+$/, '') : before;
-    if (left !== '') out.push(left);
+  for (let found = text.indexOf(token.text); found >= 0; found = text.indexOf(token.text, Math.max(at, found + 1))) {
+    const end = found + token.text.length;
+    if (token.singleWord && (WORD.test(text.charAt(found - 1)) || WORD.test(text.charAt(end)))) continue;
+    let stop = found;
+    if (token.lstrip) while (stop > at && space.test(text[stop - 1])) stop--;
+    if (stop > at) out.push(text.slice(at, stop));
     out.push(token.id);
-    at = found + token.text.length;
-    if (token.rstrip) while (at < text.length && isSpace(text.charCodeAt(at))) at++;
+    at = end;
+    if (token.rstrip) while (at < text.length && space.test(text[at])) at++;
   }
   if (at < text.length) out.push(text.slice(at));
-}
-
-function isSpace(code: number): boolean {
-  return code === 0x20 || (code >= 0x09 && code <= 0x0d);
 }

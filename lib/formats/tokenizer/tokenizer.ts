@@ -1,7 +1,8 @@
 // The one face of every tokenizer, and the choice of the one that a model file asks for.
-import { VivaceError } from '../../errors.js';
 import type { TokenizerSource } from '../tokenizer-source.js';
-import { GgufTokenizer } from './gguf-tokenizer.js';
+import { ggufRecipe } from './gguf-tokenizer.js';
+import { huggingFaceRecipe } from './hugging-face-tokenizer.js';
+import { VocabularyTokenizer } from './vocabulary-tokenizer.js';
 
 export interface EncodeOptions {
   /** Insert BOS and EOS where the model file asks for them. Default true. */
@@ -48,6 +49,5 @@ export interface Tokenizer {
  * Throws UNSUPPORTED_TOKENIZER for a kind or pre-split rule that is not known.
  */
 export function createTokenizer(source: TokenizerSource): Tokenizer {
-  if (source.kind === 'gguf') return new GgufTokenizer(source);
-  throw new VivaceError('UNSUPPORTED_TOKENIZER', 'tokenizer.json is not supported', {});
+  return new VocabularyTokenizer(source.kind === 'gguf' ? ggufRecipe(source) : huggingFaceRecipe(source));
 }

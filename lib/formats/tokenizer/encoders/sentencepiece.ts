@@ -1,6 +1,7 @@
 // SentencePiece BPE as in GGUF's "llama" model: neighbours merge in the order of the merged token's score.
 import { PairMerger, type PairRule } from './pair-merger.js';
-import { ByteIndex, TokenType, type Vocabulary } from './vocabulary.js';
+import { joinsWords, splitAtMarks } from './word-marks.js';
+import { ByteIndex, TokenType, type Vocabulary } from '../vocabulary.js';
 
 const CACHED_CHARACTERS = 32;
 const CACHED_PIECES = 1 << 15;
@@ -12,7 +13,7 @@ export class SentencePieceEncoder implements PairRule {
   private readonly byteTokens: Int32Array; // [256]
   private readonly merger = new PairMerger();
   private readonly cache = new Map<string, Int32Array>();
-  private readonly breaks: RegExp | undefined;
+  private readonly split: (text: string) => readonly string[];
   private bytes: Uint8Array = new Uint8Array(0);
 
   constructor(vocabulary: Vocabulary, scores: Float32Array | undefined, unknown: number | undefined) {
@@ -30,18 +31,12 @@ export class SentencePieceEncoder implements PairRule {
       const name = `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
       this.byteTokens[byte] = vocabulary.id(name) ?? vocabulary.id(String.fromCharCode(byte)) ?? unknown ?? -1;
     }
-    // Where no token has a space mark behind another character, no merge crosses the front of a run of marks: words are
-    // independent and can be cached. The result is the same, English is several times faster.
-    this.breaks = joinsWords(vocabulary, types) ? undefined : /\u2581*[^\u2581]+|\u2581+/gu;
+    this.split = joinsWords(vocabulary) ? (text) => [text] : splitAtMarks;
   }
 
   /** Appends the tokens of a text whose spaces are already U+2581. */
   encode(text: string, out: number[]): void {
-    if (!this.breaks) {
-      this.encodePiece(text, out);
-      return;
-    }
-    for (const piece of text.match(this.breaks) ?? []) {
+    for (const piece of this.split(text)) {
       const known = this.cache.get(piece);
       if (known) {
         for (let i = 0; i < known.length; i++) out.push(known[i]);
@@ -99,21 +94,4 @@ function rankScores(scores: Float32Array | undefined, size: number): Int32Array 
   distinct.forEach((score, rank) => ranks.set(score, rank));
   for (let id = 0; id < size; id++) order[id] = ranks.get(scores[id]) ?? 0;
   return order;
-}
-
-/** Is there a token in which U+2581 (E2 96 81) follows something else than U+2581. */
-function joinsWords(vocabulary: Vocabulary, types: Int32Array): boolean {
-  const { bytes, offsets } = vocabulary;
-  for (let id = 0; id < vocabulary.size; id++) {
-    if (types[id] !== TokenType.normal && types[id] !== TokenType.userDefined && types[id] !== TokenType.unused)
-      continue;
-    let inWord = false;
-    for (let i = offsets[id]; i < offsets[id + 1]; i++) {
-      if (bytes[i] === 0xe2 && bytes[i + 1] === 0x96 && bytes[i + 2] === 0x81) {
-        if (inWord) return true;
-        i += 2;
-      } else inWord = true;
-    }
-  }
-  return false;
 }

@@ -1,8 +1,11 @@
 // Byte-level BPE on token ids: merges are a hash from (left id, right id) to (rank, merged id).
-import type { StringTable } from '../gguf.js';
+import type { StringTable } from '../../gguf.js';
 import { readAlphabet } from './byte-alphabet.js';
+import { MergeTable } from './merge-table.js';
 import { PairMerger, type PairRule } from './pair-merger.js';
-import { ByteIndex, hashBytes, TokenType, type Vocabulary } from './vocabulary.js';
+import { joinsWords, splitAtMarks } from './word-marks.js';
+import type { Spelling } from '../vocabulary-tokenizer.js';
+import { ByteIndex, hashBytes, TokenType, type Vocabulary } from '../vocabulary.js';
 
 const CACHED_CHARACTERS = 32;
 const CACHED_PIECES = 1 << 16;
@@ -10,10 +13,31 @@ const CACHED_PIECES = 1 << 16;
 /** Cuts a text into pieces that are encoded independently. */
 export type Splitter = (text: string) => readonly string[];
 
+export interface BytePairOptions {
+  /** "left", separator, "right"; the separator is looked for after the first byte. */
+  readonly merges: StringTable;
+  readonly separator: number;
+  /** Byte-level: symbols are bytes in GPT-2's alphabet. Otherwise they are characters (Llama 2 in tokenizer.json). */
+  readonly spelling: Spelling;
+  /** Left out: the text is one piece, or is cut where no merge can cross. */
+  readonly split?: Splitter;
+  /** A piece that is a token as a whole is taken as it is. */
+  readonly ignoreMerges: boolean;
+  /** Characters without a token become byte tokens; without these the unknown token. */
+  readonly byteFallback?: boolean;
+  readonly unknown?: number;
+  /** Neighbouring unknown characters become one unknown token. */
+  readonly fuseUnknown?: boolean;
+}
+
+const UNKNOWN = -1; // as a symbol: merges with nothing
+
 export class BytePairEncoder implements PairRule {
   merged = -1;
   private readonly index: ByteIndex; // over the bytes that tokens stand for
   private readonly types: Int32Array;
+  private readonly alphabet: boolean;
+  private readonly split: Splitter;
   private readonly byteSymbols = new Int32Array(256);
   private readonly pairs: MergeTable;
   /** Symbols that merges name but the vocabulary lacks: ids from the vocabulary's size on. */
@@ -25,14 +49,20 @@ export class BytePairEncoder implements PairRule {
 
   constructor(
     private readonly vocabulary: Vocabulary,
-    merges: StringTable,
-    private readonly split: Splitter,
-    private readonly ignoreMerges: boolean,
+    private readonly options: BytePairOptions,
   ) {
     this.types = vocabulary.types;
-    this.index = indexBytes(vocabulary);
-    for (let byte = 0; byte < 256; byte++) this.byteSymbols[byte] = this.symbolOf(Uint8Array.of(byte), 0, 1);
-    this.pairs = this.readMerges(merges);
+    this.alphabet = options.spelling === 'alphabet';
+    this.index = this.alphabet
+      ? indexAlphabet(vocabulary)
+      : new ByteIndex(vocabulary.bytes, vocabulary.offsets, (id) => isText(this.types[id]));
+    for (let byte = 0; byte < 256; byte++) {
+      const name = `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
+      if (this.alphabet) this.byteSymbols[byte] = this.symbolOf(Uint8Array.of(byte), 0, 1);
+      else this.byteSymbols[byte] = (options.byteFallback ? vocabulary.id(name) : undefined) ?? -1;
+    }
+    this.pairs = this.readMerges(options.merges, options.separator);
+    this.split = options.split ?? (joinsWords(vocabulary) ? (text) => [text] : splitAtMarks);
   }
 
   encode(text: string, out: number[]): void {
@@ -61,43 +91,66 @@ export class BytePairEncoder implements PairRule {
     if (this.bytes.length < 3 * piece.length) this.bytes = new Uint8Array(6 * piece.length);
     const bytes = this.bytes;
     const { written: count } = encoder.encodeInto(piece, bytes);
-    if (this.ignoreMerges) {
+    if (this.options.ignoreMerges) {
       const whole = this.index.find(bytes, 0, count);
-      if (whole >= 0 && this.isText(whole)) {
+      if (whole >= 0 && isText(this.types[whole])) {
         out.push(whole);
         return;
       }
     }
-    const merger = this.merger;
+    const symbols = this.alphabet ? this.placeBytes(count) : this.placeCharacters(count);
+    let unknown = false;
+    this.merger.run(symbols, this, (at) => {
+      const symbol = this.merger.symbol[at];
+      if (symbol === UNKNOWN) {
+        if (this.options.unknown !== undefined && !(unknown && this.options.fuseUnknown))
+          out.push(this.options.unknown);
+      } else this.emit(symbol, out);
+      unknown = symbol === UNKNOWN;
+    });
+  }
+
+  private placeBytes(count: number): number {
+    const { merger, bytes } = this;
     merger.reserve(count);
-    for (let i = 0; i < count; i++) {
-      merger.symbol[i] = this.byteSymbols[bytes[i]];
-      merger.start[i] = i;
-      merger.end[i] = i + 1;
+    for (let i = 0; i < count; i++) merger.symbol[i] = this.byteSymbols[bytes[i]];
+    return count;
+  }
+
+  private placeCharacters(count: number): number {
+    const { merger, bytes } = this;
+    merger.reserve(count);
+    let symbols = 0;
+    for (let i = 0; i < count;) {
+      const first = bytes[i];
+      const end = i + (first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4);
+      const whole = this.index.find(bytes, i, end);
+      if (whole >= 0) merger.symbol[symbols++] = whole;
+      else if (bytes.subarray(i, end).every((byte) => this.byteSymbols[byte] >= 0)) {
+        for (let j = i; j < end; j++) merger.symbol[symbols++] = this.byteSymbols[bytes[j]];
+      } else merger.symbol[symbols++] = UNKNOWN;
+      i = end;
     }
-    merger.run(count, this, (at) => this.emit(merger.symbol[at], out));
+    return symbols;
   }
 
   /** A symbol that is no token becomes its single bytes; bytes without a token are dropped, as llama.cpp does. */
   private emit(symbol: number, out: number[]): void {
-    if (symbol < this.vocabulary.size && this.isText(symbol)) {
+    if (symbol < this.vocabulary.size && (isText(this.types[symbol]) || this.types[symbol] === TokenType.byte)) {
       out.push(symbol);
       return;
     }
     for (const byte of this.bytesOf(symbol)) {
       const single = this.byteSymbols[byte];
-      if (single !== symbol && single < this.vocabulary.size && this.isText(single)) out.push(single);
+      if (single >= 0 && single !== symbol && single < this.vocabulary.size && isText(this.types[single]))
+        out.push(single);
     }
-  }
-
-  /** Control tokens never come out of plain text, even if merges or the whole-piece rule would spell one. */
-  private isText(id: number): boolean {
-    return this.types[id] !== TokenType.control && this.types[id] !== TokenType.unknown;
   }
 
   private bytesOf(symbol: number): Uint8Array {
     if (symbol >= this.vocabulary.size) return this.strangers[symbol - this.vocabulary.size];
     const spelled = this.vocabulary.slice(symbol);
+    if (!this.alphabet) return spelled;
     const bytes = new Uint8Array(spelled.length);
     return bytes.subarray(0, Math.max(0, readAlphabet(spelled, 0, spelled.length, bytes, 0)));
   }
@@ -115,8 +168,7 @@ export class BytePairEncoder implements PairRule {
     return symbol;
   }
 
-  /** "left right": cut at the first space after position 0. */
-  private readMerges(merges: StringTable): MergeTable {
+  private readMerges(merges: StringTable, separator: number): MergeTable {
     const table = new MergeTable(merges.length);
     const { bytes, offsets } = merges;
     let longest = 0;
@@ -124,11 +176,11 @@ export class BytePairEncoder implements PairRule {
     const scratch = new Uint8Array(longest);
     for (let rank = 0; rank < merges.length; rank++) {
       const end = offsets[rank + 1];
-      let space = offsets[rank] + 1;
-      while (space < end && bytes[space] !== 0x20) space++;
-      if (space >= end) continue;
-      const middle = readAlphabet(bytes, offsets[rank], space, scratch, 0);
-      const last = middle < 0 ? -1 : readAlphabet(bytes, space + 1, end, scratch, middle);
+      let cut = offsets[rank] + 1;
+      while (cut < end && bytes[cut] !== separator) cut++;
+      if (cut >= end) continue;
+      const middle = this.read(bytes, offsets[rank], cut, scratch, 0);
+      const last = middle < 0 ? -1 : this.read(bytes, cut + 1, end, scratch, middle);
       if (last <= middle || middle === 0) continue; // not spelled in the alphabet: text cannot reach it
       const leftHash = hashBytes(scratch, 0, middle);
       const left = this.symbolOf(scratch, 0, middle, leftHash);
@@ -137,12 +189,23 @@ export class BytePairEncoder implements PairRule {
     }
     return table;
   }
+
+  private read(source: Uint8Array, start: number, end: number, target: Uint8Array, at: number): number {
+    if (this.alphabet) return readAlphabet(source, start, end, target, at);
+    target.set(source.subarray(start, end), at);
+    return at + end - start;
+  }
+}
+
+/** Control tokens never come out of plain text, even if merges or the whole-piece rule would spell one. */
+function isText(type: number): boolean {
+  return type !== TokenType.control && type !== TokenType.unknown && type !== TokenType.byte;
 }
 
 const encoder = new TextEncoder();
 
 /** The arena again, spelled in bytes instead of the alphabet; tokens that no text can give are empty. */
-function indexBytes(vocabulary: Vocabulary): ByteIndex {
+function indexAlphabet(vocabulary: Vocabulary): ByteIndex {
   const { bytes, offsets, size } = vocabulary;
   const plain = new Uint8Array(bytes.length);
   const starts = new Uint32Array(size + 1);
@@ -152,50 +215,4 @@ function indexBytes(vocabulary: Vocabulary): ByteIndex {
     starts[id + 1] = at;
   }
   return new ByteIndex(plain, starts, () => true);
-}
-
-/** (left, right) → (rank, merged): four integers a slot, open addressing, load ≤ 1/2; of equal pairs the first stays. */
-class MergeTable {
-  private readonly slots: Int32Array; // [capacity, 4]: left + 1, right, rank, merged
-  private readonly mask: number;
-
-  constructor(count: number) {
-    let capacity = 16;
-    while (capacity < 2 * count) capacity *= 2;
-    this.mask = capacity - 1;
-    this.slots = new Int32Array(4 * capacity);
-  }
-
-  add(left: number, right: number, rank: number, merged: number): void {
-    let slot = this.place(left, right);
-    while (this.slots[4 * slot] !== 0) {
-      if (this.slots[4 * slot] === left + 1 && this.slots[4 * slot + 1] === right) return;
-      slot = (slot + 1) & this.mask;
-    }
-    this.slots.set([left + 1, right, rank, merged], 4 * slot);
-  }
-
-  find(left: number, right: number): number {
-    const slots = this.slots;
-    let slot = this.place(left, right);
-    for (;;) {
-      const first = slots[4 * slot];
-      if (first === 0) return -1;
-      if (first === left + 1 && slots[4 * slot + 1] === right) return slot;
-      slot = (slot + 1) & this.mask;
-    }
-  }
-
-  rank(slot: number): number {
-    return this.slots[4 * slot + 2];
-  }
-
-  merged(slot: number): number {
-    return this.slots[4 * slot + 3];
-  }
-
-  private place(left: number, right: number): number {
-    const mixed = Math.imul(Math.imul(left, 0x9e3779b1 | 0) ^ right, 0x85ebca6b | 0);
-    return (mixed ^ (mixed >>> 15)) & this.mask;
-  }
 }
