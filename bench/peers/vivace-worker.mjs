@@ -1,0 +1,46 @@
+// One process of vivace: load, prompt, decode; prints its times as JSON. Started by compare.mjs.
+const begin = performance.timeOrigin;
+const since = () => performance.timeOrigin + performance.now() - begin;
+const { path, threads, prompt, generate, depth, cache } = JSON.parse(process.argv[2]);
+
+const { loadModel } = await import('../../dist/index.mjs');
+const imported = since();
+const model = await loadModel(path, { threads, contextLength: depth + prompt + generate + 64 });
+const loaded = since();
+const tokens = (count, offset) => Int32Array.from({ length: count }, (_, i) => 300 + ((i * 7919 + offset) % 31000));
+// Random weights may draw an end token at any time; it is banned so that both peers do the same work.
+const options = { temperature: 0, logitBias: Object.fromEntries([...model.tokenizer.endOfGeneration].map((id) => [id, -Infinity])) };
+const sessionOptions = cache ? { cache } : {};
+
+const start = model.createSession(sessionOptions);
+for await (const _ of start.generate(Int32Array.of(1, ...tokens(7, 0)), { ...options, maxTokens: 1 }));
+const firstToken = since();
+start.dispose();
+
+const session = model.createSession(sessionOptions);
+let mark = performance.now();
+for await (const _ of session.generate(Int32Array.of(1, ...tokens(prompt - 1, 1)), { ...options, maxTokens: 1 }));
+const promptMs = performance.now() - mark;
+
+if (depth > 0) for await (const _ of session.generate(tokens(depth, 2), { ...options, maxTokens: 1 }));
+const times = [];
+let done = 0;
+mark = 0;
+for await (const piece of session.generate(Int32Array.of(300), { ...options, maxTokens: generate + 1 })) {
+  const now = performance.now();
+  if (mark > 0) times.push((now - mark) / piece.tokens.length);
+  mark = now;
+  done += piece.tokens.length;
+}
+console.log(
+  JSON.stringify({
+    importMs: imported,
+    loadedMs: loaded,
+    firstTokenMs: firstToken,
+    promptTokensPerSecond: (prompt / promptMs) * 1000,
+    tokenMs: times,
+    generated: done,
+    peakBytes: process.resourceUsage().maxRSS * 1024,
+  }),
+);
+process.exit(0);
