@@ -29,7 +29,9 @@ const number = (name) => Number(options[name]);
 const addon = createRequire(import.meta.url)(join(here, '../../build/Release/vivace.node'));
 const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
 
-const files = options.model ? [['file', options.model]] : options.types.split(',').map((type) => [type, randomModel(type)]);
+const files = options.model
+  ? [['file', options.model]]
+  : options.types.split(',').map((type) => [type, randomModel(type)]);
 const results = [];
 for (const [type, path] of files) results.push(await compare(type, path));
 if (options.save) {
@@ -44,10 +46,14 @@ function randomModel(type) {
   const path = join(folder, `${options.size}-${type}.gguf`);
   mkdirSync(folder, { recursive: true });
   if (!existsSync(path)) {
-    const made = spawnSync(process.execPath, ['--import', 'tsx', join(here, 'make-model.ts'), type, path, options.size], {
-      cwd: join(here, '../..'),
-      stdio: 'inherit',
-    });
+    const made = spawnSync(
+      process.execPath,
+      ['--import', 'tsx', join(here, 'make-model.ts'), type, path, options.size],
+      {
+        cwd: join(here, '../..'),
+        stdio: 'inherit',
+      },
+    );
     if (made.status !== 0) process.exit(1);
   }
   return path;
@@ -88,11 +94,19 @@ async function compare(type, path) {
     row('peak MB', (run) => run.peakBytes / 1e6, 'lower'),
   ];
   const share = (table[0].vivace * bytes) / limit;
-  console.log(`\n${type}: ${(bytes / 1e6).toFixed(0)} MB, ${common.threads} threads, prompt ${common.prompt}, depth ${common.depth}`);
-  console.log(`memory ${(limit / 1e9).toFixed(1)} GB/s; int8 ${(median(ceilings.map((c) => c.int8Operations)) / 1e9).toFixed(0)} Gop/s; f32 ${(median(ceilings.map((c) => c.floatOperations)) / 1e9).toFixed(0)} GFLOP/s`);
-  console.log(`decode reads ${((table[0].vivace * bytes) / 1e9).toFixed(1)} GB/s of the file, ${(share * 100).toFixed(0)} % of memory bandwidth`);
+  console.log(
+    `\n${type}: ${(bytes / 1e6).toFixed(0)} MB, ${common.threads} threads, prompt ${common.prompt}, depth ${common.depth}`,
+  );
+  console.log(
+    `memory ${(limit / 1e9).toFixed(1)} GB/s; int8 ${(median(ceilings.map((c) => c.int8Operations)) / 1e9).toFixed(0)} Gop/s; f32 ${(median(ceilings.map((c) => c.floatOperations)) / 1e9).toFixed(0)} GFLOP/s`,
+  );
+  console.log(
+    `decode reads ${((table[0].vivace * bytes) / 1e9).toFixed(1)} GB/s of the file, ${(share * 100).toFixed(0)} % of memory bandwidth`,
+  );
   for (const { name, vivace, llama, ratio } of table) {
-    console.log(`${name.padEnd(16)} vivace ${vivace.toFixed(1).padStart(9)}   llama.cpp ${llama.toFixed(1).padStart(9)}   ratio ${ratio.toFixed(2)}`);
+    console.log(
+      `${name.padEnd(16)} vivace ${vivace.toFixed(1).padStart(9)}   llama.cpp ${llama.toFixed(1).padStart(9)}   ratio ${ratio.toFixed(2)}`,
+    );
   }
   return { type, bytes, bytesPerSecond: limit, bandwidthShare: share, table };
 }

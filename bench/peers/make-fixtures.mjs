@@ -115,7 +115,21 @@ async function architectures() {
 }
 
 async function weightTypes() {
-  const types = ['BF16', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K', 'IQ4_NL', 'IQ4_XS'];
+  const types = [
+    'BF16',
+    'Q4_0',
+    'Q4_1',
+    'Q5_0',
+    'Q5_1',
+    'Q8_0',
+    'Q2_K',
+    'Q3_K',
+    'Q4_K',
+    'Q5_K',
+    'Q6_K',
+    'IQ4_NL',
+    'IQ4_XS',
+  ];
   const cases = [];
   for (const dtype of types) cases.push(await random('llama', dtype));
   save('weight-types', { cases });

@@ -9,7 +9,10 @@ const model = await loadModel(path, { threads, contextLength: depth + prompt + g
 const loaded = since();
 const tokens = (count, offset) => Int32Array.from({ length: count }, (_, i) => 300 + ((i * 7919 + offset) % 31000));
 // Random weights may draw an end token at any time; it is banned so that both peers do the same work.
-const options = { temperature: 0, logitBias: Object.fromEntries([...model.tokenizer.endOfGeneration].map((id) => [id, -Infinity])) };
+const options = {
+  temperature: 0,
+  logitBias: Object.fromEntries([...model.tokenizer.endOfGeneration].map((id) => [id, -Infinity])),
+};
 const sessionOptions = cache ? { cache } : {};
 
 const start = model.createSession(sessionOptions);

@@ -1,8 +1,7 @@
 // The table of model families: one row each; building, checks and documentation are derived from it.
 import { VivaceError } from '../errors.js';
 import type { Architecture } from '../formats/model-config.js';
-import type { TensorSource } from '../formats/model-source.js';
-import type { BuildProgram, WeightLookup } from './decoder.js';
+import type { BuildProgram } from './decoder.js';
 import { buildGemma2, buildGemma3 } from './gemma.js';
 import { buildLlama, buildQwen2, buildQwen3 } from './llama.js';
 
@@ -64,11 +63,3 @@ export const buildProgram: BuildProgram = (config, weights, options) => {
   }
   return row.build(config, weights, options);
 };
-
-/** What programs see of a file's tensors: vectors (norms, biases) are loaded as F32, whatever the file keeps them in. */
-export function weightLookup(tensors: ReadonlyMap<string, TensorSource>): WeightLookup {
-  return (name) => {
-    const tensor = tensors.get(name);
-    return tensor && { dtype: tensor.shape.length === 1 ? 'F32' : tensor.dtype, shape: tensor.shape };
-  };
-}
