@@ -56,7 +56,7 @@ export const oneLine = (sentences: readonly (string | undefined)[]): string =>
   sentences
     .filter((sentence) => sentence !== undefined && sentence !== '')
     .map((sentence) => (sentence as string).replace(/\s*\n\s*/g, ' ').trim())
-    .map((sentence) => (/[.!?]$/.test(sentence) ? sentence : `${sentence}.`))
+    .map((sentence) => (/[.!?)]$/.test(sentence) ? sentence : `${sentence}.`))
     .join(' ');
 
 /** Ends the process's output: a message on standard error, in JSON mode also `{"error": …}` on standard output. */

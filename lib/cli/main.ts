@@ -1,0 +1,32 @@
+// The command line: what commands there are, and how mistakes are reported (one line, exit code 1).
+import { Command, CommanderError } from 'commander';
+import { tokenizeCommand } from './tokenize.js';
+import { fail, oneLine, style } from './terminal.js';
+
+const { version } = require('../../package.json') as { version: string };
+
+/** Runs the command that `argv` (as in process.argv) names; sets the process's exit code. */
+export async function main(argv: readonly string[]): Promise<void> {
+  // `vivace run … | head` closes the pipe early; that is no failure.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    throw error;
+  });
+  const program = new Command('vivace')
+    .description('Fast decoding of neural models')
+    .version(version)
+    .showHelpAfterError(false);
+  for (const command of [tokenizeCommand()]) program.addCommand(command);
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride().configureOutput({
+      outputError: (text, write) =>
+        write(`${style(process.stderr, 'red', 'error:')} ${oneLine(text.replace(/^error: /, '').split('\n'))}\n`),
+    });
+  }
+  try {
+    await program.parseAsync([...argv]);
+  } catch (error) {
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 1;
+    else fail(error, argv.includes('--json'));
+  }
+}
