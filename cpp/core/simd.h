@@ -25,9 +25,15 @@
 
 namespace vivace::VIVACE_ISA {
 
-inline F32 operator-(F32 a) { return set1(-1.0f) * a; }
-inline F32& operator+=(F32& a, F32 b) { return a = a + b; }
-inline F32& operator*=(F32& a, F32 b) { return a = a * b; }
+inline F32 operator-(F32 a) {
+  return set1(-1.0f) * a;
+}
+inline F32& operator+=(F32& a, F32 b) {
+  return a = a + b;
+}
+inline F32& operator*=(F32& a, F32 b) {
+  return a = a * b;
+}
 
 // Calls step(i, count) for i = 0, lanes, 2·lanes … < n; count is `lanes` except perhaps in the last call.
 template <class Step>
@@ -38,7 +44,9 @@ inline void for_lanes(int64_t n, Step&& step) {
 }
 
 // The first `count` (≤ lanes) floats.
-inline F32 load_some(const float* p, int count) { return count == F32::lanes ? load(p) : load_partial(p, count); }
+inline F32 load_some(const float* p, int count) {
+  return count == F32::lanes ? load(p) : load_partial(p, count);
+}
 inline F32 load_f16_some(const uint16_t* p, int count) {
   return count == F32::lanes ? load_f16(p) : load_f16_partial(p, count);
 }

@@ -14,16 +14,32 @@ struct F32 {
 
 namespace simd_detail {
 alignas(32) inline constexpr int32_t mask_table[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
-inline __m256i first(int count) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(mask_table + 8 - count)); }
-inline __m128 quarter(F32 a) { return _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1)); }
+inline __m256i first(int count) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(mask_table + 8 - count));
+}
+inline __m128 quarter(F32 a) {
+  return _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+}
 }  // namespace simd_detail
 
-inline F32 set1(float x) { return {_mm256_set1_ps(x)}; }
-inline F32 zero() { return {_mm256_setzero_ps()}; }
-inline F32 load(const float* p) { return {_mm256_loadu_ps(p)}; }
-inline F32 load_partial(const float* p, int count) { return {_mm256_maskload_ps(p, simd_detail::first(count))}; }
-inline void store(float* p, F32 a) { _mm256_storeu_ps(p, a.v); }
-inline void store_partial(float* p, F32 a, int count) { _mm256_maskstore_ps(p, simd_detail::first(count), a.v); }
+inline F32 set1(float x) {
+  return {_mm256_set1_ps(x)};
+}
+inline F32 zero() {
+  return {_mm256_setzero_ps()};
+}
+inline F32 load(const float* p) {
+  return {_mm256_loadu_ps(p)};
+}
+inline F32 load_partial(const float* p, int count) {
+  return {_mm256_maskload_ps(p, simd_detail::first(count))};
+}
+inline void store(float* p, F32 a) {
+  _mm256_storeu_ps(p, a.v);
+}
+inline void store_partial(float* p, F32 a, int count) {
+  _mm256_maskstore_ps(p, simd_detail::first(count), a.v);
+}
 inline F32 load_f16(const uint16_t* p) {
   return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
 }
@@ -40,7 +56,9 @@ inline void store_f16_partial(uint16_t* p, F32 a, int count) {
   store_f16(halves, a);
   std::memcpy(p, halves, 2 * static_cast<size_t>(count));
 }
-inline F32 set1_f16(uint16_t half) { return {_mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(half)))}; }
+inline F32 set1_f16(uint16_t half) {
+  return {_mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(half)))};
+}
 inline F32 load_bf16(const uint16_t* p) {
   const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   return {_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))};
@@ -49,16 +67,36 @@ inline F32 load_i8(const int8_t* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
 }
 
-inline F32 operator+(F32 a, F32 b) { return {_mm256_add_ps(a.v, b.v)}; }
-inline F32 operator-(F32 a, F32 b) { return {_mm256_sub_ps(a.v, b.v)}; }
-inline F32 operator*(F32 a, F32 b) { return {_mm256_mul_ps(a.v, b.v)}; }
-inline F32 operator/(F32 a, F32 b) { return {_mm256_div_ps(a.v, b.v)}; }
-inline F32 fma(F32 a, F32 b, F32 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
-inline F32 min(F32 a, F32 b) { return {_mm256_min_ps(a.v, b.v)}; }
-inline F32 max(F32 a, F32 b) { return {_mm256_max_ps(a.v, b.v)}; }
-inline F32 abs(F32 a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
-inline F32 sqrt(F32 a) { return {_mm256_sqrt_ps(a.v)}; }
-inline F32 round(F32 a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline F32 operator+(F32 a, F32 b) {
+  return {_mm256_add_ps(a.v, b.v)};
+}
+inline F32 operator-(F32 a, F32 b) {
+  return {_mm256_sub_ps(a.v, b.v)};
+}
+inline F32 operator*(F32 a, F32 b) {
+  return {_mm256_mul_ps(a.v, b.v)};
+}
+inline F32 operator/(F32 a, F32 b) {
+  return {_mm256_div_ps(a.v, b.v)};
+}
+inline F32 fma(F32 a, F32 b, F32 c) {
+  return {_mm256_fmadd_ps(a.v, b.v, c.v)};
+}
+inline F32 min(F32 a, F32 b) {
+  return {_mm256_min_ps(a.v, b.v)};
+}
+inline F32 max(F32 a, F32 b) {
+  return {_mm256_max_ps(a.v, b.v)};
+}
+inline F32 abs(F32 a) {
+  return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)};
+}
+inline F32 sqrt(F32 a) {
+  return {_mm256_sqrt_ps(a.v)};
+}
+inline F32 round(F32 a) {
+  return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
 inline F32 select_less(F32 a, F32 b, F32 yes, F32 no) {
   return {_mm256_blendv_ps(no.v, yes.v, _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ))};
 }

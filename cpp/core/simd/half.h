@@ -42,7 +42,9 @@ static inline uint16_t f16_from_f32(float value) {
   return static_cast<uint16_t>(sign | half);
 }
 
-static inline float f32_from_bf16(uint16_t value) { return f32_from_bits(static_cast<uint32_t>(value) << 16); }
+static inline float f32_from_bf16(uint16_t value) {
+  return f32_from_bits(static_cast<uint32_t>(value) << 16);
+}
 
 static inline uint16_t bf16_from_f32(float value) {
   const uint32_t bits = bits_from_f32(value);

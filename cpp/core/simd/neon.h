@@ -12,34 +12,50 @@ struct F32 {
   float32x4_t v;
 };
 
-inline F32 set1(float x) { return {vdupq_n_f32(x)}; }
-inline F32 zero() { return {vdupq_n_f32(0.0f)}; }
-inline F32 load(const float* p) { return {vld1q_f32(p)}; }
+inline F32 set1(float x) {
+  return {vdupq_n_f32(x)};
+}
+inline F32 zero() {
+  return {vdupq_n_f32(0.0f)};
+}
+inline F32 load(const float* p) {
+  return {vld1q_f32(p)};
+}
 inline F32 load_partial(const float* p, int count) {
   float values[4] = {};
   for (int i = 0; i < count; ++i) values[i] = p[i];
   return load(values);
 }
-inline void store(float* p, F32 a) { vst1q_f32(p, a.v); }
+inline void store(float* p, F32 a) {
+  vst1q_f32(p, a.v);
+}
 inline void store_partial(float* p, F32 a, int count) {
   float values[4];
   store(values, a);
   for (int i = 0; i < count; ++i) p[i] = values[i];
 }
-inline F32 load_f16(const uint16_t* p) { return {vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))}; }
+inline F32 load_f16(const uint16_t* p) {
+  return {vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))};
+}
 inline F32 load_f16_partial(const uint16_t* p, int count) {
   uint16_t halves[4] = {};
   for (int i = 0; i < count; ++i) halves[i] = p[i];
   return load_f16(halves);
 }
-inline void store_f16(uint16_t* p, F32 a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a.v))); }
+inline void store_f16(uint16_t* p, F32 a) {
+  vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a.v)));
+}
 inline void store_f16_partial(uint16_t* p, F32 a, int count) {
   uint16_t halves[4];
   store_f16(halves, a);
   for (int i = 0; i < count; ++i) p[i] = halves[i];
 }
-inline F32 set1_f16(uint16_t half) { return {vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(half)))}; }
-inline F32 load_bf16(const uint16_t* p) { return {vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16))}; }
+inline F32 set1_f16(uint16_t half) {
+  return {vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(half)))};
+}
+inline F32 load_bf16(const uint16_t* p) {
+  return {vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16))};
+}
 inline F32 load_i8(const int8_t* p) {
   uint32_t bytes;
   std::memcpy(&bytes, p, 4);
@@ -47,17 +63,39 @@ inline F32 load_i8(const int8_t* p) {
   return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(narrow))))};
 }
 
-inline F32 operator+(F32 a, F32 b) { return {vaddq_f32(a.v, b.v)}; }
-inline F32 operator-(F32 a, F32 b) { return {vsubq_f32(a.v, b.v)}; }
-inline F32 operator*(F32 a, F32 b) { return {vmulq_f32(a.v, b.v)}; }
-inline F32 operator/(F32 a, F32 b) { return {vdivq_f32(a.v, b.v)}; }
-inline F32 fma(F32 a, F32 b, F32 c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
-inline F32 min(F32 a, F32 b) { return {vminq_f32(a.v, b.v)}; }
-inline F32 max(F32 a, F32 b) { return {vmaxq_f32(a.v, b.v)}; }
-inline F32 abs(F32 a) { return {vabsq_f32(a.v)}; }
-inline F32 sqrt(F32 a) { return {vsqrtq_f32(a.v)}; }
-inline F32 round(F32 a) { return {vrndnq_f32(a.v)}; }
-inline F32 select_less(F32 a, F32 b, F32 yes, F32 no) { return {vbslq_f32(vcltq_f32(a.v, b.v), yes.v, no.v)}; }
+inline F32 operator+(F32 a, F32 b) {
+  return {vaddq_f32(a.v, b.v)};
+}
+inline F32 operator-(F32 a, F32 b) {
+  return {vsubq_f32(a.v, b.v)};
+}
+inline F32 operator*(F32 a, F32 b) {
+  return {vmulq_f32(a.v, b.v)};
+}
+inline F32 operator/(F32 a, F32 b) {
+  return {vdivq_f32(a.v, b.v)};
+}
+inline F32 fma(F32 a, F32 b, F32 c) {
+  return {vfmaq_f32(c.v, a.v, b.v)};
+}
+inline F32 min(F32 a, F32 b) {
+  return {vminq_f32(a.v, b.v)};
+}
+inline F32 max(F32 a, F32 b) {
+  return {vmaxq_f32(a.v, b.v)};
+}
+inline F32 abs(F32 a) {
+  return {vabsq_f32(a.v)};
+}
+inline F32 sqrt(F32 a) {
+  return {vsqrtq_f32(a.v)};
+}
+inline F32 round(F32 a) {
+  return {vrndnq_f32(a.v)};
+}
+inline F32 select_less(F32 a, F32 b, F32 yes, F32 no) {
+  return {vbslq_f32(vcltq_f32(a.v, b.v), yes.v, no.v)};
+}
 // a · 2^n for whole |n| ≤ 250, in two factors so that results may be subnormal.
 inline F32 scale_by_power(F32 a, F32 n) {
   const int32x4_t whole = vcvtq_s32_f32(n.v);
@@ -68,10 +106,14 @@ inline F32 scale_by_power(F32 a, F32 n) {
   return {vmulq_f32(vmulq_f32(a.v, first), second)};
 }
 
-inline float sum(F32 a) { return vaddvq_f32(a.v); }
+inline float sum(F32 a) {
+  return vaddvq_f32(a.v);
+}
 inline void sum4(float* out, F32 a, F32 b, F32 c, F32 d) {
   vst1q_f32(out, vpaddq_f32(vpaddq_f32(a.v, b.v), vpaddq_f32(c.v, d.v)));
 }
-inline float max_of(F32 a) { return vmaxvq_f32(a.v); }
+inline float max_of(F32 a) {
+  return vmaxvq_f32(a.v);
+}
 
 }  // namespace vivace::VIVACE_ISA

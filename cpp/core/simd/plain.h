@@ -19,29 +19,43 @@ inline F32 each(Function&& function) {
 }
 }  // namespace simd_detail
 
-inline F32 set1(float x) { return {{x, x, x, x}}; }
-inline F32 zero() { return set1(0.0f); }
+inline F32 set1(float x) {
+  return {{x, x, x, x}};
+}
+inline F32 zero() {
+  return set1(0.0f);
+}
 inline F32 load_partial(const float* p, int count) {
   F32 a = zero();
   for (int i = 0; i < count; ++i) a.v[i] = p[i];
   return a;
 }
-inline F32 load(const float* p) { return load_partial(p, 4); }
+inline F32 load(const float* p) {
+  return load_partial(p, 4);
+}
 inline void store_partial(float* p, F32 a, int count) {
   for (int i = 0; i < count; ++i) p[i] = a.v[i];
 }
-inline void store(float* p, F32 a) { store_partial(p, a, 4); }
+inline void store(float* p, F32 a) {
+  store_partial(p, a, 4);
+}
 inline F32 load_f16_partial(const uint16_t* p, int count) {
   F32 a = zero();
   for (int i = 0; i < count; ++i) a.v[i] = f32_from_f16(p[i]);
   return a;
 }
-inline F32 load_f16(const uint16_t* p) { return load_f16_partial(p, 4); }
+inline F32 load_f16(const uint16_t* p) {
+  return load_f16_partial(p, 4);
+}
 inline void store_f16_partial(uint16_t* p, F32 a, int count) {
   for (int i = 0; i < count; ++i) p[i] = f16_from_f32(a.v[i]);
 }
-inline void store_f16(uint16_t* p, F32 a) { store_f16_partial(p, a, 4); }
-inline F32 set1_f16(uint16_t half) { return set1(f32_from_f16(half)); }
+inline void store_f16(uint16_t* p, F32 a) {
+  store_f16_partial(p, a, 4);
+}
+inline F32 set1_f16(uint16_t half) {
+  return set1(f32_from_f16(half));
+}
 inline F32 load_bf16(const uint16_t* p) {
   return simd_detail::each([&](int i) { return f32_from_bits(static_cast<uint32_t>(p[i]) << 16); });
 }
@@ -61,7 +75,9 @@ inline F32 operator*(F32 a, F32 b) {
 inline F32 operator/(F32 a, F32 b) {
   return simd_detail::each([&](int i) { return a.v[i] / b.v[i]; });
 }
-inline F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
+inline F32 fma(F32 a, F32 b, F32 c) {
+  return a * b + c;
+}
 inline F32 min(F32 a, F32 b) {
   return simd_detail::each([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
 }
@@ -94,7 +110,9 @@ inline F32 scale_by_power(F32 a, F32 n) {
   });
 }
 
-inline float sum(F32 a) { return (a.v[0] + a.v[1]) + (a.v[2] + a.v[3]); }
+inline float sum(F32 a) {
+  return (a.v[0] + a.v[1]) + (a.v[2] + a.v[3]);
+}
 inline void sum4(float* out, F32 a, F32 b, F32 c, F32 d) {
   out[0] = sum(a);
   out[1] = sum(b);

@@ -14,15 +14,23 @@ struct F32 {
   __m128 v;
 };
 
-inline F32 set1(float x) { return {_mm_set1_ps(x)}; }
-inline F32 zero() { return {_mm_setzero_ps()}; }
-inline F32 load(const float* p) { return {_mm_loadu_ps(p)}; }
+inline F32 set1(float x) {
+  return {_mm_set1_ps(x)};
+}
+inline F32 zero() {
+  return {_mm_setzero_ps()};
+}
+inline F32 load(const float* p) {
+  return {_mm_loadu_ps(p)};
+}
 inline F32 load_partial(const float* p, int count) {
   float values[4] = {};
   for (int i = 0; i < count; ++i) values[i] = p[i];
   return load(values);
 }
-inline void store(float* p, F32 a) { _mm_storeu_ps(p, a.v); }
+inline void store(float* p, F32 a) {
+  _mm_storeu_ps(p, a.v);
+}
 inline void store_partial(float* p, F32 a, int count) {
   float values[4];
   store(values, a);
@@ -48,8 +56,12 @@ inline void store_f16_partial(uint16_t* p, F32 a, int count) {
   store(values, a);
   for (int i = 0; i < count; ++i) p[i] = f16_from_f32(values[i]);
 }
-inline void store_f16(uint16_t* p, F32 a) { store_f16_partial(p, a, 4); }
-inline F32 set1_f16(uint16_t half) { return {_mm_set1_ps(f32_from_f16(half))}; }
+inline void store_f16(uint16_t* p, F32 a) {
+  store_f16_partial(p, a, 4);
+}
+inline F32 set1_f16(uint16_t half) {
+  return {_mm_set1_ps(f32_from_f16(half))};
+}
 inline F32 load_bf16(const uint16_t* p) {
   const __m128i wide = _mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   return {_mm_castsi128_ps(_mm_slli_epi32(wide, 16))};
@@ -60,16 +72,36 @@ inline F32 load_i8(const int8_t* p) {
   return {_mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(bytes)))};
 }
 
-inline F32 operator+(F32 a, F32 b) { return {_mm_add_ps(a.v, b.v)}; }
-inline F32 operator-(F32 a, F32 b) { return {_mm_sub_ps(a.v, b.v)}; }
-inline F32 operator*(F32 a, F32 b) { return {_mm_mul_ps(a.v, b.v)}; }
-inline F32 operator/(F32 a, F32 b) { return {_mm_div_ps(a.v, b.v)}; }
-inline F32 fma(F32 a, F32 b, F32 c) { return {_mm_add_ps(_mm_mul_ps(a.v, b.v), c.v)}; }
-inline F32 min(F32 a, F32 b) { return {_mm_min_ps(a.v, b.v)}; }
-inline F32 max(F32 a, F32 b) { return {_mm_max_ps(a.v, b.v)}; }
-inline F32 abs(F32 a) { return {_mm_andnot_ps(_mm_set1_ps(-0.0f), a.v)}; }
-inline F32 sqrt(F32 a) { return {_mm_sqrt_ps(a.v)}; }
-inline F32 round(F32 a) { return {_mm_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline F32 operator+(F32 a, F32 b) {
+  return {_mm_add_ps(a.v, b.v)};
+}
+inline F32 operator-(F32 a, F32 b) {
+  return {_mm_sub_ps(a.v, b.v)};
+}
+inline F32 operator*(F32 a, F32 b) {
+  return {_mm_mul_ps(a.v, b.v)};
+}
+inline F32 operator/(F32 a, F32 b) {
+  return {_mm_div_ps(a.v, b.v)};
+}
+inline F32 fma(F32 a, F32 b, F32 c) {
+  return {_mm_add_ps(_mm_mul_ps(a.v, b.v), c.v)};
+}
+inline F32 min(F32 a, F32 b) {
+  return {_mm_min_ps(a.v, b.v)};
+}
+inline F32 max(F32 a, F32 b) {
+  return {_mm_max_ps(a.v, b.v)};
+}
+inline F32 abs(F32 a) {
+  return {_mm_andnot_ps(_mm_set1_ps(-0.0f), a.v)};
+}
+inline F32 sqrt(F32 a) {
+  return {_mm_sqrt_ps(a.v)};
+}
+inline F32 round(F32 a) {
+  return {_mm_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
 inline F32 select_less(F32 a, F32 b, F32 yes, F32 no) {
   return {_mm_blendv_ps(no.v, yes.v, _mm_cmplt_ps(a.v, b.v))};
 }

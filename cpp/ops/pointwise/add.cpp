@@ -1,3 +1,4 @@
+// Table row and checks of add.
 #include "ops/pointwise/add.h"
 
 namespace vivace {

@@ -1,0 +1,39 @@
+// The integer half of the vector vocabulary: codes of quantised weights, and their dot products with A8 activations.
+//
+//   Bytes  32 codes of one weight row, or eight 32-bit words
+//   Ints   F32::lanes words; a word of codes is four neighbours of one row, so a vector of words is four codes each of
+//          F32::lanes rows side by side, and their dot products with four activations are one vector of sums
+//
+// Codes are whole numbers in [0, highest], highest ≤ 63, or signed 8-bit ones (highest = signed_codes). Activations are
+// in [-127, 127]. Sums are exact. Where the processor multiplies unsigned by signed bytes only, signed codes are stored
+// plus `signed_bias`.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#include "core/simd.h"
+
+namespace vivace::VIVACE_ISA {
+
+inline constexpr int signed_codes = 255;
+
+// Four activations as one word.
+inline int32_t four(const int8_t* activations) {
+  int32_t word;
+  std::memcpy(&word, activations, 4);
+  return word;
+}
+
+}  // namespace vivace::VIVACE_ISA
+
+#if defined(__AVX512VNNI__)
+#include "core/simd/codes_avx512.h"
+#elif defined(__AVX2__)
+#include "core/simd/codes_avx2.h"
+#elif defined(__x86_64__) || defined(_M_X64)
+#include "core/simd/codes_sse.h"
+#elif defined(__aarch64__) || defined(_M_ARM64)
+#include "core/simd/codes_neon.h"
+#else
+#include "core/simd/codes_plain.h"
+#endif

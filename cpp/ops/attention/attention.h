@@ -1,0 +1,46 @@
+// attention: y[r] = softmax(mask(softcap(scale · q[r]·Kᵀ))) · V for every query head, over the cells that row r sees.
+//   q: F32 [rows, heads · key_dim]; y: F32 [rows, heads · value_dim]; K and V: pages of the batch's KV cache, F32, F16
+//   or Q8_0, read as they lie. Query head h uses KV head ⌊h / (heads / kv_heads)⌋, whose keys are read once for all of
+//   them. Attributes: layer, heads, value_dim, scale, softcap (0: none; else s → c·tanh(s/c)), window (0: none; else
+//   only cells with position > p − window). Which cells a row sees: program/batch.h. A row that sees none gives zeros.
+//
+//   Order of summation, the same for every batch, team and chunking of the prompt: the cells that a row sees lie in
+//   slots 0, 1, 2 … (a tree row's ancestors follow its prefix, as if it were a chain, so that verifying a tree gives
+//   the bits of plain decoding). Slots are taken in chunks of 64, chunks in spans of 512; each span has its own online
+//   softmax (max m, sum l, values o), and spans are merged in ascending order. Nothing unseen is ever read.
+//
+//   bytes: when memory bound, cells · kv_heads · (key row + value row) per sequence, whatever the number of query
+//   heads; operations: 2 · heads · (key_dim + value_dim) per row and cell.
+#pragma once
+#include "program/op.h"
+
+namespace vivace {
+extern const OpInfo attention_op;
+VIVACE_DECLARE_KERNEL(attention)
+
+inline constexpr int attention_chunk = 64;  // slots
+inline constexpr int attention_span = 512;
+
+// How the scratch memory of a call is divided; offsets and sizes in floats.
+struct AttentionScratch {
+  int64_t queries;             // most query vectors of one unit of work
+  int64_t key_pad, value_pad;  // dims rounded up to a whole number of vectors
+  int64_t state;               // of one query: value_pad values, m, l and padding
+  int64_t slots;               // unmerged states of spans
+  int64_t runs, members, carry, span_states, total;
+
+  constexpr AttentionScratch(int64_t rows, int64_t heads, int64_t key_dim, int64_t value_dim, int threads) {
+    queries = heads > 16 ? heads : 16;
+    key_pad = (key_dim + 15) / 16 * 16;
+    value_pad = (value_dim + 15) / 16 * 16;
+    state = value_pad + 16;
+    slots = threads > 1 ? 4 * threads : 0;
+    runs = 0;                                     // [rows + 2] triples of int32
+    members = (3 * (rows + 2) + 15) / 16 * 16;    // per member: queries, scores, span states, merged states
+    carry = members + threads * member_floats();  // two sets of states that pass from one wave of spans to the next
+    span_states = carry + (slots > 0 ? 2 * queries * state : 0);
+    total = span_states + slots * queries * state;
+  }
+  constexpr int64_t member_floats() const { return queries * (key_pad + attention_chunk + 2 * state); }
+};
+}  // namespace vivace

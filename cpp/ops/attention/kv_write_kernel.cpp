@@ -1,0 +1,74 @@
+// Body of kv_write, compiled once per instruction-set level; VIVACE_ISA is the level's namespace.
+#include "ops/attention/kv_write.h"
+
+#include <cstring>
+
+#include "caches/paged_kv.h"
+#include "core/simd.h"
+
+namespace vivace::VIVACE_ISA {
+namespace {
+
+void write_f16(const float* in, int64_t count, std::byte* out) {
+  uint16_t* halves = reinterpret_cast<uint16_t*>(out);
+  for_lanes(count, [&](int64_t i, int n) {
+    if (n == F32::lanes)
+      store_f16(halves + i, load(in + i));
+    else
+      store_f16_partial(halves + i, load_partial(in + i, n), n);
+  });
+}
+
+void write_q8_0(const float* in, int64_t count, std::byte* out) {
+  for (int64_t from = 0; from < count; from += 32, out += 34) {
+    F32 largest = zero(), strange = zero();
+    for_lanes(32, [&](int64_t i, int) {
+      const F32 v = load(in + from + i);
+      largest = max(largest, abs(v));
+      strange += v * zero();  // NaN if v is NaN or infinite
+    });
+    const float d = max_of(largest) / 127.0f + sum(strange);
+    const float inverse = d >= 0x1p-126f ? 1.0f / d : 0.0f;  // a smaller d is 0 as F16; a NaN compares false
+    uint16_t scale[F32::lanes];
+    store_f16(scale, set1(d));
+    std::memcpy(out, scale, 2);
+    int8_t codes[32];
+    for (int i = 0; i < 32; ++i) {
+      const float x = inverse == 0.0f ? 0.0f : in[from + i] * inverse;
+      codes[i] = static_cast<int8_t>(static_cast<int>(x + (x < 0.0f ? -0.5f : 0.5f)));
+    }
+    std::memcpy(out + 2, codes, 32);
+  }
+}
+
+void write_row(DType dtype, const float* in, int64_t count, std::byte* out) {
+  if (dtype == DType::F32)
+    std::memcpy(out, in, sizeof(float) * static_cast<size_t>(count));
+  else if (dtype == DType::F16)
+    write_f16(in, count, out);
+  else
+    write_q8_0(in, count, out);
+}
+
+}  // namespace
+
+void kv_write(const OpRun& run, Team& team) {
+  const Tensor &k = run.inputs[0], &v = run.inputs[1];
+  const Batch& batch = *run.batch;
+  const PagedKvOptions& options = run.kv->options();
+  const int layer = static_cast<int>(run.attributes[0]);
+  int64_t begin, end;
+  team.range(k.rows * options.kv_heads, 1, begin, end);
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t row = item / options.kv_heads;
+    const int head = static_cast<int>(item % options.kv_heads);
+    const int page = batch.cells[row] / options.page_size, slot = batch.cells[row] % options.page_size;
+    const int sequence = batch.sequences[row];
+    write_row(options.key_dtype, k.row<const float>(row) + head * options.key_dim, options.key_dim,
+              run.kv->keys(sequence, page, layer, head) + slot * run.kv->key_row_bytes());
+    write_row(options.value_dtype, v.row<const float>(row) + head * options.value_dim, options.value_dim,
+              run.kv->values(sequence, page, layer, head) + slot * run.kv->value_row_bytes());
+  }
+}
+
+}  // namespace vivace::VIVACE_ISA
