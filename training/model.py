@@ -1,0 +1,151 @@
+"""The llama-family model in PyTorch: RMSNorm, RoPE (rotating halves), grouped-query attention, SwiGLU, tied head."""
+import math
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+CONFIG = {"vocab": 2048, "width": 256, "layers": 4, "heads": 4, "kv_heads": 2, "head_dim": 64, "hidden": 768,
+          "context": 1024, "rope_base": 10000.0, "norm_eps": 1e-5}
+BLOCK = 256  # queries per attention block: keys beyond the block's end are never computed
+
+
+class CausalAttention(torch.autograd.Function):
+    """softmax(q kᵀ + causal mask) v in query blocks, kept small because PyTorch 1.13 has no fused CPU attention.
+
+    q [n, group, tokens, d] already scaled; k, v [n, tokens, d]; n = rows · kv_heads; result like q.
+    """
+
+    @staticmethod
+    def forward(ctx, q, k, v):
+        n, group, tokens, d = q.shape
+        out = torch.empty_like(q)
+        kept = []
+        mask = torch.full((BLOCK, BLOCK), float("-inf"), device=q.device, dtype=q.dtype).triu_(1)
+        for start in range(0, tokens, BLOCK):
+            end = min(start + BLOCK, tokens)
+            rows = end - start
+            part = q[:, :, start:end].reshape(n, group * rows, d)
+            scores = torch.bmm(part, k[:, :end].transpose(1, 2))
+            scores.view(n, group, rows, end)[..., start:] += mask[:rows, :rows]
+            p = torch.softmax(scores, -1)
+            out[:, :, start:end] = torch.bmm(p, v[:, :end]).view(n, group, rows, d)
+            kept.append(p)
+        ctx.save_for_backward(q, k, v, out, *kept)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        q, k, v, out, *kept = ctx.saved_tensors
+        n, group, tokens, d = q.shape
+        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        dots = (grad * out).sum(-1, keepdim=True)  # [n, group, tokens, 1] = Σ p·dp of each softmax row
+        for index, p in enumerate(kept):
+            start = index * BLOCK
+            end = min(start + BLOCK, tokens)
+            rows = end - start
+            g = grad[:, :, start:end].reshape(n, group * rows, d)
+            part = q[:, :, start:end].reshape(n, group * rows, d)
+            dv[:, :end] += torch.bmm(p.transpose(1, 2), g)
+            ds = torch.bmm(g, v[:, :end].transpose(1, 2))
+            ds.sub_(dots[:, :, start:end].reshape(n, group * rows, 1)).mul_(p)
+            dq[:, :, start:end] = torch.bmm(ds, k[:, :end]).view(n, group, rows, d)
+            dk[:, :end] += torch.bmm(ds.transpose(1, 2), part)
+        return dq, dk, dv
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width, eps):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+class Layer(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.c = c
+        d = c["head_dim"]
+        self.attn_norm = RMSNorm(c["width"], c["norm_eps"])
+        self.attn_q = nn.Linear(c["width"], c["heads"] * d, bias=False)
+        self.attn_k = nn.Linear(c["width"], c["kv_heads"] * d, bias=False)
+        self.attn_v = nn.Linear(c["width"], c["kv_heads"] * d, bias=False)
+        self.attn_output = nn.Linear(c["heads"] * d, c["width"], bias=False)
+        self.ffn_norm = RMSNorm(c["width"], c["norm_eps"])
+        self.ffn_gate = nn.Linear(c["width"], c["hidden"], bias=False)
+        self.ffn_up = nn.Linear(c["width"], c["hidden"], bias=False)
+        self.ffn_down = nn.Linear(c["hidden"], c["width"], bias=False)
+
+    def forward(self, x, cos, sin):
+        c = self.c
+        rows, tokens, _ = x.shape
+        d, kv = c["head_dim"], c["kv_heads"]
+        group = c["heads"] // kv
+        h = self.attn_norm(x)
+        q = rotate(self.attn_q(h).view(rows, tokens, c["heads"], d).transpose(1, 2), cos, sin) * (1 / math.sqrt(d))
+        k = rotate(self.attn_k(h).view(rows, tokens, kv, d).transpose(1, 2), cos, sin)
+        v = self.attn_v(h).view(rows, tokens, kv, d).transpose(1, 2)
+        out = CausalAttention.apply(q.reshape(rows * kv, group, tokens, d), k.reshape(rows * kv, tokens, d),
+                                    v.reshape(rows * kv, tokens, d))
+        x = x + self.attn_output(out.view(rows, c["heads"], tokens, d).transpose(1, 2).reshape(rows, tokens, -1))
+        h = self.ffn_norm(x)
+        return x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))
+
+
+def rotate(x, cos, sin):
+    """RoPE on halves: pair (j, j + d/2). The export permutes rows so that readers may rotate adjacent pairs."""
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+class Model(nn.Module):
+    def __init__(self, config=None):
+        super().__init__()
+        self.c = c = dict(config or CONFIG)
+        self.token_embd = nn.Embedding(c["vocab"], c["width"])
+        self.layers = nn.ModuleList(Layer(c) for _ in range(c["layers"]))
+        self.output_norm = RMSNorm(c["width"], c["norm_eps"])
+        theta = c["rope_base"] ** (-torch.arange(0, c["head_dim"], 2).float() / c["head_dim"])
+        angle = torch.arange(c["context"]).float()[:, None] * theta
+        self.register_buffer("cos", angle.cos(), persistent=False)
+        self.register_buffer("sin", angle.sin(), persistent=False)
+        for name, p in self.named_parameters():
+            if p.dim() == 2:
+                std = 0.02 if "embd" in name else 0.5 / math.sqrt(p.shape[1])
+                if "attn_output" in name or "ffn_down" in name:
+                    std /= math.sqrt(2 * c["layers"])
+                nn.init.normal_(p, 0.0, std)
+
+    def states(self, ids):
+        """ids [rows, tokens] → normalised states [rows, tokens, width]."""
+        x = self.token_embd(ids)
+        cos, sin = self.cos[:ids.shape[1]], self.sin[:ids.shape[1]]
+        for layer in self.layers:
+            x = layer(x, cos, sin)
+        return self.output_norm(x)
+
+    def forward(self, ids):
+        return F.linear(self.states(ids), self.token_embd.weight)
+
+    def losses(self, ids, targets, weights):
+        """Cross-entropy and weight of each position whose weight is not zero; the head runs only there."""
+        chosen = weights.flatten().nonzero().squeeze(1)
+        states = self.states(ids).flatten(0, 1).index_select(0, chosen)
+        logits = F.linear(states, self.token_embd.weight)
+        each = F.cross_entropy(logits, targets.flatten()[chosen], reduction="none")
+        return each, weights.flatten()[chosen].to(each.dtype)
+
+
+def keep_heap_memory():
+    """Tells glibc to reuse big blocks instead of mapping fresh pages each time: measured on the CPU, see README."""
+    import ctypes
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-4, 0)  # M_MMAP_MAX
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+        libc.mallopt(-2, 256 << 20)  # M_TOP_PAD
+    except OSError:
+        pass  # another C library: only slower
