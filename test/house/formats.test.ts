@@ -34,21 +34,18 @@ test('the tables of number formats are equal', () => {
   );
 });
 
-test.each(all.filter(({ id }) => nativeRows().get(id)?.quantized).map(({ name }) => name))(
-  '%s has its places',
-  (name) => {
-    const word = name.toLowerCase();
-    const places = files.filter(
-      (file) => /^cpp\/quant\//.test(file) && file.replace(/^.*\//, '').startsWith(word.replace(/_k$/, '')),
-    );
-    const mentions = files.filter(
-      (file) => /^cpp\/quant\/.*\.(h|cpp)$/.test(file) && read(file).includes(`DType::${name}`),
-    );
-    expect([...places, ...mentions]).not.toEqual([]);
-    expect(files.filter((file) => /^test\/quant\/.*\.test\.ts$/.test(file))).not.toEqual([]);
-    expect(read('lib/program/reference/dequantise.ts')).toContain(name);
-  },
-);
+const sources = files.filter((file) => /^cpp\/.*\.(cpp|h)$/.test(file));
+
+test.each(all.filter(({ weight }) => weight).map(({ name }) => name))('%s has its places', (name) => {
+  const row = `${name.toLowerCase()}_type`;
+  expect(read('cpp/quant/registry.cpp')).toContain(`&${row},`);
+  expect(sources.filter((file) => read(file).includes(`const QuantType ${row} =`))).toHaveLength(1);
+  expect(read('lib/program/reference/dequantise.ts')).toMatch(new RegExp(`^ {2}${name}: `, 'm'));
+  // The kernel of `linear` for rows of this type.
+  expect(
+    sources.filter((file) => file.startsWith('cpp/ops/linear/') && read(file).includes(`DType::${name}`)),
+  ).not.toEqual([]);
+});
 
 test('every architecture that files may name has a family', () => {
   expect(families.map(({ architecture }) => architecture).sort()).toEqual([...architectures].sort());
