@@ -1,0 +1,103 @@
+// Tokens into pieces of text: whole characters only, nothing of a stop string, and for each piece the tokens that it shows.
+import { TextStream } from '../formats/tokenizer/text-stream.js';
+import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
+import type { JobResult } from './rounds.js';
+import { StopFilter } from './stop.js';
+
+export interface TokenLogprob {
+  readonly token: number;
+  readonly logprob: number;
+}
+
+/** What is known of one generated token. */
+export interface TokenLogprobs extends TokenLogprob {
+  /** As many as asked for, most probable first. */
+  readonly top: readonly TokenLogprob[];
+}
+
+/** A part of an answer. Its text is empty at most in the last piece. */
+export interface Piece {
+  readonly text: string;
+  readonly tokens: readonly number[];
+  /** One entry per token; only when asked for. */
+  readonly logprobs?: readonly TokenLogprobs[];
+}
+
+interface Pending {
+  readonly drawn: JobResult;
+  /** Length of the whole text before and after this token's part of it. */
+  readonly begin: number;
+  readonly end: number;
+}
+
+export class Answer {
+  private readonly stream: TextStream;
+  private readonly filter: StopFilter;
+  private waiting: Pending[] = [];
+  private pushed = 0; // length of all text
+  private shown = 0; // length of the text let out
+
+  text = '';
+  /** Tokens of the pieces so far. */
+  readonly tokens: number[] = [];
+
+  constructor(
+    tokenizer: Tokenizer,
+    stop: readonly string[],
+    private readonly withLogprobs: boolean,
+    /** There is text before the answer, so that a leading space is a real one. */
+    continues: boolean,
+  ) {
+    this.stream = new TextStream(tokenizer, { continues });
+    this.filter = new StopFilter(stop);
+  }
+
+  /** The stop string that ended the answer. */
+  get stopString(): string | undefined {
+    return this.filter.matched;
+  }
+
+  /** Takes a token; gives the piece that can be shown now, if any. */
+  push(drawn: JobResult): Piece | undefined {
+    const text = this.stream.push(drawn.token);
+    this.waiting.push({ drawn, begin: this.pushed, end: this.pushed + text.length });
+    this.pushed += text.length;
+    if (text === '') return undefined;
+    const visible = this.filter.push(text);
+    if (this.stopString !== undefined) return this.finish(visible);
+    return visible === '' ? undefined : this.show(visible, ({ end }) => end <= this.shown);
+  }
+
+  /** No more tokens: shows what was held back. Not needed after a stop string. */
+  end(): Piece | undefined {
+    if (this.stopString !== undefined) return undefined;
+    const rest = this.filter.push(this.stream.end());
+    if (this.stopString !== undefined) return this.finish(rest);
+    const visible = rest + this.filter.end();
+    return this.waiting.length === 0 && visible === '' ? undefined : this.show(visible, () => true);
+  }
+
+  /** Behind a stop string only tokens that begin before it count; the others were never said. */
+  private finish(visible: string): Piece | undefined {
+    const last = this.waiting.findLastIndex(({ begin }) => begin < this.shown + visible.length);
+    this.waiting.length = last + 1;
+    return last < 0 && visible === '' ? undefined : this.show(visible, () => true);
+  }
+
+  private show(visible: string, isShown: (token: Pending) => boolean): Piece {
+    this.text += visible;
+    this.shown += visible.length;
+    let count = 0;
+    while (count < this.waiting.length && isShown(this.waiting[count])) count++;
+    const shown = this.waiting.splice(0, count).map(({ drawn }) => drawn);
+    const tokens = shown.map(({ token }) => token);
+    this.tokens.push(...tokens);
+    return { text: visible, tokens, ...(this.withLogprobs ? { logprobs: shown.map(logprobsOf) } : {}) };
+  }
+}
+
+const logprobsOf = ({ token, logprob, top }: JobResult): TokenLogprobs => ({
+  token,
+  logprob,
+  top: top.map(([id, value]) => ({ token: id, logprob: value })),
+});

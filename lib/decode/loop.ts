@@ -1,0 +1,189 @@
+// The decoding loop over one sequence: feed what is new, draw, show, until something ends it.
+import { VivaceError } from '../errors.js';
+import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
+import type { Executor, KvCache, RowSampler } from '../program/executor.js';
+import { Answer, type Piece } from './answer.js';
+import type { ResolvedOptions } from './options.js';
+import type { JobResult, Rounds, Ticket } from './rounds.js';
+import type { TokenList } from './token-list.js';
+
+/** Why a generation ended: the model ended its turn or a stop string came; a limit was reached; the caller stopped it. */
+export type FinishReason = 'stop' | 'length' | 'abort';
+
+export interface GenerateResult {
+  readonly finishReason: FinishReason;
+  /** The stop string that ended the text, if one did. */
+  readonly stopString?: string;
+  /** All pieces together. */
+  readonly text: string;
+  readonly tokens: readonly number[];
+  readonly usage: {
+    /** Tokens before the answer, those of earlier turns included. */
+    readonly promptTokens: number;
+    /** How many of them were in the cache already. */
+    readonly cachedTokens: number;
+    /** Tokens of the answer, without the one that ended the turn. */
+    readonly completionTokens: number;
+  };
+  readonly timings: {
+    /** From the call to the first token. */
+    readonly promptMs: number;
+    /** From the first token to the end. */
+    readonly completionMs: number;
+    /** Prompt tokens that were not cached, per second. */
+    readonly promptTokensPerSecond: number;
+    readonly completionTokensPerSecond: number;
+  };
+  /** The seed in use, to get the same text again. */
+  readonly seed: bigint;
+}
+
+/** A sequence, with the prompt at the end of its tokens; the loop puts the answer behind them. */
+export interface DecodeTarget {
+  readonly rounds: Rounds;
+  readonly createSampler: Executor['createSampler'];
+  readonly tokenizer: Tokenizer;
+  readonly kv: KvCache;
+  readonly sequence: number;
+  readonly tokens: TokenList;
+  /** Tokens that fit. */
+  readonly contextLength: number;
+  /** The sequence was given back: its cache must not be touched any more. */
+  isDisposed(): boolean;
+}
+
+/**
+ * Draws one token ahead while the caller looks at the last piece. When it returns or throws, `tokens` is what has been said,
+ * and the cache holds a prefix of it. `finished` hears of the result also when the caller leaves the loop early.
+ */
+export async function* decode(
+  target: DecodeTarget,
+  options: ResolvedOptions,
+  finished: (result: GenerateResult) => void,
+): AsyncGenerator<Piece, GenerateResult, void> {
+  const { tokens, tokenizer, kv, sequence, contextLength } = target;
+  const { signal, maxTokens = Infinity } = options;
+  const run = new Run(target, options);
+  let reason: FinishReason = 'abort';
+  try {
+    run.submit();
+    while (true) {
+      const drawn = await run.next();
+      if (drawn === undefined) break;
+      if (tokenizer.endOfGeneration.has(drawn.token)) {
+        reason = 'stop';
+        break;
+      }
+      const piece = run.take(drawn.token, () => run.answer.push(drawn));
+      if (run.answer.stopString !== undefined) {
+        reason = 'stop';
+        if (piece) yield piece;
+        break;
+      }
+      if (run.drawn >= maxTokens || tokens.length >= contextLength) {
+        reason = 'length';
+        if (piece) yield piece;
+        break;
+      }
+      if (!signal?.aborted) run.submit();
+      if (piece) yield piece;
+    }
+    if (target.isDisposed()) throw new VivaceError('DISPOSED', 'The session was disposed while it generated');
+    const last = run.answer.end();
+    if (run.answer.stopString !== undefined) reason = 'stop';
+    if (last) yield last;
+  } finally {
+    await run.close();
+    if (!target.isDisposed()) {
+      // What belongs to a stop string was not said, nor what a caller who left did not see.
+      tokens.truncate(run.promptTokens + run.answer.tokens.length);
+      if (kv.length(sequence) > tokens.length) kv.truncate(sequence, tokens.length);
+    }
+    finished(run.result(reason));
+  }
+  return run.result(reason);
+}
+
+/** What one generation keeps: its sampler, its job in flight, its clock. */
+class Run {
+  readonly answer: Answer;
+  readonly promptTokens: number;
+  drawn = 0;
+  private readonly cachedTokens: number;
+  private readonly sampler: RowSampler;
+  private readonly begin = performance.now();
+  private first: number | undefined; // time of the first token
+  private end: number | undefined;
+  private ticket: Ticket | undefined;
+  private readonly cancel = (): void => this.ticket?.cancel();
+
+  constructor(
+    private readonly target: DecodeTarget,
+    private readonly options: ResolvedOptions,
+  ) {
+    const { tokens, kv, sequence, tokenizer, createSampler } = target;
+    this.promptTokens = tokens.length;
+    // The last token is fed again when the cache has it: its logits are needed.
+    if (kv.length(sequence) >= tokens.length) kv.truncate(sequence, tokens.length - 1);
+    this.cachedTokens = kv.length(sequence);
+    const prompt = tokens.slice();
+    this.sampler = createSampler(options.sampler);
+    this.sampler.accept(prompt);
+    const continues = prompt.some((token) => !tokenizer.isSpecial(token));
+    this.answer = new Answer(tokenizer, options.stop, options.logprobs, continues);
+    options.signal?.addEventListener('abort', this.cancel);
+  }
+
+  submit(): void {
+    const { tokens, kv, sequence, rounds } = this.target;
+    this.ticket = rounds.submit({ kv, sequence, tokens: tokens.slice(kv.length(sequence)), sampler: this.sampler });
+    this.ticket.done.catch(() => {}); // whoever awaits it sees the error
+    if (this.options.signal?.aborted) this.ticket.cancel();
+  }
+
+  /** The next token, or undefined after an abort. */
+  async next(): Promise<JobResult | undefined> {
+    const drawn = await this.ticket?.done;
+    this.ticket = undefined;
+    return drawn;
+  }
+
+  /** Records a token of the answer. */
+  take<T>(token: number, show: () => T): T {
+    this.first ??= performance.now();
+    this.drawn++;
+    this.target.tokens.push(token);
+    this.sampler.accept(Int32Array.of(token));
+    return show();
+  }
+
+  async close(): Promise<void> {
+    this.end = performance.now();
+    this.options.signal?.removeEventListener('abort', this.cancel);
+    this.ticket?.cancel();
+    await this.ticket?.done.catch(() => {});
+    this.sampler.dispose();
+  }
+
+  result(finishReason: FinishReason): GenerateResult {
+    const { answer, begin, promptTokens, cachedTokens } = this;
+    const end = this.end ?? performance.now();
+    const first = this.first ?? end;
+    return {
+      finishReason,
+      ...(answer.stopString === undefined ? {} : { stopString: answer.stopString }),
+      text: answer.text,
+      tokens: answer.tokens,
+      usage: { promptTokens, cachedTokens, completionTokens: answer.tokens.length },
+      timings: {
+        promptMs: first - begin,
+        completionMs: end - first,
+        promptTokensPerSecond: rate(promptTokens - cachedTokens, first - begin),
+        completionTokensPerSecond: rate(this.drawn - 1, end - first),
+      },
+      seed: this.options.sampler.seed,
+    };
+  }
+}
+
+const rate = (count: number, ms: number): number => (count > 0 && ms > 0 ? (count / ms) * 1000 : 0);

@@ -1,0 +1,229 @@
+// Merges the jobs of all sequences of one model into rounds: one native run each, decoding rows first, prompts in chunks.
+import { VivaceError } from './errors.js';
+import type { Job, JobResult, Rounds, Ticket } from './decode/rounds.js';
+import type { Executor, KvCache, RowSampler, RunRequest } from './program/executor.js';
+
+export interface EngineOptions {
+  /** Rows of a round of prompts. Default 512. */
+  readonly maxRows?: number;
+  /** Prompt rows of a round in which others decode: bounds how long they wait for their next token. Default 128. */
+  readonly sharedRows?: number;
+}
+
+/** At most so many rows left count as decoding: they are never cut into chunks. */
+const DECODE_ROWS = 16;
+
+interface Entry extends Job {
+  done: number; // tokens that are in the cache
+  cancelled: boolean;
+  readonly resolve: (result: JobResult | undefined) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** The next `rows` tokens of a job. */
+interface Share {
+  readonly entry: Entry;
+  readonly rows: number;
+}
+
+export class Engine implements Rounds {
+  private readonly maxRows: number;
+  private readonly sharedRows: number;
+  private queue: Entry[] = [];
+  private flying: readonly Share[] = [];
+  private readonly leaving: { kv: KvCache; sequence: number }[] = [];
+  private running: Promise<void> | undefined;
+  private lastKv: KvCache | undefined;
+  private closed = false;
+
+  /** `vocab`: columns of the logits. */
+  constructor(
+    private readonly executor: Executor,
+    private readonly vocab: number,
+    options: EngineOptions = {},
+  ) {
+    this.maxRows = options.maxRows ?? 512;
+    this.sharedRows = options.sharedRows ?? 128;
+  }
+
+  submit(job: Job): Ticket {
+    if (this.closed) throw new VivaceError('DISPOSED', 'The model was disposed');
+    let entry: Entry | undefined;
+    const done = new Promise<JobResult | undefined>((resolve, reject) => {
+      entry = { ...job, done: 0, cancelled: false, resolve, reject };
+      this.queue.push(entry);
+    });
+    this.running ??= this.run();
+    return { done, cancel: () => entry && this.cancel(entry) };
+  }
+
+  release(kv: KvCache, sequence: number): void {
+    for (const entry of [...this.queue]) if (entry.kv === kv && entry.sequence === sequence) this.cancel(entry);
+    if (this.isFlying(kv, sequence)) this.leaving.push({ kv, sequence });
+    else kv.release(sequence);
+  }
+
+  /** Resolves when no round is in flight and no job waits. */
+  async idle(): Promise<void> {
+    await this.running;
+  }
+
+  /** Cancels everything; later jobs are refused. */
+  close(): void {
+    this.closed = true;
+    for (const entry of [...this.queue]) this.cancel(entry);
+  }
+
+  private cancel(entry: Entry): void {
+    entry.cancelled = true; // a job in flight is settled when its round is over
+    if (this.flying.some((share) => share.entry === entry)) return;
+    this.queue = this.queue.filter((other) => other !== entry);
+    entry.resolve(undefined);
+  }
+
+  private isFlying(kv: KvCache, sequence: number): boolean {
+    return this.flying.some(({ entry }) => entry.kv === kv && entry.sequence === sequence);
+  }
+
+  private async run(): Promise<void> {
+    while (true) {
+      // Lets the event loop turn, and those who just got a token ask for the next one.
+      await new Promise((resolve) => setImmediate(resolve));
+      const shares = this.plan();
+      if (shares.length === 0) break;
+      this.flying = shares;
+      await this.fly(shares);
+      this.flying = [];
+      for (const { kv, sequence } of this.leaving.splice(0)) kv.release(sequence);
+    }
+    this.running = undefined;
+  }
+
+  /** Jobs of one cache, the caches taking turns: first all that decode, then prompts by even shares of what is left. */
+  private plan(): Share[] {
+    const caches = [...new Set(this.queue.map(({ kv }) => kv))];
+    if (caches.length === 0) return [];
+    const turn = this.lastKv === undefined ? 0 : caches.indexOf(this.lastKv) + 1;
+    const kv = (this.lastKv = caches[turn % caches.length]);
+    const entries = this.queue.filter((entry) => entry.kv === kv);
+    const left = ({ tokens, done }: Entry): number => tokens.length - done;
+    const shares: Share[] = [];
+    let room = this.maxRows;
+    for (const entry of entries.filter((one) => left(one) <= DECODE_ROWS)) {
+      if (left(entry) > room) break;
+      shares.push({ entry, rows: left(entry) });
+      room -= left(entry);
+    }
+    if (shares.length > 0) room = Math.min(room, this.sharedRows);
+    const prompts = entries.filter((one) => left(one) > DECODE_ROWS).slice(0, room);
+    prompts.forEach((entry, index) => {
+      const rows = Math.min(left(entry), Math.ceil(room / (prompts.length - index)));
+      if (rows === 0) return;
+      shares.push({ entry, rows });
+      room -= rows;
+    });
+    // Whoever was served goes to the end, so that more jobs than rows take turns.
+    const served = new Set(shares.map(({ entry }) => entry));
+    this.queue = [...this.queue.filter((entry) => !served.has(entry)), ...served];
+    return shares;
+  }
+
+  /** Runs the shares together; when that fails, one by one, so that only the job at fault hears of it. */
+  private async fly(shares: readonly Share[]): Promise<void> {
+    const lengths = shares.map(({ entry: { kv, sequence } }) => kv.length(sequence));
+    try {
+      await this.round(shares);
+    } catch (error) {
+      shares.forEach(({ entry: { kv, sequence } }, index) => {
+        if (kv.length(sequence) > lengths[index]) kv.truncate(sequence, lengths[index]);
+      });
+      if (shares.length > 1) {
+        for (const share of shares) await this.fly([share]);
+        return;
+      }
+      const [{ entry }] = shares;
+      this.queue = this.queue.filter((other) => other !== entry);
+      entry.reject(error);
+    }
+  }
+
+  private async round(shares: readonly Share[]): Promise<void> {
+    const { request, places } = buildRequest(shares, this.vocab);
+    const result = await this.executor.run(shares[0].entry.kv, request);
+    shares.forEach(({ entry, rows }, index) => {
+      const { logits } = request;
+      const { output, wanted } = places[index];
+      if (entry.logits && logits && wanted > 0 && logits.buffer !== entry.logits.out.buffer) {
+        const from = Math.max(0, entry.done - entry.logits.firstRow) * this.vocab;
+        entry.logits.out.set(logits.subarray(output * this.vocab, (output + wanted) * this.vocab), from);
+      }
+      entry.done += rows;
+      if (entry.done < entry.tokens.length && !entry.cancelled) return;
+      this.queue = this.queue.filter((other) => other !== entry);
+      if (entry.done < entry.tokens.length) return entry.resolve(undefined);
+      const last = output + wanted - 1;
+      entry.resolve(
+        entry.sampler
+          ? { token: result.tokens[last], logprob: result.logprobs[last], top: result.top[last] ?? [] }
+          : { token: -1, logprob: NaN, top: [] },
+      );
+    });
+  }
+}
+
+interface Place {
+  /** Index of the job's first output in this round, and how many it has. */
+  readonly output: number;
+  readonly wanted: number;
+}
+
+function buildRequest(shares: readonly Share[], vocab: number): { request: RunRequest; places: Place[] } {
+  const rows = shares.reduce((sum, share) => sum + share.rows, 0);
+  const tokens = new Int32Array(rows);
+  const positions = new Int32Array(rows);
+  const sequences = new Int32Array(rows);
+  const outputs: number[] = [];
+  const samplers: (RowSampler | null)[] = [];
+  const places: Place[] = [];
+  let row = 0;
+  for (const { entry, rows: count } of shares) {
+    const { kv, sequence, sampler, logits } = entry;
+    const begin = kv.length(sequence);
+    tokens.set(entry.tokens.subarray(entry.done, entry.done + count), row);
+    for (let i = 0; i < count; i++) positions[row + i] = begin + i;
+    sequences.fill(sequence, row, row + count);
+    const end = entry.done + count === entry.tokens.length; // the last row is in this round
+    const firstRow = logits
+      ? Math.max(logits.firstRow, entry.done)
+      : end && sampler
+        ? entry.tokens.length - 1
+        : Infinity;
+    const place = { output: outputs.length, wanted: Math.max(0, entry.done + count - firstRow) };
+    places.push(place);
+    for (let i = count - place.wanted; i < count; i++) {
+      outputs.push(row + i);
+      samplers.push(end && i === count - 1 ? (sampler ?? null) : null);
+    }
+    row += count;
+  }
+  const asking = shares.filter(({ entry }, index) => entry.logits && places[index].wanted > 0);
+  const request = {
+    tokens,
+    positions,
+    sequences,
+    outputs: Int32Array.from(outputs),
+    ...(samplers.some((sampler) => sampler !== null) ? { samplers } : {}),
+    ...(asking.length > 0 ? { logits: logitsOf(shares, asking, outputs.length, vocab) } : {}),
+  };
+  return { request, places };
+}
+
+/** The caller's own memory when nobody else has outputs in this round, else memory for all of them. */
+function logitsOf(shares: readonly Share[], asking: readonly Share[], outputs: number, vocab: number): Float32Array {
+  const [{ entry }] = asking;
+  if (shares.length === 1 && entry.logits) {
+    const from = Math.max(0, entry.done - entry.logits.firstRow) * vocab;
+    return entry.logits.out.subarray(from, from + outputs * vocab);
+  }
+  return new Float32Array(outputs * vocab);
+}

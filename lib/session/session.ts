@@ -1,0 +1,284 @@
+// One sequence of a model: its tokens, its place in the KV cache, and what can be done with it.
+import { expected, VivaceError } from '../errors.js';
+import type { Piece } from '../decode/answer.js';
+import { decode, type GenerateResult } from '../decode/loop.js';
+import { resolveOptions, type GenerateOptions } from '../decode/options.js';
+import type { Rounds } from '../decode/rounds.js';
+import { TokenList } from '../decode/token-list.js';
+import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
+import type { Executor, KvCache, KvDType } from '../program/executor.js';
+import { writeSession } from './session-file.js';
+
+/** What a model lends to its sessions. */
+export interface SessionHost {
+  readonly rounds: Rounds;
+  readonly executor: Executor;
+  readonly tokenizer: Tokenizer;
+  /** Columns of the logits. */
+  readonly logitsWidth: number;
+  /** Tokens that may be drawn. */
+  readonly vocab: number;
+  /** Identifies the model in saved sessions. */
+  fingerprint(): string;
+  /** The session is gone. */
+  left(session: Session): void;
+  joined(session: Session): void;
+}
+
+/** A prompt: text, or tokens as the tokenizer gives them. */
+export type Prompt = string | ArrayLike<number>;
+
+export interface SessionSeat {
+  readonly kv: KvCache;
+  readonly sequence: number;
+  readonly keyType: KvDType;
+  readonly valueType: KvDType;
+  readonly contextLength: number;
+}
+
+export class Session {
+  /** Of the last generation, also of one that was left early. */
+  lastResult: GenerateResult | undefined;
+  private busy = false;
+  private gone = false;
+
+  /** @internal Made by `Model.createSession`, `Model.restoreSession` and `fork`. */
+  constructor(
+    private readonly host: SessionHost,
+    private readonly seat: SessionSeat,
+    private readonly list: TokenList,
+  ) {
+    host.joined(this);
+  }
+
+  /** Everything said so far, prompts and answers. A copy. */
+  get tokens(): Int32Array {
+    return this.list.slice();
+  }
+
+  /** How many tokens that is. */
+  get length(): number {
+    return this.list.length;
+  }
+
+  /** How many tokens fit. */
+  get contextLength(): number {
+    return this.seat.contextLength;
+  }
+
+  get disposed(): boolean {
+    return this.gone;
+  }
+
+  /**
+   * Continues the session with a prompt and streams the answer. The first prompt of a session gets the model's BOS token;
+   * later ones are put behind what was said, as they are. An empty prompt goes on where the last answer ended.
+   *
+   * The answer becomes part of the session; what belongs to a stop string and the token that ends a turn do not. When a
+   * generation fails, or is aborted, before its first token, the session is as it was before. Leaving the loop early stops
+   * the generation.
+   *
+   * Throws INVALID_ARGUMENT, CONTEXT_FULL, DISPOSED at once; BUSY, NUMERIC and OUT_OF_MEMORY from the iterator.
+   */
+  generate(prompt: Prompt, options?: GenerateOptions): AsyncGenerator<Piece, GenerateResult, void> {
+    this.check();
+    const resolved = resolveOptions(options, this.host.vocab);
+    const added = this.encode(prompt);
+    if (this.list.length + added.length === 0) {
+      throw expected('a prompt of at least one token', 'prompt', prompt, 'This model has no BOS token to begin with.');
+    }
+    this.checkRoom(added.length, resolved.maxTokens ?? 1);
+    return this.run(added, resolved);
+  }
+
+  /**
+   * Puts tokens behind the session and gives their logits, [tokens, vocab] in one array: row i is about what follows
+   * token i. `vocab` is `model.info.vocabSize`.
+   */
+  async forward(tokens: ArrayLike<number>): Promise<Float32Array> {
+    this.check();
+    const added = this.checkTokens(tokens, 'tokens');
+    this.checkRoom(added.length, 0);
+    const out = new Float32Array(added.length * this.host.logitsWidth);
+    if (added.length === 0) return out;
+    return this.exclusively(async () => {
+      const { kv, sequence } = this.seat;
+      const before = this.list.length;
+      this.list.append(added);
+      const cached = kv.length(sequence);
+      const job = { kv, sequence, tokens: this.list.slice(cached), logits: { firstRow: before - cached, out } };
+      try {
+        const done = await this.host.rounds.submit(job).done;
+        this.check();
+        if (done === undefined) throw new VivaceError('INTERNAL', 'The run was cancelled');
+        return out;
+      } catch (error) {
+        this.truncate(before);
+        throw error;
+      }
+    });
+  }
+
+  /** A second session with the same past, which shares the memory of it. Works during a generation, too. */
+  fork(): Session {
+    this.check();
+    const { kv, sequence } = this.seat;
+    const forked = kv.fork(sequence);
+    return new Session(this.host, { ...this.seat, sequence: forked }, new TokenList(this.list.slice()));
+  }
+
+  /** Forgets the last `count` tokens. */
+  rollback(count: number): void {
+    this.check();
+    this.checkFree();
+    if (!Number.isInteger(count) || count < 0 || count > this.list.length) {
+      throw expected(`an integer from 0 to ${this.list.length}, the session's length`, 'count', count);
+    }
+    this.truncate(this.list.length - count);
+  }
+
+  /**
+   * Makes `tokens` the session's past, keeping what is cached of it: the common beginning stays, the rest is forgotten and
+   * fed with the next generation. Returns how many tokens stayed.
+   */
+  rebase(tokens: ArrayLike<number>): number {
+    this.check();
+    this.checkFree();
+    const checked = this.checkTokens(tokens, 'tokens');
+    const same = this.list.commonPrefix(checked);
+    this.checkRoom(checked.length - this.list.length, 0);
+    this.truncate(same);
+    this.list.append(checked.subarray(same));
+    return same;
+  }
+
+  /** Writes the session, its cache included, to a file that `Model.restoreSession` reads. The file appears when complete. */
+  async save(file: string): Promise<void> {
+    this.check();
+    if (typeof file !== 'string' || file === '') throw expected('a path', 'file', file);
+    const { kv, sequence, keyType, valueType, contextLength } = this.seat;
+    await this.exclusively(() =>
+      writeSession(file, {
+        fingerprint: this.host.fingerprint(),
+        keyType,
+        valueType,
+        contextLength,
+        tokens: this.list.slice(),
+        cells: { count: kv.length(sequence), bytes: kv.cellBytes },
+        read: (begin, count, out) => {
+          this.check();
+          kv.readCells(sequence, begin, count, out);
+        },
+      }),
+    );
+  }
+
+  /** Gives the memory back. A generation under way ends with DISPOSED. */
+  dispose(): void {
+    if (this.gone) return;
+    this.gone = true;
+    this.host.rounds.release(this.seat.kv, this.seat.sequence);
+    this.host.left(this);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  private async *run(added: Int32Array, options: ReturnType<typeof resolveOptions>) {
+    this.check();
+    this.checkFree();
+    // Once more: the session may have changed since the call.
+    this.checkRoom(added.length, options.maxTokens ?? 1);
+    this.busy = true;
+    const before = this.list.length;
+    const { host, seat, list } = this;
+    let result: GenerateResult | undefined;
+    list.append(added);
+    try {
+      return yield* decode(
+        {
+          rounds: host.rounds,
+          createSampler: (sampler) => host.executor.createSampler(sampler),
+          tokenizer: host.tokenizer,
+          kv: seat.kv,
+          sequence: seat.sequence,
+          tokens: list,
+          contextLength: seat.contextLength,
+          isDisposed: () => this.gone,
+        },
+        options,
+        (finished) => (this.lastResult = result = finished),
+      );
+    } finally {
+      const said = result !== undefined && (result.finishReason !== 'abort' || result.tokens.length > 0);
+      if (!said && !this.gone) this.truncate(before);
+      this.busy = false;
+    }
+  }
+
+  private encode(prompt: Prompt): Int32Array {
+    if (typeof prompt !== 'string') return this.checkTokens(prompt, 'prompt');
+    return this.host.tokenizer.encode(prompt, { addSpecial: this.list.length === 0 });
+  }
+
+  private checkTokens(tokens: ArrayLike<number>, name: string): Int32Array {
+    if (typeof tokens !== 'object' || tokens === null || typeof tokens.length !== 'number') {
+      throw expected(name === 'prompt' ? 'a string or an array of tokens' : 'an array of tokens', name, tokens);
+    }
+    const checked = new Int32Array(tokens.length);
+    for (let i = 0; i < tokens.length; i++) {
+      const token = tokens[i];
+      if (!Number.isInteger(token) || token < 0 || token >= this.host.logitsWidth) {
+        throw expected(`token ids from 0 to ${this.host.logitsWidth - 1}`, `${name}[${i}]`, token);
+      }
+      checked[i] = token;
+    }
+    return checked;
+  }
+
+  /** `answer`: tokens that must fit behind the prompt. */
+  private checkRoom(added: number, answer: number): void {
+    const { contextLength } = this.seat;
+    const used = this.list.length;
+    if (used + added + answer <= contextLength) return;
+    const parts = [
+      ...(used > 0 ? [`${used} tokens so far`] : []),
+      `${added} new ones`,
+      ...(answer > 0 ? [`${answer} to generate`] : []),
+    ];
+    throw new VivaceError('CONTEXT_FULL', `${parts.join(' + ')} exceed the context of ${contextLength} tokens`, {
+      remedy:
+        'Use a shorter prompt or a smaller maxTokens, forget some of the past (rollback), or set a larger contextLength ' +
+        'when the model is loaded and the session is made.',
+    });
+  }
+
+  private truncate(length: number): void {
+    if (this.gone) return;
+    const { kv, sequence } = this.seat;
+    this.list.truncate(length);
+    if (kv.length(sequence) > length) kv.truncate(sequence, length);
+  }
+
+  private async exclusively<T>(body: () => Promise<T>): Promise<T> {
+    this.checkFree();
+    this.busy = true;
+    try {
+      return await body();
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  private check(): void {
+    if (this.gone) throw new VivaceError('DISPOSED', 'The session was disposed');
+  }
+
+  private checkFree(): void {
+    if (!this.busy) return;
+    throw new VivaceError('BUSY', 'The session is busy with another call', {
+      remedy: 'Wait until it has ended, or use another session: `session.fork()` makes one with the same past.',
+    });
+  }
+}
