@@ -1,9 +1,13 @@
 // safetensors files: what is written comes back, and every rule of the format is enforced.
 import * as fs from 'node:fs';
-import { openSafetensors, safetensorsTypes, type SafetensorsType } from '../../lib/formats/safetensors.js';
+import { openSafetensorsSet } from '../../lib/formats/hugging-face/shards.js';
+import {
+  duplicateKey,
+  openSafetensors,
+  safetensorsTypes,
+  type SafetensorsType,
+} from '../../lib/formats/safetensors.js';
 import { writeSafetensors, type SafetensorsTensorInput } from '../../lib/formats/safetensors-writer.js';
-import { duplicateKey } from '../../lib/formats/safetensors/duplicate-key.js';
-import { openSafetensorsSet } from '../../lib/formats/safetensors/shards.js';
 import { scratch, thrown } from './scratch.js';
 
 const { at, write, json } = scratch();

@@ -2,9 +2,9 @@
 import * as nodePath from 'node:path';
 import { VivaceError } from '../../errors.js';
 import { printable, type ModelSource } from '../model-source.js';
-import { openSafetensorsSet } from '../safetensors/shards.js';
 import { readArchitecture, readConfig, textConfig } from './config.js';
 import { Fields, readJson } from './json.js';
+import { openSafetensorsSet } from './shards.js';
 import { canonicalTensors, firstRows } from './tensors.js';
 import { readChatTemplates, readTokenizer } from './tokenizer.js';
 
