@@ -1,0 +1,82 @@
+// rope_table, rope, kv_write and attention.
+import { VivaceError } from '../../../errors.js';
+import { ropeLayouts } from '../../ops.js';
+import type { ReferenceKv } from '../kv-cells.js';
+import { matrixBy } from '../matrix.js';
+import type { ReferenceOp } from './call.js';
+import { dot } from './linear.js';
+import { softmaxOf } from './norm.js';
+import { softCap } from './pointwise.js';
+
+export const rope_table: ReferenceOp = ({ inputs: [positions, frequencies], attributes: [magnitude] }) => {
+  const half = frequencies.columns;
+  return [
+    matrixBy(positions.rows, 2 * half, (row) =>
+      Float64Array.from({ length: 2 * half }, (_, i) => {
+        const angle = positions.row(row)[0] * frequencies.row(0)[i % half];
+        return magnitude * (i < half ? Math.cos(angle) : Math.sin(angle));
+      }),
+    ),
+  ];
+};
+
+export const rope: ReferenceOp = ({ inputs: [x, table], attributes: [heads, layout] }) => {
+  const width = x.columns / heads;
+  const half = table.columns / 2;
+  const adjacent = ropeLayouts[layout] === 'adjacent';
+  return [
+    matrixBy(x.rows, x.columns, (row) => {
+      const angles = table.row(row);
+      const y = x.row(row).slice();
+      for (let head = 0; head < heads; ++head) {
+        const values = x.row(row).slice(head * width, (head + 1) * width);
+        for (let j = 0; j < half; ++j) {
+          const a = values[adjacent ? 2 * j : j];
+          const b = values[adjacent ? 2 * j + 1 : j + half];
+          y[head * width + j] = a * angles[j] - b * angles[j + half];
+          y[head * width + j + half] = b * angles[j] + a * angles[j + half];
+        }
+      }
+      return y;
+    }),
+  ];
+};
+
+function cacheOf(kv: ReferenceKv | undefined): ReferenceKv {
+  if (!kv) throw new VivaceError('INTERNAL', 'a program with attention needs a batch with a KV cache');
+  return kv;
+}
+
+export const kv_write: ReferenceOp = ({ inputs: [k, v], attributes: [layer], rows, kv }) => {
+  rows.forEach(({ sequence, cell }, row) => cacheOf(kv).write(sequence, cell, layer, k.row(row), v.row(row)));
+  return [];
+};
+
+export const attention: ReferenceOp = ({ inputs: [q], attributes, rows, kv }) => {
+  const [layer, heads, valueDim, scale, softcap, window] = attributes;
+  const cache = cacheOf(kv);
+  const keyDim = q.columns / heads;
+  const group = heads / cache.shape.kvHeads;
+  return [
+    matrixBy(q.rows, heads * valueDim, (row) => {
+      const { sequence, position, visible } = rows[row];
+      const cells = visible
+        .map((index) => cache.cell(sequence, index))
+        .filter((cell) => window === 0 || cell.position > position - window);
+      const y = new Float64Array(heads * valueDim);
+      for (let head = 0; head < heads; ++head) {
+        const kvHead = Math.floor(head / group);
+        const query = q.row(row).subarray(head * keyDim, (head + 1) * keyDim);
+        const scores = Float64Array.from(cells, (cell) => {
+          const score = scale * dot(query, cell.keys[layer][kvHead].values);
+          return softcap === 0 ? score : softCap(score, softcap);
+        });
+        softmaxOf(scores).forEach((weight, index) => {
+          const value = cells[index].values[layer][kvHead].values;
+          for (let i = 0; i < valueDim; ++i) y[head * valueDim + i] += weight * value[i];
+        });
+      }
+      return y;
+    }),
+  ];
+};

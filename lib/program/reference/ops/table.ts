@@ -1,0 +1,26 @@
+// The reference of every op, by the names of lib/program/ops.ts.
+import type { OpName } from '../../ops.js';
+import { attention, kv_write, rope, rope_table } from './attention.js';
+import type { ReferenceOp } from './call.js';
+import { embedding, linear, row_select } from './linear.js';
+import { layer_norm, log_softmax, rms_norm, softmax } from './norm.js';
+import { add, gated_activation, mul, scale, soft_cap } from './pointwise.js';
+
+export const referenceOps: Readonly<Record<OpName, ReferenceOp>> = {
+  embedding,
+  rms_norm,
+  layer_norm,
+  linear,
+  rope_table,
+  rope,
+  kv_write,
+  attention,
+  gated_activation,
+  add,
+  mul,
+  scale,
+  soft_cap,
+  row_select,
+  softmax,
+  log_softmax,
+};

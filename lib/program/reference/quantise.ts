@@ -1,0 +1,44 @@
+// How keys and values are rounded when they are stored: bit for bit as cpp/ops/attention/kv_write.h says.
+import type { KvDType } from '../executor.js';
+import { rowBytes } from '../dtype.js';
+
+/** The nearest 16-bit float of a 32-bit one, ties to even. */
+export function numberToHalf(value: number): number {
+  const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
+  const size = Math.abs(value);
+  if (Number.isNaN(size)) return 0x7e00;
+  if (size >= 65520) return sign | 0x7c00;
+  // Values of [2^e, 2^(e+1)) are whole multiples of 2^(e−10); below 2^-14 all are multiples of 2^-24.
+  const exponent = Math.max(Math.floor(Math.log2(size || 2 ** -30)), -14);
+  const exact = size / 2 ** (exponent - 10);
+  const floor = Math.floor(exact);
+  const rest = exact - floor;
+  const whole = rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
+  // A whole number of 1024 or more carries into the exponent by itself.
+  return sign | (whole + (exponent + 14) * 1024);
+}
+
+const encoders: Readonly<Record<KvDType, (values: Float32Array, out: DataView) => void>> = {
+  F32: (values, out) => values.forEach((value, i) => out.setFloat32(4 * i, value, true)),
+  F16: (values, out) => values.forEach((value, i) => out.setUint16(2 * i, numberToHalf(value), true)),
+  Q8_0: (values, out) => {
+    for (let block = 0; block * 32 < values.length; ++block) {
+      const part = values.subarray(32 * block, 32 * block + 32);
+      const strange = part.some((value) => !Number.isFinite(value));
+      const d = strange ? NaN : Math.fround(Math.max(...part.map(Math.abs)) / 127);
+      const inverse = d >= 2 ** -126 ? Math.fround(1 / d) : 0;
+      out.setUint16(34 * block, numberToHalf(d), true);
+      part.forEach((value, i) => {
+        const x = inverse === 0 ? 0 : Math.fround(value * inverse);
+        out.setInt8(34 * block + 2 + i, Math.trunc(Math.fround(x + (x < 0 ? -0.5 : 0.5))));
+      });
+    }
+  },
+};
+
+/** A row as the cache stores it; values are rounded to 32-bit floats first, which is what native code has. */
+export function quantiseRow(dtype: KvDType, values: Float64Array): Uint8Array {
+  const bytes = new Uint8Array(rowBytes(dtype, values.length));
+  encoders[dtype](Float32Array.from(values), new DataView(bytes.buffer));
+  return bytes;
+}
