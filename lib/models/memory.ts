@@ -1,0 +1,65 @@
+// How much memory a model will need, before anything is loaded.
+import type { ModelConfig } from '../formats/model-config.js';
+import type { ModelSource } from '../formats/model-source.js';
+import { rowBytes } from '../program/dtype.js';
+import type { KvDType } from '../program/executor.js';
+
+export interface MemoryOptions {
+  /** Tokens of all sessions together. Default: one session of the model's context length. */
+  readonly contextLength?: number;
+  /** Types of cached keys and values. Default f16. */
+  readonly keyType?: KvDType;
+  readonly valueType?: KvDType;
+  /** Rows of the largest round. Default 512. */
+  readonly rows?: number;
+}
+
+/** In bytes. */
+export interface MemoryEstimate {
+  /** Tensors in the mapped file: shared between processes, and given back by the system under pressure. */
+  readonly mapped: number;
+  /** Copies of tensors in a form that is faster to compute with. */
+  readonly weights: number;
+  /** The KV cache when `contextLength` tokens are in it; it grows with them. */
+  readonly kv: number;
+  readonly kvPerToken: number;
+  /** Intermediate values of the largest round. */
+  readonly activations: number;
+  readonly total: number;
+}
+
+/** Bytes of one token in the KV cache. */
+export function kvBytesPerToken(
+  config: Pick<ModelConfig, 'layers' | 'kvHeads' | 'headDim' | 'valueDim'>,
+  keyType: KvDType,
+  valueType: KvDType,
+): number {
+  const { layers, kvHeads, headDim, valueDim } = config;
+  return layers * kvHeads * (rowBytes(keyType, headDim) + rowBytes(valueType, valueDim));
+}
+
+/** An estimate from configuration and tensor table alone; within about a tenth of what a loaded model uses. */
+export function estimateMemory(
+  source: Pick<ModelSource, 'config' | 'tensors'>,
+  options: MemoryOptions = {},
+): MemoryEstimate {
+  const { config, tensors } = source;
+  const { contextLength = config.contextLength, keyType = 'F16', valueType = 'F16', rows = 512 } = options;
+  let mapped = 0;
+  let weights = 0;
+  for (const { bytes, dtype, shape, add } of tensors.values()) {
+    const converted = add !== undefined || (shape.length === 1 && dtype !== 'F32');
+    if (converted) weights += 4 * shape.reduce((product, size) => product * size, 1);
+    else mapped += bytes;
+  }
+  const kvPerToken = kvBytesPerToken(config, keyType, valueType);
+  const kv = kvPerToken * contextLength;
+  const activations = 4 * (rows * widestLayer(config) + config.vocab);
+  return { mapped, weights, kv, kvPerToken, activations, total: mapped + weights + kv + activations };
+}
+
+/** Floats per row that are alive at once: the residual, its norm, and the wider of attention's and the MLP's values. */
+function widestLayer({ width, hidden, heads, kvHeads, headDim, valueDim }: ModelConfig): number {
+  const attention = 2 * heads * headDim + heads * valueDim + kvHeads * (headDim + valueDim);
+  return 2 * width + Math.max(attention, 2 * hidden);
+}
