@@ -13,6 +13,8 @@
 #include "ops/attention/kv_write.h"
 #include "ops/attention/rope.h"
 #include "ops/attention/rope_table.h"
+#include "ops/linear/linear.h"
+#include "ops/linear/quantize_rows.h"
 #include "ops/norm/layer_norm.h"
 #include "ops/norm/log_softmax.h"
 #include "ops/norm/rms_norm.h"
@@ -22,12 +24,16 @@
 #include "ops/pointwise/mul.h"
 #include "ops/pointwise/scale.h"
 #include "ops/pointwise/soft_cap.h"
+#include "ops/rows/embedding.h"
 #include "ops/rows/row_select.h"
 
 namespace vivace {
 namespace {
 
 const OpInfo* const table[] = {
+    &embedding_op,
+    &linear_op,
+    &quantize_rows_op,
     &add_op,      &attention_op, &gated_activation_op, &kv_write_op,   &layer_norm_op, &log_softmax_op, &mul_op,
     &rms_norm_op, &rope_op,      &rope_table_op,       &row_select_op, &scale_op,      &soft_cap_op,    &softmax_op,
 };

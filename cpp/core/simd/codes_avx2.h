@@ -10,6 +10,7 @@ struct Ints {
   __m256i v;
 };
 
+inline constexpr int dot_rows = 4;  // rows of activations that the registers hold sums for
 inline constexpr int signed_bias = 0;
 
 inline Ints load_ints(const void* p) {

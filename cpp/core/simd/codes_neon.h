@@ -11,6 +11,7 @@ struct Ints {
   int32x4_t v;
 };
 
+inline constexpr int dot_rows = 8;  // rows of activations that the registers hold sums for
 inline constexpr int signed_bias = 0;
 
 inline Bytes splat_byte(int value) {

@@ -12,6 +12,7 @@ struct Ints {
   int32_t v[F32::lanes];
 };
 
+inline constexpr int dot_rows = 4;  // rows of activations that the registers hold sums for
 inline constexpr int signed_bias = 0;
 
 namespace simd_detail {

@@ -11,6 +11,7 @@ struct Ints {
   __m128i v;
 };
 
+inline constexpr int dot_rows = 4;  // rows of activations that the registers hold sums for
 inline constexpr int signed_bias = 0;
 
 inline Bytes splat_byte(int value) {

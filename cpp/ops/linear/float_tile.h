@@ -1,0 +1,63 @@
+// Sums of products with F32, F16 and BF16 weights: a register tile of 4 weight rows against a few batch rows, all of k.
+//
+// An output is a vector of partial sums over k (lane k mod lanes), one multiply-add each in order of k, then added
+// across lanes in the fixed order of core/simd.h: it depends on neither the number of rows nor the place in the tile.
+#pragma once
+#include <cstring>
+
+#include "core/simd.h"
+
+namespace vivace::VIVACE_ISA {
+
+inline constexpr int weight_tile = 4;                    // weight rows of a register tile
+inline constexpr int row_tile = F32::lanes > 8 ? 4 : 2;  // batch rows; 16 vectors of sums where there are 32 registers
+
+struct WeightF32 {
+  using Stored = float;
+  static F32 load_all(const float* p) { return load(p); }
+  static F32 load_first(const float* p, int count) { return load_partial(p, count); }
+};
+
+struct WeightF16 {
+  using Stored = uint16_t;
+  static F32 load_all(const uint16_t* p) { return load_f16(p); }
+  static F32 load_first(const uint16_t* p, int count) { return load_f16_partial(p, count); }
+};
+
+struct WeightBF16 {
+  using Stored = uint16_t;
+  static F32 load_all(const uint16_t* p) { return load_bf16(p); }
+  static F32 load_first(const uint16_t* p, int count) {
+    uint16_t values[F32::lanes] = {};
+    std::memcpy(values, p, 2 * static_cast<size_t>(count));
+    return load_bf16(values);
+  }
+};
+
+// out[r][n] = weights[n] · x[r] for R batch rows.
+template <class Weight, int R>
+inline void multiply_floats(const typename Weight::Stored* const* weights, const float* const* x, int64_t columns,
+                            float (*out)[weight_tile]) {
+  F32 sums[R][weight_tile];
+  for (int r = 0; r < R; ++r)
+    for (int n = 0; n < weight_tile; ++n) sums[r][n] = zero();
+  const auto step = [&](auto&& weight_at, auto&& x_at) {
+    F32 w[weight_tile];
+    for (int n = 0; n < weight_tile; ++n) w[n] = weight_at(weights[n]);
+    for (int r = 0; r < R; ++r) {
+      const F32 value = x_at(x[r]);
+      for (int n = 0; n < weight_tile; ++n) sums[r][n] = fma(w[n], value, sums[r][n]);
+    }
+  };
+  int64_t k = 0;
+  for (; k + F32::lanes <= columns; k += F32::lanes)
+    step([&](const auto* p) { return Weight::load_all(p + k); }, [&](const float* p) { return load(p + k); });
+  if (k < columns) {
+    const int rest = static_cast<int>(columns - k);
+    step([&](const auto* p) { return Weight::load_first(p + k, rest); },
+         [&](const float* p) { return load_partial(p + k, rest); });
+  }
+  for (int r = 0; r < R; ++r) sum4(out[r], sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
+}
+
+}  // namespace vivace::VIVACE_ISA

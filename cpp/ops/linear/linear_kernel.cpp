@@ -1,0 +1,160 @@
+// Body of linear, compiled once per instruction-set level; VIVACE_ISA is the level's namespace.
+//
+// Work is shared in units of a few weight rows and a block of batch rows whose activations stay in the second-level
+// cache. Decode is the same code with one small block: weights stream through once.
+#include "ops/linear/float_tile.h"
+#include "ops/linear/linear.h"
+#include "ops/linear/panel.h"
+
+namespace vivace::VIVACE_ISA {
+namespace {
+
+constexpr int row_block = 128;               // batch rows of a unit, at most
+constexpr int64_t cache_bytes = 512 * 1024;  // of activations in a unit
+constexpr int units_per_thread = 8;          // so that members that start late do less
+constexpr int64_t read_ahead = 3;            // stretches between a prefetch and its use
+
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+int64_t smaller(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+// Batch rows per unit: a multiple of 8.
+int64_t block_of_rows(int64_t bytes_per_row) {
+  const int64_t rows = cache_bytes / (bytes_per_row + 1) / 8 * 8;
+  return rows < 8 ? 8 : smaller(rows, row_block);
+}
+
+// Calls unit(first weight row, first batch row, batch rows) for the units of this member.
+template <class Unit>
+void for_units(const OpRun& run, Team& team, int weight_rows, int64_t block, Unit&& unit) {
+  const int64_t rows = run.outputs[0].rows;
+  const int64_t across = ceil_div(run.inputs[1].rows, weight_rows), units = across * ceil_div(rows, block);
+  const int64_t chunk = ceil_div(units, static_cast<int64_t>(team.threads()) * units_per_thread);
+  team.share(units, chunk, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t first = i / across * block;
+      unit(i % across * weight_rows, first, smaller(block, rows - first));
+    }
+  });
+}
+
+// y[row, n … n + count) = sums + bias + residual
+void finish(const OpRun& run, int64_t row, int64_t n, int count, const float* sums) {
+  const Tensor &bias = run.inputs[2], &residual = run.inputs[3];
+  float* y = run.outputs[0].row<float>(row) + n;
+  for (int i = 0; i < count; ++i) {
+    float value = sums[i];
+    if (bias.data != nullptr) value += bias.row<const float>(0)[n + i];
+    if (residual.data != nullptr) value += residual.row<const float>(row)[n + i];
+    y[i] = value;
+  }
+}
+
+// Pointers to `count` weight rows from `first` on; rows beyond the last are the last again.
+template <class Stored, int count>
+void row_pointers(const Tensor& weight, int64_t first, const Stored* (&pointers)[count]) {
+  for (int i = 0; i < count; ++i) pointers[i] = weight.row<const Stored>(smaller(first + i, weight.rows - 1));
+}
+
+template <class Codec>
+void quantised(const OpRun& run, Team& team) {
+  using Format = Form<Codec>;
+  constexpr int64_t stretch_bytes = static_cast<int64_t>(sizeof(typename Codec::Block)) * stretch / Codec::width;
+  const Tensor &x = run.inputs[0], &weight = run.inputs[1];
+  const int64_t all_groups = weight.columns / 32;
+  Panel panel;
+  alignas(64) float sums[row_block][lanes];
+
+  for_units(run, team, lanes, block_of_rows(x.stride), [&](int64_t n, int64_t first, int64_t rows) {
+    const std::byte* weights[lanes];
+    row_pointers(weight, n, weights);
+    std::memset(sums, 0, static_cast<size_t>(rows) * sizeof(sums[0]));
+    for (int64_t group = 0; group < all_groups; group += groups) {
+      const int count = static_cast<int>(smaller(groups, all_groups - group));
+      // Near the end of these rows, the next unit's rows are fetched: usually they follow in memory.
+      int64_t ahead = read_ahead * stretch_bytes;
+      if (group + read_ahead * groups >= all_groups) ahead += (lanes - 1) * weight.stride;
+      unpack<Codec>(weights, count, ahead, panel);
+      for (int lane = 0; lane < lanes; ++lane) weights[lane] += stretch_bytes;
+
+      const A8Block* rows_of_x[dot_rows];
+      const auto multiply_rows = [&]<int R>(int64_t row) {
+        for (int r = 0; r < R; ++r) rows_of_x[r] = x.row<const A8Block>(first + row + r) + group;
+        multiply<Format, R>(panel, count, rows_of_x, sums + row);
+      };
+      int64_t row = 0;
+      for (; row + dot_rows <= rows; row += dot_rows) multiply_rows.template operator()<dot_rows>(row);
+      if constexpr (dot_rows > 4)
+        for (; row + 4 <= rows; row += 4) multiply_rows.template operator()<4>(row);
+      for (; row + 2 <= rows; row += 2) multiply_rows.template operator()<2>(row);
+      if (row < rows) multiply_rows.template operator()<1>(row);
+    }
+    const int count = static_cast<int>(smaller(lanes, weight.rows - n));
+    for (int64_t row = 0; row < rows; ++row) finish(run, first + row, n, count, sums[row]);
+  });
+}
+
+template <class Weight>
+void floats(const OpRun& run, Team& team) {
+  const Tensor &x = run.inputs[0], &weight = run.inputs[1];
+  for_units(run, team, weight_tile, block_of_rows(x.stride), [&](int64_t n, int64_t first, int64_t rows) {
+    const typename Weight::Stored* weights[weight_tile];
+    row_pointers(weight, n, weights);
+    const int count = static_cast<int>(smaller(weight_tile, weight.rows - n));
+    const auto multiply_rows = [&]<int R>(int64_t row) {
+      const float* rows_of_x[R];
+      float sums[R][weight_tile];
+      for (int r = 0; r < R; ++r) rows_of_x[r] = x.row<const float>(first + row + r);
+      multiply_floats<Weight, R>(weights, rows_of_x, weight.columns, sums);
+      for (int r = 0; r < R; ++r) finish(run, first + row + r, n, count, sums[r]);
+    };
+    int64_t row = 0;
+    for (; row + row_tile <= rows; row += row_tile) multiply_rows.template operator()<row_tile>(row);
+    for (; row < rows; ++row) multiply_rows.template operator()<1>(row);
+  });
+}
+
+}  // namespace
+
+void linear(const OpRun& run, Team& team) {
+  switch (run.inputs[1].dtype) {
+    case DType::F32:
+      return floats<WeightF32>(run, team);
+    case DType::F16:
+      return floats<WeightF16>(run, team);
+    case DType::BF16:
+      return floats<WeightBF16>(run, team);
+    case DType::Q4_0:
+      return quantised<CodecQ4_0>(run, team);
+    case DType::Q4_1:
+      return quantised<CodecQ4_1>(run, team);
+    case DType::Q5_0:
+      return quantised<CodecQ5_0>(run, team);
+    case DType::Q5_1:
+      return quantised<CodecQ5_1>(run, team);
+    case DType::Q8_0:
+      return quantised<CodecQ8_0>(run, team);
+    case DType::Q2_K:
+      return quantised<CodecQ2_K>(run, team);
+    case DType::Q3_K:
+      return quantised<CodecQ3_K>(run, team);
+    case DType::Q4_K:
+      return quantised<CodecQ4_K>(run, team);
+    case DType::Q5_K:
+      return quantised<CodecQ5_K>(run, team);
+    case DType::Q6_K:
+      return quantised<CodecQ6_K>(run, team);
+    case DType::IQ4_NL:
+      return quantised<CodecIQ4_NL>(run, team);
+    case DType::IQ4_XS:
+      return quantised<CodecIQ4_XS>(run, team);
+    case DType::I32:
+    case DType::A8:
+      return;
+  }
+}
+
+}  // namespace vivace::VIVACE_ISA
