@@ -1,12 +1,19 @@
 // The float64 reference behind the face of every executor: slow, plain, and the judge of the others.
 import { expected, VivaceError } from '../../errors.js';
-import { createReferenceSampler } from '../../decode/reference-sampler.js';
-import type { ReferenceSampler } from '../../decode/reference-sampler.js';
 import type { Executor, KvCache, KvOptions, RowSampler, RunRequest, RunResult, SamplerOptions } from '../executor.js';
 import type { KvShape, Program } from '../program.js';
 import { ReferenceProgram } from './interpreter.js';
 import type { BindReferenceWeight } from './interpreter.js';
 import { ReferenceKv } from './kv-cells.js';
+
+/** A sampler that draws from one row of logits. */
+export interface LogitsSampler extends RowSampler {
+  sample(logits: Float64Array): {
+    readonly token: number;
+    readonly logprob: number;
+    readonly top: readonly (readonly [number, number])[];
+  };
+}
 
 export class ReferenceExecutor implements Executor {
   readonly name = 'reference';
@@ -16,8 +23,15 @@ export class ReferenceExecutor implements Executor {
   private lastRun: Promise<unknown> = Promise.resolve();
   private disposed = false;
 
-  /** A language model's program: it has a KV shape and an output `logits`. */
-  constructor(program: Program, bindWeight: BindReferenceWeight) {
+  /**
+   * A language model's program: it has a KV shape and an output `logits`. `makeSampler` is what `createSampler` gives
+   * (lib/decode/reference-sampler.ts); without it the executor only computes logits.
+   */
+  constructor(
+    program: Program,
+    bindWeight: BindReferenceWeight,
+    private readonly makeSampler?: (options: SamplerOptions) => LogitsSampler,
+  ) {
     if (!program.kv || !program.outputs['logits']) {
       throw new VivaceError('INTERNAL', `${program.name}: a language model's program needs a KV shape and logits`);
     }
@@ -31,7 +45,8 @@ export class ReferenceExecutor implements Executor {
   }
 
   createSampler(options: SamplerOptions): RowSampler {
-    return createReferenceSampler(options);
+    if (!this.makeSampler) throw new VivaceError('INTERNAL', 'This executor was made without samplers');
+    return this.makeSampler(options);
   }
 
   /** Runs on the JavaScript thread, after the runs that were asked for before. */
@@ -82,7 +97,7 @@ function draw(sampler: RowSampler | null, logits: Float64Array): Drawn {
   if (sampler === null) return nothing;
   if (!('sample' in sampler)) throw expected('a sampler of this executor', 'samplers', sampler);
   try {
-    const { token, logprob, top } = (sampler as ReferenceSampler).sample(logits);
+    const { token, logprob, top } = (sampler as LogitsSampler).sample(logits);
     return { token, logprob, top: top.length > 0 ? top : null, error: null };
   } catch (error) {
     // One sequence's error is not the others'.
