@@ -63,6 +63,11 @@ export class Engine implements Rounds {
     else kv.release(sequence);
   }
 
+  /** A round is in flight. */
+  get flies(): boolean {
+    return this.flying.length > 0;
+  }
+
   /** Resolves when no round is in flight and no job waits. */
   async idle(): Promise<void> {
     await this.running;
@@ -162,11 +167,10 @@ export class Engine implements Rounds {
       this.queue = this.queue.filter((other) => other !== entry);
       if (entry.done < entry.tokens.length) return entry.resolve(undefined);
       const last = output + wanted - 1;
-      entry.resolve(
-        entry.sampler
-          ? { token: result.tokens[last], logprob: result.logprobs[last], top: result.top[last] ?? [] }
-          : { token: -1, logprob: NaN, top: [] },
-      );
+      const error = entry.sampler && result.errors[last];
+      if (error) entry.reject(error);
+      else if (!entry.sampler) entry.resolve({ token: -1, logprob: NaN, top: [] });
+      else entry.resolve({ token: result.tokens[last], logprob: result.logprobs[last], top: result.top[last] ?? [] });
     });
   }
 }
