@@ -1,4 +1,5 @@
 // The one face of every tokenizer, and the choice of the one that a model file asks for.
+import type { Span } from './special-splitter.js';
 import type { TokenizerSource } from '../tokenizer-source.js';
 import { ggufRecipe } from './gguf-tokenizer.js';
 import { huggingFaceRecipe } from './hugging-face-tokenizer.js';
@@ -9,6 +10,8 @@ export interface EncodeOptions {
   readonly addSpecial?: boolean;
   /** Read the text of control tokens as these tokens. Default false: user text cannot forge them. */
   readonly parseSpecial?: boolean;
+  /** Ranges [start, end) of the text that stay text all the same: what users wrote inside a rendered template. */
+  readonly plain?: readonly Span[];
 }
 
 export interface DecodeOptions {
@@ -40,6 +43,8 @@ export interface Tokenizer {
   /** The token as the vocabulary spells it, for display. */
   tokenText(token: number): string;
   tokenId(text: string): number | undefined;
+  /** Where a text spells control tokens, whole or begun at its end. */
+  controlSpans(text: string): readonly Span[];
   /** Control and unknown tokens, hidden by decode(). */
   isSpecial(token: number): boolean;
 }

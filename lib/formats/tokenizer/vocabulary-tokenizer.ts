@@ -2,7 +2,7 @@
 // says about these is its recipe.
 import { VivaceError } from '../../errors.js';
 import { readAlphabet } from './encoders/byte-alphabet.js';
-import { SpecialSplitter, type SpecialToken } from './special-splitter.js';
+import { SpecialSplitter, type Span, type SpecialToken } from './special-splitter.js';
 import { decodeTokens } from './text-stream.js';
 import type { DecodeOptions, EncodeOptions, SpecialIds, Tokenizer } from './tokenizer.js';
 import { TokenType, type Vocabulary } from './vocabulary.js';
@@ -52,9 +52,9 @@ export class VocabularyTokenizer implements Tokenizer {
   }
 
   encode(text: string, options: EncodeOptions = {}): Int32Array {
-    const { addSpecial = true, parseSpecial = false } = options;
+    const { addSpecial = true, parseSpecial = false, plain } = options;
     const { before, after } = this.recipe;
-    const parts = this.splitter.split(wellFormed(text), parseSpecial);
+    const parts = this.splitter.split(wellFormed(text), parseSpecial, plain);
     const out: number[] = [];
     // A rendered template may begin with BOS (or end with EOS) already; a second one harms the model.
     if (addSpecial && (before.length === 0 || parts[0] !== before[0])) out.push(...before);
@@ -85,6 +85,10 @@ export class VocabularyTokenizer implements Tokenizer {
 
   tokenId(text: string): number | undefined {
     return this.vocabulary.id(text);
+  }
+
+  controlSpans(text: string): readonly Span[] {
+    return this.splitter.controlSpans(text);
   }
 
   isSpecial(token: number): boolean {
