@@ -4,8 +4,8 @@ import { Budget, LONGEST_RANGE } from './jinja/budget.js';
 import { TemplateFault } from './jinja/fault.js';
 import { Interpreter } from './jinja/interpreter.js';
 import { str } from './jinja/print.js';
-import { parseTemplate, type Node } from './jinja/syntax.js';
-import { Callable, fromJavaScript, iterate, Namespace, numberOf, type Value } from './jinja/values.js';
+import { parseTemplate, TUPLE, type Node } from './jinja/syntax.js';
+import { Callable, fromJavaScript, iterate, Namespace, numberOf, Tuple, type Value } from './jinja/values.js';
 import { strftime } from './strftime.js';
 
 export const templateLimits = { bytes: 2 ** 20, steps: 1_000_000 } as const;
@@ -82,6 +82,7 @@ function globals(now?: Date): Map<string, Value> {
       const entries = pairs.map(([key, value]) => [typeof key === 'string' ? key : str(key), value] as const);
       return new Map([...entries, ...keyword]);
     }),
+    define(TUPLE, ({ positional }) => new Tuple(positional)),
     define('joiner', ({ positional }) => {
       let used = false;
       return new Callable('joiner', () => {

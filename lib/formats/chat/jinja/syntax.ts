@@ -50,6 +50,12 @@ interface Library {
 
 /** The library's lexer takes quadratic time on white space; real templates have a few dozen in a row. */
 const LONGEST_SPACE = 1000;
+const DEEPEST = 200;
+const OPENS = /^Open(Paren|SquareBracket|CurlyBracket)$/;
+const CLOSES = /^Close(Paren|SquareBracket|CurlyBracket)$/;
+
+/** Name of the function that makes a tuple of one item. */
+export const TUPLE = '\0tuple';
 
 /** Prefix of the filter names that stand for tests with arguments. */
 export const TEST_PREFIX = '\0is ';
@@ -59,7 +65,10 @@ export function parseTemplate(source: string): Node {
   refuseLongSpace(source);
   // Loaded with the first template. (Its declarations leave out extensions, so tsc finds none.)
   const { tokenize, parse } = require('@huggingface/jinja') as Library;
-  return parse(rewrite(tokenize(source, { trim_blocks: true, lstrip_blocks: true })));
+  // Jinja reads every line ending as \n.
+  const tokens = tokenize(source.replace(/\r\n?/g, '\n'), { trim_blocks: true, lstrip_blocks: true });
+  refuseDepth(tokens);
+  return parse(rewrite(tokens));
 }
 
 function refuseLongSpace(source: string): void {
@@ -72,9 +81,19 @@ function refuseLongSpace(source: string): void {
   }
 }
 
+/** Keeps the parser's stack and the searches for closing brackets short. */
+function refuseDepth(tokens: readonly Token[]): void {
+  let depth = 0;
+  for (const { type } of tokens) {
+    if (OPENS.test(type)) depth++;
+    if (CLOSES.test(type)) depth--;
+    if (depth > DEEPEST) throw new TemplateFault(`brackets nested more than ${DEEPEST} deep`);
+  }
+}
+
 /**
- * The parser knows tests without arguments only, and no recursive loops. `x is divisibleby 3` becomes a filter of the
- * same precedence; `recursive` is dropped, because every loop can recurse here; `{%+` is `{%`.
+ * The parser knows tests without arguments only, no recursive loops, no `(x,)` and no `1e3`. `x is divisibleby 3` becomes
+ * a filter of the same precedence, `(x,)` a call; `recursive` is dropped, because every loop can recurse here.
  */
 function rewrite(tokens: readonly Token[]): Token[] {
   const out: Token[] = [];
@@ -83,7 +102,14 @@ function rewrite(tokens: readonly Token[]): Token[] {
     const previous = tokens[i - 1];
     if (isWord(token, 'recursive') && tokens[i + 1]?.type === 'CloseStatement' && previous?.type !== 'OpenStatement')
       continue;
-    if (token.type === 'UnaryOperator' && token.value === '+' && previous?.type === 'OpenStatement') continue;
+    if (token.type === 'UnaryOperator' && token.value === '+' && previous?.type === 'OpenStatement') continue; // {%+
+    if (token.type === 'Comma' && tokens[i + 1]?.type === 'CloseParen') continue;
+    if (token.type === 'OpenParen' && isOneTuple(tokens, i)) out.push({ type: 'Identifier', value: TUPLE });
+    if (token.type === 'NumericLiteral' && /^e\d+$/i.test(tokens[i + 1]?.value ?? '')) {
+      const digits = token.value.includes('.') ? token.value : `${token.value}.0`;
+      out.push({ type: 'NumericLiteral', value: digits + tokens[++i].value });
+      continue;
+    }
     const name = isWord(token, 'is') && previous?.type !== 'Dot' ? i + (isWord(tokens[i + 1], 'not') ? 2 : 1) : 0;
     const end = name > 0 ? argumentEnd(tokens, name + 1) : 0;
     if (end === 0) {
@@ -104,6 +130,22 @@ function isWord(token: Token | undefined, word: string): boolean {
   return token?.type === 'Identifier' && token.value === word;
 }
 
+/** Is the bracket at `at` that of `(x,)`: no call, and its only comma the last token inside. */
+function isOneTuple(tokens: readonly Token[], at: number): boolean {
+  const before = tokens[at - 1];
+  const called =
+    before?.type === 'Identifier' ? !KEYWORDS.has(before.value) : /^Close(Paren|Square)/.test(before?.type ?? '');
+  if (called) return false;
+  const end = closing(tokens, at);
+  if (tokens[end - 1].type !== 'Comma') return false;
+  for (let i = at + 1; i < end - 1; i++) {
+    if (OPENS.test(tokens[i].type)) i = closing(tokens, i);
+    else if (tokens[i].type === 'Comma') return false;
+  }
+  return true;
+}
+
+const KEYWORDS = new Set(['and', 'or', 'not', 'in', 'is', 'if', 'elif', 'else', 'for', 'set']);
 const ENDS_TEST = new Set(['and', 'or', 'else', 'if', 'is', 'in', 'not', 'recursive']);
 
 /** One past the argument of a test that begins at `at`, or 0 where there is none. */
@@ -129,8 +171,8 @@ function argumentEnd(tokens: readonly Token[], at: number): number {
 function closing(tokens: readonly Token[], at: number): number {
   let depth = 0;
   for (let i = at; i < tokens.length; i++) {
-    if (/^Open(Paren|SquareBracket|CurlyBracket)$/.test(tokens[i].type)) depth++;
-    if (/^Close(Paren|SquareBracket|CurlyBracket)$/.test(tokens[i].type) && --depth === 0) return i;
+    if (OPENS.test(tokens[i].type)) depth++;
+    if (CLOSES.test(tokens[i].type) && --depth === 0) return i;
   }
   throw new TemplateFault('a bracket is not closed');
 }
