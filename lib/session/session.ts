@@ -2,7 +2,7 @@
 import { expected, VivaceError } from '../errors.js';
 import type { Piece } from '../decode/answer.js';
 import { decode, type GenerateResult } from '../decode/loop.js';
-import { resolveOptions, type GenerateOptions } from '../decode/options.js';
+import { resolveOptions, type GenerateOptions, type ResolvedOptions } from '../decode/options.js';
 import type { Rounds } from '../decode/rounds.js';
 import { TokenList } from '../decode/token-list.js';
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
@@ -83,12 +83,39 @@ export class Session {
   generate(prompt: Prompt, options?: GenerateOptions): AsyncGenerator<Piece, GenerateResult, void> {
     this.check();
     const resolved = resolveOptions(options, this.host.vocab);
-    const added = this.encode(prompt);
-    if (this.list.length + added.length === 0) {
+    const fresh = this.list.length === 0;
+    const encoded = this.encode(prompt);
+    if (this.list.length + encoded.length === 0) {
       throw expected('a prompt of at least one token', 'prompt', prompt, 'This model has no BOS token to begin with.');
     }
-    this.checkRoom(added.length, resolved.maxTokens ?? 1);
-    return this.run(added, resolved);
+    this.checkRoom(this.list.length, encoded.length, resolved.maxTokens ?? 1);
+    return this.run(resolved, () => {
+      // The session may have changed since the call.
+      const before = this.list.length;
+      const added = fresh === (before === 0) ? encoded : this.encode(prompt);
+      this.checkRoom(before, added.length, resolved.maxTokens ?? 1);
+      this.list.append(added);
+      return () => this.truncate(before);
+    });
+  }
+
+  /**
+   * As `generate`, for a prompt that replaces the session's past. What both have in common at the beginning stays in the
+   * cache, so a conversation that is sent whole each time costs only what is new; `usage.cachedTokens` tells. When it fails
+   * before its first token, the session is left with the prompt.
+   */
+  generateFrom(tokens: ArrayLike<number>, options?: GenerateOptions): AsyncGenerator<Piece, GenerateResult, void> {
+    this.check();
+    const resolved = resolveOptions(options, this.host.vocab);
+    const prompt = this.checkTokens(tokens, 'tokens');
+    if (prompt.length === 0) throw expected('at least one token', 'tokens', tokens);
+    this.checkRoom(0, prompt.length, resolved.maxTokens ?? 1);
+    return this.run(resolved, () => {
+      const same = this.list.commonPrefix(prompt);
+      this.truncate(same);
+      this.list.append(prompt.subarray(same));
+      return () => {};
+    });
   }
 
   /**
@@ -98,7 +125,7 @@ export class Session {
   async forward(tokens: ArrayLike<number>): Promise<Float32Array> {
     this.check();
     const added = this.checkTokens(tokens, 'tokens');
-    this.checkRoom(added.length, 0);
+    this.checkRoom(this.list.length, added.length, 0);
     const out = new Float32Array(added.length * this.host.logitsWidth);
     if (added.length === 0) return out;
     return this.exclusively(async () => {
@@ -137,21 +164,6 @@ export class Session {
     this.truncate(this.list.length - count);
   }
 
-  /**
-   * Makes `tokens` the session's past, keeping what is cached of it: the common beginning stays, the rest is forgotten and
-   * fed with the next generation. Returns how many tokens stayed.
-   */
-  rebase(tokens: ArrayLike<number>): number {
-    this.check();
-    this.checkFree();
-    const checked = this.checkTokens(tokens, 'tokens');
-    const same = this.list.commonPrefix(checked);
-    this.checkRoom(checked.length - this.list.length, 0);
-    this.truncate(same);
-    this.list.append(checked.subarray(same));
-    return same;
-  }
-
   /** Writes the session, its cache included, to a file that `Model.restoreSession` reads. The file appears when complete. */
   async save(file: string): Promise<void> {
     this.check();
@@ -185,16 +197,14 @@ export class Session {
     this.dispose();
   }
 
-  private async *run(added: Int32Array, options: ReturnType<typeof resolveOptions>) {
+  /** `begin` puts the prompt in place and returns what undoes it. */
+  private async *run(options: ResolvedOptions, begin: () => () => void): AsyncGenerator<Piece, GenerateResult, void> {
     this.check();
     this.checkFree();
-    // Once more: the session may have changed since the call.
-    this.checkRoom(added.length, options.maxTokens ?? 1);
-    this.busy = true;
-    const before = this.list.length;
     const { host, seat, list } = this;
+    const undo = begin();
     let result: GenerateResult | undefined;
-    list.append(added);
+    this.busy = true;
     try {
       return yield* decode(
         {
@@ -211,8 +221,7 @@ export class Session {
         (finished) => (this.lastResult = result = finished),
       );
     } finally {
-      const said = result !== undefined && (result.finishReason !== 'abort' || result.tokens.length > 0);
-      if (!said && !this.gone) this.truncate(before);
+      if (!result || (result.finishReason === 'abort' && result.tokens.length === 0)) undo();
       this.busy = false;
     }
   }
@@ -237,14 +246,13 @@ export class Session {
     return checked;
   }
 
-  /** `answer`: tokens that must fit behind the prompt. */
-  private checkRoom(added: number, answer: number): void {
+  /** `used` tokens are there, `added` ones come, `answer` ones must fit behind them. */
+  private checkRoom(used: number, added: number, answer: number): void {
     const { contextLength } = this.seat;
-    const used = this.list.length;
     if (used + added + answer <= contextLength) return;
     const parts = [
       ...(used > 0 ? [`${used} tokens so far`] : []),
-      `${added} new ones`,
+      `${added} new tokens`,
       ...(answer > 0 ? [`${answer} to generate`] : []),
     ];
     throw new VivaceError('CONTEXT_FULL', `${parts.join(' + ')} exceed the context of ${contextLength} tokens`, {

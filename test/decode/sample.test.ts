@@ -120,7 +120,7 @@ const laws: [string, Partial<SamplerOptions>, number[]][] = [
 
 describe.each(samplers)('%s sampler', (_, create) => {
   test.each(laws)('draws by the law of %s', (_name, options, law) => {
-    const draws = 20000;
+    const draws = 6000;
     const sampler = create({ ...plain, seed: 99n, ...options });
     const counts = new Array<number>(law.length).fill(0);
     for (let i = 0; i < draws; i++) {

@@ -1,0 +1,123 @@
+// Opens a model file and makes it ready to run.
+import { readFileSync } from 'node:fs';
+import { availableParallelism, cpus } from 'node:os';
+import { join, resolve } from 'node:path';
+import { checkNames, integer, signal as checkSignal, word } from '../decode/option-checks.js';
+import { createReferenceSampler } from '../decode/reference-sampler.js';
+import { expected, VivaceError } from '../errors.js';
+import { openModelFile } from '../formats/open.js';
+import { createTokenizer } from '../formats/tokenizer/tokenizer.js';
+import { WeightStore } from '../formats/weight-store.js';
+import { buildProgram } from '../models/registry.js';
+import { NativeExecutor } from '../program/native-executor.js';
+import { ReferenceExecutor } from '../program/reference/executor.js';
+import { Model } from './model.js';
+
+const devices = ['auto', 'cpu', 'cuda', 'cuda-emulated', 'reference'] as const;
+
+export type Device = (typeof devices)[number];
+
+export interface LoadOptions {
+  /** Where to run. Default `auto`: the best there is. */
+  readonly device?: Device;
+  /** Threads of a run. Default: one per core. */
+  readonly threads?: number;
+  /** Tokens that a session may hold at most. Default: what the model was made for. */
+  readonly contextLength?: number;
+  /** Called with a fraction from 0 to 1 and a word for what is being done. */
+  readonly onProgress?: (fraction: number, stage: string) => void;
+  /** Gives up with ABORTED. */
+  readonly signal?: AbortSignal;
+}
+
+/** The package; dist/ and lib/ both lie directly in it. */
+const packageRoot = resolve(__dirname, '..', '..');
+
+/** The small model that comes with the package. */
+export const embeddedModelPath = (): string => join(packageRoot, 'models', 'vivace-tiny.gguf');
+
+/**
+ * Opens a GGUF file or a Hugging Face directory and makes it ready to run; without a path, or with `default`, the embedded
+ * model. Weights are mapped, not read: they come in with the first run. Throws FILE_*, FORMAT_*, UNSUPPORTED_*,
+ * MISSING_TENSOR, SHAPE_MISMATCH, DEVICE_UNAVAILABLE, NATIVE_LOAD_FAILED, OUT_OF_MEMORY, ABORTED.
+ */
+export async function loadModel(path?: string, options: LoadOptions = {}): Promise<Model> {
+  checkNames(options, ['device', 'threads', 'contextLength', 'onProgress', 'signal'], 'the options of loadModel');
+  const { onProgress } = options;
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw expected('a function', 'onProgress', onProgress);
+  }
+  const device = chooseDevice(word('device', options.device, 'auto', devices));
+  const threads = integer('threads', options.threads, defaultThreads(), 1, 1024);
+  const signal = checkSignal('signal', options.signal);
+  // Between steps the event loop turns, so that an abort can be heard.
+  const step = async (fraction: number, stage: string): Promise<void> => {
+    onProgress?.(fraction, stage);
+    await new Promise((done) => setImmediate(done));
+    if (signal?.aborted) throw new VivaceError('ABORTED', 'Loading was aborted', { cause: signal.reason });
+  };
+  await step(0, 'opening');
+  const source = openModelFile(path === undefined || path === 'default' ? embeddedModelPath() : path);
+  const trained = source.config.contextLength;
+  const contextLength = integer('contextLength', options.contextLength, trained, 1, 2 ** 30);
+  await step(0.2, 'tokenizer');
+  const tokenizer = createTokenizer(source.tokenizer);
+  await step(0.4, 'weights');
+  const store = new WeightStore(source);
+  try {
+    const shapeOf = (tensor: string) => store.info(tensor) ?? missing(tensor);
+    const program = buildProgram(source.config, (tensor) => store.info(tensor), {
+      contextLength,
+      readVector: (tensor) => store.vector(tensor),
+    });
+    const executor =
+      device === 'reference'
+        ? new ReferenceExecutor(
+            program,
+            (tensor) => ({ ...shapeOf(tensor), bytes: store.bytes(tensor) }),
+            createReferenceSampler,
+          )
+        : new NativeExecutor(program, (tensor) => store.bind(tensor), { threads });
+    const model = new Model(source, tokenizer, executor, store, contextLength);
+    try {
+      await step(1, 'ready');
+    } catch (error) {
+      model.dispose();
+      throw error;
+    }
+    return model;
+  } catch (error) {
+    store.close();
+    throw error;
+  }
+}
+
+function missing(tensor: string): never {
+  throw new VivaceError('MISSING_TENSOR', `The model file has no tensor \`${tensor}\``);
+}
+
+function chooseDevice(device: Device): 'cpu' | 'reference' {
+  if (device === 'reference' || device === 'cpu') return device;
+  if (device === 'auto') return 'cpu';
+  throw new VivaceError('DEVICE_UNAVAILABLE', `The device '${device}' is not part of this build`, {
+    remedy: "Use device: 'cpu'.",
+  });
+}
+
+/** One per core, for hyper-threads share what a decode step is short of; 16 saturate the memory of most machines. */
+function defaultThreads(): number {
+  const available = availableParallelism();
+  return Math.max(1, Math.min(16, Math.ceil(available / threadsPerCore())));
+}
+
+function threadsPerCore(): number {
+  if (process.platform === 'linux') {
+    try {
+      const siblings = readFileSync('/sys/devices/system/cpu/cpu0/topology/thread_siblings_list', 'latin1');
+      return /[,-]/.test(siblings) ? 2 : 1;
+    } catch {
+      return 1;
+    }
+  }
+  return process.arch === 'x64' && cpus().length > 4 ? 2 : 1;
+}

@@ -1,0 +1,223 @@
+// A loaded model: its program on an executor, its tokenizer, and the sessions and chats that run on it.
+import { totalmem } from 'node:os';
+import { Chat, type ChatOptions } from '../chat.js';
+import { checkNames, integer, word } from '../decode/option-checks.js';
+import { TokenList } from '../decode/token-list.js';
+import { Engine } from '../engine.js';
+import { expected, VivaceError } from '../errors.js';
+import { fingerprint } from '../formats/fingerprint.js';
+import type { ModelSource } from '../formats/model-source.js';
+import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
+import type { WeightStore } from '../formats/weight-store.js';
+import { estimateMemory, kvBytesPerToken, type MemoryEstimate } from '../models/memory.js';
+import type { Executor, KvCache, KvDType } from '../program/executor.js';
+import { readSession } from '../session/session-file.js';
+import { Session, type SessionHost } from '../session/session.js';
+import { describe, type ModelInfo } from './info.js';
+
+const cacheTypes = { f16: 'F16', q8_0: 'Q8_0', f32: 'F32' } as const satisfies Record<string, KvDType>;
+const cacheWords = Object.keys(cacheTypes) as CacheType[];
+
+export type CacheType = keyof typeof cacheTypes;
+
+/** How keys and values of past tokens are kept. */
+export interface CacheOptions {
+  /** Default f16; q8_0 takes about half of its memory and loses a little accuracy. */
+  readonly keyType?: CacheType;
+  readonly valueType?: CacheType;
+  /** Tokens per page, the unit of memory. Default 32. */
+  readonly pageSize?: number;
+}
+
+export interface SessionOptions {
+  /** Tokens that fit. Default and limit: the model's `info.contextLength`. */
+  readonly contextLength?: number;
+  readonly cache?: CacheOptions;
+}
+
+export class Model {
+  readonly tokenizer: Tokenizer;
+  readonly info: ModelInfo;
+  private readonly engine: Engine;
+  private readonly caches = new Map<string, KvCache>();
+  private readonly sessions = new Set<Session>();
+  private identity: string | undefined;
+  private closing: Promise<void> | undefined;
+
+  /** @internal Made by `loadModel`. */
+  constructor(
+    private readonly source: ModelSource,
+    tokenizer: Tokenizer,
+    private readonly executor: Executor,
+    private readonly store: WeightStore,
+    contextLength: number,
+  ) {
+    this.tokenizer = tokenizer;
+    this.info = describe(source, executor.name, contextLength);
+    this.engine = new Engine(executor, source.config.vocab);
+  }
+
+  /** An empty session. Its memory grows with its tokens. */
+  createSession(options: SessionOptions = {}): Session {
+    this.check();
+    checkNames(options, ['contextLength', 'cache'], 'the session options');
+    const { cache } = options;
+    checkNames(cache, ['keyType', 'valueType', 'pageSize'], 'the cache options');
+    return this.seat(
+      cacheTypes[word('keyType', cache?.keyType, 'f16', cacheWords)],
+      cacheTypes[word('valueType', cache?.valueType, 'f16', cacheWords)],
+      integer('pageSize', cache?.pageSize, 32, 1, 4096),
+      integer('contextLength', options.contextLength, this.info.contextLength, 1, this.info.contextLength),
+    ).session();
+  }
+
+  /**
+   * A session as it was when it was saved; its context is this model's, if that is smaller. Throws FILE_*, FORMAT_*,
+   * CONTEXT_FULL, and INVALID_ARGUMENT for a session of another model.
+   */
+  async restoreSession(file: string): Promise<Session> {
+    this.check();
+    if (typeof file !== 'string' || file === '') throw expected('a path', 'file', file);
+    let begun: { seat: ReturnType<Model['seat']>; tokens: Int32Array } | undefined;
+    try {
+      await readSession(file, {
+        fingerprint: this.fingerprint(),
+        begin: ({ keyType, valueType, contextLength, tokens, cellBytes }) => {
+          this.check();
+          const fits = Math.min(contextLength, this.info.contextLength);
+          if (tokens.length > fits) {
+            throw new VivaceError('CONTEXT_FULL', `${file} holds ${tokens.length} tokens, the context is ${fits}`, {
+              remedy: `Load the model with a contextLength of at least ${tokens.length}.`,
+            });
+          }
+          const seat = this.seat(keyType, valueType, 32, fits);
+          begun = { seat, tokens };
+          if (seat.kv.cellBytes !== cellBytes) {
+            throw new VivaceError(
+              'FORMAT_INVALID',
+              `${file} has cells of ${cellBytes} bytes, not ${seat.kv.cellBytes}`,
+            );
+          }
+        },
+        write: (count, cells) => {
+          this.check();
+          begun?.seat.kv.writeCells(begun.seat.sequence, count, cells);
+        },
+      });
+    } catch (error) {
+      if (begun && !this.closing) this.engine.release(begun.seat.kv, begun.seat.sequence);
+      throw error;
+    }
+    const { seat, tokens } = begun as unknown as NonNullable<typeof begun>;
+    return seat.session(tokens);
+  }
+
+  /** A conversation in the model's own format. Throws UNSUPPORTED_FEATURE when there is no template for it. */
+  createChat(options: ChatOptions & SessionOptions = {}): Chat {
+    this.check();
+    checkNames(options, ['system', 'template', 'messages', 'contextLength', 'cache'], 'the chat options');
+    const { contextLength, cache, ...chat } = options;
+    const session = this.createSession({ contextLength, cache });
+    try {
+      return new Chat(session, this.tokenizer, this.source.chatTemplates, chat);
+    } catch (error) {
+      session.dispose();
+      throw error;
+    }
+  }
+
+  /** What this model takes with so many tokens in its sessions, in bytes. */
+  estimateMemory(options: { contextLength?: number; keyType?: CacheType; valueType?: CacheType } = {}): MemoryEstimate {
+    this.check();
+    checkNames(options, ['contextLength', 'keyType', 'valueType'], 'the options of estimateMemory');
+    const estimate = estimateMemory(this.source, {
+      contextLength: integer('contextLength', options.contextLength, this.info.contextLength, 0, 2 ** 40),
+      keyType: cacheTypes[word('keyType', options.keyType, 'f16', cacheWords)],
+      valueType: cacheTypes[word('valueType', options.valueType, 'f16', cacheWords)],
+    });
+    const { weights, mapped } = this.executor.memory();
+    const { kv, activations } = estimate;
+    return { ...estimate, weights, mapped, total: mapped + weights + kv + activations };
+  }
+
+  /** Bytes in use now: weights, cached keys and values, intermediate values. */
+  memoryUsage(): { weights: number; mapped: number; activations: number; kv: number } {
+    this.check();
+    const kv = [...this.caches.values()].reduce((sum, cache) => sum + cache.usedBytes(), 0);
+    return { ...this.executor.memory(), kv };
+  }
+
+  get disposed(): boolean {
+    return this.closing !== undefined;
+  }
+
+  /** Disposes of all sessions and gives all memory back: at once, or when the round in flight is over. */
+  dispose(): void {
+    this.closing ??= this.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** Resolves when the memory is back. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.dispose();
+    await this.closing;
+  }
+
+  private close(): Promise<void> {
+    this.engine.close();
+    for (const session of [...this.sessions]) session.dispose();
+    const free = (): void => {
+      for (const kv of this.caches.values()) kv.dispose();
+      this.executor.dispose();
+      this.store.close();
+    };
+    if (!this.engine.flies) {
+      free();
+      return Promise.resolve();
+    }
+    return this.engine.idle().then(free);
+  }
+
+  /** A place for a session that does not exist yet. */
+  private seat(keyType: KvDType, valueType: KvDType, pageSize: number, contextLength: number) {
+    const kv = this.cache(keyType, valueType, pageSize);
+    const sequence = kv.create();
+    const host: SessionHost = {
+      rounds: this.engine,
+      executor: this.executor,
+      tokenizer: this.tokenizer,
+      logitsWidth: this.info.vocabSize,
+      vocab: Math.min(this.info.vocabSize, this.tokenizer.vocabSize),
+      fingerprint: () => this.fingerprint(),
+      joined: (session: Session) => this.sessions.add(session),
+      left: (session: Session) => this.sessions.delete(session),
+    };
+    const session = (tokens?: Int32Array): Session =>
+      new Session(host, { kv, sequence, keyType, valueType, contextLength }, new TokenList(tokens));
+    return { kv, sequence, session };
+  }
+
+  /** Sessions of the same types share a cache, so that their rows share rounds. */
+  private cache(keyType: KvDType, valueType: KvDType, pageSize: number): KvCache {
+    const name = `${keyType}/${valueType}/${pageSize}`;
+    let kv = this.caches.get(name);
+    if (kv === undefined) {
+      const pageBytes = pageSize * kvBytesPerToken(this.source.config, keyType, valueType);
+      const maxPages = Math.min(1 << 20, Math.max(16, Math.floor(totalmem() / pageBytes)));
+      kv = this.executor.createKvCache({ keyType, valueType, pageSize, maxPages });
+      this.caches.set(name, kv);
+    }
+    return kv;
+  }
+
+  private fingerprint(): string {
+    return (this.identity ??= fingerprint(this.source));
+  }
+
+  private check(): void {
+    if (this.closing) throw new VivaceError('DISPOSED', 'The model was disposed');
+  }
+}
