@@ -1,4 +1,5 @@
 // Node-API and nothing else: the exports of the addon. lib/native.ts declares the same, with types.
+#include "addon/quant_wrap.h"
 #include "addon/sampler_wrap.h"
 #include "addon/wraps.h"
 #include "core/ceilings.h"
@@ -84,6 +85,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("Mapping", MappingWrap::define(env), data->mapping);
   add("KvCache", KvCacheWrap::define(env), data->kv_cache);
   add("Executable", ExecutableWrap::define(env), data->executable);
+  init_quant(env, exports);
   init_sampler(env, exports);
   exports.Set("ceilings", Napi::Function::New(env, ceilings_async));
   exports.Set("isaLevels", Napi::Function::New(env, isa_levels));
