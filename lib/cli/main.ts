@@ -1,5 +1,9 @@
 // The command line: what commands there are, and how mistakes are reported (one line, exit code 1).
 import { Command, CommanderError } from 'commander';
+import { benchCommand } from './bench.js';
+import { chatCommand } from './chat.js';
+import { inspectCommand } from './inspect.js';
+import { runCommand } from './run.js';
 import { tokenizeCommand } from './tokenize.js';
 import { fail, oneLine, style } from './terminal.js';
 
@@ -16,7 +20,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     .description('Fast decoding of neural models')
     .version(version)
     .showHelpAfterError(false);
-  for (const command of [tokenizeCommand()]) program.addCommand(command);
+  for (const command of [runCommand(), chatCommand(), inspectCommand(), tokenizeCommand(), benchCommand()])
+    program.addCommand(command);
   for (const command of [program, ...program.commands]) {
     command.exitOverride().configureOutput({
       outputError: (text, write) =>

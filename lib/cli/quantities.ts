@@ -31,14 +31,15 @@ export const bandwidth = (bytesPerSecond: number): string => `${amount(bytesPerS
 
 export const percent = (fraction: number): string => `${amount(fraction * 100)} %`;
 
-/** Rows in columns; numbers (cells that begin with a digit) to the right. */
+/** Rows in columns. A column of numbers is set to the right; its heading may be a word. */
 export function table(rows: readonly (readonly string[])[]): string {
-  const widths = rows.reduce<number[]>(
-    (all, row) => row.map((cell, index) => Math.max(all[index] ?? 0, cell.length)),
-    [],
-  );
+  const columns = (rows[0] ?? []).map((_, index) => {
+    const cells = rows.map((row) => row[index]);
+    const numbers = cells.slice(1).every((cell) => /^[\d–]|^$/.test(cell));
+    return { width: Math.max(...cells.map(({ length }) => length)), numbers: numbers && cells.length > 1 };
+  });
   const cell = (text: string, index: number): string =>
-    /^[\d–]/.test(text) ? text.padStart(widths[index]) : text.padEnd(widths[index]);
+    columns[index].numbers ? text.padStart(columns[index].width) : text.padEnd(columns[index].width);
   return rows.map((row) => row.map(cell).join('  ').trimEnd()).join('\n');
 }
 

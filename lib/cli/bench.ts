@@ -1,0 +1,114 @@
+// `vivace bench [model]`: prefill and decode speed, repeated, next to what this machine's memory allows.
+import { Command } from 'commander';
+import { VivaceError } from '../errors.js';
+import { addJsonOption, addModelOptions, integer, type ModelOptions } from './arguments.js';
+import { open, title, type Opened } from './opened.js';
+import { amount, bandwidth, bytes, percent, spread, table } from './quantities.js';
+import { printJson, progress, say } from './terminal.js';
+import { bytesPerToken, measureTraffic } from './traffic.js';
+
+interface Options extends ModelOptions {
+  readonly prompt?: number;
+  readonly generate?: number;
+  readonly repeat: number;
+  readonly json?: boolean;
+}
+
+const DEFAULT_PROMPT = 512;
+const DEFAULT_GENERATE = 128;
+
+export function benchCommand(): Command {
+  const command = new Command('bench')
+    .description('measure prefill and decode speed')
+    .argument('[model]', 'GGUF file or Hugging Face directory (default: the embedded model)')
+    .option('--prompt <tokens>', `tokens of the prompt (default: ${DEFAULT_PROMPT}, or what fits)`, integer(1))
+    .option('--generate <tokens>', `tokens to generate (default: ${DEFAULT_GENERATE}, or what fits)`, integer(2))
+    .option('--repeat <times>', 'measured runs, after one that is not measured', integer(1), 5);
+  return addJsonOption(addModelOptions(command)).action(async (path: string | undefined, options: Options) => {
+    const opened = await open(path, options, options.json === true);
+    try {
+      await bench(opened, options);
+    } finally {
+      opened.model.dispose();
+    }
+  });
+}
+
+async function bench(opened: Opened, options: Options): Promise<void> {
+  const { model } = opened;
+  const { prompt, generate } = lengths(model.info.contextLength, options);
+  const bar = progress('measuring', options.json === true);
+  const prefill: number[] = [];
+  const decode: number[] = [];
+  try {
+    for (let round = 0; round <= options.repeat; ++round) {
+      const timings = await measure(opened, prompt, generate);
+      bar.update((round + 1) / (options.repeat + 1));
+      if (round === 0) continue;
+      prefill.push(timings.promptTokensPerSecond);
+      decode.push(timings.completionTokensPerSecond);
+    }
+  } finally {
+    bar.end();
+  }
+  const result = {
+    model: title(opened),
+    prompt,
+    generate,
+    repeat: options.repeat,
+    prefillTokensPerSecond: spread(prefill),
+    decodeTokensPerSecond: spread(decode),
+    ...(await measureTraffic(bytesPerToken(opened.source, prompt + generate / 2), spread(decode).median)),
+  };
+  if (options.json === true) return printJson(result);
+  say(result.model, 'dim');
+  const row = (name: string, tokens: number, { min, median, max }: ReturnType<typeof spread>): string[] => [
+    name,
+    `${tokens} tokens`,
+    amount(min),
+    amount(median),
+    amount(max),
+  ];
+  const rows = [
+    ['tokens/s', '', 'min', 'median', 'max'],
+    row('prefill', prompt, result.prefillTokensPerSecond),
+    row('decode', generate, result.decodeTokensPerSecond),
+  ];
+  process.stdout.write(
+    `${table(rows)}\n\n` +
+      `read per token    ${bytes(result.bytesPerToken)}\n` +
+      `read per second   ${bandwidth(result.bytesPerSecond)}\n` +
+      `memory bandwidth  ${bandwidth(result.memoryBandwidth)} (measured)\n` +
+      `fraction reached  ${percent(result.fraction)}${result.fraction > 1 ? ' (the weights fit into the caches)' : ''}\n`,
+  );
+}
+
+/** What was asked for, or the defaults as far as they fit into the context. */
+function lengths(contextLength: number, options: Options): { prompt: number; generate: number } {
+  const generate = options.generate ?? Math.max(2, Math.min(DEFAULT_GENERATE, contextLength >> 2));
+  const prompt = options.prompt ?? Math.max(1, Math.min(DEFAULT_PROMPT, contextLength - generate));
+  if (prompt + generate > contextLength) {
+    throw new VivaceError(
+      'CONTEXT_FULL',
+      `${prompt} prompt tokens and ${generate} to generate exceed the context of ${contextLength} tokens`,
+      { remedy: 'Use smaller numbers for --prompt and --generate.' },
+    );
+  }
+  return { prompt, generate };
+}
+
+async function measure({ model }: Opened, prompt: number, generate: number) {
+  const session = model.createSession();
+  try {
+    // Any tokens will do; the model must not end before its time.
+    const tokens = Int32Array.from({ length: prompt }, (_, index) => (index * 7919 + 13) % model.tokenizer.vocabSize);
+    const logitBias = new Map([...model.tokenizer.endOfGeneration].map((token) => [token, -Infinity]));
+    const answer = session.generate(tokens, { maxTokens: generate, temperature: 0, logitBias });
+    for (;;) {
+      const next = await answer.next();
+      if (next.done === true) return next.value.timings;
+    }
+  } finally {
+    session.dispose();
+  }
+}

@@ -1,0 +1,125 @@
+// `vivace inspect model`: what is in a model file, and how much memory it will take. Reads headers only.
+import { statSync } from 'node:fs';
+import { Command } from 'commander';
+import { openModelFile } from '../formats/open.js';
+import type { ModelSource } from '../formats/model-source.js';
+import { estimateMemory } from '../models/memory.js';
+import { addJsonOption } from './arguments.js';
+import { bytes, count, table } from './quantities.js';
+import { printJson, style } from './terminal.js';
+
+export function inspectCommand(): Command {
+  const command = new Command('inspect')
+    .description('show what is in a model file: configuration, metadata, tensors, memory it will take')
+    .argument('<model>', 'GGUF file or Hugging Face directory');
+  return addJsonOption(command).action((path: string, { json }: { json?: boolean }) => {
+    const source = openModelFile(path);
+    if (json === true) printJson(facts(source));
+    else print(source);
+  });
+}
+
+const parametersOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+
+function types(source: ModelSource): Record<string, { tensors: number; parameters: number; bytes: number }> {
+  const result: Record<string, { tensors: number; parameters: number; bytes: number }> = {};
+  for (const tensor of source.tensors.values()) {
+    const row = (result[tensor.dtype] ??= { tensors: 0, parameters: 0, bytes: 0 });
+    row.tensors += 1;
+    row.parameters += parametersOf(tensor.shape);
+    row.bytes += tensor.bytes;
+  }
+  return result;
+}
+
+/** Powers of four below the model's own context length, and that. */
+function contexts(longest: number): number[] {
+  const lengths = [];
+  for (let length = 512; length < longest; length *= 4) lengths.push(length);
+  return [...lengths, longest];
+}
+
+function facts(source: ModelSource) {
+  const tensors = [...source.tensors.values()];
+  return {
+    format: source.format,
+    files: source.files,
+    fileBytes: source.files.reduce((sum, file) => sum + statSync(file).size, 0),
+    architecture: source.config.architecture,
+    ...(source.config.name === undefined ? {} : { name: source.config.name }),
+    parameters: tensors.reduce((sum, { shape }) => sum + parametersOf(shape), 0),
+    config: source.config,
+    metadata: Object.fromEntries(source.metadata),
+    types: types(source),
+    tensors: tensors.map(({ name, dtype, shape, bytes: size }) => ({ name, dtype, shape, bytes: size })),
+    chatTemplates: Object.keys(source.chatTemplates),
+    memory: contexts(source.config.contextLength).map((contextLength) => ({
+      contextLength,
+      ...estimateMemory(source, { contextLength }),
+    })),
+  };
+}
+
+function print(source: ModelSource): void {
+  const all = facts(source);
+  const { config } = all;
+  const section = (title: string, body: string): void => {
+    process.stdout.write(`${style(process.stdout, 'bold', title)}\n${body.replace(/^/gm, '  ')}\n\n`);
+  };
+  section(
+    all.name ?? all.architecture,
+    table([
+      [
+        'format',
+        `${all.format}, ${all.files.length === 1 ? 'one file' : `${all.files.length} files`}, ${bytes(all.fileBytes)}`,
+      ],
+      ['architecture', all.architecture],
+      ['parameters', count(all.parameters)],
+      ['layers', `${config.layers} of width ${config.width}, feed-forward ${config.hidden}`],
+      ['attention', `${config.heads} heads of ${config.headDim}, ${config.kvHeads} for keys and values`],
+      ['vocabulary', `${config.vocab} tokens`],
+      ['context', `${config.contextLength} tokens`],
+      ['chat templates', all.chatTemplates.join(', ') || 'none'],
+    ]),
+  );
+  section('Metadata', table(Object.entries(all.metadata).map(([key, value]) => [key, printable(value)])));
+  section(
+    'Tensor types',
+    table([
+      ['type', 'tensors', 'parameters', 'size'],
+      ...Object.entries(all.types).map(([name, row]) => [
+        name,
+        String(row.tensors),
+        count(row.parameters),
+        bytes(row.bytes),
+      ]),
+    ]),
+  );
+  section(
+    'Tensors',
+    table(
+      all.tensors.map(({ name, dtype, shape, bytes: size }) => [name, dtype, `[${shape.join(', ')}]`, bytes(size)]),
+    ),
+  );
+  section(
+    'Memory',
+    table([
+      ['context', 'weights', 'cache', 'activations', 'total'],
+      ...all.memory.map((row) => [
+        String(row.contextLength),
+        bytes(row.mapped + row.weights),
+        bytes(row.kv),
+        bytes(row.activations),
+        bytes(row.total),
+      ]),
+    ]),
+  );
+}
+
+function printable(value: unknown): string {
+  // Files keep numbers in 32 bits: seven digits are all there are.
+  if (typeof value === 'number') return String(Number(value.toPrecision(7)));
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  const line = text.replace(/\s*\n\s*/g, ' ⏎ ');
+  return line.length > 100 ? `${line.slice(0, 99)}…` : line;
+}

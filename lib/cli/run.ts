@@ -1,0 +1,113 @@
+// `vivace run [model] [prompt]`: continues a text, streams it, and says how fast that was.
+import { Command } from 'commander';
+import {
+  addGenerationOptions,
+  addJsonOption,
+  addModelOptions,
+  generationOptions,
+  modelAndPrompt,
+  type ModelOptions,
+} from './arguments.js';
+import { interruptible, open, title, type Opened } from './opened.js';
+import { amount, bandwidth, percent, table } from './quantities.js';
+import { printJson, say, style } from './terminal.js';
+import { bytesPerToken, measureTraffic } from './traffic.js';
+import type { GenerateResult } from '../decode/loop.js';
+import type { Piece } from '../decode/answer.js';
+
+const DEFAULT_PROMPT = 'Once upon a time';
+
+interface Options extends ModelOptions {
+  readonly prompt?: string;
+  readonly json?: boolean;
+}
+
+export function runCommand(): Command {
+  const command = new Command('run')
+    .description('continue a text with a model (the embedded one, if none is named)')
+    .argument('[model]', 'GGUF file or Hugging Face directory')
+    .argument('[prompt]', `the text to continue (default: "${DEFAULT_PROMPT}")`)
+    .option('-p, --prompt <text>', 'the text to continue');
+  addJsonOption(addModelOptions(addGenerationOptions(command)));
+  return command.action(async (first: string | undefined, second: string | undefined, options: Options) => {
+    const given = modelAndPrompt(
+      [first, second].filter((text) => text !== undefined),
+      options.prompt,
+    );
+    const opened = await open(given.model, options, options.json === true);
+    try {
+      await run(opened, given.prompt ?? DEFAULT_PROMPT, options);
+    } finally {
+      opened.model.dispose();
+    }
+  });
+}
+
+async function run(opened: Opened, prompt: string, options: Options): Promise<void> {
+  const json = options.json === true;
+  const interrupt = interruptible();
+  const session = opened.model.createSession();
+  const answer = session.generate(prompt, { ...generationOptions({ ...options }), signal: interrupt.signal });
+  if (!json) {
+    say(title(opened), 'dim');
+    if (process.stdout.isTTY === true) process.stdout.write(style(process.stdout, 'bold', prompt));
+  }
+  const pieces: Piece[] = [];
+  let result: GenerateResult;
+  try {
+    for (;;) {
+      const next = await answer.next();
+      if (next.done === true) {
+        result = next.value;
+        break;
+      }
+      pieces.push(next.value);
+      if (!json) process.stdout.write(next.value.text);
+    }
+  } finally {
+    interrupt.done();
+  }
+  if (json) printResult(result, pieces, opened.loadMs);
+  else {
+    process.stdout.write('\n');
+    await summarise(result, opened);
+  }
+}
+
+function printResult(result: GenerateResult, pieces: readonly Piece[], loadMs: number): void {
+  const { text, tokens, usage, finishReason, stopString, seed, timings } = result;
+  const logprobs = pieces.flatMap((piece) => piece.logprobs ?? []);
+  printJson({
+    text,
+    tokens,
+    promptTokens: usage.promptTokens,
+    finishReason,
+    ...(stopString === undefined ? {} : { stopString }),
+    ...(logprobs.length === 0 ? {} : { logprobs }),
+    seed,
+    timings: {
+      loadMs,
+      prefillMs: timings.promptMs,
+      decodeMs: timings.completionMs,
+      prefillTokensPerSecond: timings.promptTokensPerSecond,
+      decodeTokensPerSecond: timings.completionTokensPerSecond,
+    },
+  });
+}
+
+async function summarise({ usage, timings, finishReason }: GenerateResult, opened: Opened): Promise<void> {
+  const { promptTokens, completionTokens } = usage;
+  const speed = timings.completionTokensPerSecond;
+  const bytes = bytesPerToken(opened.source, promptTokens + completionTokens / 2);
+  const rows = [
+    ['prompt', `${promptTokens} tokens`, `${amount(timings.promptTokensPerSecond)} tokens/s`],
+    ['decode', `${completionTokens} tokens`, `${amount(speed)} tokens/s`],
+  ];
+  say(`\n${table(rows)}`, 'dim');
+  if (speed === 0) return;
+  const traffic = await measureTraffic(bytes, speed);
+  const share = `${percent(traffic.fraction)} of the ${bandwidth(traffic.memoryBandwidth)} that this machine's memory gives`;
+  const cached = traffic.fraction > 1 ? ' (the weights fit into its caches)' : '';
+  say(`memory  ${bandwidth(traffic.bytesPerSecond)}, ${share}${cached}`, 'dim');
+  if (finishReason === 'abort') say('stopped', 'yellow');
+}
