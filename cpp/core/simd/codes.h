@@ -1,13 +1,14 @@
 // The integer half of the vector vocabulary: codes of quantised weights, and their dot products with A8 activations.
 //
-//   Bytes  32 codes of one weight row, or eight 32-bit words
-//   Ints   F32::lanes words; a word of codes is four neighbours of one row, so a vector of words is four codes each of
-//          F32::lanes rows side by side, and their dot products with four activations are one vector of sums
+// Ints is F32::lanes words of 32 bits. A word holds four neighbouring codes of one weight row, so a vector of words is
+// four codes each of F32::lanes rows side by side, and their dot products with four activations are one vector of sums.
+// Bits are taken apart after rows have been laid side by side, when one instruction serves all of them.
 //
 // Codes are whole numbers in [0, highest], highest ≤ 63, or signed 8-bit ones (highest = signed_codes). Activations are
 // in [-127, 127]. Sums are exact. Where the processor multiplies unsigned by signed bytes only, signed codes are stored
 // plus `signed_bias`.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -16,6 +17,9 @@
 namespace vivace::VIVACE_ISA {
 
 inline constexpr int signed_codes = 255;
+
+// The bytes of F32::lanes rows.
+using Rows = const std::byte* const*;
 
 // Four activations as one word.
 inline int32_t four(const int8_t* activations) {

@@ -2,8 +2,6 @@
 #pragma once
 #include <immintrin.h>
 
-#include "core/simd/bytes_avx2.h"
-
 namespace vivace::VIVACE_ISA {
 
 struct Ints {
@@ -19,8 +17,34 @@ inline Ints load_ints(const void* p) {
 inline void store_ints(void* p, Ints a) {
   _mm256_storeu_si256(static_cast<__m256i*>(p), a.v);
 }
+inline Ints splat(int32_t word) {
+  return {_mm256_set1_epi32(word)};
+}
 inline Ints operator+(Ints a, Ints b) {
   return {_mm256_add_epi32(a.v, b.v)};
+}
+inline Ints operator&(Ints a, Ints b) {
+  return {_mm256_and_si256(a.v, b.v)};
+}
+inline Ints operator|(Ints a, Ints b) {
+  return {_mm256_or_si256(a.v, b.v)};
+}
+inline Ints operator^(Ints a, Ints b) {
+  return {_mm256_xor_si256(a.v, b.v)};
+}
+inline Ints operator<<(Ints a, int n) {
+  return {_mm256_sll_epi32(a.v, _mm_cvtsi32_si128(n))};
+}
+inline Ints operator>>(Ints a, int n) {
+  return {_mm256_srl_epi32(a.v, _mm_cvtsi32_si128(n))};
+}
+inline Ints shift_signed(Ints a, int n) {
+  return {_mm256_sra_epi32(a.v, _mm_cvtsi32_si128(n))};
+}
+// table[byte] for every byte in [0, 16).
+inline Ints look_up(const int8_t* table, Ints indices) {
+  const __m128i levels = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return {_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(levels), indices.v)};
 }
 inline F32 to_f32(Ints a) {
   return {_mm256_cvtepi32_ps(a.v)};
@@ -31,24 +55,21 @@ inline Ints weigh_pair(const int16_t* pair, int first, int second) {
   std::memcpy(&word, pair, 4);
   return {_mm256_madd_epi16(_mm256_set1_epi32(word), _mm256_set1_epi32((first & 0xffff) | second << 16))};
 }
+inline void prefetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+}
 
-// out[w] = word w of every row.
-inline void transpose(const Bytes* rows, Ints* out) {
-  __m256i b[8], c[8];
-  for (int i = 0; i < 8; i += 2) {
-    b[i] = _mm256_unpacklo_epi32(rows[i].v, rows[i + 1].v);
-    b[i + 1] = _mm256_unpackhi_epi32(rows[i].v, rows[i + 1].v);
-  }
-  for (int i = 0; i < 8; i += 4) {
-    c[i] = _mm256_unpacklo_epi64(b[i], b[i + 2]);
-    c[i + 1] = _mm256_unpackhi_epi64(b[i], b[i + 2]);
-    c[i + 2] = _mm256_unpacklo_epi64(b[i + 1], b[i + 3]);
-    c[i + 3] = _mm256_unpackhi_epi64(b[i + 1], b[i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    out[i] = {_mm256_permute2x128_si256(c[i], c[i + 4], 0x20)};
-    out[i + 4] = {_mm256_permute2x128_si256(c[i], c[i + 4], 0x31)};
-  }
+// out[w] = word w of the 16 bytes at `offset` in every row.
+inline void side_by_side(Rows rows, int64_t offset, Ints* out) {
+  const auto part = [&](int row) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[row] + offset)); };
+  __m256i a[4];
+  for (int i = 0; i < 4; ++i) a[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(part(i)), part(i + 4), 1);
+  const __m256i b0 = _mm256_unpacklo_epi32(a[0], a[1]), b1 = _mm256_unpackhi_epi32(a[0], a[1]);
+  const __m256i b2 = _mm256_unpacklo_epi32(a[2], a[3]), b3 = _mm256_unpackhi_epi32(a[2], a[3]);
+  out[0] = {_mm256_unpacklo_epi64(b0, b2)};
+  out[1] = {_mm256_unpackhi_epi64(b0, b2)};
+  out[2] = {_mm256_unpacklo_epi64(b1, b3)};
+  out[3] = {_mm256_unpackhi_epi64(b1, b3)};
 }
 
 // Σ codes · activations over `steps` words.
@@ -61,7 +82,7 @@ struct Dot {
   void step(Ints codes, const int8_t* activations) {
     __m256i a = _mm256_set1_epi32(four(activations)), c = codes.v;
     if constexpr (highest == signed_codes) {
-      // |c| · (sign of c · a): at most 128 · 127 · 2, which fits.
+      // |c| · (a with the sign of c): at most 128 · 127 · 2, which fits.
       a = _mm256_sign_epi8(a, c);
       c = _mm256_abs_epi8(c);
     }
@@ -72,8 +93,10 @@ struct Dot {
       sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
   Ints finish() const {
-    if constexpr (narrow) return {_mm256_madd_epi16(sum, _mm256_set1_epi16(1))};
-    return {sum};
+    if constexpr (narrow)
+      return {_mm256_madd_epi16(sum, _mm256_set1_epi16(1))};
+    else
+      return {sum};
   }
 };
 

@@ -2,8 +2,6 @@
 #pragma once
 #include <immintrin.h>
 
-#include "core/simd/bytes_avx2.h"
-
 namespace vivace::VIVACE_ISA {
 
 struct Ints {
@@ -19,8 +17,34 @@ inline Ints load_ints(const void* p) {
 inline void store_ints(void* p, Ints a) {
   _mm512_storeu_si512(p, a.v);
 }
+inline Ints splat(int32_t word) {
+  return {_mm512_set1_epi32(word)};
+}
 inline Ints operator+(Ints a, Ints b) {
   return {_mm512_add_epi32(a.v, b.v)};
+}
+inline Ints operator&(Ints a, Ints b) {
+  return {_mm512_and_si512(a.v, b.v)};
+}
+inline Ints operator|(Ints a, Ints b) {
+  return {_mm512_or_si512(a.v, b.v)};
+}
+inline Ints operator^(Ints a, Ints b) {
+  return {_mm512_xor_si512(a.v, b.v)};
+}
+inline Ints operator<<(Ints a, int n) {
+  return {_mm512_sll_epi32(a.v, _mm_cvtsi32_si128(n))};
+}
+inline Ints operator>>(Ints a, int n) {
+  return {_mm512_srl_epi32(a.v, _mm_cvtsi32_si128(n))};
+}
+inline Ints shift_signed(Ints a, int n) {
+  return {_mm512_sra_epi32(a.v, _mm_cvtsi32_si128(n))};
+}
+// table[byte] for every byte in [0, 16).
+inline Ints look_up(const int8_t* table, Ints indices) {
+  const __m128i levels = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), indices.v)};
 }
 inline F32 to_f32(Ints a) {
   return {_mm512_cvtepi32_ps(a.v)};
@@ -31,30 +55,29 @@ inline Ints weigh_pair(const int16_t* pair, int first, int second) {
   std::memcpy(&word, pair, 4);
   return {_mm512_madd_epi16(_mm512_set1_epi32(word), _mm512_set1_epi32((first & 0xffff) | second << 16))};
 }
-
-// out[w] = word w of every row.
-inline void transpose(const Bytes* rows, Ints* out) {
-  __m512i a[8], b[8], c[8];
-  for (int i = 0; i < 8; ++i) a[i] = _mm512_inserti64x4(_mm512_castsi256_si512(rows[i].v), rows[i + 8].v, 1);
-  for (int i = 0; i < 8; i += 2) {
-    b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
-    b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
-  }
-  for (int i = 0; i < 8; i += 4) {
-    c[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
-    c[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
-    c[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
-    c[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
-  }
-  const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
-  const __m512i high = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
-  for (int i = 0; i < 4; ++i) {
-    out[i] = {_mm512_permutex2var_epi64(c[i], low, c[i + 4])};
-    out[i + 4] = {_mm512_permutex2var_epi64(c[i], high, c[i + 4])};
-  }
+inline void prefetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }
 
-// start + Σ codes · activations over `steps` words.
+// out[w] = word w of the 16 bytes at `offset` in every row.
+inline void side_by_side(Rows rows, int64_t offset, Ints* out) {
+  const auto part = [&](int row) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[row] + offset)); };
+  __m512i a[4];
+  for (int i = 0; i < 4; ++i) {
+    a[i] = _mm512_castsi128_si512(part(i));
+    a[i] = _mm512_inserti32x4(a[i], part(i + 4), 1);
+    a[i] = _mm512_inserti32x4(a[i], part(i + 8), 2);
+    a[i] = _mm512_inserti32x4(a[i], part(i + 12), 3);
+  }
+  const __m512i b0 = _mm512_unpacklo_epi32(a[0], a[1]), b1 = _mm512_unpackhi_epi32(a[0], a[1]);
+  const __m512i b2 = _mm512_unpacklo_epi32(a[2], a[3]), b3 = _mm512_unpackhi_epi32(a[2], a[3]);
+  out[0] = {_mm512_unpacklo_epi64(b0, b2)};
+  out[1] = {_mm512_unpackhi_epi64(b0, b2)};
+  out[2] = {_mm512_unpacklo_epi64(b1, b3)};
+  out[3] = {_mm512_unpackhi_epi64(b1, b3)};
+}
+
+// Σ codes · activations over `steps` words.
 template <int highest, int steps>
 struct Dot {
   __m512i sum;

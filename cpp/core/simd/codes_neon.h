@@ -4,9 +4,6 @@
 
 namespace vivace::VIVACE_ISA {
 
-struct Bytes {
-  uint8x16_t low, high;
-};
 struct Ints {
   int32x4_t v;
 };
@@ -14,53 +11,46 @@ struct Ints {
 inline constexpr int dot_rows = 8;  // rows of activations that the registers hold sums for
 inline constexpr int signed_bias = 0;
 
-inline Bytes splat_byte(int value) {
-  const uint8x16_t all = vdupq_n_u8(static_cast<uint8_t>(value));
-  return {all, all};
+inline Ints load_ints(const void* p) {
+  return {vreinterpretq_s32_u8(vld1q_u8(static_cast<const uint8_t*>(p)))};
 }
-inline Bytes operator&(Bytes a, Bytes b) {
-  return {vandq_u8(a.low, b.low), vandq_u8(a.high, b.high)};
+inline void store_ints(void* p, Ints a) {
+  vst1q_u8(static_cast<uint8_t*>(p), vreinterpretq_u8_s32(a.v));
 }
-inline Bytes operator|(Bytes a, Bytes b) {
-  return {vorrq_u8(a.low, b.low), vorrq_u8(a.high, b.high)};
+inline Ints splat(int32_t word) {
+  return {vdupq_n_s32(word)};
 }
-inline Bytes operator^(Bytes a, Bytes b) {
-  return {veorq_u8(a.low, b.low), veorq_u8(a.high, b.high)};
+inline Ints operator+(Ints a, Ints b) {
+  return {vaddq_s32(a.v, b.v)};
 }
-inline Bytes load_bytes(const void* p) {
-  const auto* source = static_cast<const uint8_t*>(p);
-  return {vld1q_u8(source), vld1q_u8(source + 16)};
+inline Ints operator&(Ints a, Ints b) {
+  return {vandq_s32(a.v, b.v)};
 }
-inline Bytes shift_left(Bytes a, int n) {
-  const int8x16_t count = vdupq_n_s8(static_cast<int8_t>(n));
-  return {vshlq_u8(a.low, count), vshlq_u8(a.high, count)};
+inline Ints operator|(Ints a, Ints b) {
+  return {vorrq_s32(a.v, b.v)};
 }
-inline Bytes shift_right(Bytes a, int n) {
-  return shift_left(a, -n);
+inline Ints operator^(Ints a, Ints b) {
+  return {veorq_s32(a.v, b.v)};
 }
-// 16 low nibbles, then 16 high ones.
-inline Bytes load_nibbles(const void* p) {
-  const uint8x16_t both = vld1q_u8(static_cast<const uint8_t*>(p));
-  return {vandq_u8(both, vdupq_n_u8(15)), vshrq_n_u8(both, 4)};
+inline Ints operator<<(Ints a, int n) {
+  return {vshlq_s32(a.v, vdupq_n_s32(n))};
 }
-// Byte i is `value` where bit i of four bytes is set, else 0.
-inline Bytes spread_bits(const void* p, int value) {
-  static constexpr uint8_t bits[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
-  const auto* source = static_cast<const uint8_t*>(p);
-  const uint8x16_t bit = vld1q_u8(bits), all = vdupq_n_u8(static_cast<uint8_t>(value));
-  const uint8x16_t first = vcombine_u8(vdup_n_u8(source[0]), vdup_n_u8(source[1]));
-  const uint8x16_t second = vcombine_u8(vdup_n_u8(source[2]), vdup_n_u8(source[3]));
-  return {vandq_u8(vtstq_u8(first, bit), all), vandq_u8(vtstq_u8(second, bit), all)};
+inline Ints operator>>(Ints a, int n) {
+  return {vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(a.v), vdupq_n_s32(-n)))};
 }
-inline Bytes look_up(const int8_t* table, Bytes indices) {
-  const uint8x16_t levels = vreinterpretq_u8_s8(vld1q_s8(table));
-  return {vqtbl1q_u8(levels, indices.low), vqtbl1q_u8(levels, indices.high)};
+inline Ints shift_signed(Ints a, int n) {
+  return {vshlq_s32(a.v, vdupq_n_s32(-n))};
 }
-// Eight bytes as eight words.
-inline Bytes widen(const int8_t* p) {
-  const int16x8_t halves = vmovl_s8(vld1_s8(p));
-  return {vreinterpretq_u8_s32(vmovl_s16(vget_low_s16(halves))),
-          vreinterpretq_u8_s32(vmovl_s16(vget_high_s16(halves)))};
+// table[byte] for every byte in [0, 16).
+inline Ints look_up(const int8_t* table, Ints indices) {
+  return {vreinterpretq_s32_s8(vqtbl1q_s8(vld1q_s8(table), vreinterpretq_u8_s32(indices.v)))};
+}
+inline F32 to_f32(Ints a) {
+  return {vcvtq_f32_s32(a.v)};
+}
+// pair[0] · first + pair[1] · second, in every lane.
+inline Ints weigh_pair(const int16_t* pair, int first, int second) {
+  return {vdupq_n_s32(pair[0] * first + pair[1] * second)};
 }
 inline void prefetch(const void* p) {
 #if defined(__GNUC__)
@@ -70,40 +60,18 @@ inline void prefetch(const void* p) {
 #endif
 }
 
-inline Ints load_ints(const void* p) {
-  return {vld1q_s32(static_cast<const int32_t*>(p))};
-}
-inline void store_ints(void* p, Ints a) {
-  vst1q_s32(static_cast<int32_t*>(p), a.v);
-}
-inline Ints operator+(Ints a, Ints b) {
-  return {vaddq_s32(a.v, b.v)};
-}
-inline F32 to_f32(Ints a) {
-  return {vcvtq_f32_s32(a.v)};
-}
-// pair[0] · first + pair[1] · second, in every lane.
-inline Ints weigh_pair(const int16_t* pair, int first, int second) {
-  return {vdupq_n_s32(pair[0] * first + pair[1] * second)};
-}
-
-namespace simd_detail {
-inline void transpose_words(uint8x16_t a, uint8x16_t b, uint8x16_t c, uint8x16_t d, Ints* out) {
-  const auto words = [](uint8x16_t v) { return vreinterpretq_s32_u8(v); };
-  const auto pairs = [](int32x4_t v) { return vreinterpretq_s64_s32(v); };
-  const int64x2_t ab = pairs(vzip1q_s32(words(a), words(b))), cd = pairs(vzip1q_s32(words(c), words(d)));
-  const int64x2_t ab_high = pairs(vzip2q_s32(words(a), words(b))), cd_high = pairs(vzip2q_s32(words(c), words(d)));
-  out[0] = {vreinterpretq_s32_s64(vzip1q_s64(ab, cd))};
-  out[1] = {vreinterpretq_s32_s64(vzip2q_s64(ab, cd))};
-  out[2] = {vreinterpretq_s32_s64(vzip1q_s64(ab_high, cd_high))};
-  out[3] = {vreinterpretq_s32_s64(vzip2q_s64(ab_high, cd_high))};
-}
-}  // namespace simd_detail
-
-// out[w] = word w of every row.
-inline void transpose(const Bytes* rows, Ints* out) {
-  simd_detail::transpose_words(rows[0].low, rows[1].low, rows[2].low, rows[3].low, out);
-  simd_detail::transpose_words(rows[0].high, rows[1].high, rows[2].high, rows[3].high, out + 4);
+// out[w] = word w of the 16 bytes at `offset` in every row.
+inline void side_by_side(Rows rows, int64_t offset, Ints* out) {
+  int32x4_t a[4];
+  for (int i = 0; i < 4; ++i) a[i] = load_ints(rows[i] + offset).v;
+  const int64x2_t b0 = vreinterpretq_s64_s32(vzip1q_s32(a[0], a[1])),
+                  b1 = vreinterpretq_s64_s32(vzip2q_s32(a[0], a[1]));
+  const int64x2_t b2 = vreinterpretq_s64_s32(vzip1q_s32(a[2], a[3])),
+                  b3 = vreinterpretq_s64_s32(vzip2q_s32(a[2], a[3]));
+  out[0] = {vreinterpretq_s32_s64(vzip1q_s64(b0, b2))};
+  out[1] = {vreinterpretq_s32_s64(vzip2q_s64(b0, b2))};
+  out[2] = {vreinterpretq_s32_s64(vzip1q_s64(b1, b3))};
+  out[3] = {vreinterpretq_s32_s64(vzip2q_s64(b1, b3))};
 }
 
 // Σ codes · activations over `steps` words.

@@ -2,9 +2,9 @@
 //
 // Work is shared in units of a few weight rows and a block of batch rows whose activations stay in the second-level
 // cache. Decode is the same code with one small block: weights stream through once.
+#include "ops/linear/codecs.h"
 #include "ops/linear/float_tile.h"
 #include "ops/linear/linear.h"
-#include "ops/linear/panel.h"
 
 namespace vivace::VIVACE_ISA {
 namespace {
@@ -12,7 +12,6 @@ namespace {
 constexpr int row_block = 128;               // batch rows of a unit, at most
 constexpr int64_t cache_bytes = 512 * 1024;  // of activations in a unit
 constexpr int units_per_thread = 8;          // so that members that start late do less
-constexpr int64_t read_ahead = 3;            // stretches between a prefetch and its use
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -61,7 +60,6 @@ void row_pointers(const Tensor& weight, int64_t first, const Stored* (&pointers)
 
 template <class Codec>
 void quantised(const OpRun& run, Team& team) {
-  using Format = Form<Codec>;
   constexpr int64_t stretch_bytes = static_cast<int64_t>(sizeof(typename Codec::Block)) * stretch / Codec::width;
   const Tensor &x = run.inputs[0], &weight = run.inputs[1];
   const int64_t all_groups = weight.columns / 32;
@@ -71,19 +69,18 @@ void quantised(const OpRun& run, Team& team) {
   for_units(run, team, lanes, block_of_rows(x.stride), [&](int64_t n, int64_t first, int64_t rows) {
     const std::byte* weights[lanes];
     row_pointers(weight, n, weights);
+    const std::byte* next = weight.data + (n + lanes) * weight.stride;
     std::memset(sums, 0, static_cast<size_t>(rows) * sizeof(sums[0]));
     for (int64_t group = 0; group < all_groups; group += groups) {
       const int count = static_cast<int>(smaller(groups, all_groups - group));
-      // Near the end of these rows, the next unit's rows are fetched: usually they follow in memory.
-      int64_t ahead = read_ahead * stretch_bytes;
-      if (group + read_ahead * groups >= all_groups) ahead += (lanes - 1) * weight.stride;
-      unpack<Codec>(weights, count, ahead, panel);
+      unpack<Codec>(weights, count, next, panel);
+      next += lanes * stretch_bytes;
       for (int lane = 0; lane < lanes; ++lane) weights[lane] += stretch_bytes;
 
       const A8Block* rows_of_x[dot_rows];
       const auto multiply_rows = [&]<int R>(int64_t row) {
         for (int r = 0; r < R; ++r) rows_of_x[r] = x.row<const A8Block>(first + row + r) + group;
-        multiply<Format, R>(panel, count, rows_of_x, sums + row);
+        multiply<Codec, R>(panel, count, rows_of_x, sums + row);
       };
       int64_t row = 0;
       for (; row + dot_rows <= rows; row += dot_rows) multiply_rows.template operator()<dot_rows>(row);
