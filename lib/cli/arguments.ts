@@ -23,10 +23,12 @@ const generation: Readonly<Record<OptionName, () => Option>> = {
   frequencyPenalty: () =>
     option('--frequency-penalty <number>', 'subtracted once per time that the answer has the token', 0),
   logitBias: () =>
-    new Option('--logit-bias <token=bias...>', 'added to the logits of tokens; -Infinity bans one').argParser(bias),
+    new Option('--logit-bias <token=bias>', 'added to the logit of a token, -Infinity bans it; repeatable').argParser(
+      bias,
+    ),
   seed: () =>
     new Option('--seed <integer>', 'the same seed gives the same text (default: random)').argParser(bigInteger),
-  stop: () => new Option('--stop <text...>', 'end before the first of these texts'),
+  stop: () => new Option('--stop <text>', 'end before this text; repeatable').argParser(collect),
   logprobs: () =>
     new Option('--logprobs [count]', 'report log-probabilities, and of so many alternatives (needs --json)')
       .argParser(integer(0))
@@ -115,6 +117,11 @@ function bigInteger(text: string): bigint {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError('Expected an integer from 0 to 2^64 − 1.');
   return BigInt(text);
 }
+
+const collect = (text: string, previous: readonly string[] | undefined): readonly string[] => [
+  ...(previous ?? []),
+  text,
+];
 
 function bias(text: string, previous: ReadonlyMap<number, number> | undefined): ReadonlyMap<number, number> {
   const [, token, value] = /^(\d+)=(-Infinity|[-+]?[\d.]+(?:e[-+]?\d+)?)$/i.exec(text) ?? [];

@@ -1,0 +1,196 @@
+// What each command prints, for people and for machines.
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { embedded, root, vivace, vivaceJson } from './command.js';
+
+interface RunResult {
+  text: string;
+  tokens: number[];
+  promptTokens: number;
+  finishReason: string;
+  seed: string;
+  timings: Record<string, number>;
+}
+
+const timings = {
+  prefillMs: expect.any(Number),
+  decodeMs: expect.any(Number),
+  prefillTokensPerSecond: expect.any(Number),
+  decodeTokensPerSecond: expect.any(Number),
+};
+
+describe('vivace run', () => {
+  test('streams text, then says how fast it was and what share of the memory bandwidth that is', async () => {
+    const { code, stdout, stderr } = await vivace(['run', 'Once upon a time', '-n', '12', '--seed', '1']);
+    expect(code).toBe(0);
+    expect(stdout.trim().length).toBeGreaterThan(10);
+    expect(stderr).toMatch(/^prompt +\d+ tokens +[\d.,]+ tokens\/s$/m);
+    expect(stderr).toMatch(/^decode +12 tokens +[\d.,]+ tokens\/s$/m);
+    expect(stderr).toMatch(/^memory +[\d.]+ GB\/s, [\d.]+ % of the [\d.]+ GB\/s/m);
+    expect(stdout + stderr).not.toContain('\u001b');
+  });
+
+  test('--json gives text, tokens, counts and timings, the same for a seed, whether the model is named or not', async () => {
+    const args = ['-n', '8', '--seed', '5', '--temperature', '0.9'];
+    const [unnamed, named] = await Promise.all([
+      vivaceJson<RunResult>(['run', 'The little dog', ...args]),
+      vivaceJson<RunResult>(['run', embedded, '-p', 'The little dog', ...args, '--threads', '1']),
+    ]);
+    expect(unnamed).toMatchObject({
+      finishReason: 'length',
+      seed: '5',
+      timings: { ...timings, loadMs: expect.any(Number) },
+    });
+    expect(unnamed.tokens).toHaveLength(8);
+    expect(unnamed.promptTokens).toBeGreaterThanOrEqual(3);
+    expect(named.text).toBe(unnamed.text);
+    expect(named.tokens).toEqual(unnamed.tokens);
+  });
+
+  test('sampling options arrive: bans, stop texts, log-probabilities', async () => {
+    const greedy = await vivaceJson<RunResult>(['run', 'Once upon a time', '-n', '6', '--temperature', '0']);
+    const [first] = greedy.tokens;
+    const banned = await vivaceJson<RunResult & { logprobs: { token: number; top: unknown[] }[] }>([
+      'run',
+      'Once upon a time',
+      '-n',
+      '6',
+      '--temperature',
+      '0',
+      '--logit-bias',
+      `${first}=-Infinity`,
+      '--logprobs',
+      '3',
+    ]);
+    expect(banned.tokens).not.toContain(first);
+    expect(banned.logprobs).toHaveLength(6);
+    expect(banned.logprobs[0].top).toHaveLength(3);
+    const word = greedy.text.trim().split(' ')[1];
+    const stopped = await vivaceJson<RunResult>([
+      'run',
+      'Once upon a time',
+      '-n',
+      '6',
+      '--temperature',
+      '0',
+      '--stop',
+      word,
+    ]);
+    expect(stopped.finishReason).toBe('stop');
+    expect(greedy.text.startsWith(stopped.text)).toBe(true);
+    expect(stopped.text).not.toContain(word);
+  });
+
+  const unix = process.platform === 'win32' ? test.skip : test;
+  unix('Ctrl-C ends the text, and the summary still comes', async () => {
+    const child = spawn(
+      process.execPath,
+      [join(root, 'bin', 'vivace.js'), 'run', '-n', '900', '--logit-bias', '2045=-Infinity'],
+      {
+        cwd: root,
+      },
+    );
+    let stderr = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    child.stdout.once('data', () => child.kill('SIGINT'));
+    const code = await new Promise((done) => child.on('close', done));
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^decode +\d+ tokens/m);
+  });
+});
+
+describe('vivace chat', () => {
+  test('answers each line of standard input, and remembers what was said', async () => {
+    const { code, stdout } = await vivace(['chat', '-n', '12', '--seed', '1', '--json'], 'Hello!\n\nHow are you?\n');
+    expect(code).toBe(0);
+    const turns = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, number>);
+    expect(turns).toHaveLength(2);
+    for (const turn of turns) expect(turn).toMatchObject({ text: expect.any(String), timings });
+    expect(turns[1].promptTokens).toBeGreaterThan(turns[0].promptTokens);
+    expect(turns[1].cachedTokens).toBeGreaterThan(0);
+  });
+});
+
+describe('vivace inspect', () => {
+  test('prints configuration, metadata, tensors and memory', async () => {
+    const { code, stdout } = await vivace(['inspect', embedded]);
+    expect(code).toBe(0);
+    for (const heading of ['Metadata', 'Tensor types', 'Tensors', 'Memory'])
+      expect(stdout).toMatch(new RegExp(`^${heading}$`, 'm'));
+    expect(stdout).toContain('blk.0.attn_q.weight');
+  });
+
+  test('--json has every tensor, and memory estimates that grow with the context', async () => {
+    const facts = await vivaceJson<{
+      parameters: number;
+      tensors: { name: string; dtype: string; shape: number[]; bytes: number }[];
+      types: Record<string, { bytes: number }>;
+      memory: { contextLength: number; total: number }[];
+    }>(['inspect', embedded]);
+    const bytes = facts.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+    expect(Object.values(facts.types).reduce((sum, row) => sum + row.bytes, 0)).toBe(bytes);
+    expect(facts.tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)).toBe(facts.parameters);
+    const totals = facts.memory.map(({ total }) => total);
+    expect(totals.length).toBeGreaterThan(1);
+    expect(totals).toEqual([...totals].sort((a, b) => a - b));
+  });
+});
+
+describe('vivace tokenize', () => {
+  test('pieces are the text again, byte for byte', async () => {
+    const text = 'Once upon a time, an owl said: “Who?” 🦉\n';
+    const { tokens, pieces } = await vivaceJson<{ tokens: number[]; pieces: string[] }>(
+      ['tokenize', embedded, '--no-special'],
+      text,
+    );
+    expect(tokens).toHaveLength(pieces.length);
+    const bytes = pieces.flatMap((piece) => {
+      const [, hex] = /^<0x([0-9A-F]{2})>$/.exec(piece) ?? [];
+      return hex === undefined ? [...Buffer.from(piece)] : [parseInt(hex, 16)];
+    });
+    expect(Buffer.from(bytes).toString('utf8')).toBe(text);
+  });
+
+  test('special tokens come unless they are not wanted', async () => {
+    const [withSpecial, without] = await Promise.all([
+      vivaceJson<{ tokens: number[] }>(['tokenize', embedded], 'hello'),
+      vivaceJson<{ tokens: number[] }>(['tokenize', embedded, '--no-special'], 'hello'),
+    ]);
+    expect(withSpecial.tokens.slice(1)).toEqual(without.tokens);
+    const { stdout } = await vivace(['tokenize', embedded], 'hello');
+    expect(stdout.trim().split('\n')).toHaveLength(withSpecial.tokens.length);
+  });
+});
+
+describe('vivace bench', () => {
+  test('--json gives least, middle and greatest speeds, bytes per token and the fraction of the bandwidth', async () => {
+    const spread = { min: expect.any(Number), median: expect.any(Number), max: expect.any(Number) };
+    const args = ['bench', '--prompt', '16', '--generate', '8', '--repeat', '3', '--threads', '1'];
+    const result = await vivaceJson<Record<string, never>>(args);
+    expect(result).toMatchObject({
+      prompt: 16,
+      generate: 8,
+      repeat: 3,
+      prefillTokensPerSecond: spread,
+      decodeTokensPerSecond: spread,
+      bytesPerToken: expect.any(Number),
+      bytesPerSecond: expect.any(Number),
+      memoryBandwidth: expect.any(Number),
+      fraction: expect.any(Number),
+    });
+    const { min, median, max } = result['decodeTokensPerSecond'] as { min: number; median: number; max: number };
+    expect(min).toBeGreaterThan(0);
+    expect([min, median, max]).toEqual([min, median, max].sort((a, b) => a - b));
+  });
+
+  test('prints a table for people', async () => {
+    const { code, stdout } = await vivace(['bench', '--prompt', '16', '--generate', '8', '--repeat', '1']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^prefill +16 tokens( +[\d.,]+){3}$/m);
+    expect(stdout).toMatch(/^decode +8 tokens( +[\d.,]+){3}$/m);
+    expect(stdout).toMatch(/^fraction reached +[\d.]+ %/m);
+  });
+});
