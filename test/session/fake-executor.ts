@@ -1,0 +1,136 @@
+// An executor without a model: what follows a text is a hash of it, or a script. It checks every rule of a run request.
+import { VivaceError } from '../../lib/errors.js';
+import type {
+  Executor,
+  KvCache,
+  RowSampler,
+  RunRequest,
+  RunResult,
+  SamplerOptions,
+} from '../../lib/program/executor.js';
+
+export class FakeKv implements KvCache {
+  readonly pageBytes = 128;
+  readonly cellBytes = 4;
+  readonly sequences = new Map<number, number[]>();
+  private next = 0;
+
+  usedBytes(): number {
+    return [...this.sequences.values()].reduce((sum, tokens) => sum + 4 * tokens.length, 0);
+  }
+  create(): number {
+    this.sequences.set(this.next, []);
+    return this.next++;
+  }
+  fork(sequence: number): number {
+    const id = this.create();
+    this.sequences.set(id, [...this.of(sequence)]);
+    return id;
+  }
+  release(sequence: number): void {
+    this.of(sequence);
+    this.sequences.delete(sequence);
+  }
+  length(sequence: number): number {
+    return this.of(sequence).length;
+  }
+  truncate(sequence: number, length: number): void {
+    const tokens = this.of(sequence);
+    if (length < 0 || length > tokens.length) throw new Error(`truncate to ${length} of ${tokens.length}`);
+    tokens.length = length;
+  }
+  keep(): void {
+    throw new Error('no trees here');
+  }
+  readCells(sequence: number, begin: number, count: number, out: Uint8Array): void {
+    out.set(new Uint8Array(Int32Array.from(this.of(sequence).slice(begin, begin + count)).buffer));
+  }
+  writeCells(sequence: number, count: number, cells: Uint8Array): void {
+    this.of(sequence).push(...new Int32Array(cells.slice().buffer, 0, count));
+  }
+  dispose(): void {
+    this.sequences.clear();
+  }
+  of(sequence: number): number[] {
+    const tokens = this.sequences.get(sequence);
+    if (!tokens) throw new Error(`no sequence ${sequence}`);
+    return tokens;
+  }
+}
+
+export interface FakeOptions {
+  readonly vocab: number;
+  /** The token after a text. */
+  readonly follow?: (tokens: readonly number[]) => number;
+  /** Called with each request before it runs; may throw. */
+  readonly watch?: (request: RunRequest) => void;
+  /** How long a round takes. */
+  readonly ms?: number;
+}
+
+export class FakeExecutor implements Executor {
+  readonly name = 'reference';
+  readonly kvShape = { layers: 1, kvHeads: 1, keyDim: 1, valueDim: 1 };
+  readonly requests: RunRequest[] = [];
+  samplers = 0; // alive
+  private flies = false;
+
+  constructor(private readonly options: FakeOptions) {}
+
+  createKvCache(): FakeKv {
+    return new FakeKv();
+  }
+
+  createSampler(_options: SamplerOptions): RowSampler {
+    this.samplers++;
+    return { accept: () => {}, dispose: () => this.samplers-- };
+  }
+
+  async run(kv: FakeKv, request: RunRequest): Promise<RunResult> {
+    if (this.flies) throw new Error('two rounds at once');
+    this.flies = true;
+    try {
+      this.requests.push(request);
+      await new Promise((resolve) => (this.options.ms ? setTimeout(resolve, this.options.ms) : setImmediate(resolve)));
+      this.options.watch?.(request);
+      return this.runNow(kv, request);
+    } finally {
+      this.flies = false;
+    }
+  }
+
+  memory(): { weights: number; mapped: number; activations: number } {
+    return { weights: 0, mapped: 0, activations: 0 };
+  }
+
+  dispose(): void {}
+
+  private runNow(kv: FakeKv, { tokens, positions, sequences, outputs, logits, samplers }: RunRequest): RunResult {
+    const { vocab, follow = (text) => hash(text) % vocab } = this.options;
+    const texts = Array.from(tokens, (token, row) => {
+      const text = kv.of(sequences[row]);
+      if (positions[row] !== text.length)
+        throw new Error(`row ${row}: position ${positions[row]}, length ${text.length}`);
+      text.push(token);
+      return [...text];
+    });
+    const drawn = new Int32Array(outputs.length).fill(-1);
+    const errors = new Array<VivaceError | null>(outputs.length).fill(null);
+    outputs.forEach((row, index) => {
+      if (index > 0 && outputs[index - 1] >= row) throw new Error('outputs must ascend');
+      const token = follow(texts[row]);
+      if (logits) logits[index * vocab + token] = 1;
+      if (!samplers?.[index]) return;
+      if (token < 0) errors[index] = new VivaceError('NUMERIC', 'no number');
+      else drawn[index] = token;
+    });
+    return { tokens: drawn, logprobs: new Float32Array(outputs.length), top: Array.from(outputs, () => null), errors };
+  }
+}
+
+/** FNV-1a. */
+export function hash(tokens: readonly number[]): number {
+  let value = 0x811c9dc5;
+  for (const token of tokens) value = Math.imul(value ^ token, 0x01000193) >>> 0;
+  return (value ^ (value >>> 15)) >>> 0;
+}
