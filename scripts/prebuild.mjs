@@ -1,7 +1,7 @@
 // Makes prebuilds/<platform>-<arch>/: prebuildify drives CMake (scripts/build-native.mjs) in a folder of its own, so that a
 // checkout's build stays as it is. `node scripts/prebuild.mjs [--arch arm64] [--out FOLDER] [--reuse]`; --arch arm64 on x64
 // Linux cross-compiles with aarch64-linux-gnu-g++; --reuse takes the addon of build/ instead of compiling it.
-import { copyFileSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { arch as hostArch, platform } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -24,15 +24,15 @@ const defines = cross
   ? ['--CMAKE_SYSTEM_NAME=Linux', '--CMAKE_SYSTEM_PROCESSOR=aarch64', '--CMAKE_CXX_COMPILER=aarch64-linux-gnu-g++']
   : [];
 
-// prebuildify looks for build/Release below its working folder and for the package's name in package.json.
+// prebuildify looks for build/Release below its working folder.
 const stage = join(root, `build-prebuild-${values.reuse ? 'reused' : values.arch}`);
 mkdirSync(stage, { recursive: true });
-copyFileSync(join(root, 'package.json'), join(stage, 'package.json'));
 const build = [process.execPath, join(root, 'scripts', 'build-native.mjs'), '--out', join(stage, 'build')];
 const how = values.reuse ? ['--reuse', 'build'] : ['--arch', values.arch, ...defines];
 await promisify(prebuildify)({
   cwd: stage,
   out: resolve(values.out),
+  name: 'vivace',
   arch: values.arch,
   napi: true,
   targets: [process.versions.node],
