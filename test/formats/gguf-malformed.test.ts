@@ -1,4 +1,5 @@
 // Every way in which a GGUF file can be wrong has its own error code, and is found before anything is allocated for it.
+import * as fs from 'node:fs';
 import { openGguf } from '../../lib/formats/gguf.js';
 import { foreignDtypes } from '../../lib/program/dtype.js';
 import { entry, info, rawGguf, text, u32, u64, type RawGguf } from './raw-gguf.js';
@@ -94,26 +95,48 @@ test.each<Case>([
   ],
   ['rows of 128 in blocks of 256', 'FORMAT_INVALID', { infos: [info('t', [128, 2], 12, 0)], data: kib }],
   ['a split set under another name', 'FORMAT_INVALID', { entries: [entry('split.count', 2, u16(2))] }, /parts/],
-  ['a header of more than 100 MB', 'FORMAT_LIMIT', hugeHeader(), /larger than/],
 ])('%s: %s', (_, code, parts, message = /./) => {
   const error = errorOf(parts);
   expect(error.code).toBe(code);
   expect(error.message).toMatch(message);
 });
 
-/** Two strings of 60 MB each are within the limit of strings, but not of headers. */
-function hugeHeader(): Buffer {
-  const big = Buffer.alloc(60 * 2 ** 20);
-  return rawGguf({ entries: [entry('a', 8, text(big)), entry('b', 8, text(big))] });
-}
+describe('large files, sparse on disk', () => {
+  const mib = 2 ** 20;
+  /** A file of `size` zeros with bytes at some places. */
+  const sparse = (size: number, ...pieces: [position: number, bytes: Buffer][]): string => {
+    const path = write('sparse.gguf', Buffer.alloc(0));
+    fs.truncateSync(path, size);
+    const fd = fs.openSync(path, 'r+');
+    for (const [position, bytes] of pieces) fs.writeSync(fd, bytes, 0, bytes.length, position);
+    fs.closeSync(fd);
+    return path;
+  };
+  const head = (tensors: number, entries: number): Buffer =>
+    rawGguf({ tensorCount: tensors, entryCount: entries }).subarray(0, 24);
 
-test('a string of more than 64 MB is refused', () => {
-  expect(errorOf({ entries: [entry('a', 8, text(Buffer.alloc(64 * 2 ** 20 + 1)))] }).code).toBe('FORMAT_LIMIT');
-});
+  test('a header of more than 100 MB: two strings, each within the limit', () => {
+    const first = Buffer.concat([head(0, 2), text('a'), u32(8), u64(60 * mib)]);
+    const second = Buffer.concat([text('b'), u32(8), u64(60 * mib)]);
+    const path = sparse(130 * mib, [0, first], [first.length + 60 * mib, second]);
+    const error = thrown(() => openGguf(path));
+    expect([error.code, error.message]).toEqual(['FORMAT_LIMIT', expect.stringContaining('header is larger')]);
+  });
 
-test('more tensors than any model has are refused', () => {
-  const many = rawGguf({ tensorCount: 2 ** 20 + 1, data: Buffer.alloc(24 * (2 ** 20 + 2)) });
-  expect(errorOf(many).code).toBe('FORMAT_LIMIT');
+  test('a string of more than 64 MB', () => {
+    const path = sparse(70 * mib, [0, Buffer.concat([head(0, 1), text('a'), u32(8), u64(64 * mib + 1)])]);
+    expect(thrown(() => openGguf(path)).code).toBe('FORMAT_LIMIT');
+  });
+
+  test('more tensors or entries than any model has', () => {
+    expect(thrown(() => openGguf(sparse(64 * mib, [0, head(mib + 1, 0)]))).code).toBe('FORMAT_LIMIT');
+    expect(thrown(() => openGguf(sparse(64 * mib, [0, head(0, mib + 1)]))).code).toBe('FORMAT_LIMIT');
+  });
+
+  test('an array of more than 2^28 elements', () => {
+    const array = Buffer.concat([head(0, 1), text('a'), u32(9), u32(0), u64(2 ** 28 + 1)]);
+    expect(thrown(() => openGguf(sparse(2 ** 28 + 4096, [0, array]))).code).toBe('FORMAT_LIMIT');
+  });
 });
 
 test.each(Object.entries(foreignDtypes))('type %s is refused by its name %s', (id, name) => {

@@ -38,3 +38,11 @@ export function thrown(action: () => unknown): VivaceError {
 }
 
 export const codeOf = (action: () => unknown): ErrorCode => thrown(action).code;
+
+/** Replaces the contents of a file. In place: ext4 flushes files that are cut to nothing first, which takes 5 ms. */
+export function overwrite(file: string, bytes: Uint8Array): void {
+  const fd = fs.openSync(file, fs.existsSync(file) ? 'r+' : 'w');
+  fs.ftruncateSync(fd, bytes.length);
+  fs.writeSync(fd, bytes, 0, bytes.length, 0);
+  fs.closeSync(fd);
+}
