@@ -5,7 +5,7 @@
 #pragma once
 #include <cstring>
 
-#include "core/simd.h"
+#include "core/simd/codes.h"
 
 namespace vivace::VIVACE_ISA {
 
@@ -34,10 +34,11 @@ struct WeightBF16 {
   }
 };
 
-// out[r][n] = weights[n] · x[r] for R batch rows.
+// out[r][n] = weights[n] · x[r] for R batch rows. Meanwhile as many bytes as the weights have are fetched from `next`
+// on (null: none).
 template <class Weight, int R>
 inline void multiply_floats(const typename Weight::Stored* const* weights, const float* const* x, int64_t columns,
-                            float (*out)[weight_tile]) {
+                            const std::byte* next, float (*out)[weight_tile]) {
   F32 sums[R][weight_tile];
   for (int r = 0; r < R; ++r)
     for (int n = 0; n < weight_tile; ++n) sums[r][n] = zero();
@@ -50,8 +51,14 @@ inline void multiply_floats(const typename Weight::Stored* const* weights, const
     }
   };
   int64_t k = 0;
-  for (; k + F32::lanes <= columns; k += F32::lanes)
+  constexpr int step_bytes = weight_tile * F32::lanes * static_cast<int>(sizeof(typename Weight::Stored));
+  for (; k + F32::lanes <= columns; k += F32::lanes) {
+    if (next != nullptr) {
+      for (int line = 0; line < step_bytes; line += 64) prefetch(next + line);
+      next += step_bytes;
+    }
     step([&](const auto* p) { return Weight::load_all(p + k); }, [&](const float* p) { return load(p + k); });
+  }
   if (k < columns) {
     const int rest = static_cast<int>(columns - k);
     step([&](const auto* p) { return Weight::load_first(p + k, rest); },

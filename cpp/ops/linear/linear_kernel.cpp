@@ -11,7 +11,8 @@ namespace {
 
 constexpr int row_block = 128;               // batch rows of a unit, at most
 constexpr int64_t cache_bytes = 512 * 1024;  // of activations in a unit
-constexpr int units_per_thread = 8;          // so that members that start late do less
+constexpr int few_rows = 8;
+constexpr int units_per_thread = 8;  // so that members that start late do less
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -101,11 +102,13 @@ void floats(const OpRun& run, Team& team) {
     const typename Weight::Stored* weights[weight_tile];
     row_pointers(weight, n, weights);
     const int count = static_cast<int>(smaller(weight_tile, weight.rows - n));
+    // With few rows, memory is the limit; with many, fetching once per row tile would only take load slots.
+    const std::byte* next = rows <= few_rows ? weight.data + (n + weight_tile) * weight.stride : nullptr;
     const auto multiply_rows = [&]<int R>(int64_t row) {
       const float* rows_of_x[R];
       float sums[R][weight_tile];
       for (int r = 0; r < R; ++r) rows_of_x[r] = x.row<const float>(first + row + r);
-      multiply_floats<Weight, R>(weights, rows_of_x, weight.columns, sums);
+      multiply_floats<Weight, R>(weights, rows_of_x, weight.columns, next, sums);
       for (int r = 0; r < R; ++r) finish(run, first + row + r, n, count, sums[r]);
     };
     int64_t row = 0;
