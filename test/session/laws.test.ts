@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadModel, type GenerateOptions, type Model, type Session } from '../../lib/index.js';
+import { loadModel, type GenerateOptions, type Model, type Piece, type Session } from '../../lib/index.js';
 import { Generator } from '../fixtures/random/generator.js';
 
 let model: Model;
@@ -167,9 +167,7 @@ test('log-probabilities are those of the logits', async () => {
   );
   const total = Math.log(row.reduce((sum, value) => sum + Math.exp(value), 0));
   const { value } = await session.generate([], { maxTokens: 1, logprobs: 4, temperature: 0 }).next();
-  const [{ token, logprob, top }] = (
-    value as { logprobs: { token: number; logprob: number; top: { token: number; logprob: number }[] }[] }
-  ).logprobs;
+  const [{ token, logprob, top }] = (value as Piece).logprobs ?? [];
   expect(logprob).toBeCloseTo(row[token] - total, 3);
   expect(top).toHaveLength(4);
   expect(top[0]).toEqual({ token, logprob });

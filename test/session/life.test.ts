@@ -1,0 +1,231 @@
+// Life in a process: the event loop stays free, memory comes back, models and threads live side by side.
+import { writeFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { Worker } from 'node:worker_threads';
+import { embeddedModelPath, loadModel, VivaceError, type LoadOptions, type Model } from '../../lib/index.js';
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
+let model: Model;
+beforeAll(async () => {
+  model = await loadModel('default', { threads: 1 });
+});
+afterAll(() => model.dispose());
+
+const disposed = expect.objectContaining({ code: 'DISPOSED' });
+const long = (length: number): Int32Array => Int32Array.from({ length }, (_, i) => 10 + ((i * 37) % 900));
+
+test('the event loop keeps its beat while a long prompt is read', async () => {
+  using session = model.createSession();
+  const beats: number[] = [];
+  let last = performance.now();
+  const timer = setInterval(() => {
+    beats.push(performance.now() - last);
+    last = performance.now();
+  }, 5);
+  const begin = performance.now();
+  for (let round = 0; round < 4; round++) {
+    await session.forward(long(900)).then(() => session.rollback(900));
+  }
+  const took = performance.now() - begin;
+  clearInterval(timer);
+  // On a loaded machine single beats come late; were the work on this thread, one beat would last for a whole prompt.
+  const median = beats.sort((a, b) => a - b)[Math.floor(beats.length / 2)];
+  expect(beats.length).toBeGreaterThan(took / 60);
+  expect(median).toBeLessThan(30);
+});
+
+test('an abort ends a long prompt within one round', async () => {
+  using session = model.createSession();
+  const whole = performance.now();
+  await session.forward(long(1000));
+  const took = performance.now() - whole;
+  session.rollback(1000);
+  const controller = new AbortController();
+  const iterator = session.generate(long(1000), { signal: controller.signal });
+  const next = iterator.next();
+  await new Promise((resolve) => setTimeout(resolve, took / 10));
+  const begin = performance.now();
+  controller.abort();
+  const { value, done } = await next;
+  expect(done).toBe(true);
+  expect(value).toMatchObject({ finishReason: 'abort' });
+  expect(session.length).toBe(0);
+  expect(performance.now() - begin).toBeLessThan(took); // a round is half of it
+});
+
+test('dispose gives the memory of sessions back, and using it again and again takes no more', async () => {
+  const cache = { keyType: 'f32', valueType: 'f32' } as const; // 4 KiB a token
+  const rss: number[] = [];
+  for (let round = 0; round < 5; round++) {
+    const sessions = Array.from({ length: 4 }, () => model.createSession({ cache }));
+    for (const session of sessions) {
+      for await (const _ of session.generate(long(1000), { maxTokens: 1 }));
+    }
+    expect(model.memoryUsage().kv).toBeGreaterThanOrEqual(4 * 1000 * 4096);
+    for (const session of sessions) session.dispose();
+    expect(model.memoryUsage().kv).toBe(0);
+    collectGarbage();
+    rss.push(process.memoryUsage().rss / 2 ** 20);
+  }
+  expect(rss[4] - rss[1]).toBeLessThan(24); // a leak would be 16 MiB a round
+});
+
+test('a disposed model refuses everything, ends its generations, and can be disposed of again', async () => {
+  const other = await loadModel('default', { threads: 1 });
+  const session = other.createSession();
+  const chat = other.createChat();
+  const speaking = session.generate('The sea', { maxTokens: 500, logitBias: {} });
+  await speaking.next();
+  other.dispose();
+  other.dispose();
+  await other[Symbol.asyncDispose]();
+  await expect(
+    (async () => {
+      for await (const _ of speaking);
+    })(),
+  ).rejects.toEqual(disposed);
+  for (const call of [
+    () => other.createSession(),
+    () => other.createChat(),
+    () => other.estimateMemory(),
+    () => other.memoryUsage(),
+    () => session.generate('x'),
+    () => chat.send('x'),
+  ]) {
+    expect(call).toThrow(disposed);
+  }
+  await expect(other.restoreSession('x')).rejects.toEqual(disposed);
+  expect(other.info.vocabSize).toBe(model.info.vocabSize); // figures stay
+});
+
+test('two models side by side do not disturb each other', async () => {
+  await using other = await loadModel(embeddedModelPath(), { threads: 1, contextLength: 128 });
+  expect(other.info.contextLength).toBe(128);
+  const say = async (one: Model): Promise<string> => {
+    using session = one.createSession();
+    let text = '';
+    for await (const piece of session.generate('Once upon a time', { temperature: 0, maxTokens: 20 }))
+      text += piece.text;
+    return text;
+  };
+  const alone = await say(model);
+  expect(await Promise.all([say(model), say(other), say(model), say(other)])).toEqual([alone, alone, alone, alone]);
+});
+
+test('worker threads load a model and generate, and end cleanly', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'vivace-worker-'));
+  const script = join(directory, 'worker.cjs');
+  // Sources are TypeScript: the worker compiles them as jest does.
+  writeFileSync(
+    script,
+    `const { parentPort, workerData } = require('node:worker_threads');
+     const { createRequire } = require('node:module');
+     const fromPackage = createRequire(workerData.root + '/package.json');
+     const { transformSync } = fromPackage('@swc/core');
+     const compile = (module, file) => module._compile(
+       transformSync(require('node:fs').readFileSync(file, 'utf8'), {
+         filename: file, jsc: { parser: { syntax: 'typescript' }, target: 'es2022' }, module: { type: 'commonjs' },
+       }).code, file);
+     require('node:module')._extensions['.ts'] = compile;
+     const resolve = require('node:module')._resolveFilename;
+     require('node:module')._resolveFilename = function (name, ...rest) {
+       try { return resolve.call(this, name, ...rest); } catch (error) {
+         return resolve.call(this, name.replace(/\\.js$/, '.ts'), ...rest);
+       }
+     };
+     const { loadModel } = fromPackage('./lib/index.ts');
+     (async () => {
+       const model = await loadModel('default', { threads: 1 });
+       const session = model.createSession();
+       let text = '';
+       for await (const piece of session.generate('Once upon a time', { temperature: 0, maxTokens: 20 })) text += piece.text;
+       model.dispose();
+       parentPort.postMessage(text);
+     })();`,
+  );
+  const root = join(__dirname, '..', '..');
+  const run = (): Promise<string> =>
+    new Promise((resolve, reject) => {
+      let text = '';
+      const worker = new Worker(script, { workerData: { root } });
+      worker.on('message', (message: string) => (text = message));
+      worker.on('error', reject);
+      worker.on('exit', (code) => (code === 0 ? resolve(text) : reject(new Error(`exit ${code}`))));
+    });
+  try {
+    using session = model.createSession();
+    let expected = '';
+    for await (const piece of session.generate('Once upon a time', { temperature: 0, maxTokens: 20 }))
+      expected += piece.text;
+    expect(await Promise.all([run(), run()])).toEqual([expected, expected]);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+describe('loading', () => {
+  test('reports its progress and can be aborted', async () => {
+    const seen: [number, string][] = [];
+    (await loadModel('default', { onProgress: (fraction, stage) => seen.push([fraction, stage]) })).dispose();
+    expect(seen[0]).toEqual([0, 'opening']);
+    expect(seen.at(-1)).toEqual([1, 'ready']);
+    expect(seen.map(([fraction]) => fraction)).toEqual([...seen.map(([fraction]) => fraction)].sort((a, b) => a - b));
+    await expect(loadModel('default', { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'ABORTED' });
+    const controller = new AbortController();
+    const loading = loadModel('default', {
+      signal: controller.signal,
+      onProgress: (_, stage) => stage === 'weights' && controller.abort(),
+    });
+    await expect(loading).rejects.toMatchObject({ code: 'ABORTED' });
+  });
+
+  test.each<[unknown, string, string]>([
+    [{ device: 'cuda' }, 'DEVICE_UNAVAILABLE', "The device 'cuda' is not part of this build"],
+    [
+      { device: 'gpu' },
+      'INVALID_ARGUMENT',
+      "Expected one of 'auto', 'cpu', 'cuda', 'cuda-emulated', 'reference' for `device`, received \"gpu\"",
+    ],
+    [{ thread: 2 }, 'INVALID_ARGUMENT', 'Unknown option `thread` in the options of loadModel'],
+    [{ threads: 0 }, 'INVALID_ARGUMENT', 'Expected an integer from 1 to 1024 for `threads`, received 0'],
+    [{ contextLength: -1 }, 'INVALID_ARGUMENT', '`contextLength`, received -1'],
+    [{ onProgress: 5 }, 'INVALID_ARGUMENT', 'Expected a function for `onProgress`, received 5'],
+  ])('%p is refused', async (options, code, message) => {
+    const error = await loadModel('default', options as LoadOptions).catch((cause: unknown) => cause);
+    expect(error).toBeInstanceOf(VivaceError);
+    expect(error).toMatchObject({ code, message: expect.stringContaining(message) });
+  });
+
+  test('what is no model is named', async () => {
+    await expect(loadModel('/no/such/model.gguf')).rejects.toMatchObject({ code: 'FILE_NOT_FOUND' });
+    await expect(loadModel(join(__dirname, 'life.test.ts'))).rejects.toMatchObject({ code: 'FORMAT_UNKNOWN' });
+  });
+});
+
+test('the reference executor says what the native one says', async () => {
+  using reference = await loadModel('default', { device: 'reference' });
+  const say = async (one: Model): Promise<readonly number[]> => {
+    using session = one.createSession({ cache: { keyType: 'f32', valueType: 'f32' } });
+    const iterator = session.generate('Once upon a time', { seed: 3, maxTokens: 12 });
+    for (let next = await iterator.next(); ; next = await iterator.next()) if (next.done) return next.value.tokens;
+  };
+  expect(await say(reference)).toEqual(await say(model));
+});
+
+test('an estimate is near what is used', async () => {
+  using session = model.createSession();
+  await session.forward(long(640));
+  const estimate = model.estimateMemory({ contextLength: 640 });
+  const usage = model.memoryUsage();
+  expect(usage.kv).toBe(estimate.kv);
+  expect(usage.mapped + usage.weights).toBe(estimate.mapped + estimate.weights);
+  expect(usage.activations).toBeLessThan(3 * estimate.activations);
+  expect(model.estimateMemory({ contextLength: 640, keyType: 'q8_0', valueType: 'q8_0' }).kv).toBeLessThan(
+    0.54 * estimate.kv,
+  );
+});
