@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { renderTemplate, templateLimits } from '../../lib/formats/chat-template.js';
+import { cpuSeconds } from './toy-tokenizers.js';
 
 interface Table {
   context: Record<string, unknown>;
@@ -56,7 +57,10 @@ describe('hostile templates fail in time', () => {
   test.each([
     ['a long range', '{% for i in range(10**9) %}x{% endfor %}'],
     ['nested loops', '{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}'],
-    ['doubled text', '{% set n = namespace(x="ab") %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}'],
+    [
+      'doubled text',
+      '{% set n = namespace(x="ab") %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}',
+    ],
     ['doubled list', '{% set n = namespace(l=[1]) %}{% for i in range(60) %}{% set n.l = n.l + n.l %}{% endfor %}'],
     ['repeated text', '{{ "a" * 10**9 }}'],
     ['repeated list', '{{ [0] * 10**9 }}'],
@@ -65,11 +69,14 @@ describe('hostile templates fail in time', () => {
     ['deep blocks', repeat('{% if 1 %}', 50_000)],
     ['unclosed brackets', repeat('{{ (1,', 30_000)],
     ['white space', repeat(' ', 900_000)],
-    ['filters on filters', '{% for i in range(99999) %}{{ "abc" | upper | lower | title | trim }}{% endfor %}{{ 1 / 0 }}'],
+    [
+      'filters on filters',
+      '{% for i in range(99999) %}{{ "abc" | upper | lower | title | trim }}{% endfor %}{{ 1 / 0 }}',
+    ],
   ])('%s', (_, template) => {
-    const start = performance.now();
-    expect(() => renderTemplate(template, {})).toThrow(expect.objectContaining({ code: 'TEMPLATE_ERROR' }));
-    expect(performance.now() - start).toBeLessThan(5000);
+    const code = 'TEMPLATE_ERROR';
+    const work = (): void => expect(() => renderTemplate(template, {})).toThrow(expect.objectContaining({ code }));
+    expect(cpuSeconds(work)).toBeLessThan(5);
   });
 
   test('a template over the limit', () => {
@@ -80,7 +87,9 @@ describe('hostile templates fail in time', () => {
 
 test('raise_exception() gives the message as it is', () => {
   const failure = { code: 'TEMPLATE_ERROR', message: 'Roles must alternate' };
-  expect(() => renderTemplate("{{ raise_exception('Roles must alternate') }}", {})).toThrow(expect.objectContaining(failure));
+  expect(() => renderTemplate("{{ raise_exception('Roles must alternate') }}", {})).toThrow(
+    expect.objectContaining(failure),
+  );
 });
 
 test('strftime_now() writes dates as Python does', () => {

@@ -73,12 +73,13 @@ export function findTextTokens(vocabulary: Vocabulary, special: SpecialTokens, t
   const eligible = (id: number): boolean => !typed || types[id] !== TokenType.normal;
   const found = vocabulary.findFew([...END_TEXTS, ...MIDDLE_TEXTS], eligible);
   for (const id of found.values()) types[id] = TokenType.control;
-  const eot = special.eot ?? TURN_TEXTS.map((text) => found.get(text)).find((id) => id !== undefined);
-  const eom = special.eom ?? found.get('<|eom_id|>');
-  const ends = END_TEXTS.map((text) => found.get(text));
   // In the harmony format <|end|> closes one message of several; <|return|> and <|call|> end the turn.
-  if (found.has('<|return|>') && found.has('<|call|>')) ends[END_TEXTS.indexOf('<|end|>')] = undefined;
-  const listed = [special.eos, special.eot ?? eot, eom, ...(special.endOfGeneration ?? []), ...ends];
+  const ends = new Map(found);
+  if (found.has('<|return|>') && found.has('<|call|>')) ends.delete('<|end|>');
+  const eot = special.eot ?? TURN_TEXTS.map((text) => ends.get(text)).find((id) => id !== undefined);
+  const eom = special.eom ?? found.get('<|eom_id|>');
+  const named = [special.eos, eot, eom, ...(special.endOfGeneration ?? [])];
+  const listed = [...named, ...END_TEXTS.map((text) => ends.get(text))];
   const inside = listed.filter((id): id is number => id !== undefined && id >= 0 && id < vocabulary.size);
   return { eot, eom, endOfGeneration: new Set(inside), control: new Set(found.values()) };
 }
