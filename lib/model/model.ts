@@ -5,7 +5,7 @@ import { checkNames, integer, word } from '../decode/option-checks.js';
 import { TokenList } from '../decode/token-list.js';
 import { Engine } from '../engine.js';
 import { expected, VivaceError } from '../errors.js';
-import { fingerprint } from '../formats/fingerprint.js';
+import { fingerprint } from '../session/fingerprint.js';
 import type { ModelSource } from '../formats/model-source.js';
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
 import type { WeightStore } from '../formats/weight-store.js';

@@ -1,7 +1,7 @@
 // Tells models apart: saved sessions belong to the model that made them, whatever its file is called.
 import { createHash } from 'node:crypto';
-import { readExactly, withFile } from './file.js';
-import type { ModelSource, TensorSource } from './model-source.js';
+import { readExactly, withFile } from '../formats/file.js';
+import type { ModelSource, TensorSource } from '../formats/model-source.js';
 
 const SAMPLE_BYTES = 64;
 
