@@ -1,0 +1,103 @@
+// Cases of linear and quantize_rows; tests check them, benches time them.
+import { native } from '../../../lib/native.js';
+import { ProgramBuilder } from '../../../lib/program/builder.js';
+import { dtypes, rowBytes } from '../../../lib/program/dtype.js';
+import type { DType } from '../../../lib/program/dtype.js';
+import type { Program } from '../../../lib/program/program.js';
+import type { ReferenceWeight } from '../../../lib/program/reference/interpreter.js';
+import { random } from '../op-case.js';
+import type { Inputs } from '../op-case.js';
+
+export interface LinearCase {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly rows: number;
+  readonly columns: number;
+  readonly out: number;
+  readonly bias: boolean;
+  readonly residual: boolean;
+}
+
+export const weightTypes = Object.values(dtypes)
+  .filter(({ weight }) => weight)
+  .map(({ name }) => name as DType);
+
+/** Codes with scales: their `linear` takes A8 activations. */
+export const quantisedTypes = weightTypes.filter((dtype) => dtypes[dtype].block > 1);
+
+const batches = [1, 2, 3, 5, 8, 17, 33, 100];
+
+/** Widths that are no multiple of a vector; of blocks, one, a few, and more than a panel's 256 columns. */
+function widths(dtype: DType): number[] {
+  const { block } = dtypes[dtype];
+  return block === 1 ? [1, 7, 63, 133, 1030] : block === 32 ? [32, 224, 544] : [256, 768];
+}
+
+/** Every batch with every format; widths, odd numbers of outputs, bias and residual take turns. */
+export const linearCases: LinearCase[] = weightTypes.flatMap((dtype, t) =>
+  batches.map((rows, b) => {
+    const columns = widths(dtype)[(b + t) % widths(dtype).length];
+    const out = [1, 5, 16, 37, 131][(b + 2 * t) % 5];
+    const [bias, residual] = [b % 2 === 1, (b >> 1) % 2 === 1];
+    const extras = `${bias ? ' + bias' : ''}${residual ? ' + residual' : ''}`;
+    return {
+      name: `${dtype} [${rows}, ${columns}] · [${out}, ${columns}]ᵀ${extras}`,
+      dtype,
+      rows,
+      columns,
+      out,
+      bias,
+      residual,
+    };
+  }),
+);
+
+export function quantise(dtype: DType, values: Float32Array, rows: number, columns: number): Uint8Array {
+  const bytes = new Uint8Array(rows * rowBytes(dtype, columns));
+  native().quantize(dtypes[dtype].id, values, rows, columns, bytes);
+  return bytes;
+}
+
+/** A program of one linear over a given weight; inputs `x` and, where asked for, `residual`. */
+export function linearProgram(
+  options: Pick<LinearCase, 'dtype' | 'columns' | 'out'> & Partial<Pick<LinearCase, 'bias' | 'residual'>>,
+): Program {
+  const { dtype, columns, out, bias = false, residual = false } = options;
+  const builder = new ProgramBuilder('linear', () => ({ dtype, shape: [out, columns] }));
+  const x = builder.input('x', 'F32', 'rows', columns);
+  const weight = builder.weight('weight', [out, columns]);
+  const offsets = bias ? builder.constant('bias', 1, out, random('bias', out)) : undefined;
+  const added = residual ? builder.input('residual', 'F32', 'rows', out) : undefined;
+  return builder.finish({ y: builder.call('linear', [x, weight, offsets, added], {})[0] });
+}
+
+export function linearWeight({ dtype, columns, out }: LinearCase): ReferenceWeight {
+  const bytes = quantise(dtype, random(`weight ${dtype} ${columns}`, out * columns), out, columns);
+  return { dtype, shape: [out, columns], bytes };
+}
+
+export function linearInputs({ rows, columns, out, residual }: LinearCase): Inputs {
+  return {
+    x: random(`x ${rows} ${columns}`, rows * columns),
+    ...(residual ? { residual: random('residual', rows * out) } : {}),
+  };
+}
+
+/** What A8 keeps of activations, from the formula of quantize_rows.h. */
+export function throughA8(x: Float32Array): Float32Array {
+  const result = new Float32Array(x.length);
+  for (let start = 0; start < x.length; start += 32) {
+    const largest = x.subarray(start, start + 32).reduce((top, value) => Math.max(top, Math.abs(value)), 0);
+    if (!Number.isFinite(largest)) result.fill(NaN, start, start + 32);
+    if (!Number.isFinite(largest) || largest < 2 ** -100) continue;
+    const [inverse, scale] = [Math.fround(127 / largest), Math.fround(largest / 127)];
+    for (let i = start; i < start + 32; ++i) result[i] = roundHalfEven(Math.fround(x[i] * inverse)) * scale;
+  }
+  return result;
+}
+
+function roundHalfEven(value: number): number {
+  const floor = Math.floor(value);
+  const rest = value - floor;
+  return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
+}

@@ -1,0 +1,234 @@
+// linear against the reference for every weight format, and the laws it obeys: exact integer sums, the same bits for any
+// batch and team and, with fused multiply-add, any level; nothing read beyond the weights.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { native } from '../../../lib/native.js';
+import { dtypes, rowBytes } from '../../../lib/program/dtype.js';
+import type { DType } from '../../../lib/program/dtype.js';
+import type { BindWeight } from '../../../lib/program/native-program.js';
+import { dequantiseRow } from '../../../lib/program/reference/dequantise.js';
+import { ReferenceProgram } from '../../../lib/program/reference/interpreter.js';
+import type { ReferenceWeight } from '../../../lib/program/reference/interpreter.js';
+import { Generator } from '../../fixtures/random/generator.js';
+import { expectSameBits, random } from '../op-case.js';
+import type { Inputs } from '../op-case.js';
+import { isaLevels, runNative, variants } from '../executors.js';
+import {
+  linearCases,
+  linearInputs,
+  linearProgram,
+  linearWeight,
+  quantise,
+  quantisedTypes,
+  throughA8,
+  weightTypes,
+} from './cases.js';
+
+const run = (
+  program: ReturnType<typeof linearProgram>,
+  bytes: Uint8Array,
+  inputs: Inputs,
+  isa: string,
+  threads: number,
+): Float32Array => runNative(program, () => bytes, inputs, { isa, threads, fuse: true })['y'];
+
+/** |x| · |W|ᵀ: what an output's rounding errors are proportional to. */
+function magnitudes({ dtype, bytes, shape: [out, columns] }: ReferenceWeight, x: Float32Array): Float64Array {
+  const rows = x.length / columns;
+  const sums = new Float64Array(rows * out);
+  for (let n = 0; n < out; ++n) {
+    const row = dequantiseRow(dtype, bytes.subarray(n * rowBytes(dtype, columns)), columns);
+    for (let r = 0; r < rows; ++r)
+      for (let k = 0; k < columns; ++k) sums[r * out + n] += Math.abs(row[k] * x[r * columns + k]);
+  }
+  return sums;
+}
+
+test.each(linearCases.map((linearCase) => [linearCase.name, linearCase]))('%s', (_, linearCase) => {
+  const program = linearProgram(linearCase);
+  const weight = linearWeight(linearCase);
+  const inputs = linearInputs(linearCase) as { x: Float32Array };
+  const quantised = quantisedTypes.includes(linearCase.dtype);
+  const x = quantised ? throughA8(inputs.x) : inputs.x;
+  const { y: wanted } = new ReferenceProgram(program, () => weight).run({ ...inputs, x });
+  const sizes = magnitudes(weight, x);
+  for (const { isa, threads } of variants()) {
+    const y = run(program, weight.bytes, inputs, isa, threads);
+    // Rounding of sums in 32 bits, and of bias and residual.
+    const wrong = y.findIndex(
+      (value, i) => !(Math.abs(value - wanted[i]) <= 3e-7 * (sizes[i] + Math.abs(wanted[i]) + 1)),
+    );
+    if (wrong >= 0) throw new Error(`${isa}, ${threads} threads: value ${wrong} is ${y[wrong]}, not ${wanted[wrong]}`);
+  }
+});
+
+/** Random codes and small scales under 16-bit floats of 1 (and −1): every value, and every partial sum, is a whole number. */
+function wholeNumberBlocks(dtype: DType, out: number, columns: number): Uint8Array {
+  const generator = new Generator(7, dtype);
+  const bytes = Uint8Array.from({ length: out * rowBytes(dtype, columns) }, () => generator.integer(0, 255));
+  const halves: Partial<Record<DType, readonly number[]>> = {
+    Q4_1: [0, 2],
+    Q5_1: [0, 2],
+    Q2_K: [80, 82],
+    Q3_K: [108],
+    Q4_K: [0, 2],
+    Q5_K: [0, 2],
+    Q6_K: [208],
+  };
+  const view = new DataView(bytes.buffer);
+  for (let block = 0, index = 0; block < bytes.length; block += dtypes[dtype].bytes, ++index) {
+    for (const offset of halves[dtype] ?? [0]) view.setUint16(block + offset, index % 3 ? 0x3c00 : 0xbc00, true);
+  }
+  return bytes;
+}
+
+test.each(quantisedTypes)('%s: sums of whole numbers are exact', (dtype) => {
+  const [rows, columns, out] = [9, 512, 21];
+  const bytes = wholeNumberBlocks(dtype, out, columns);
+  const generator = new Generator(3, 'activations');
+  // With 127 in every block the scale is 1 and A8 loses nothing.
+  const x = Float32Array.from({ length: rows * columns }, (_, i) =>
+    i % 32 === 5 ? 127 : generator.integer(-127, 127),
+  );
+  const program = linearProgram({ dtype, columns, out });
+  const { y: wanted } = new ReferenceProgram(program, () => ({ dtype, shape: [out, columns], bytes })).run({ x });
+  for (const { isa, threads } of variants()) {
+    expect(Array.from(run(program, bytes, { x }, isa, threads))).toEqual(Array.from(wanted));
+  }
+});
+
+describe.each(weightTypes)('%s', (dtype) => {
+  const [rows, columns, out] = [21, dtypes[dtype].block === 1 ? 133 : 768, 53];
+  const bytes = quantise(dtype, random('weight', out * columns), out, columns);
+  const x = random('x', rows * columns);
+  const residual = random('residual', rows * out);
+  const program = linearProgram({ dtype, columns, out, bias: true, residual: true });
+
+  test('a row has the same bits in every batch and team', () => {
+    for (const isa of isaLevels()) {
+      const all = run(program, bytes, { x, residual }, isa, 1);
+      for (const [first, count] of [
+        [0, 1],
+        [20, 1],
+        [3, 2],
+        [4, 3],
+        [7, 4],
+        [1, 7],
+        [2, 8],
+        [5, 16],
+        [0, 21],
+      ]) {
+        const inputs = {
+          x: x.slice(first * columns, (first + count) * columns),
+          residual: residual.slice(first * out, (first + count) * out),
+        };
+        const part = run(program, bytes, inputs, isa, 1 + (count % 2));
+        expectSameBits(part, all.slice(first * out, (first + count) * out), `${isa}, rows ${first} … + ${count}`);
+      }
+    }
+  });
+
+  test('an output has the same bits at every place among the weights', () => {
+    const size = rowBytes(dtype, columns);
+    const plain = linearProgram({ dtype, columns, out });
+    for (const isa of isaLevels()) {
+      const all = run(plain, bytes, { x }, isa, 2);
+      for (const [first, count] of [
+        [0, 1],
+        [52, 1],
+        [3, 17],
+        [16, 37],
+      ]) {
+        const few = linearProgram({ dtype, columns, out: count });
+        const y = run(few, bytes.slice(first * size, (first + count) * size), { x }, isa, 1);
+        const wanted = Float32Array.from(y, (_, i) => all[Math.floor(i / count) * out + first + (i % count)]);
+        expectSameBits(y, wanted, `${isa}, outputs ${first} … + ${count}`);
+      }
+    }
+  });
+
+  test('only the row of a NaN or an infinity is spoilt', () => {
+    const spoilt = x.slice();
+    spoilt[2 * columns + 40] = NaN;
+    spoilt[4 * columns] = Infinity;
+    spoilt[5 * columns + columns - 1] = -Infinity;
+    for (const isa of isaLevels()) {
+      const [clean, y] = [x, spoilt].map((given) => run(program, bytes, { x: given, residual }, isa, 2));
+      for (let row = 0; row < rows; ++row) {
+        const values = y.slice(row * out, (row + 1) * out);
+        if ([2, 4, 5].includes(row)) expect(values.some(Number.isFinite)).toBe(false);
+        else expectSameBits(values, clean.slice(row * out, (row + 1) * out), `${isa}, row ${row}`);
+      }
+    }
+  });
+
+  test('a row of zeros gives bias and residual', () => {
+    const bias = program.values.find(({ name }) => name === 'bias')?.data as Float32Array;
+    const wanted = Float32Array.from(residual, (value, i) => bias[i % out] + value);
+    for (const isa of isaLevels())
+      expectSameBits(run(program, bytes, { x: new Float32Array(x.length), residual }, isa, 2), wanted, isa);
+  });
+
+  test('weights may lie at any address, up to the last byte of a mapped file', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vivace-linear-'));
+    const file = join(folder, 'weights');
+    // The file ends with the weights, and its size is whole pages: behind it lies nothing.
+    const offset = 16384 * Math.ceil((bytes.length + 1) / 16384) - bytes.length;
+    writeFileSync(file, Buffer.concat([Buffer.alloc(offset), bytes]));
+    const mapping = new (native().Mapping)(file);
+    const bind: BindWeight = () => ({ mapping, offset });
+    for (const { isa, threads } of variants()) {
+      const { y } = runNative(program, bind, { x, residual }, { isa, threads, fuse: true });
+      expectSameBits(y, run(program, bytes, { x, residual }, isa, threads), `${isa}, offset ${offset}`);
+    }
+    mapping.close();
+    rmSync(folder, { recursive: true });
+  });
+});
+
+test.each(quantisedTypes)('%s: levels with fused multiply-add give the same bits', (dtype) => {
+  const fused = isaLevels().filter((isa) => isa === 'avx2' || isa === 'avx512');
+  if (fused.length < 2) return;
+  const [rows, columns, out] = [5, 1024, 40];
+  const bytes = quantise(dtype, random('weight', out * columns), out, columns);
+  const program = linearProgram({ dtype, columns, out });
+  const x = random('x', rows * columns);
+  expectSameBits(run(program, bytes, { x }, fused[1], 2), run(program, bytes, { x }, fused[0], 1), dtype);
+});
+
+test('the output may take the place of the residual', () => {
+  const dtype = 'Q4_0';
+  const linearCase = { name: '', dtype, rows: 9, columns: 64, out: 40, bias: true, residual: true } as const;
+  const weight = linearWeight(linearCase);
+  const inputs = linearInputs(linearCase);
+  for (const { isa, threads } of variants()) {
+    const program = linearProgram(linearCase);
+    const apart = run(program, weight.bytes, inputs, isa, threads);
+    // add(scale(residual), linear(x)) is fused; the scaled copy is used by nothing else, so its memory is free.
+    const values = linearProgram({ ...linearCase, residual: false });
+    const fused = addedToScaled(values);
+    expectSameBits(run(fused, weight.bytes, inputs, isa, threads), apart, isa);
+  }
+});
+
+function addedToScaled(program: ReturnType<typeof linearProgram>): ReturnType<typeof linearProgram> {
+  const [call] = program.calls;
+  const { columns } = call.outputs[0];
+  const value = (id: number, name: string, kind: 'input' | 'value') =>
+    ({ id, name, dtype: 'F32', rows: 'rows', columns, kind }) as const;
+  const first = program.values.length;
+  const residual = value(first, 'residual', 'input');
+  const copy = value(first + 1, 'copy', 'value');
+  const y = value(first + 2, 'sum', 'value');
+  return {
+    ...program,
+    values: [...program.values, residual, copy, y],
+    calls: [
+      { op: 'scale', inputs: [residual], outputs: [copy], attributes: [1] },
+      call,
+      { op: 'add', inputs: [copy, call.outputs[0]], outputs: [y], attributes: [] },
+    ],
+    outputs: { y },
+  };
+}
