@@ -4,14 +4,21 @@ import type { Job, JobResult, Rounds, Ticket } from './decode/rounds.js';
 import type { Executor, KvCache, RowSampler, RunRequest } from './program/executor.js';
 
 export interface EngineOptions {
-  /** Rows of a round of prompts. Default 512. */
+  /** Rows of a round at most. Default 512: more does not make a row cheaper. */
   readonly maxRows?: number;
-  /** Prompt rows of a round in which others decode: bounds how long they wait for their next token. Default 128. */
+  /** Prompt rows of a round in which others decode, at most. Default 128. */
   readonly sharedRows?: number;
 }
 
 /** At most so many rows left count as decoding: they are never cut into chunks. */
 const DECODE_ROWS = 16;
+
+// How long a round of prompts may take: until an abort is heard, and until others get their next token. Chunks are cut to
+// that by what rows have cost so far; below LEAST_ROWS a row costs more the fewer there are.
+const PROMPT_MS = 200;
+const SHARED_MS = 60;
+const LEAST_ROWS = 32;
+const FIRST_ROWS = 64; // before anything is known
 
 interface Entry extends Job {
   done: number; // tokens that are in the cache
@@ -35,6 +42,7 @@ export class Engine implements Rounds {
   private running: Promise<void> | undefined;
   private lastKv: KvCache | undefined;
   private closed = false;
+  private rowMs: number | undefined; // what a row costs in rounds of many
 
   /** `vocab`: columns of the logits. */
   constructor(
@@ -120,7 +128,10 @@ export class Engine implements Rounds {
       shares.push({ entry, rows: left(entry) });
       room -= left(entry);
     }
-    if (shares.length > 0) room = Math.min(room, this.sharedRows);
+    room = Math.min(
+      room,
+      shares.length > 0 ? Math.min(this.sharedRows, this.rowsOf(SHARED_MS)) : this.rowsOf(PROMPT_MS),
+    );
     const prompts = entries.filter((one) => left(one) > DECODE_ROWS).slice(0, room);
     prompts.forEach((entry, index) => {
       const rows = Math.min(left(entry), Math.ceil(room / (prompts.length - index)));
@@ -132,6 +143,16 @@ export class Engine implements Rounds {
     const served = new Set(shares.map(({ entry }) => entry));
     this.queue = [...this.queue.filter((entry) => !served.has(entry)), ...served];
     return shares;
+  }
+
+  private rowsOf(ms: number): number {
+    if (this.rowMs === undefined) return FIRST_ROWS;
+    return Math.max(LEAST_ROWS, Math.floor(ms / this.rowMs / LEAST_ROWS) * LEAST_ROWS);
+  }
+
+  private learn(rows: number, ms: number): void {
+    if (rows < LEAST_ROWS) return;
+    this.rowMs = this.rowMs === undefined ? ms / rows : 0.7 * this.rowMs + (0.3 * ms) / rows;
   }
 
   /** Runs the shares together; when that fails, one by one, so that only the job at fault hears of it. */
@@ -155,7 +176,9 @@ export class Engine implements Rounds {
 
   private async round(shares: readonly Share[]): Promise<void> {
     const { request, places } = buildRequest(shares, this.vocab);
+    const begin = performance.now();
     const result = await this.executor.run(shares[0].entry.kv, request);
+    this.learn(request.tokens.length, performance.now() - begin);
     shares.forEach(({ entry, rows }, index) => {
       const { logits } = request;
       const { output, wanted } = places[index];

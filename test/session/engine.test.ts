@@ -169,3 +169,22 @@ test('a released sequence leaves when its round is over', async () => {
     expect.objectContaining({ code: 'DISPOSED' }),
   );
 });
+
+test('chunks are cut so that a round of prompts takes about a fifth of a second', async () => {
+  const cost = 2; // ms per row
+  const slow = new FakeExecutor({ vocab });
+  const run = slow.run.bind(slow);
+  slow.run = async (kv, request) => {
+    await new Promise((resolve) => setTimeout(resolve, cost * request.tokens.length));
+    return run(kv, request);
+  };
+  const engine = new Engine(slow, vocab);
+  const kv = slow.createKvCache();
+  await engine.submit({ kv, sequence: kv.create(), tokens: new Int32Array(450) }).done;
+  const rows = slow.requests.map(({ tokens }) => tokens.length);
+  expect(rows[0]).toBe(64);
+  for (const count of rows.slice(1, -1)) {
+    expect(count).toBeGreaterThanOrEqual(32);
+    expect(count).toBeLessThanOrEqual(96);
+  }
+});
