@@ -3,7 +3,7 @@
 // A codec's unit is a stretch of 256 values of each row: one block, or up to eight blocks of 32.
 //   highest, offset     value = scale · (code - offset) + min; signed codes have highest = signed_codes and no offset
 //   halves, has_min     scales belong to 16 values instead of 32; min is not zero
-//   codes(rows, …)      puts the codes of the first `count` groups in order
+//   codes(rows, …)      puts codes in order: of all groups, or of block `g` where blocks have 32 values
 //   scales(rows, …)     formats with blocks of 256: puts the small integer scales and minima, times `d` and `dmin`
 // Nothing beyond the block is read: it may be the last of a mapped file.
 #pragma once
@@ -71,12 +71,10 @@ struct CodecQ4_0 {
   using Block = BlockQ4_0;
   static constexpr int width = 32, highest = 15, offset = 8;
   static constexpr bool halves = false, has_min = false;
-  static void codes(Rows rows, int count, Codes out) {
-    for (int g = 0; g < count; ++g) {
-      Ints words[8];
-      nibble_words(rows, g * sizeof(Block) + offsetof(Block, qs), words);
-      put(out[g], words);
-    }
+  static void codes(Rows rows, int g, Codes out) {
+    Ints words[8];
+    nibble_words(rows, g * sizeof(Block) + offsetof(Block, qs), words);
+    put(out[g], words);
   }
 };
 
@@ -84,48 +82,43 @@ struct CodecQ4_1 {
   using Block = BlockQ4_1;
   static constexpr int width = 32, highest = 15, offset = 0;
   static constexpr bool halves = false, has_min = true;
-  static void codes(Rows rows, int count, Codes out) {
-    for (int g = 0; g < count; ++g) {
-      Ints words[8];
-      nibble_words(rows, g * sizeof(Block) + offsetof(Block, qs), words);
-      put(out[g], words);
-    }
+  static void codes(Rows rows, int g, Codes out) {
+    Ints words[8];
+    nibble_words(rows, g * sizeof(Block) + offsetof(Block, qs), words);
+    put(out[g], words);
   }
 };
 
 // Q5_0, Q5_1: bit i of the 32 at `qh` is the fifth bit of code i.
 template <class Block>
-inline void five_bit_codes(Rows rows, int count, Codes out) {
-  for (int g = 0; g < count; ++g) {
-    Ints words[8];
-    nibble_words(rows, g * sizeof(Block) + offsetof(Block, qs), words);
-    uint32_t bits[lanes];
-    for (int row = 0; row < lanes; ++row)
-      std::memcpy(bits + row, rows[row] + g * sizeof(Block) + offsetof(Block, qh), 4);
-    const Ints fifth = load_ints(bits);
-    for (int w = 0; w < 8; ++w) {
-      // Four bits abcd to the lowest bits of four bytes: copies 7 and 14 places up, of which one bit each is kept.
-      Ints four_bits = (fifth >> (4 * w)) & splat(15);
-      four_bits = four_bits | four_bits << 14;
-      four_bits = (four_bits | four_bits << 7) & each_byte(1);
-      words[w] = words[w] | four_bits << 4;
-    }
-    put(out[g], words);
+inline void five_bit_codes(Rows rows, int g, Codes out) {
+  Ints words[8];
+  nibble_words(rows, g * sizeof(Block) + offsetof(Block, qs), words);
+  uint32_t bits[lanes];
+  for (int row = 0; row < lanes; ++row) std::memcpy(bits + row, rows[row] + g * sizeof(Block) + offsetof(Block, qh), 4);
+  const Ints fifth = load_ints(bits);
+  for (int w = 0; w < 8; ++w) {
+    // Four bits abcd to the lowest bits of four bytes: copies 7 and 14 places up, of which one bit each is kept.
+    Ints four_bits = (fifth >> (4 * w)) & splat(15);
+    four_bits = four_bits | four_bits << 14;
+    four_bits = (four_bits | four_bits << 7) & each_byte(1);
+    words[w] = words[w] | four_bits << 4;
   }
+  put(out[g], words);
 }
 
 struct CodecQ5_0 {
   using Block = BlockQ5_0;
   static constexpr int width = 32, highest = 31, offset = 16;
   static constexpr bool halves = false, has_min = false;
-  static void codes(Rows rows, int count, Codes out) { five_bit_codes<Block>(rows, count, out); }
+  static void codes(Rows rows, int g, Codes out) { five_bit_codes<Block>(rows, g, out); }
 };
 
 struct CodecQ5_1 {
   using Block = BlockQ5_1;
   static constexpr int width = 32, highest = 31, offset = 0;
   static constexpr bool halves = false, has_min = true;
-  static void codes(Rows rows, int count, Codes out) { five_bit_codes<Block>(rows, count, out); }
+  static void codes(Rows rows, int g, Codes out) { five_bit_codes<Block>(rows, g, out); }
 };
 
 // Stores signed codes in the form that Dot wants.
@@ -139,12 +132,10 @@ struct CodecQ8_0 {
   using Block = BlockQ8_0;
   static constexpr int width = 32, highest = signed_codes, offset = 0;
   static constexpr bool halves = false, has_min = false;
-  static void codes(Rows rows, int count, Codes out) {
-    for (int g = 0; g < count; ++g) {
-      Ints words[8];
-      eight_words(rows, g * sizeof(Block) + offsetof(Block, qs), words);
-      put_signed(out[g], words);
-    }
+  static void codes(Rows rows, int g, Codes out) {
+    Ints words[8];
+    eight_words(rows, g * sizeof(Block) + offsetof(Block, qs), words);
+    put_signed(out[g], words);
   }
 };
 
@@ -159,16 +150,14 @@ struct CodecIQ4_NL {
   using Block = BlockIQ4_NL;
   static constexpr int width = 32, highest = signed_codes, offset = 0;
   static constexpr bool halves = false, has_min = false;
-  static void codes(Rows rows, int count, Codes out) {
-    for (int g = 0; g < count; ++g) put_levels(out[g], rows, g * sizeof(Block) + offsetof(Block, qs));
-  }
+  static void codes(Rows rows, int g, Codes out) { put_levels(out[g], rows, g * sizeof(Block) + offsetof(Block, qs)); }
 };
 
 struct CodecIQ4_XS {
   using Block = BlockIQ4_XS;
   static constexpr int width = 256, highest = signed_codes, offset = 0;
   static constexpr bool halves = false, has_min = false;
-  static void codes(Rows rows, int, Codes out) {
+  static void codes(Rows rows, Codes out) {
     for (int g = 0; g < groups; ++g) put_levels(out[g], rows, offsetof(Block, qs) + 16 * g);
   }
   static void scales(Rows rows, F32 d, F32, Panel& panel) {
@@ -185,7 +174,7 @@ struct CodecQ2_K {
   using Block = BlockQ2_K;
   static constexpr int width = 256, highest = 3, offset = 0;
   static constexpr bool halves = true, has_min = true;
-  static void codes(Rows rows, int, Codes out) {
+  static void codes(Rows rows, Codes out) {
     for (int t = 0; t < 2; ++t) {
       Ints raw[8], words[8];
       eight_words(rows, offsetof(Block, qs) + 32 * t, raw);
@@ -209,7 +198,7 @@ struct CodecQ3_K {
   using Block = BlockQ3_K;
   static constexpr int width = 256, highest = 7, offset = 4;
   static constexpr bool halves = true, has_min = false;
-  static void codes(Rows rows, int, Codes out) {
+  static void codes(Rows rows, Codes out) {
     Ints mask[8];
     eight_words(rows, offsetof(Block, hmask), mask);
     for (int t = 0; t < 2; ++t) {
@@ -251,7 +240,7 @@ struct CodecQ4_K {
   using Block = BlockQ4_K;
   static constexpr int width = 256, highest = 15, offset = 0;
   static constexpr bool halves = false, has_min = true;
-  static void codes(Rows rows, int, Codes out) {
+  static void codes(Rows rows, Codes out) {
     for (int t = 0; t < 4; ++t) {
       Ints raw[8], words[8];
       eight_words(rows, offsetof(Block, qs) + 32 * t, raw);
@@ -268,7 +257,7 @@ struct CodecQ5_K {
   using Block = BlockQ5_K;
   static constexpr int width = 256, highest = 31, offset = 0;
   static constexpr bool halves = false, has_min = true;
-  static void codes(Rows rows, int, Codes out) {
+  static void codes(Rows rows, Codes out) {
     Ints fifth[8];
     eight_words(rows, offsetof(Block, qh), fifth);
     for (int t = 0; t < 4; ++t) {
@@ -287,7 +276,7 @@ struct CodecQ6_K {
   using Block = BlockQ6_K;
   static constexpr int width = 256, highest = 63, offset = 32;
   static constexpr bool halves = true, has_min = false;
-  static void codes(Rows rows, int, Codes out) {
+  static void codes(Rows rows, Codes out) {
     for (int t = 0; t < 2; ++t) {
       Ints high[8];
       eight_words(rows, offsetof(Block, qh) + 32 * t, high);
@@ -313,16 +302,17 @@ struct CodecQ6_K {
 template <class Codec>
 inline void unpack(Rows rows, int count, const std::byte* next, Panel& panel) {
   using Block = typename Codec::Block;
-  constexpr int bytes = static_cast<int>(sizeof(Block)) * stretch / Codec::width;
-  for (int line = 0; line < lanes * bytes; line += 64) prefetch(next + line);
-
-  Codec::codes(rows, count, panel.codes);
+  constexpr int block_bytes = lanes * static_cast<int>(sizeof(Block));
   if constexpr (Codec::width == 32) {
     for (int g = 0; g < count; ++g) {
+      for (int line = 0; line < block_bytes; line += 64) prefetch(next + g * block_bytes + line);
+      Codec::codes(rows, g, panel.codes);
       store(panel.scales[g], halves_at(rows, g * sizeof(Block) + offsetof(Block, d)));
       if constexpr (Codec::has_min) store(panel.mins[g], halves_at(rows, g * sizeof(Block) + offsetof(Block, m)));
     }
   } else {
+    for (int line = 0; line < block_bytes; line += 64) prefetch(next + line);
+    Codec::codes(rows, panel.codes);
     F32 dmin = zero();
     if constexpr (Codec::has_min) dmin = -halves_at(rows, offsetof(Block, dmin));
     Codec::scales(rows, halves_at(rows, offsetof(Block, d)), dmin, panel);
