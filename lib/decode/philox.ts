@@ -2,7 +2,7 @@
 // on what else is in the batch. The same numbers as cpp/decode/philox.h.
 
 // Hoisted: look-ups of globals are slow inside test runners.
-const { imul } = Math;
+const { floor, imul } = Math;
 
 const low32 = 0xffff_ffffn;
 
@@ -42,6 +42,6 @@ function multiply(a: number, b: number): [number, number] {
   const low = aLow * bLow;
   const middle = aHigh * bLow + (low >>> 16);
   const carry = aLow * bHigh + (middle % 0x10000);
-  const high = aHigh * bHigh + Math.floor(middle / 0x10000) + Math.floor(carry / 0x10000);
+  const high = aHigh * bHigh + floor(middle / 0x10000) + floor(carry / 0x10000);
   return [high >>> 0, imul(a, b) >>> 0];
 }

@@ -4,6 +4,8 @@ import { VivaceError } from '../errors.js';
 import type { RowSampler, SamplerOptions } from '../program/executor.js';
 import { philoxUniform } from './philox.js';
 
+const { abs, exp, log, max } = Math; // look-ups of globals are slow in the realms of test runners
+
 export interface Sampled {
   readonly token: number;
   /** Natural, under softmax of the logits as the model gave them. */
@@ -57,7 +59,7 @@ export function createReferenceSampler(options: SamplerOptions): ReferenceSample
       if (raw.includes(Infinity)) throw new VivaceError('NUMERIC', "The model's logits contain +infinity");
       const adjusted = raw.slice();
       adjust(adjusted);
-      const greatest = adjusted.reduce((a, b) => Math.max(a, b), -Infinity);
+      const greatest = adjusted.reduce((a, b) => max(a, b), -Infinity);
       if (greatest === -Infinity) {
         throw new VivaceError(
           'NUMERIC',
@@ -95,8 +97,8 @@ const sum = (values: Iterable<number>): number => {
 const massOf = (kept: readonly Candidate[]): number => sum(kept.map(({ weight }) => weight));
 
 function logSumExp(logits: Float64Array): number {
-  const greatest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  return greatest + Math.log(sum(logits.map((logit) => Math.exp(logit - greatest))));
+  const greatest = logits.reduce((a, b) => max(a, b), -Infinity);
+  return greatest + log(sum(logits.map((logit) => exp(logit - greatest))));
 }
 
 /** Token ids by descending logit, of equals the lowest id first. */
@@ -106,7 +108,7 @@ const rank = (logits: Float64Array): number[] =>
 const weigh = (logits: Float64Array, greatest: number, temperature: number): Candidate[] =>
   Array.from(logits, (logit, token) => ({
     token,
-    weight: Math.exp((logit - greatest) / Math.max(temperature, 1e-30)),
+    weight: exp((logit - greatest) / max(temperature, 1e-30)),
   }));
 
 /** Candidates in ascending order of token that survive top-k, typical-p, top-p and min-p, in this order. */
@@ -118,16 +120,16 @@ function truncate(all: readonly Candidate[], options: SamplerOptions): Candidate
   if (options.topK > 0) kept = inOrder(heaviestFirst(kept).slice(0, options.topK));
   if (options.typicalP < 1) {
     const total = massOf(kept);
-    const surprise = ({ weight }: Candidate): number => Math.log(total) - Math.log(weight);
+    const surprise = ({ weight }: Candidate): number => log(total) - log(weight);
     const possible = kept.filter(({ weight }) => weight > 0);
     const entropy = sum(possible.map((candidate) => (candidate.weight / total) * surprise(candidate)));
-    const distance = (candidate: Candidate): number => Math.abs(surprise(candidate) - entropy);
+    const distance = (candidate: Candidate): number => abs(surprise(candidate) - entropy);
     const nearestFirst = possible.sort((a, b) => distance(a) - distance(b) || a.token - b.token);
     kept = inOrder(prefixOfMass(nearestFirst, options.typicalP * total));
   }
   if (options.topP < 1) kept = inOrder(prefixOfMass(heaviestFirst(kept), options.topP * massOf(kept)));
   if (options.minP > 0) {
-    const heaviest = Math.max(...kept.map(({ weight }) => weight));
+    const heaviest = max(...kept.map(({ weight }) => weight));
     kept = kept.filter(({ weight }) => weight >= options.minP * heaviest);
   }
   return kept;

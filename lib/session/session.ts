@@ -72,7 +72,8 @@ export class Session {
 
   /**
    * Continues the session with a prompt and streams the answer. The first prompt of a session gets the model's BOS token;
-   * later ones are put behind what was said, as they are. An empty prompt goes on where the last answer ended.
+   * later ones are put behind what was said (by SentencePiece tokenizers with their leading space). An empty prompt goes
+   * on where the last answer ended.
    *
    * The answer becomes part of the session; what belongs to a stop string and the token that ends a turn do not. When a
    * generation fails, or is aborted, before its first token, the session is as it was before. Leaving the loop early stops
@@ -126,7 +127,7 @@ export class Session {
     this.check();
     const added = this.checkTokens(tokens, 'tokens');
     this.checkRoom(this.list.length, added.length, 0);
-    const out = new Float32Array(added.length * this.host.logitsWidth);
+    const out = this.logits(added.length);
     if (added.length === 0) return out;
     return this.exclusively(async () => {
       const { kv, sequence } = this.seat;
@@ -226,9 +227,24 @@ export class Session {
     }
   }
 
+  private logits(rows: number): Float32Array {
+    try {
+      return new Float32Array(rows * this.host.logitsWidth);
+    } catch (cause) {
+      const bytes = 4 * rows * this.host.logitsWidth;
+      throw new VivaceError('OUT_OF_MEMORY', `No memory for the logits of ${rows} tokens, ${bytes} bytes`, {
+        cause,
+        remedy: 'Call forward with fewer tokens at a time.',
+      });
+    }
+  }
+
   private encode(prompt: Prompt): Int32Array {
     if (typeof prompt !== 'string') return this.checkTokens(prompt, 'prompt');
-    return this.host.tokenizer.encode(prompt, { addSpecial: this.list.length === 0 });
+    const { tokenizer } = this.host;
+    const tokens = tokenizer.encode(prompt, { addSpecial: this.list.length === 0 });
+    // Some models end every text with EOS; behind it there is nothing to continue.
+    return tokens.length > 1 && tokens.at(-1) === tokenizer.special.eos ? tokens.subarray(0, -1) : tokens;
   }
 
   private checkTokens(tokens: ArrayLike<number>, name: string): Int32Array {

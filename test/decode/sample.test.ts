@@ -14,7 +14,7 @@ test('native and reference samplers draw the same tokens and report the same log
   const random = new Generator(7, 'sample.test');
   const unit = (): number => random.next() / 2 ** 32;
   const sometimes = <T>(share: number, value: () => T, otherwise: T): T => (unit() < share ? value() : otherwise);
-  for (let round = 0; round < 150; round++) {
+  for (let round = 0; round < 80; round++) {
     const size = random.integer(2, 700);
     const options: SamplerOptions = {
       ...plain,
