@@ -77,5 +77,5 @@ function contractOf(name) {
 /** The first sentence of a contract: `// add: y = a + b. …` */
 function formula(name) {
   const [first] = readFileSync(join(root, contractOf(name)), 'utf8').split('\n');
-  return first.replace(/^\/\/ \w+: /, '').replace(/\.( .*)?$/, '');
+  return first.replace(/^\/\/ \w+: /, '').replace(/(\.( .*)?|,)$/, '');
 }
