@@ -15,13 +15,14 @@ export class TextStream {
   private readonly skipSpecial: boolean;
   private dropsSpace: boolean;
   private rest = NOTHING; // the bytes of an unfinished character
-  private readonly whole = new Map<number, string | null>(); // texts of pieces; null: not whole characters
+  private readonly whole: Map<number, string | null>;
 
   constructor(
     private readonly tokenizer: Tokenizer,
     options: TextStreamOptions = {},
   ) {
     this.skipSpecial = options.skipSpecial ?? true;
+    this.whole = wholePieces(tokenizer);
     this.dropsSpace = tokenizer.addsSpacePrefix && options.continues !== true;
   }
 
@@ -88,6 +89,15 @@ export function decodeTokens(tokenizer: Tokenizer, tokens: ArrayLike<number>, sk
     at += piece.length;
   }
   return lenient.decode(bytes);
+}
+
+const known = new WeakMap<Tokenizer, Map<number, string | null>>();
+
+/** Texts of pieces met so far, shared by all streams of a tokenizer; null: not whole characters. */
+function wholePieces(tokenizer: Tokenizer): Map<number, string | null> {
+  const found = known.get(tokenizer) ?? new Map<number, string | null>();
+  known.set(tokenizer, found);
+  return found;
 }
 
 const NOTHING = new Uint8Array(0);

@@ -96,7 +96,7 @@ export class Vocabulary {
   /** A copy that the tokenizer may correct. All normal where the file has none. */
   get types(): Int32Array {
     return (this.lazyTypes ??= this.readTypes
-      ? Int32Array.from(this.readTypes())
+      ? this.readTypes().slice()
       : new Int32Array(this.size).fill(TokenType.normal));
   }
 

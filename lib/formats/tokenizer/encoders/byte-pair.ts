@@ -3,12 +3,10 @@ import type { StringTable } from '../../gguf.js';
 import { readAlphabet } from './byte-alphabet.js';
 import { MergeTable } from './merge-table.js';
 import { PairMerger, type PairRule } from './pair-merger.js';
+import { PieceCache } from './piece-cache.js';
 import { joinsWords, splitAtMarks } from './word-marks.js';
 import type { Spelling } from '../vocabulary-tokenizer.js';
 import { ByteIndex, hashBytes, TokenType, type Vocabulary } from '../vocabulary.js';
-
-const CACHED_CHARACTERS = 32;
-const CACHED_PIECES = 1 << 16;
 
 /** Cuts a text into pieces that are encoded independently. */
 export type Splitter = (text: string) => readonly string[];
@@ -44,7 +42,8 @@ export class BytePairEncoder implements PairRule {
   private readonly strangers: Uint8Array[] = [];
   private readonly strangerIds = new Map<string, number>();
   private readonly merger = new PairMerger();
-  private readonly cache = new Map<string, Int32Array>();
+  private readonly cache = new PieceCache();
+  private readonly encodePiece = (piece: string, out: number[]): void => this.encodeOne(piece, out);
   private bytes: Uint8Array = new Uint8Array(256);
 
   constructor(
@@ -66,18 +65,7 @@ export class BytePairEncoder implements PairRule {
   }
 
   encode(text: string, out: number[]): void {
-    for (const piece of this.split(text)) {
-      const known = this.cache.get(piece);
-      if (known) {
-        for (let i = 0; i < known.length; i++) out.push(known[i]);
-        continue;
-      }
-      const from = out.length;
-      this.encodePiece(piece, out);
-      if (piece.length > CACHED_CHARACTERS) continue;
-      if (this.cache.size >= CACHED_PIECES) this.cache.clear();
-      this.cache.set(piece, Int32Array.from(out.slice(from)));
-    }
+    for (const piece of this.split(text)) this.cache.append(piece, out, this.encodePiece);
   }
 
   rank(merger: PairMerger, left: number, right: number): number {
@@ -87,7 +75,7 @@ export class BytePairEncoder implements PairRule {
     return this.pairs.rank(entry);
   }
 
-  private encodePiece(piece: string, out: number[]): void {
+  private encodeOne(piece: string, out: number[]): void {
     if (this.bytes.length < 3 * piece.length) this.bytes = new Uint8Array(6 * piece.length);
     const bytes = this.bytes;
     const { written: count } = encoder.encodeInto(piece, bytes);

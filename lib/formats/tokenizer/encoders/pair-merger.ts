@@ -7,6 +7,7 @@ export interface PairRule {
   merged: number;
 }
 
+const KEPT = 1 << 18; // positions
 const POSITIONS = 2 ** 31; // heap key = rank · 2^31 + position, exact in a double
 
 /** Symbols as a doubly linked list in typed arrays, reused from piece to piece; n log n for n symbols. */
@@ -23,7 +24,10 @@ export class PairMerger {
 
   reserve(count: number): void {
     if (count <= this.symbol.length) return;
-    const capacity = Math.max(64, 2 * count);
+    this.allocate(Math.max(64, 2 * count));
+  }
+
+  private allocate(capacity: number): void {
     this.symbol = new Int32Array(capacity);
     this.start = new Int32Array(capacity);
     this.end = new Int32Array(capacity);
@@ -57,6 +61,7 @@ export class PairMerger {
       this.consider(left, rule);
     }
     for (let i = count > 0 ? 0 : -1; i >= 0; i = this.next[i]) emit(i);
+    if (this.symbol.length > KEPT) this.allocate(0); // one long piece must not hold its memory for ever
   }
 
   private consider(left: number, rule: PairRule): void {

@@ -1,10 +1,8 @@
 // SentencePiece BPE as in GGUF's "llama" model: neighbours merge in the order of the merged token's score.
 import { PairMerger, type PairRule } from './pair-merger.js';
+import { PieceCache } from './piece-cache.js';
 import { joinsWords, splitAtMarks } from './word-marks.js';
 import { ByteIndex, TokenType, type Vocabulary } from '../vocabulary.js';
-
-const CACHED_CHARACTERS = 32;
-const CACHED_PIECES = 1 << 15;
 
 export class SentencePieceEncoder implements PairRule {
   merged = -1;
@@ -12,7 +10,8 @@ export class SentencePieceEncoder implements PairRule {
   private readonly order: Int32Array; // rank of a token's score, best first; equal scores share it
   private readonly byteTokens: Int32Array; // [256]
   private readonly merger = new PairMerger();
-  private readonly cache = new Map<string, Int32Array>();
+  private readonly cache = new PieceCache();
+  private readonly encodePiece = (piece: string, out: number[]): void => this.encodeOne(piece, out);
   private readonly split: (text: string) => readonly string[];
   private bytes: Uint8Array = new Uint8Array(0);
 
@@ -29,25 +28,15 @@ export class SentencePieceEncoder implements PairRule {
     this.byteTokens = new Int32Array(256);
     for (let byte = 0; byte < 256; byte++) {
       const name = `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
-      this.byteTokens[byte] = vocabulary.id(name) ?? vocabulary.id(String.fromCharCode(byte)) ?? unknown ?? -1;
+      const ascii = byte < 0x80 ? vocabulary.id(String.fromCharCode(byte)) : undefined;
+      this.byteTokens[byte] = vocabulary.id(name) ?? ascii ?? unknown ?? -1;
     }
     this.split = joinsWords(vocabulary) ? (text) => [text] : splitAtMarks;
   }
 
   /** Appends the tokens of a text whose spaces are already U+2581. */
   encode(text: string, out: number[]): void {
-    for (const piece of this.split(text)) {
-      const known = this.cache.get(piece);
-      if (known) {
-        for (let i = 0; i < known.length; i++) out.push(known[i]);
-        continue;
-      }
-      const from = out.length;
-      this.encodePiece(piece, out);
-      if (piece.length > CACHED_CHARACTERS) continue;
-      if (this.cache.size >= CACHED_PIECES) this.cache.clear();
-      this.cache.set(piece, Int32Array.from(out.slice(from)));
-    }
+    for (const piece of this.split(text)) this.cache.append(piece, out, this.encodePiece);
   }
 
   rank(merger: PairMerger, left: number, right: number): number {
@@ -58,7 +47,7 @@ export class SentencePieceEncoder implements PairRule {
     return this.merged < 0 ? -1 : this.order[this.merged];
   }
 
-  private encodePiece(text: string, out: number[]): void {
+  private encodeOne(text: string, out: number[]): void {
     const bytes = Buffer.from(text, 'utf8');
     const merger = this.merger;
     merger.reserve(bytes.length);
