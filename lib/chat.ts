@@ -3,11 +3,11 @@ import type { Piece } from './decode/answer.js';
 import type { GenerateResult } from './decode/loop.js';
 import type { GenerateOptions } from './decode/options.js';
 import { expected, VivaceError } from './errors.js';
-import { chooseTemplate, encodeChat, type ChatMessage } from './formats/chat-template.js';
+import { chooseTemplate, encodeChat, type ChatMessage } from './formats/chat/chat-template.js';
 import type { Tokenizer } from './formats/tokenizer/tokenizer.js';
 import type { Session } from './session/session.js';
 
-export type { ChatMessage } from './formats/chat-template.js';
+export type { ChatMessage } from './formats/chat/chat-template.js';
 
 export interface ChatOptions {
   /** What the model is told before the first turn. */

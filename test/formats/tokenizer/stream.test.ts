@@ -1,7 +1,7 @@
 // Streams of text: however tokens are handed over, the pieces together are decode() of all, and no character is split.
-import { TextStream } from '../../lib/formats/tokenizer/text-stream.js';
-import { createTokenizer, type Tokenizer } from '../../lib/formats/tokenizer/tokenizer.js';
-import { bpeSource, cpuSeconds, pieces, piecesSource, random, randomText, trainBpe } from './toy-tokenizers.js';
+import { TextStream } from '../../../lib/formats/tokenizer/text-stream.js';
+import { createTokenizer, type Tokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
+import { bpeSource, cpuSeconds, pieces, piecesSource, random, randomText, trainBpe } from './toys.js';
 
 const toy = trainBpe('the lower the newer 한국어 한국 😀😀', 40);
 const bytes = createTokenizer(bpeSource(toy, { more: [['<|end|>', 3]] }));

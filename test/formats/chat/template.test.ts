@@ -1,8 +1,13 @@
 // Chat templates: the known shapes for one to five messages, and messages fitted to what a template can take.
-import { chooseTemplate, renderChat, type ChatInput, type ChatMessage } from '../../lib/formats/chat-template.js';
-import { capabilitiesOf } from '../../lib/formats/chat/capabilities.js';
-import { CHATML, GEMMA, LLAMA3, MISTRAL, PHI3, TOOLS, TYPED } from './chat-templates.js';
-import { cpuSeconds } from './toy-tokenizers.js';
+import {
+  chooseTemplate,
+  renderChat,
+  type ChatInput,
+  type ChatMessage,
+} from '../../../lib/formats/chat/chat-template.js';
+import { capabilitiesOf } from '../../../lib/formats/chat/capabilities.js';
+import { CHATML, GEMMA, LLAMA3, MISTRAL, PHI3, TOOLS, TYPED } from './templates.js';
+import { cpuSeconds } from '../tokenizer/toys.js';
 
 const TALK: ChatMessage[] = [
   { role: 'user', content: 'Hi!' },

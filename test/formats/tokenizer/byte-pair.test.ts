@@ -1,7 +1,7 @@
 // Byte-level BPE: equal to a slow reference and to an independent library, lossless, and linear on hostile texts.
-import { createTokenizer } from '../../lib/formats/tokenizer/tokenizer.js';
-import { preSplit } from '../../lib/formats/tokenizer/pre-split.js';
-import { bpeSource, cpuSeconds, random, randomText, slowBpe, spell, trainBpe } from './toy-tokenizers.js';
+import { createTokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
+import { preSplit } from '../../../lib/formats/tokenizer/pre-split.js';
+import { bpeSource, cpuSeconds, random, randomText, slowBpe, spell, trainBpe } from './toys.js';
 
 const CORPUS =
   'the lower the newer the lowest low low newest wider wide widest straße Ärger 한국어 한국 漢字 123 1234 12 ... !!!   \n\n   the ' +

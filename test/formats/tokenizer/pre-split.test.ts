@@ -1,7 +1,7 @@
 // The pre-split rules: published vectors, nothing lost, nothing slow, nothing defaulted silently.
-import { createTokenizer } from '../../lib/formats/tokenizer/tokenizer.js';
-import { knownPreSplits, preSplit } from '../../lib/formats/tokenizer/pre-split.js';
-import { bpeSource, cpuSeconds, random, randomText, trainBpe } from './toy-tokenizers.js';
+import { createTokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
+import { knownPreSplits, preSplit } from '../../../lib/formats/tokenizer/pre-split.js';
+import { bpeSource, cpuSeconds, random, randomText, trainBpe } from './toys.js';
 
 const LINE = "Hello  world\n\n I'll pay 12345€!!\r\n  x";
 

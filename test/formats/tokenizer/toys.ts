@@ -1,6 +1,6 @@
 // Small tokenizers trained or invented in the tests, random texts, and slow references of the three algorithms.
-import { stringTable } from '../../lib/formats/gguf.js';
-import type { GgufTokenizerSource, SpecialTokens } from '../../lib/formats/tokenizer-source.js';
+import { stringTable } from '../../../lib/formats/gguf.js';
+import type { GgufTokenizerSource, SpecialTokens } from '../../../lib/formats/tokenizer-source.js';
 
 /** Seeded, uniform in [0, 1). */
 export function random(seed: number): () => number {

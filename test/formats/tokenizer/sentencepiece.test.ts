@@ -1,19 +1,11 @@
 // SentencePiece BPE: equal to a slow reference, lossless, linear; control tokens never come out of plain text.
-import { openGguf } from '../../lib/formats/gguf.js';
-import { ggufTokenizer } from '../../lib/formats/gguf/tokenizer.js';
-import { readSentencePiece } from '../../lib/formats/hugging-face/sentencepiece.js';
-import { createTokenizer } from '../../lib/formats/tokenizer/tokenizer.js';
-import { sharedData } from '../shared-data.js';
+import { openGguf } from '../../../lib/formats/gguf.js';
+import { ggufTokenizer } from '../../../lib/formats/gguf/tokenizer.js';
+import { readSentencePiece } from '../../../lib/formats/hugging-face/sentencepiece.js';
+import { createTokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
+import { sharedData } from '../../shared-data.js';
 import * as fs from 'node:fs';
-import {
-  cpuSeconds,
-  pieces,
-  piecesSource,
-  random,
-  randomText,
-  slowSentencePiece,
-  type ToyPieces,
-} from './toy-tokenizers.js';
+import { cpuSeconds, pieces, piecesSource, random, randomText, slowSentencePiece, type ToyPieces } from './toys.js';
 
 /** Characters, then words grown from them, with scores that tie now and then. `joined` adds a token across words. */
 function invent(joined: boolean): ToyPieces {

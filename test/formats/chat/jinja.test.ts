@@ -2,8 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { renderTemplate, templateLimits } from '../../lib/formats/chat-template.js';
-import { cpuSeconds } from './toy-tokenizers.js';
+import { renderTemplate, templateLimits } from '../../../lib/formats/chat/chat-template.js';
+import { cpuSeconds } from '../tokenizer/toys.js';
 
 interface Table {
   context: Record<string, unknown>;
@@ -11,7 +11,7 @@ interface Table {
   cases: [template: string, output: string | null][];
 }
 
-const file = path.join(__dirname, '../fixtures/jinja-cases.json');
+const file = path.join(__dirname, '../../fixtures/jinja-cases.json');
 const table = JSON.parse(fs.readFileSync(file, 'utf8')) as Table;
 
 function render(template: string): string | null {

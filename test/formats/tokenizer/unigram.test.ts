@@ -1,7 +1,7 @@
 // Unigram: the best of all segmentations, and its normaliser.
-import { CharacterMap } from '../../lib/formats/tokenizer/encoders/character-map.js';
-import { createTokenizer } from '../../lib/formats/tokenizer/tokenizer.js';
-import { cpuSeconds, piecesSource, random, type ToyPieces } from './toy-tokenizers.js';
+import { CharacterMap } from '../../../lib/formats/tokenizer/encoders/character-map.js';
+import { createTokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
+import { cpuSeconds, piecesSource, random, type ToyPieces } from './toys.js';
 
 const MARK = '\u2581';
 const next = random(23);

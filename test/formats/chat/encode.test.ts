@@ -1,8 +1,8 @@
 // Conversations to ids: exactly the ids of the rendered text, except that no message can write a control token.
-import { encodeChat, renderChat, type ChatInput, type ChatMessage } from '../../lib/formats/chat-template.js';
-import { createTokenizer, type Tokenizer } from '../../lib/formats/tokenizer/tokenizer.js';
-import { CHATML, LLAMA3, PHI3, TOOLS, TYPED } from './chat-templates.js';
-import { bpeSource, pieces, piecesSource, random, randomText, trainBpe } from './toy-tokenizers.js';
+import { encodeChat, renderChat, type ChatInput, type ChatMessage } from '../../../lib/formats/chat/chat-template.js';
+import { createTokenizer, type Tokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
+import { CHATML, LLAMA3, PHI3, TOOLS, TYPED } from './templates.js';
+import { bpeSource, pieces, piecesSource, random, randomText, trainBpe } from '../tokenizer/toys.js';
 
 const CONTROL = [
   '<|begin|>',

@@ -1,8 +1,8 @@
 // Special tokens: only those who may write them do, BOS and EOS come once, and the ends of a turn are known.
-import { createTokenizer } from '../../lib/formats/tokenizer/tokenizer.js';
-import { SpecialSplitter } from '../../lib/formats/tokenizer/special-splitter.js';
-import type { SpecialTokens } from '../../lib/formats/tokenizer-source.js';
-import { bpeSource, pieces, piecesSource, random, randomText, trainBpe } from './toy-tokenizers.js';
+import { createTokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
+import { SpecialSplitter } from '../../../lib/formats/tokenizer/special-splitter.js';
+import type { SpecialTokens } from '../../../lib/formats/tokenizer-source.js';
+import { bpeSource, pieces, piecesSource, random, randomText, trainBpe } from './toys.js';
 
 const toy = trainBpe('the lower the newer the lowest', 30);
 const size = toy.tokens.length;

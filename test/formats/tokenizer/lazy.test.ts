@@ -1,8 +1,8 @@
 // Opening is cheap: what only encoding needs is read by the first encode(), and decoding never needs it.
-import { stringTable } from '../../lib/formats/gguf.js';
-import type { GgufTokenizerSource } from '../../lib/formats/tokenizer-source.js';
-import { createTokenizer } from '../../lib/formats/tokenizer/tokenizer.js';
-import { alphabet, bpeSource, cpuSeconds, pieces, piecesSource, random, trainBpe } from './toy-tokenizers.js';
+import { stringTable } from '../../../lib/formats/gguf.js';
+import type { GgufTokenizerSource } from '../../../lib/formats/tokenizer-source.js';
+import { createTokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
+import { alphabet, bpeSource, cpuSeconds, pieces, piecesSource, random, trainBpe } from './toys.js';
 
 test('merges are read by the first encode()', () => {
   const source = bpeSource(trainBpe('the lower the newer', 10));

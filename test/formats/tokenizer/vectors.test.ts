@@ -1,9 +1,9 @@
 // Real vocabularies: every case of the vectors beside them encodes to exactly the listed ids, and decodes back.
 import * as fs from 'node:fs';
-import { openGguf } from '../../lib/formats/gguf.js';
-import { ggufTokenizer } from '../../lib/formats/gguf/tokenizer.js';
-import { createTokenizer, type Tokenizer } from '../../lib/formats/tokenizer/tokenizer.js';
-import { sharedData } from '../shared-data.js';
+import { openGguf } from '../../../lib/formats/gguf.js';
+import { ggufTokenizer } from '../../../lib/formats/gguf/tokenizer.js';
+import { createTokenizer, type Tokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
+import { sharedData } from '../../shared-data.js';
 
 const SEPARATOR = '\n__ggml_vocab_test__\n';
 

@@ -1,8 +1,8 @@
 // tokenizer.json: the same ids as the same vocabulary in GGUF, and as an independent library where that is exact.
-import type { HuggingFaceTokenizerSource, SpecialTokens } from '../../lib/formats/tokenizer-source.js';
-import { isByteLevel, readNormalizer, readPreTokenizer } from '../../lib/formats/tokenizer/hugging-face-text.js';
-import { createTokenizer, type Tokenizer } from '../../lib/formats/tokenizer/tokenizer.js';
-import { bpeSource, random, randomText, slowBpe, trainBpe } from './toy-tokenizers.js';
+import type { HuggingFaceTokenizerSource, SpecialTokens } from '../../../lib/formats/tokenizer-source.js';
+import { isByteLevel, readNormalizer, readPreTokenizer } from '../../../lib/formats/tokenizer/hugging-face-text.js';
+import { createTokenizer, type Tokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
+import { bpeSource, random, randomText, slowBpe, trainBpe } from './toys.js';
 
 interface Library {
   readonly Tokenizer: new (
