@@ -2,6 +2,7 @@
 import { native } from '../../lib/native.js';
 import { ops } from '../../lib/program/ops.js';
 import type { OpSignature } from '../../lib/program/ops.js';
+import { referenceOps } from '../../lib/program/reference/ops/table.js';
 import { files, nativeOps, read, stem } from './project.js';
 
 const signatures = Object.entries(ops) as [string, OpSignature][];
@@ -14,6 +15,10 @@ const plannerOnly = rows
 test('both tables have the same ops', () => {
   const listed = rows.map(({ name }) => name).filter((name) => !plannerOnly.includes(name));
   expect(listed.sort()).toEqual(signatures.map(([name]) => name).sort());
+});
+
+test('the reference has a body for every op', () => {
+  expect(Object.keys(referenceOps).sort()).toEqual(signatures.map(([name]) => name).sort());
 });
 
 test('the addon knows the ops of its source', () => {
