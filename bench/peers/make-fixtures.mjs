@@ -108,7 +108,7 @@ function logProbabilities(logits) {
 
 async function architectures() {
   const cases = [];
-  for (const { name } of randomModels.filter(({ name }) => name !== 'llama-steady')) {
+  for (const { name } of randomModels.filter(({ name }) => !name.endsWith('-steady'))) {
     for (const dtype of ['F32', 'F16']) cases.push(await random(name, dtype));
   }
   // Beyond the original 256 positions longrope has other factors.
@@ -134,6 +134,8 @@ async function weightTypes() {
   ];
   const cases = [];
   for (const dtype of types) cases.push(await random('llama-steady', dtype));
+  // Row ranges of a quantised tensor.
+  cases.push(await random('phi3-steady', 'Q4_K'));
   save('weight-types', { cases });
 }
 
