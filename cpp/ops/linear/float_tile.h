@@ -15,24 +15,25 @@ inline constexpr int row_tile = F32::lanes > 8 ? 4 : 2;  // batch rows; 16 vecto
 struct WeightF32 {
   using Stored = float;
   static F32 load_all(const float* p) { return load(p); }
-  static F32 load_first(const float* p, int count) { return load_partial(p, count); }
 };
 
 struct WeightF16 {
   using Stored = uint16_t;
   static F32 load_all(const uint16_t* p) { return load_f16(p); }
-  static F32 load_first(const uint16_t* p, int count) { return load_f16_partial(p, count); }
 };
 
 struct WeightBF16 {
   using Stored = uint16_t;
   static F32 load_all(const uint16_t* p) { return load_bf16(p); }
-  static F32 load_first(const uint16_t* p, int count) {
-    uint16_t values[F32::lanes] = {};
-    std::memcpy(values, p, 2 * static_cast<size_t>(count));
-    return load_bf16(values);
-  }
 };
+
+// The first `count` weights, then zeros; like all reads of weights, from any address.
+template <class Weight>
+inline F32 load_first(const typename Weight::Stored* p, int count) {
+  typename Weight::Stored values[F32::lanes] = {};
+  std::memcpy(values, p, sizeof(values[0]) * static_cast<size_t>(count));
+  return Weight::load_all(values);
+}
 
 // out[r][n] = weights[n] · x[r] for R batch rows. Meanwhile as many bytes as the weights have are fetched from `next`
 // on (null: none).
@@ -61,7 +62,7 @@ inline void multiply_floats(const typename Weight::Stored* const* weights, const
   }
   if (k < columns) {
     const int rest = static_cast<int>(columns - k);
-    step([&](const auto* p) { return Weight::load_first(p + k, rest); },
+    step([&](const auto* p) { return load_first<Weight>(p + k, rest); },
          [&](const float* p) { return load_partial(p + k, rest); });
   }
   for (int r = 0; r < R; ++r) sum4(out[r], sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
