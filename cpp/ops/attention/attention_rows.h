@@ -18,7 +18,7 @@ inline void for_tree_cells(const Batch& batch, int64_t row, Body&& body) {
   const uint64_t* mask = batch.tree_mask + row * batch.tree_words;
   int cell = batch.first_cells[row];
   for (int64_t word = 0; word < batch.tree_words; ++word, cell += 64)
-    for (int bit = 0; mask[word] >> bit != 0; ++bit)
+    for (int bit = 0; bit < 64 && mask[word] >> bit != 0; ++bit)
       if ((mask[word] >> bit & 1) != 0 && cell + bit >= batch.visible[row] && !body(cell + bit)) return;
 }
 
