@@ -2,18 +2,16 @@
 // That is safe because the tables never move (reserved once) and a page is only freed when no sequence holds it.
 #include "caches/paged_kv.h"
 
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
 #include "core/error.h"
+#include "core/memory.h"
 
 namespace vivace {
 namespace {
 
 constexpr size_t max_sequences = 65536;
-constexpr size_t spare_pages = 16;  // freed pages kept for reuse; all others go back to the system at once
-constexpr std::align_val_t page_alignment{64};
+constexpr int64_t spare_bytes = int64_t{4} << 20;  // of freed pages kept for reuse; others go back to the system at once
 
 }  // namespace
 
@@ -40,7 +38,7 @@ PagedKv::PagedKv(const PagedKvOptions& options) : options_(options) {
 
 PagedKv::~PagedKv() {
   for (const Page& page : pages_)
-    if (page.data != nullptr) ::operator delete(page.data, page_alignment);
+    unmap_memory(page.data, page_bytes_);
 }
 
 PagedKv::Sequence& PagedKv::checked(int sequence) {
@@ -218,8 +216,10 @@ int32_t PagedKv::take_page() {
     free_.push_back(id);
   }
   Page& page = pages_[id];
-  if (page.data == nullptr) {
-    page.data = static_cast<std::byte*>(::operator new(static_cast<size_t>(page_bytes_), page_alignment, std::nothrow));
+  if (page.data != nullptr) {
+    --spares_;
+  } else {
+    page.data = map_memory(page_bytes_);
     if (page.data == nullptr)
       throw Error("OUT_OF_MEMORY", "KV cache: the system has no " + std::to_string(page_bytes_) + " bytes for a page",
                   "Use a shorter context, q8_0 keys and values, or fewer sessions.");
@@ -234,11 +234,12 @@ void PagedKv::drop_page(int32_t id) {
   Page& page = pages_[id];
   if (--page.references > 0) return;
   --used_;
-  if (free_.size() >= spare_pages) {
-    ::operator delete(page.data, page_alignment);
+  if (spares_ * page_bytes_ >= spare_bytes) {
+    unmap_memory(page.data, page_bytes_);
     page.data = nullptr;
     free_.insert(free_.begin(), id);  // pages that still have memory are taken first
   } else {
+    ++spares_;
     free_.push_back(id);
   }
 }

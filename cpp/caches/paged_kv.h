@@ -84,7 +84,8 @@ class PagedKv {
   std::vector<Page> pages_;
   std::vector<int32_t> free_;
   std::vector<Sequence> sequences_;
-  int64_t used_ = 0;
+  int64_t used_ = 0;    // pages that a sequence holds
+  int64_t spares_ = 0;  // free pages that still have memory
 };
 
 }  // namespace vivace

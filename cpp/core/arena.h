@@ -1,4 +1,4 @@
-// One aligned block of memory that only grows between runs. Large blocks ask for huge pages (3-8 % more bandwidth).
+// One block of memory that only grows between runs and goes back to the system when it is freed.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -11,7 +11,7 @@ class Arena {
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
-  // At least `bytes` of memory, 64-byte aligned; the old contents are lost when it grows. Throws OUT_OF_MEMORY.
+  // At least `bytes` of memory, page-aligned; the old contents are lost when it grows. Throws OUT_OF_MEMORY.
   std::byte* reserve(int64_t bytes);
   std::byte* data() const { return data_; }
   int64_t size() const { return size_; }

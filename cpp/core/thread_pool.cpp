@@ -16,15 +16,15 @@ inline void relax() {
 #endif
 }
 
-// Spins for about 20 us, then gives the core away at every turn: other processes may own it.
-template <class Ready>
-void spin_until(Ready&& ready) {
-  for (int turn = 0; !ready(); ++turn) {
-    if (turn < 4000)
-      relax();
-    else
-      std::this_thread::yield();
+// Waits until `value` is no longer `old`: spins for about 30 us, then sleeps, because on a busy machine the thread that is
+// waited for may need this core. Whoever changes the value calls notify_all.
+template <class T>
+void wait_while(const std::atomic<T>& value, T old) {
+  for (int turn = 0; turn < 3000; ++turn) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    relax();
   }
+  value.wait(old, std::memory_order_acquire);
 }
 
 }  // namespace
@@ -36,9 +36,10 @@ void Team::barrier() {
     state_.arrived_.store(0, std::memory_order_relaxed);
     state_.next_.store(0, std::memory_order_relaxed);
     state_.phase_.store(phase + 1, std::memory_order_release);
+    state_.phase_.notify_all();
     return;
   }
-  spin_until([&] { return state_.phase_.load(std::memory_order_acquire) != phase; });
+  wait_while(state_.phase_, phase);
 }
 
 int64_t Team::next(int64_t chunk) { return state_.next_.fetch_add(chunk, std::memory_order_relaxed); }
@@ -86,7 +87,9 @@ void ThreadPool::run(int threads, const std::function<void(Team&)>& task) {
   Team team(0, threads, state);
   task(team);
   // Workers outside this team report as well, so that none can read a later job's data too early.
-  if (threads > 1) spin_until([&] { return pending_.load(std::memory_order_acquire) == 0; });
+  if (threads > 1)
+    for (int left = pending_.load(std::memory_order_acquire); left != 0; left = pending_.load(std::memory_order_acquire))
+      wait_while(pending_, left);
 }
 
 void ThreadPool::work(int member) {
@@ -107,6 +110,7 @@ void ThreadPool::work(int member) {
       (*job.task)(team);
     }
     pending_.fetch_sub(1, std::memory_order_release);
+    pending_.notify_all();
   }
 }
 

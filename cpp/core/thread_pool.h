@@ -1,5 +1,5 @@
 // The process's only thread pool. A run hands the same function to every member of a team; between ops the members
-// meet at a barrier that spins briefly (0.3 us) before it yields, because a decode step has 100-200 barriers.
+// meet at a barrier that spins briefly (0.3 us) before it sleeps, because a decode step has 100-200 barriers.
 #pragma once
 #include <atomic>
 #include <condition_variable>

@@ -36,7 +36,7 @@ export interface RunRequest {
 export interface RunResult {
   /** Per output: the token drawn, −1 where no sampler was given. */
   readonly tokens: Int32Array;
-  /** Per output: natural log-probability of the token under the distribution it was drawn from (NaN without sampler). */
+  /** Per output: natural log-probability of the token as the model gave it, at temperature 1 (NaN without sampler). */
   readonly logprobs: Float32Array;
   /** Per output, where its sampler asks for `topLogprobs`: [token, logprob] pairs, most probable first. */
   readonly top: readonly (readonly (readonly [number, number])[] | null)[];
