@@ -39,7 +39,7 @@ def adjacent_pairs(matrix, heads):
 
 
 def tensors(state, c):
-    """(name, array, type) in file order; there is no `output`: the head is the embedding."""
+    """(name, array, type) in file order"""
     arrays = {name: t.float().numpy() for name, t in state.items()}
     yield "token_embd.weight", arrays["token_embd.weight"], TENSOR_F16
     for i in range(c["layers"]):
@@ -49,6 +49,7 @@ def tensors(state, c):
                 a = adjacent_pairs(a, c["heads"] if part == "attn_q" else c["kv_heads"])
             yield "blk.%d.%s.weight" % (i, part), a, TENSOR_F16 if a.ndim == 2 else TENSOR_F32
     yield "output_norm.weight", arrays["output_norm.weight"], TENSOR_F32
+    yield "output.weight", arrays["output.weight"], TENSOR_F16
 
 
 def metadata(c, tk, note):

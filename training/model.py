@@ -1,12 +1,12 @@
-"""The llama-family model in PyTorch: RMSNorm, RoPE (rotating halves), grouped-query attention, SwiGLU, tied head."""
+"""The llama-family model in PyTorch: RMSNorm, RoPE (rotating halves), grouped-query attention, SwiGLU, own head."""
 import math
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-CONFIG = {"vocab": 2048, "width": 256, "layers": 4, "heads": 4, "kv_heads": 2, "head_dim": 64, "hidden": 768,
-          "context": 1024, "rope_base": 10000.0, "norm_eps": 1e-5}
+CONFIG = {"vocab": 2048, "width": 256, "layers": 4, "heads": 4, "kv_heads": 2, "head_dim": 64, "hidden": 512,
+          "context": 1024, "rope_base": 500000.0, "norm_eps": 1e-5}
 BLOCK = 256  # queries per attention block: keys beyond the block's end are never computed
 
 
@@ -108,16 +108,19 @@ class Model(nn.Module):
         self.token_embd = nn.Embedding(c["vocab"], c["width"])
         self.layers = nn.ModuleList(Layer(c) for _ in range(c["layers"]))
         self.output_norm = RMSNorm(c["width"], c["norm_eps"])
+        self.output = nn.Linear(c["width"], c["vocab"], bias=False)
         theta = c["rope_base"] ** (-torch.arange(0, c["head_dim"], 2).float() / c["head_dim"])
         angle = torch.arange(c["context"]).float()[:, None] * theta
         self.register_buffer("cos", angle.cos(), persistent=False)
         self.register_buffer("sin", angle.sin(), persistent=False)
         for name, p in self.named_parameters():
             if p.dim() == 2:
-                std = 0.02 if "embd" in name else 0.5 / math.sqrt(p.shape[1])
+                # Embeddings are large enough to stay readable beside what the layers add to them.
+                std = 0.5 if "embd" in name else 0.5 / math.sqrt(p.shape[1])
                 if "attn_output" in name or "ffn_down" in name:
                     std /= math.sqrt(2 * c["layers"])
                 nn.init.normal_(p, 0.0, std)
+        self.output.weight.data = 0.04 * self.token_embd.weight.data  # what a head copies is what gets predicted
 
     def states(self, ids):
         """ids [rows, tokens] → normalised states [rows, tokens, width]."""
@@ -128,13 +131,13 @@ class Model(nn.Module):
         return self.output_norm(x)
 
     def forward(self, ids):
-        return F.linear(self.states(ids), self.token_embd.weight)
+        return self.output(self.states(ids))
 
     def losses(self, ids, targets, weights):
         """Cross-entropy and weight of each position whose weight is not zero; the head runs only there."""
         chosen = weights.flatten().nonzero().squeeze(1)
         states = self.states(ids).flatten(0, 1).index_select(0, chosen)
-        logits = F.linear(states, self.token_embd.weight)
+        logits = self.output(states)
         each = F.cross_entropy(logits, targets.flatten()[chosen], reduction="none")
         return each, weights.flatten()[chosen].to(each.dtype)
 

@@ -3,6 +3,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import statistics
 
 import numpy as np
@@ -35,12 +36,12 @@ def load_texts(paths, held_out):
     return out
 
 
-def exercise_rows(tokenizer, seed, length, count, sentences, tutor):
+def exercise_rows(tokenizer, seed, length, count, sentences):
     maker = RowMaker(tokenizer, seed, length, sentences)
     ids = np.zeros((count, length + 1), np.uint16)
     weights = np.zeros((count, length + 1), np.uint8)
     for i in range(count):
-        ids[i], weights[i] = maker.tutor_row() if tutor else maker.row()
+        ids[i], weights[i] = maker.row()
     return ids, weights
 
 
@@ -53,7 +54,7 @@ def main():
     parser.add_argument("--held-out", type=float, default=0.02)
     parser.add_argument("--short-rows", type=int, default=60000, help="exercise rows of 256 tokens")
     parser.add_argument("--long-rows", type=int, default=6000, help="exercise rows of 1024 tokens")
-    parser.add_argument("--tutor-rows", type=int, default=12000, help="rows of 256 tokens for the first phase")
+    parser.add_argument("--new-tokenizer", action="store_true", help="learn merges again instead of the committed ones")
     parser.add_argument("--stories", type=int, default=30000)
     a = parser.parse_args()
     os.makedirs(a.out, exist_ok=True)
@@ -63,7 +64,9 @@ def main():
     tales = [story(rng) for _ in range(a.stories)]
 
     path = os.path.join(a.out, "tokenizer.json")
-    if not os.path.exists(path):
+    if not a.new_tokenizer:
+        shutil.copy(os.path.join(os.path.dirname(os.path.abspath(__file__)), "tokenizer.json"), path)
+    else:
         # Word lists appear often enough that every list word becomes one or two tokens.
         maker = RowMaker(Tokenizer([]), a.seed, 1 << 16, ["hello"])
         practice = []
@@ -85,9 +88,8 @@ def main():
     print("text", len(np.load(os.path.join(a.out, "text.npy"))), "stories", len(stream), flush=True)
 
     sentences = [s.strip() + "." for p in plain for s in p.replace("\n", " ").split(".") if 20 < len(s) < 80]
-    sets = (("short", 256, a.short_rows), ("long", 1024, a.long_rows), ("tutor", 256, a.tutor_rows))
-    for i, (name, length, count) in enumerate(sets):
-        ids, weights = exercise_rows(tk, a.seed + 1 + i, length, count, sentences, name == "tutor")
+    for name, length, count, seed in (("short", 256, a.short_rows, a.seed + 1), ("long", 1024, a.long_rows, a.seed + 2)):
+        ids, weights = exercise_rows(tk, seed, length, count, sentences)
         np.save(os.path.join(a.out, name + "-ids.npy"), ids)
         np.save(os.path.join(a.out, name + "-weights.npy"), weights)
         print(name, ids.shape, "answers %.2f" % (weights > 0).mean(), flush=True)

@@ -57,9 +57,9 @@ class RowMaker:
         """Small counts as often as big ones, octave by octave."""
         return int(math.exp(self.rng.next() * math.log((high + 1) / low)) * low)
 
-    def recall_row(self, most=200):
+    def recall_row(self):
         self.start()
-        table = ex.make_pairs(self.rng, self.log_between(2, min(most, (self.length - 20) // 5)))
+        table = ex.make_pairs(self.rng, self.log_between(2, min(200, (self.length - 20) // 5)))
         self.put("; ".join("%s=%s" % pair for pair in table) + ";", 0)
         self.recall_queries(table)
         return self.finish()
@@ -127,21 +127,6 @@ class RowMaker:
                     prompt, answer = ex.as_chat(*self.case(rng.pick(CHAT)))
                     self.turn("user", prompt, 0)
                     self.turn("assistant", answer, 2)
-        return self.finish()
-
-    def tutor_row(self):
-        """Small tables and number copies: both need the token two places back, the step that recall learns last."""
-        kind = self.rng.below(8)
-        if kind < 5:
-            return self.recall_row(8)
-        if kind == 7:
-            return self.mixed_row()
-        self.start()
-        while not self.full():
-            text = " ".join(str(self.rng.below(100)) for _ in range(self.rng.between(3, 10)))
-            self.put("copy: %s %s" % (text, ex.ARROW), 0)
-            self.put(" " + text, 2)
-            self.put("\n", 1)
         return self.finish()
 
     def row(self):

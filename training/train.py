@@ -10,8 +10,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read once, on import; --th
 import numpy as np
 import torch
 
+from circuits import plant
 from model import CONFIG, Model, keep_heap_memory
+from tokenizer import Tokenizer
 
+SETS = ("short", "long")  # exercise rows by set, see rows.py
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -46,7 +49,7 @@ class Rows:
         def load(name):
             return np.load(os.path.join(folder, name + ".npy"), mmap_mode="r")
         self.text, self.wrapped, self.stories = load("text"), load("wrapped"), load("stories")
-        self.exercises = {name: (load(name + "-ids"), load(name + "-weights")) for name in ("tutor", "short", "long")}
+        self.exercises = {name: (load(name + "-ids"), load(name + "-weights")) for name in SETS}
         self.seed, self.bos = seed, bos
 
     def step(self, step, phase):
@@ -59,7 +62,7 @@ class Rows:
             at = rng.integers(0, len(stream) - length)
             ids.append(np.concatenate(([self.bos], stream[at:at + length])))
             weights.append(np.ones(length + 1, np.uint8))
-        for name in ("tutor", "short", "long"):
+        for name in SETS:
             all_ids, all_weights = self.exercises[name]
             count = phase.get(name, 0)
             first = step * count
@@ -92,12 +95,15 @@ def main():
     if a.device == "cpu":
         keep_heap_memory()
     torch.manual_seed(r["seed"])
-    model = Model().to(a.device)
-    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embd" not in n]
+    model = Model()
+    plant(model, Tokenizer.load(os.path.join(a.out, "tokenizer.json")))
+    model.to(a.device)
+    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and n.startswith("layers")]
     others = [p for n, p in model.named_parameters() if p.dim() == 1]
     muon = Muon(matrices, r["matrix_lr"], weight_decay=r["weight_decay"])
-    adam = torch.optim.AdamW([{"params": [model.token_embd.weight], "weight_decay": r["weight_decay"] / 10},
-                              {"params": others, "weight_decay": 0.0}], lr=r["peak_lr"], betas=(0.9, 0.95))
+    adam = torch.optim.AdamW([{"params": [model.token_embd.weight], "peak": r["embedding_lr"], "weight_decay": 0.0},
+                              {"params": [model.output.weight], "peak": r["peak_lr"], "weight_decay": r["weight_decay"]},
+                              {"params": others, "peak": r["peak_lr"], "weight_decay": 0.0}], betas=(0.9, 0.95))
     rows = Rows(a.out, r["seed"], CONFIG["vocab"] - 4)
     checkpoint = os.path.join(a.out, "checkpoint.pt")
     step, tokens, spent = 0, 0, 0.0
@@ -125,7 +131,7 @@ def main():
         for group in muon.param_groups:
             group["lr"] = r["matrix_lr"] * factor
         for group in adam.param_groups:
-            group["lr"] = r["peak_lr"] * factor
+            group["lr"] = group["peak"] * factor
         each, w = model.losses(ids[:, :-1], ids[:, 1:], weights[:, 1:])
         loss = (each * w).sum() / w.sum()
         for p in model.parameters():
@@ -150,7 +156,7 @@ def main():
                 (spent + now - began) / 60), flush=True)
             last, seen = now, 0
             total = {"text": 0.0, "exercises": 0.0}
-        if step % 200 == 0 or step == end:
+        if step % 50 == 0 or step == end:
             save()
             if not math.isfinite(loss.item()):
                 raise SystemExit("the loss is no longer finite")
