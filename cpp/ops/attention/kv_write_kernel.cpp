@@ -31,6 +31,7 @@ void write_q8_0(const float* in, int64_t count, std::byte* out) {
     const float inverse = d >= 0x1p-126f ? 1.0f / d : 0.0f;  // a smaller d is 0 as F16; a NaN compares false
     uint16_t scale[F32::lanes];
     store_f16(scale, set1(d));
+    if (d != d) scale[0] = 0x7e00;  // the sign of a NaN differs between processors
     std::memcpy(out, scale, 2);
     int8_t codes[32];
     for (int i = 0; i < 32; ++i) {

@@ -134,15 +134,16 @@ export class ReferenceKv implements KvCache {
         return { bytes, values: dequantiseRow(dtype, bytes, dim) };
       });
     const begin = this.length(sequence);
-    for (let index = 0; index < count; ++index) {
+    const added = Array.from({ length: count }, (_, index) => {
       const cell: Cell = { position: begin + index, keys: [], values: [] };
       for (let layer = 0; layer < layers; ++layer) {
         cell.keys[layer] = take(this.keyType, keyDim);
         cell.values[layer] = take(this.valueType, valueDim);
       }
-      this.append(sequence, [cell]);
-      this.commit(sequence, 1);
-    }
+      return cell;
+    });
+    this.append(sequence, added);
+    this.commit(sequence, count);
   }
 
   dispose(): void {
