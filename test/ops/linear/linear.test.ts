@@ -63,10 +63,8 @@ test.each(linearCases.map((linearCase) => [linearCase.name, linearCase]))('%s', 
   }
 });
 
-/** Random codes and small scales under 16-bit floats of 1 (and −1): every value, and every partial sum, is a whole number. */
-function wholeNumberBlocks(dtype: DType, out: number, columns: number): Uint8Array {
-  const generator = new Generator(7, dtype);
-  const bytes = Uint8Array.from({ length: out * rowBytes(dtype, columns) }, () => generator.integer(0, 255));
+/** Sets the 16-bit floats of every block to 1 or −1: values and their sums are then whole numbers. */
+function withUnitScales(dtype: DType, bytes: Uint8Array): Uint8Array {
   const halves: Partial<Record<DType, readonly number[]>> = {
     Q4_1: [0, 2],
     Q5_1: [0, 2],
@@ -83,19 +81,34 @@ function wholeNumberBlocks(dtype: DType, out: number, columns: number): Uint8Arr
   return bytes;
 }
 
-test.each(quantisedTypes)('%s: sums of whole numbers are exact', (dtype) => {
-  const [rows, columns, out] = [9, 512, 21];
-  const bytes = wholeNumberBlocks(dtype, out, columns);
-  const generator = new Generator(3, 'activations');
-  // With 127 in every block the scale is 1 and A8 loses nothing.
-  const x = Float32Array.from({ length: rows * columns }, (_, i) =>
-    i % 32 === 5 ? 127 : generator.integer(-127, 127),
-  );
+function expectExact(dtype: DType, bytes: Uint8Array, out: number, columns: number, x: Float32Array) {
   const program = linearProgram({ dtype, columns, out });
   const { y: wanted } = new ReferenceProgram(program, () => ({ dtype, shape: [out, columns], bytes })).run({ x });
   for (const { isa, threads } of variants()) {
     expect(Array.from(run(program, bytes, { x }, isa, threads))).toEqual(Array.from(wanted));
   }
+}
+
+// With 127 in every block of activations their scale is 1, and A8 loses nothing.
+describe.each(quantisedTypes)('%s: sums of whole numbers are exact', (dtype) => {
+  test('random codes and small scales', () => {
+    const [rows, columns, out] = [9, 512, 21];
+    const generator = new Generator(7, dtype);
+    const bytes = Uint8Array.from({ length: out * rowBytes(dtype, columns) }, () => generator.integer(0, 255));
+    const x = Float32Array.from({ length: rows * columns }, (_, i) =>
+      i % 32 === 5 ? 127 : generator.integer(-127, 127),
+    );
+    expectExact(dtype, withUnitScales(dtype, bytes), out, columns, x);
+  });
+
+  test('extreme codes and activations', () => {
+    const [columns, size] = [512, rowBytes(dtype, 512)];
+    const bytes = Uint8Array.from({ length: 3 * size }, (_, i) => [0xff, 0x00, 0x80][Math.floor(i / size)]);
+    const x = Float32Array.from({ length: 3 * columns }, (_, i) =>
+      i < columns ? 127 : i < 2 * columns ? -127 : i % 2 ? 127 : -127,
+    );
+    expectExact(dtype, withUnitScales(dtype, bytes), 3, columns, x);
+  });
 });
 
 describe.each(weightTypes)('%s', (dtype) => {
@@ -173,10 +186,12 @@ describe.each(weightTypes)('%s', (dtype) => {
   test('weights may lie at any address, up to the last byte of a mapped file', () => {
     const folder = mkdtempSync(join(tmpdir(), 'vivace-linear-'));
     const file = join(folder, 'weights');
-    // The file ends with the weights, and its size is whole pages: behind it lies nothing.
+    // The file ends with the weights, its size is whole pages, and what was mapped behind it is gone: a read beyond crashes.
     const offset = 16384 * Math.ceil((bytes.length + 1) / 16384) - bytes.length;
     writeFileSync(file, Buffer.concat([Buffer.alloc(offset), bytes]));
+    const behind = new (native().Mapping)(file);
     const mapping = new (native().Mapping)(file);
+    behind.close();
     const bind: BindWeight = () => ({ mapping, offset });
     for (const { isa, threads } of variants()) {
       const { y } = runNative(program, bind, { x, residual }, { isa, threads, fuse: true });
