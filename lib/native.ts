@@ -58,7 +58,8 @@ export interface NativeExecutable {
    */
   run(request: NativeRequest): Promise<readonly (Float64Array | string | null)[] | undefined>;
   runSync(request: NativeRequest): void;
-  sizes(): { mapped: number; copied: number; arena: number; isa: string; threads: number };
+  /** `calls`: op calls after fusion. */
+  sizes(): { mapped: number; copied: number; arena: number; isa: string; threads: number; calls: number };
   /** Starts or stops profiling; returns what was measured so far, by op. */
   profile(on?: boolean): Record<string, { calls: number; seconds: number }>;
   close(): void;

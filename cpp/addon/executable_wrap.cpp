@@ -346,7 +346,7 @@ void ExecutableWrap::run_sync(const Napi::CallbackInfo& info) {
   });
 }
 
-// { mapped, copied, arena, isa, threads }
+// { mapped, copied, arena, isa, threads, calls }
 Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   const ExecutableState& state = alive(info.Env());
   Napi::Object sizes = Napi::Object::New(info.Env());
@@ -355,6 +355,7 @@ Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   sizes.Set("arena", static_cast<double>(state.executable->arena_bytes()));
   sizes.Set("isa", isa_name(state.executable->isa()));
   sizes.Set("threads", state.executable->threads());
+  sizes.Set("calls", static_cast<double>(state.executable->program().calls.size()));
   return sizes;
 }
 

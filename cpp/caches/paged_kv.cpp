@@ -150,8 +150,8 @@ void PagedKv::keep(int sequence, const int32_t* offsets, int kept) {
       throw Error("INTERNAL", "KV cache: kept cells must ascend within the reserved ones");
     if (offsets[i] != i) copy_cell(pruned, pruned.length + offsets[i], pruned.length + i);
   }
-  truncate(sequence, pruned.length);  // drop whole pages that only held refused cells
   pruned.length += kept;
+  truncate(sequence, pruned.length);  // drops whole pages that only held refused cells
 }
 
 void PagedKv::copy_cell(const Sequence& sequence, int from, int to) {

@@ -1,0 +1,146 @@
+// Tree rows: every branch is computed as if it were the only one, and what is kept goes on like a chain.
+import { openModelFile } from '../../lib/formats/open.js';
+import { WeightStore } from '../../lib/formats/weight-store.js';
+import { buildProgram } from '../../lib/models/registry.js';
+import type { Executor, KvCache } from '../../lib/program/executor.js';
+import { NativeExecutor } from '../../lib/program/native-executor.js';
+import { ReferenceExecutor } from '../../lib/program/reference/executor.js';
+import { scratch } from '../formats/scratch.js';
+import { randomModel, writeRandomGguf } from '../fixtures/random-model.js';
+
+const { at } = scratch();
+const prefix = [261, 300, 275, 410, 333, 290];
+// parents by row; the tree
+//   0 ─ 1 ─ 3
+//   │   └ 4 ─ 6
+//   └ 2 ─ 5
+const parents = [-1, 0, 0, 1, 1, 2, 4];
+const tokens = [400, 301, 302, 303, 304, 305, 306];
+const depth = parents.map((_, row) => path(row).length - 1);
+
+function path(row: number): number[] {
+  return row < 0 ? [] : [...path(parents[row]), row];
+}
+
+function executors(
+  name: string,
+  dtype: 'F32' | 'F16',
+): { vocab: number; all: [string, Executor][]; close: () => void } {
+  const file = at(`${name}-${dtype}.gguf`);
+  writeRandomGguf(file, randomModel(name), dtype);
+  const source = openModelFile(file);
+  const store = new WeightStore(source);
+  const program = buildProgram(source.config, (tensor) => store.info(tensor), {
+    contextLength: 64,
+    readVector: (tensor) => store.vector(tensor),
+  });
+  const describe = (tensor: string) => {
+    const info = store.info(tensor);
+    if (!info) throw new Error(tensor);
+    return { ...info, bytes: store.bytes(tensor) };
+  };
+  return {
+    vocab: source.config.vocab,
+    all: [
+      ['native', new NativeExecutor(program, (tensor) => store.bind(tensor), { threads: 2 })],
+      ['reference', new ReferenceExecutor(program, describe)],
+    ],
+    close: () => store.close(),
+  };
+}
+
+async function chain(
+  executor: Executor,
+  kv: KvCache,
+  sequence: number,
+  list: number[],
+  vocab: number,
+): Promise<Float32Array> {
+  const from = kv.length(sequence);
+  const logits = new Float32Array(vocab);
+  await executor.run(kv, {
+    tokens: Int32Array.from(list),
+    positions: Int32Array.from(list, (_, i) => from + i),
+    sequences: Int32Array.from(list, () => sequence),
+    outputs: Int32Array.of(list.length - 1),
+    logits,
+  });
+  return logits;
+}
+
+const furthest = (a: Float32Array, b: Float32Array): number =>
+  a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i])), 0);
+
+test.each([
+  ['llama', 'F32'],
+  ['gemma2', 'F16'], // sliding windows and soft caps
+] as const)('%s %s: rows of a tree equal their branch as a chain; kept rows go on like one', async (name, dtype) => {
+  const { vocab, all, close } = executors(name, dtype);
+  for (const [, executor] of all) {
+    const kv = executor.createKvCache({ maxPages: 64, keyType: 'F32', valueType: 'F32', pageSize: 4 });
+    const trunk = kv.create();
+    await chain(executor, kv, trunk, prefix, vocab);
+    const expected: Float32Array[] = [];
+    for (let row = 0; row < tokens.length; ++row) {
+      const branch = kv.fork(trunk);
+      expected.push(
+        await chain(
+          executor,
+          kv,
+          branch,
+          path(row).map((step) => tokens[step]),
+          vocab,
+        ),
+      );
+      kv.release(branch);
+    }
+    const logits = new Float32Array(tokens.length * vocab);
+    await executor.run(kv, {
+      tokens: Int32Array.from(tokens),
+      positions: Int32Array.from(depth, (d) => prefix.length + d),
+      sequences: Int32Array.from(tokens, () => trunk),
+      parents: Int32Array.from(parents),
+      outputs: Int32Array.from(tokens, (_, row) => row),
+      logits,
+    });
+    for (let row = 0; row < tokens.length; ++row) {
+      expect(furthest(logits.subarray(row * vocab, (row + 1) * vocab), expected[row])).toBeLessThan(2e-4);
+    }
+    // Nothing counts until it is kept: then the branch 0-1-4-6 is as if it had been run alone.
+    expect(kv.length(trunk)).toBe(prefix.length);
+    kv.keep(trunk, Int32Array.from(path(6)));
+    expect(kv.length(trunk)).toBe(prefix.length + 4);
+    const alone = kv.create();
+    await chain(executor, kv, alone, [...prefix, ...path(6).map((step) => tokens[step])], vocab);
+    const next = [333, 290];
+    const after = await chain(executor, kv, trunk, next, vocab);
+    expect(furthest(after, await chain(executor, kv, alone, next, vocab))).toBeLessThan(2e-4);
+    kv.dispose();
+    executor.dispose();
+  }
+  close();
+});
+
+test('a tree whose rows do not fit together is refused', async () => {
+  const { all, close } = executors('llama', 'F32');
+  const [, executor] = all[0];
+  const kv = executor.createKvCache({ maxPages: 16 });
+  const sequence = kv.create();
+  const run = (positions: number[], parentRows: number[]) =>
+    executor.run(kv, {
+      tokens: Int32Array.from(positions, () => 300),
+      positions: Int32Array.from(positions),
+      sequences: Int32Array.from(positions, () => sequence),
+      parents: Int32Array.from(parentRows),
+      outputs: Int32Array.of(0),
+    });
+  await expect(run([0, 1], [-1, 1])).rejects.toMatchObject({ code: 'INTERNAL' });
+  await expect(run([0, 2], [-1, 0])).rejects.toMatchObject({ code: 'INTERNAL' });
+  await expect(run([1, 2], [-1, 0])).rejects.toMatchObject({ code: 'INTERNAL' });
+  await expect(run([0, 1], [-1, 0])).resolves.toBeDefined();
+  expect(() => kv.keep(sequence, Int32Array.of(1, 0))).toThrow();
+  expect(() => kv.keep(sequence, Int32Array.of(0, 500))).toThrow();
+  for (const [, each] of all) each.dispose();
+  kv.dispose();
+  close();
+});
