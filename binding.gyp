@@ -48,7 +48,7 @@
       "type": "static_library",
       "sources": ["<@(kernels)"],
       "defines": ["VIVACE_ISA=baseline", "VIVACE_LEVEL_baseline"],
-      "cflags_cc": ["-O3", "-fno-math-errno", "-fno-trapping-math"],
+      "cflags_cc": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-uninitialized", "-Wno-maybe-uninitialized"],
       "xcode_settings": { "GCC_OPTIMIZATION_LEVEL": "3", "OTHER_CPLUSPLUSFLAGS": ["-fno-math-errno", "-fno-trapping-math"] },
       "conditions": [
         ["target_arch=='x64'", { "cflags_cc": ["-march=x86-64-v2"], "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-march=x86-64-v2"] } }]
@@ -63,7 +63,7 @@
           "type": "static_library",
           "sources": ["<@(kernels)"],
           "defines": ["VIVACE_ISA=avx2", "VIVACE_LEVEL_avx2"],
-          "cflags_cc": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-march=x86-64-v3"],
+          "cflags_cc": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-uninitialized", "-Wno-maybe-uninitialized", "-march=x86-64-v3"],
           "xcode_settings": { "GCC_OPTIMIZATION_LEVEL": "3", "OTHER_CPLUSPLUSFLAGS": ["-fno-math-errno", "-fno-trapping-math", "-march=x86-64-v3"] },
           "msvs_settings": { "VCCLCompilerTool": { "AdditionalOptions": ["/arch:AVX2"] } }
         },
@@ -72,7 +72,7 @@
           "type": "static_library",
           "sources": ["<@(kernels)"],
           "defines": ["VIVACE_ISA=avx512", "VIVACE_LEVEL_avx512"],
-          "cflags_cc": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-march=x86-64-v4", "-mavx512vnni", "-mprefer-vector-width=512"],
+          "cflags_cc": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-uninitialized", "-Wno-maybe-uninitialized", "-march=x86-64-v4", "-mavx512vnni", "-mprefer-vector-width=512"],
           "xcode_settings": { "GCC_OPTIMIZATION_LEVEL": "3", "OTHER_CPLUSPLUSFLAGS": ["-fno-math-errno", "-fno-trapping-math", "-march=x86-64-v4", "-mavx512vnni", "-mprefer-vector-width=512"] },
           "msvs_settings": { "VCCLCompilerTool": { "AdditionalOptions": ["/arch:AVX512"] } }
         }
@@ -85,7 +85,7 @@
           "type": "static_library",
           "sources": ["<@(kernels)"],
           "defines": ["VIVACE_ISA=neon", "VIVACE_LEVEL_neon"],
-          "cflags_cc": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-march=armv8.2-a+dotprod+fp16"],
+          "cflags_cc": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-uninitialized", "-Wno-maybe-uninitialized", "-march=armv8.2-a+dotprod+fp16"],
           "xcode_settings": { "GCC_OPTIMIZATION_LEVEL": "3", "OTHER_CPLUSPLUSFLAGS": ["-fno-math-errno", "-fno-trapping-math", "-march=armv8.2-a+dotprod+fp16"] }
         }
       ]
