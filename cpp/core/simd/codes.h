@@ -14,6 +14,16 @@
 
 #include "core/simd.h"
 
+// Unrolls the loop that follows, of at most eight turns. Left to itself, a compiler may keep a loop of eight dot
+// products, which costs a fifth of their speed.
+#if defined(__clang__)
+#define VIVACE_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define VIVACE_UNROLL _Pragma("GCC unroll 8")
+#else
+#define VIVACE_UNROLL
+#endif
+
 namespace vivace::VIVACE_ISA {
 
 inline constexpr int signed_codes = 255;

@@ -30,6 +30,7 @@ inline void multiply(const Panel& panel, int count, const A8Block* const* x, flo
     for (int part = 0; part < parts; ++part) {
       Dot<Codec::highest, steps> dot[R];
       for (int r = 0; r < R; ++r) dot[r].start();
+      VIVACE_UNROLL
       for (int step = 0; step < steps; ++step) {
         const Ints codes = load_ints(panel.codes[g][part * steps + step]);
         for (int r = 0; r < R; ++r) dot[r].step(codes, x[r][g].codes + 4 * (part * steps + step));
