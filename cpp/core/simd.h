@@ -57,6 +57,17 @@ inline void store_some(float* p, F32 v, int count) {
     store_partial(p, v, count);
 }
 
+// Asks for the cache line at p; it will be read soon.
+inline void prefetch(const void* p) {
+#if defined(_M_X64)
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+#elif defined(__GNUC__) || defined(__clang__)
+  __builtin_prefetch(p, 0, 3);
+#else
+  (void)p;
+#endif
+}
+
 // e^x with relative error below 1.3e-7, gradual underflow to 0, overflow to infinity; NaN stays NaN.
 // e^x = 2^n · e^r, n = round(x / ln 2), |r| ≤ ln 2 / 2; minimax polynomial of degree 6 (own fit, error 3e-9).
 inline F32 exp(F32 x) {

@@ -55,9 +55,6 @@ inline Ints weigh_pair(const int16_t* pair, int first, int second) {
   std::memcpy(&word, pair, 4);
   return {_mm512_madd_epi16(_mm512_set1_epi32(word), _mm512_set1_epi32((first & 0xffff) | second << 16))};
 }
-inline void prefetch(const void* p) {
-  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
-}
 
 // out[w] = word w of the 16 bytes at `offset` in every row.
 inline void side_by_side(Rows rows, int64_t offset, Ints* out) {

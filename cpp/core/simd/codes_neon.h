@@ -52,13 +52,6 @@ inline F32 to_f32(Ints a) {
 inline Ints weigh_pair(const int16_t* pair, int first, int second) {
   return {vdupq_n_s32(pair[0] * first + pair[1] * second)};
 }
-inline void prefetch(const void* p) {
-#if defined(__GNUC__)
-  __builtin_prefetch(p);
-#else
-  __prefetch(p);
-#endif
-}
 
 // out[w] = word w of the 16 bytes at `offset` in every row.
 inline void side_by_side(Rows rows, int64_t offset, Ints* out) {
