@@ -5,6 +5,7 @@
 #include "addon/sampler_wrap.h"
 #include "addon/wraps.h"
 #include "program/batch_storage.h"
+#include "program/check_cache.h"
 
 namespace vivace {
 
@@ -218,6 +219,7 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     };
     round.kv = unwrap<KvCacheWrap>(env, given.Get("kv"), &AddonData::kv_cache, "KvCache")->kv;
     if (!round.kv) throw Error("DISPOSED", "The KV cache was disposed");
+    check_cache(executable.program(), round.kv->options());
     BatchRequest batch;
     batch.rows = round.rows;
     batch.outputs = round.outputs;

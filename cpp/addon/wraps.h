@@ -7,7 +7,7 @@
 
 #include "addon/error_wrap.h"
 #include "caches/paged_kv.h"
-#include "core/mapping.h"
+#include "core/memory/mapping.h"
 #include "program/executable.h"
 
 namespace vivace {

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "core/error.h"
-#include "core/memory.h"
+#include "core/memory/system.h"
 
 namespace vivace {
 namespace {

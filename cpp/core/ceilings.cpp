@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "core/arena.h"
+#include "core/memory/arena.h"
 #include "core/thread_pool.h"
 
 namespace vivace {

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/arena.h"
+#include "core/memory/arena.h"
 #include "program/plan.h"
 #include "program/program.h"
 

@@ -23,7 +23,8 @@ function randomAdds(seed: number, length: number, columns: number) {
   const steps: [number, number][] = [];
   for (let i = 0; i < length; ++i) {
     // Mostly recent values, sometimes old ones: short and long lives.
-    const pick = (): number => (random(4) === 0 ? random(values.length) : values.length - 1 - random(Math.min(4, values.length)));
+    const pick = (): number =>
+      random(4) === 0 ? random(values.length) : values.length - 1 - random(Math.min(4, values.length));
     const pair: [number, number] = [pick(), pick()];
     steps.push(pair);
     values.push(builder.add(values[pair[0]], values[pair[1]]));
@@ -32,7 +33,8 @@ function randomAdds(seed: number, length: number, columns: number) {
   const program = builder.finish({ last: values[kept[0]], early: values[kept[1]] });
   const compute = (a: Float32Array, b: Float32Array): Float32Array[] => {
     const results = [a, b];
-    for (const [left, right] of steps) results.push(results[left].map((value, i) => Math.fround(value + results[right][i])));
+    for (const [left, right] of steps)
+      results.push(results[left].map((value, i) => Math.fround(value + results[right][i])));
     return kept.map((index) => results[index]);
   };
   return { program, compute };
@@ -70,7 +72,9 @@ describe('planner', () => {
   test('different row counts after each other, growing and shrinking, stay right', () => {
     const builder = new ProgramBuilder('rows', () => undefined);
     const a = builder.input('a', 'F32', 'rows', 3);
-    const compiled = new NativeProgram(builder.finish({ sum: builder.add(builder.add(a, a), a) }), noWeights, { threads: 2 });
+    const compiled = new NativeProgram(builder.finish({ sum: builder.add(builder.add(a, a), a) }), noWeights, {
+      threads: 2,
+    });
     for (const rows of [1, 100, 3, 64, 65, 2, 1000, 1]) {
       const data = Float32Array.from({ length: rows * 3 }, (_, i) => i);
       expect(compiled.runSync({ a: data })['sum']).toEqual(data.map((x) => 3 * x));
@@ -145,5 +149,38 @@ describe('a description that no builder would make', () => {
     expect(run({ rows: 0, outputs: 0, bindings: [] })).toBe('INTERNAL');
     executable.close();
     expect(run({ rows: 2, outputs: 0, bindings: [[0, a]] })).toBe('DISPOSED');
+  });
+});
+
+describe('a KV cache of another shape', () => {
+  const builder = new ProgramBuilder('attends', () => undefined);
+  const q = builder.input('q', 'F32', 'rows', 4 * 8);
+  const k = builder.input('k', 'F32', 'rows', 2 * 8);
+  const v = builder.input('v', 'F32', 'rows', 2 * 16);
+  builder.kvWrite(k, v, 1);
+  const options = { layer: 1, heads: 4, valueDim: 16, scale: 1 };
+  const program = builder.finish({ y: builder.attention(q, options) });
+  const fitting = { layers: 2, kvHeads: 2, keyDim: 8, valueDim: 16, pageSize: 4, keyType: 0, valueType: 0, maxPages: 4 };
+  const code = (change: Partial<typeof fitting>): string => {
+    const kv = new (native().KvCache)({ ...fitting, ...change });
+    const compiled = new NativeProgram(program, noWeights);
+    const one = Int32Array.of(0);
+    const batch = { tokens: one, positions: one, sequences: Int32Array.of(kv.create()), outputRows: new Int32Array(0), kv };
+    try {
+      compiled.runSync({ q: new Float32Array(32), k: new Float32Array(16), v: new Float32Array(32) }, batch);
+    } catch (error) {
+      return (error as VivaceError).code;
+    } finally {
+      compiled.dispose();
+      kv.close();
+    }
+    return 'none';
+  };
+
+  test('is refused before a kernel sees it', () => {
+    expect(code({})).toBe('none');
+    for (const change of [{ layers: 1 }, { kvHeads: 1 }, { kvHeads: 4 }, { kvHeads: 3 }, { keyDim: 16 }, { valueDim: 8 }]) {
+      expect(code(change)).toBe('SHAPE_MISMATCH');
+    }
   });
 });

@@ -1,4 +1,4 @@
-#include "core/mapping.h"
+#include "core/memory/mapping.h"
 
 #include "core/error.h"
 

@@ -1,9 +1,9 @@
-#include "core/arena.h"
+#include "core/memory/arena.h"
 
 #include <string>
 
 #include "core/error.h"
-#include "core/memory.h"
+#include "core/memory/system.h"
 
 namespace vivace {
 

@@ -1,4 +1,4 @@
-#include "core/memory.h"
+#include "core/memory/system.h"
 
 #if defined(_WIN32)
 #define WIN32_LEAN_AND_MEAN

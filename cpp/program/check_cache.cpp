@@ -1,0 +1,42 @@
+#include "program/check_cache.h"
+
+#include <cstring>
+#include <string>
+
+namespace vivace {
+namespace {
+
+double attribute(const CallInfo& call, const char* name) {
+  for (int i = 0; i < call.op->attribute_count; ++i)
+    if (std::strcmp(call.op->attributes[i], name) == 0) return call.attributes[static_cast<size_t>(i)];
+  throw Error("INTERNAL", std::string("program: ") + call.op->name + " has no attribute " + name);
+}
+
+}  // namespace
+
+void check_cache(const Program& program, const PagedKvOptions& cache) {
+  for (const CallInfo& call : program.calls) {
+    const bool writes = std::strcmp(call.op->name, "kv_write") == 0;
+    if (!writes && std::strcmp(call.op->name, "attention") != 0) continue;
+    const auto columns = [&](size_t input) {
+      return static_cast<double>(program.values[static_cast<size_t>(call.inputs[input])].columns);
+    };
+    const double layer = attribute(call, "layer");
+    bool fits = layer >= 0 && layer < cache.layers;
+    if (writes) {
+      fits = fits && columns(0) == static_cast<double>(cache.kv_heads) * cache.key_dim &&
+             columns(1) == static_cast<double>(cache.kv_heads) * cache.value_dim;
+    } else {
+      const double heads = attribute(call, "heads");
+      fits = fits && heads >= cache.kv_heads && static_cast<int64_t>(heads) % cache.kv_heads == 0 &&
+             columns(0) == heads * cache.key_dim && attribute(call, "value_dim") == cache.value_dim;
+    }
+    if (!fits)
+      throw Error("SHAPE_MISMATCH", std::string("program: ") + call.op->name + " does not fit the KV cache of " +
+                                        std::to_string(cache.layers) + " layers, " + std::to_string(cache.kv_heads) +
+                                        " heads, keys of " + std::to_string(cache.key_dim) + " and values of " +
+                                        std::to_string(cache.value_dim));
+  }
+}
+
+}  // namespace vivace
