@@ -77,6 +77,45 @@ export interface ProgramDescription {
   readonly outputs: readonly number[];
 }
 
+/** Text to tokens, by one of three engines. The arrays are copied, or read by the constructor only. */
+export interface NativeTokenizerOptions {
+  readonly kind: 'byte-pair' | 'sentencepiece' | 'unigram';
+  /** The vocabulary: token i is `bytes[offsets[i], offsets[i + 1])`. */
+  readonly bytes: Uint8Array;
+  readonly offsets: Uint32Array;
+  /** As in GGUF: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte. */
+  readonly types: Int32Array;
+  readonly unknown?: number;
+  /** Of byte-pair: "left", separator, "right" in the order of their ranks. */
+  readonly mergeBytes?: Uint8Array;
+  readonly mergeOffsets?: Uint32Array;
+  readonly separator?: number;
+  /** Is the vocabulary spelled in GPT-2's alphabet of bytes. */
+  readonly alphabet?: boolean;
+  /** A name of preSplitRules(). */
+  readonly rule?: string;
+  readonly ignoreMerges?: boolean;
+  readonly byteFallback?: boolean;
+  readonly fuseUnknown?: boolean;
+  /** One per token: Float32Array for sentencepiece, Float64Array for unigram. */
+  readonly scores?: Float32Array | Float64Array;
+  readonly singlePrecision?: boolean;
+  readonly spacePrefix?: boolean;
+  readonly removeExtraSpaces?: boolean;
+  readonly characterMap?: Uint8Array;
+}
+
+export interface NativeTokenizer {
+  /**
+   * Encodes UTF-8; returns the number of tokens, which wait for take(). `parts` are pairs: what the part is, and where in
+   * the text it ends. A part is a token, or text: -1, with 1 less after a special token or at the begin, 2 less where it is
+   * one piece already.
+   */
+  encode(text: Uint8Array, parts: Int32Array, withOffsets: boolean): number;
+  /** `offsets` [tokens + 1]: places in the text. */
+  take(tokens: Int32Array, offsets?: Uint32Array): void;
+}
+
 export interface NativeAddon {
   Mapping: new (path: string) => NativeMapping;
   KvCache: new (options: {
@@ -94,6 +133,11 @@ export interface NativeAddon {
     options: { threads: number; fuse: boolean; isa?: string },
   ) => NativeExecutable;
   Sampler: new (options: Record<string, unknown>) => NativeSampler;
+  Tokenizer: new (options: NativeTokenizerOptions) => NativeTokenizer;
+  /** Ends of the pieces that a rule cuts a text into; returns their number, at most one per byte. */
+  preSplit(rule: string, text: Uint8Array, ends: Uint32Array): number;
+  /** Names of the rules, and the version of Unicode that they go by. */
+  preSplitRules(): { names: string[]; unicode: string };
   /** What `threads` threads reach together at a level (default: the best), reading `bytes` bytes of memory; per second. */
   ceilings(
     threads: number,

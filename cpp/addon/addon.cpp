@@ -1,6 +1,7 @@
 // Node-API and nothing else: the exports of the addon. lib/native.ts declares the same, with types.
 #include "addon/quant_wrap.h"
 #include "addon/sampler_wrap.h"
+#include "addon/tokenizer_wrap.h"
 #include "addon/wraps.h"
 #include "core/ceilings.h"
 
@@ -87,6 +88,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("Executable", ExecutableWrap::define(env), data->executable);
   init_quant(env, exports);
   init_sampler(env, exports);
+  init_tokenizer(env, exports);
   exports.Set("ceilings", Napi::Function::New(env, ceilings_async));
   exports.Set("isaLevels", Napi::Function::New(env, isa_levels));
   exports.Set("ops", Napi::Function::New(env, op_table));

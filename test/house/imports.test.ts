@@ -29,6 +29,7 @@ const native: Record<string, number> = {
   decode: 2,
   entropy: 2,
   formats: 2,
+  text: 2,
   core: 3,
 };
 // The contract that the ops are written against; it includes nothing of the planner.

@@ -1,20 +1,15 @@
 // What a GGUF file says about its tokenizer, read with llama.cpp's rules.
 //
-// The engines work on the file's bytes instead of a tokenizer.json converted from them, and on token ids instead of
-// strings. Measured with the gpt-2 vocabulary on one core: @huggingface/tokenizers needs 124 ms to be built and encodes
-// 0.85 MB/s, against 37 ms and 13 MB/s here; it would also lose tokens that are no valid UTF-8, cannot ignore control
-// tokens in one call and read them in the next, and only approximates the normaliser of unigram files. The tests use it
-// as an oracle.
+// The engines (cpp/text) work on the file's bytes instead of a tokenizer.json converted from them, and on token ids instead
+// of strings. @huggingface/tokenizers would lose tokens that are no valid UTF-8, cannot ignore control tokens in one call
+// and read them in the next, and only approximates the normaliser of unigram files; the tests use it as an oracle.
 import { VivaceError } from '../../errors.js';
 import type { GgufTokenizerSource, SpecialTokens } from '../tokenizer-source.js';
-import { BytePairEncoder } from './encoders/byte-pair.js';
-import { CharacterMap } from './encoders/character-map.js';
 import { findTextTokens } from './end-of-generation.js';
-import { preSplit } from './pre-split.js';
-import { SentencePieceEncoder } from './encoders/sentencepiece.js';
+import { NativeEncoder, nativeVocabulary } from './native-encoder.js';
+import { preSplit, type PreSplit } from './pre-split.js';
 import type { SpecialToken } from './special-splitter.js';
-import { UnigramEncoder, unigramNormalizer } from './encoders/unigram.js';
-import type { Encoder, Recipe } from './vocabulary-tokenizer.js';
+import type { Recipe } from './vocabulary-tokenizer.js';
 import { TokenType, Vocabulary } from './vocabulary.js';
 
 type Kind = 'llama' | 'gpt2' | 't5';
@@ -40,6 +35,7 @@ export function ggufRecipe(source: GgufTokenizerSource): Recipe {
   const { bos, eos, unknown, padding } = special;
   const addsSpacePrefix = kind !== 'gpt2' && (source.addSpacePrefix ?? kind === 'llama');
   return {
+    engine: 'native',
     special: { bos, eos, unknown, padding, eot: texts.eot, eom: texts.eom },
     endOfGeneration: texts.endOfGeneration,
     addsSpacePrefix,
@@ -82,42 +78,49 @@ function complete(given: SpecialTokens, defaults: SpecialTokens, size: number): 
   };
 }
 
-function bytePairs(source: GgufTokenizerSource, vocabulary: Vocabulary, pre: ReturnType<typeof preSplit>): Encoder {
-  if (!source.merges)
-    throw new VivaceError('FORMAT_INVALID', 'The "gpt2" tokenizer of the file has no tokenizer.ggml.merges');
-  const { split, ignoreMerges } = pre;
-  return new BytePairEncoder(vocabulary, {
-    merges: source.merges,
+function bytePairs(source: GgufTokenizerSource, vocabulary: Vocabulary, pre: PreSplit): NativeEncoder {
+  const { merges } = source;
+  if (!merges) throw new VivaceError('FORMAT_INVALID', 'The "gpt2" tokenizer of the file has no tokenizer.ggml.merges');
+  return new NativeEncoder({
+    kind: 'byte-pair',
+    ...nativeVocabulary(vocabulary),
+    mergeBytes: merges.bytes,
+    mergeOffsets: merges.offsets,
     separator: 0x20,
-    spelling: 'alphabet',
-    split,
-    ignoreMerges,
+    alphabet: true,
+    rule: pre.rule,
+    ignoreMerges: pre.ignoreMerges,
   });
 }
 
 function sentencePiece(
   source: GgufTokenizerSource,
   vocabulary: Vocabulary,
-  prefix: boolean,
+  spacePrefix: boolean,
   unknown?: number,
-): Encoder {
-  const encoder = new SentencePieceEncoder(vocabulary, source.scores?.(), unknown);
-  return {
-    encode: (text, out, { afterSpecial }) =>
-      encoder.encode((prefix && afterSpecial ? ` ${text}` : text).replaceAll(' ', '\u2581'), out),
-  };
+): NativeEncoder {
+  return new NativeEncoder({
+    kind: 'sentencepiece',
+    ...nativeVocabulary(vocabulary),
+    scores: source.scores?.(),
+    unknown,
+    spacePrefix,
+  });
 }
 
-function unigram(source: GgufTokenizerSource, vocabulary: Vocabulary, unknown?: number): Encoder {
+function unigram(source: GgufTokenizerSource, vocabulary: Vocabulary, unknown?: number): NativeEncoder {
   const { scores, precompiledCharsmap } = source;
   if (!scores) throw new VivaceError('FORMAT_INVALID', 'The "t5" tokenizer of the file has no tokenizer.ggml.scores');
-  const encoder = new UnigramEncoder(vocabulary, scores(), unknown);
-  const normalize = unigramNormalizer({
-    map: precompiledCharsmap && new CharacterMap(precompiledCharsmap()),
-    addSpacePrefix: source.addSpacePrefix ?? false,
+  return new NativeEncoder({
+    kind: 'unigram',
+    ...nativeVocabulary(vocabulary),
+    scores: Float64Array.from(scores()),
+    singlePrecision: true,
+    unknown,
+    characterMap: precompiledCharsmap?.(),
+    spacePrefix: source.addSpacePrefix ?? false,
     removeExtraSpaces: source.removeExtraWhitespaces ?? false,
   });
-  return { encode: (text, out) => encoder.encode(normalize(text), out) };
 }
 
 function specialTokens(vocabulary: Vocabulary): SpecialToken[] {

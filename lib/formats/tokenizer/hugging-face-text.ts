@@ -6,8 +6,7 @@
 // and ByteLevel's and Whitespace's classes are V8's instead of Unicode's.
 import { VivaceError } from '../../errors.js';
 import { isObject, type JsonObject } from '../hugging-face/json.js';
-import { CharacterMap } from './encoders/character-map.js';
-import { GPT2, unicodeSpaces } from './pre-split.js';
+import { CharacterMap } from './character-map.js';
 
 export type Normalizer = (text: string) => string;
 /** `first`: the piece begins the input. */
@@ -105,6 +104,21 @@ function sequence(nodes: readonly unknown[]): PreTokenizer {
       (pieces, step) => pieces.flatMap((piece, i) => step(piece, first && i === 0)),
       [text],
     );
+}
+
+const GPT2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+const WHITE_SPACE = String.raw`\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000`;
+
+/** `\s` and `\S` as Unicode White_Space (V8's matches U+FEFF and not U+0085), inside classes and outside. */
+function unicodeSpaces(pattern: string): string {
+  let inClass = false;
+  return pattern.replace(/\\?[\s\S]/g, (token) => {
+    if (token === '[') inClass = true;
+    else if (token === ']') inClass = false;
+    else if (token === '\\s') return inClass ? WHITE_SPACE : `[${WHITE_SPACE}]`;
+    else if (token === '\\S' && !inClass) return `[^${WHITE_SPACE}]`;
+    return token;
+  });
 }
 
 /** The cut only: the encoder works on bytes, their spelling comes with the vocabulary. */

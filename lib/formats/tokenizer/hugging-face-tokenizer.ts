@@ -3,9 +3,9 @@ import { VivaceError } from '../../errors.js';
 import { stringTable, type StringTable } from '../gguf.js';
 import { isObject, type JsonObject } from '../hugging-face/json.js';
 import type { HuggingFaceTokenizerSource, SpecialTokens } from '../tokenizer-source.js';
-import { BytePairEncoder } from './encoders/byte-pair.js';
-import { UnigramEncoder } from './encoders/unigram.js';
 import { findTextTokens } from './end-of-generation.js';
+import { nativeRule } from './hugging-face-rules.js';
+import { NativeEncoder, nativeVocabulary, type TextSteps } from './native-encoder.js';
 import { isByteLevel, readNormalizer, readPreTokenizer } from './hugging-face-text.js';
 import type { SpecialToken } from './special-splitter.js';
 import type { Recipe } from './vocabulary-tokenizer.js';
@@ -34,9 +34,13 @@ export function huggingFaceRecipe(source: HuggingFaceTokenizerSource): Recipe {
   const normalize = readNormalizer(json.normalizer);
   const cut = readPreTokenizer(json.pre_tokenizer);
   const byteLevel = isByteLevel(json.pre_tokenizer) || isByteLevel(json.decoder);
+  const rule = kind === 'BPE' && byteLevel ? nativeRule(json.pre_tokenizer) : undefined;
+  const plain = json.normalizer === null || json.normalizer === undefined;
+  const steps = plain && rule !== undefined ? undefined : { normalize, cut: rule === undefined ? cut : undefined };
   const { before, after } = frame(json.post_processor, source.special);
   const ends = addedEnds(added, source.special);
   return {
+    engine: steps === undefined ? 'native' : 'mixed',
     special: { ...ids(source.special), eot: ends.eot, eom: ends.eom },
     endOfGeneration: ends.endOfGeneration,
     addsSpacePrefix: dropsSpace(json.decoder),
@@ -46,16 +50,10 @@ export function huggingFaceRecipe(source: HuggingFaceTokenizerSource): Recipe {
     unicodeStrip: true,
     vocabulary: () => readVocabulary(model, kind, added, ends.control),
     specialTokens: (vocabulary) => specialTokens(added, vocabulary),
-    encoder: (vocabulary) => {
-      const encodePiece = kind === 'BPE' ? bytePairs(model, vocabulary, byteLevel) : unigram(model, vocabulary);
-      return {
-        encode: (text, out, { first }) => {
-          const normal = normalize(text);
-          if (normal === '') return;
-          for (const piece of cut(normal, first)) encodePiece(piece, out);
-        },
-      };
-    },
+    encoder: (vocabulary) =>
+      kind === 'BPE'
+        ? bytePairs(model, vocabulary, byteLevel, rule, steps && { ...steps, wholePieces: byteLevel })
+        : unigram(model, vocabulary, { normalize, cut, wholePieces: true }),
   };
 }
 
@@ -110,35 +108,45 @@ function unknownId(model: JsonObject, find: (text: string) => number | undefined
 function bytePairs(
   model: JsonObject,
   vocabulary: Vocabulary,
-  byteLevel: boolean,
-): (text: string, out: number[]) => void {
+  alphabet: boolean,
+  rule: string | undefined,
+  steps: TextSteps | undefined,
+): NativeEncoder {
   if (!Array.isArray(model.merges)) throw new VivaceError('FORMAT_INVALID', 'The merges in tokenizer.json are missing');
-  const paired = Array.isArray(model.merges[0]);
-  const encoder = new BytePairEncoder(vocabulary, {
-    merges: mergeTable(model.merges),
-    separator: paired ? PAIR_SEPARATOR.charCodeAt(0) : 0x20,
-    spelling: byteLevel ? 'alphabet' : 'marks',
-    split: byteLevel ? (piece) => [piece] : undefined,
+  const merges = mergeTable(model.merges);
+  const options = {
+    kind: 'byte-pair' as const,
+    ...nativeVocabulary(vocabulary),
+    mergeBytes: merges.bytes,
+    mergeOffsets: merges.offsets,
+    separator: Array.isArray(model.merges[0]) ? PAIR_SEPARATOR.charCodeAt(0) : 0x20,
+    alphabet,
+    rule,
     ignoreMerges: model.ignore_merges === true,
     byteFallback: model.byte_fallback === true,
     unknown: unknownId(model, (text) => vocabulary.id(text)),
     fuseUnknown: model.fuse_unk === true,
-  });
-  return (text, out) => encoder.encode(text, out);
+  };
+  return new NativeEncoder(options, steps);
 }
 
 function mergeTable(merges: readonly unknown[]): StringTable {
   return stringTable(merges.map((merge) => (Array.isArray(merge) ? merge.join(PAIR_SEPARATOR) : String(merge))));
 }
 
-function unigram(model: JsonObject, vocabulary: Vocabulary): (text: string, out: number[]) => void {
+function unigram(model: JsonObject, vocabulary: Vocabulary, steps: TextSteps): NativeEncoder {
   const scores = new Float64Array(vocabulary.size);
   if (Array.isArray(model.vocab)) {
     for (const [id, entry] of model.vocab.entries()) scores[id] = Array.isArray(entry) ? Number(entry[1]) : 0;
   }
-  const unknown = unknownId(model, (text) => vocabulary.id(text));
-  const encoder = new UnigramEncoder(vocabulary, scores, unknown, model.byte_fallback === true);
-  return (text, out) => encoder.encode(Buffer.from(text, 'utf8'), out);
+  const options = {
+    kind: 'unigram' as const,
+    ...nativeVocabulary(vocabulary),
+    scores,
+    unknown: unknownId(model, (text) => vocabulary.id(text)),
+    byteFallback: model.byte_fallback === true,
+  };
+  return new NativeEncoder(options, steps);
 }
 
 function addedTokens(value: unknown): AddedToken[] {

@@ -1,5 +1,7 @@
 // Cuts a text at the special tokens that it spells: longer tokens first over the whole text, as llama.cpp does it.
 
+import type { TextPart } from './native-encoder.js';
+
 /** [start, end) in UTF-16 units. */
 export type Span = readonly [start: number, end: number];
 
@@ -19,13 +21,22 @@ const ASCII_SPACE = /[ \t-\r]/;
 const UNICODE_SPACE = /\p{White_Space}/u;
 const WORD = /[\p{L}\p{M}\p{N}\p{Pc}]/u;
 
+/** A part of the text by its places. */
+interface Part {
+  readonly start: number;
+  readonly end: number;
+  readonly token?: number;
+}
+
 export class SpecialSplitter {
   private readonly tokens: readonly SpecialToken[]; // longest first
   private readonly byText = new Map<string, SpecialToken>();
   private readonly lengths: readonly number[];
-  private readonly firsts = new Set<number>();
+  private readonly firsts = new Uint8Array(1 << 16); // 1: a token begins with this code unit
+  private readonly order = new Map<SpecialToken, number>();
   private readonly space: RegExp;
   private readonly longest: number;
+  private readonly someAlways: boolean;
 
   constructor(tokens: readonly SpecialToken[], unicodeStrip: boolean) {
     this.space = unicodeStrip ? UNICODE_SPACE : ASCII_SPACE;
@@ -33,38 +44,40 @@ export class SpecialSplitter {
       .filter(({ text }) => text !== '')
       .map((token) => ({ token, bytes: Buffer.byteLength(token.text) }));
     this.tokens = sized.sort((a, b) => b.bytes - a.bytes || a.token.id - b.token.id).map(({ token }) => token);
-    for (const token of this.tokens) {
+    for (const [i, token] of this.tokens.entries()) {
       this.byText.set(token.text, token);
-      this.firsts.add(token.text.charCodeAt(0));
+      this.order.set(token, i);
+      this.firsts[token.text.charCodeAt(0)] = 1;
     }
+    this.someAlways = this.tokens.some(({ always }) => always);
     this.lengths = [...new Set(this.tokens.map(({ text }) => text.length))];
     this.longest = Math.max(0, ...this.lengths);
   }
 
-  /** Plain text and token ids in order; no text is empty. In `plain` ranges only tokens that are always found count. */
-  split(text: string, parseSpecial: boolean, plain: readonly Span[] = []): readonly (string | number)[] {
+  /** The parts of the text in order; none is empty. In `plain` ranges only tokens that are always found count. */
+  split(text: string, parseSpecial: boolean, plain: readonly Span[] = []): readonly TextPart[] {
     if (text === '') return [];
+    if (!parseSpecial && !this.someAlways) return [{ text }];
     const places = this.places(text, parseSpecial, plain);
-    let parts: (Span | number)[] = [[0, text.length]];
-    for (const token of this.tokens) {
-      const found = places.get(token);
-      if (!found) continue;
-      const cut: (Span | number)[] = [];
+    let parts: Part[] = [{ start: 0, end: text.length }];
+    const found = [...places].sort(([a], [b]) => (this.order.get(a) ?? 0) - (this.order.get(b) ?? 0));
+    for (const [token, at] of found) {
+      const cut: Part[] = [];
       let next = 0;
       for (const part of parts) {
-        if (typeof part === 'number') cut.push(part);
-        else next = this.cutAt(text, part, token, found, next, cut);
+        if (part.token !== undefined) cut.push(part);
+        else next = this.cutAt(text, part, token, at, next, cut);
       }
       parts = cut;
     }
-    return parts.map((part) => (typeof part === 'number' ? part : text.slice(part[0], part[1])));
+    return parts.map(({ start, end, token }) => ({ text: text.slice(start, end), token }));
   }
 
   /** Where the text spells tokens that are not always found, whole or begun at its end; overlapping spans are joined. */
   controlSpans(text: string): Span[] {
     const spans: [number, number][] = [];
     for (let i = 0; i < text.length; i++) {
-      if (!this.firsts.has(text.charCodeAt(i))) continue;
+      if (this.firsts[text.charCodeAt(i)] === 0) continue;
       let end = 0;
       for (const length of this.lengths) {
         const token = this.byText.get(text.slice(i, i + length));
@@ -89,7 +102,7 @@ export class SpecialSplitter {
     if (this.tokens.length === 0) return places;
     let range = 0; // the first plain range that ends behind i
     for (let i = 0; i < text.length; i++) {
-      if (!this.firsts.has(text.charCodeAt(i))) continue;
+      if (this.firsts[text.charCodeAt(i)] === 0) continue;
       while (range < plain.length && plain[range][1] <= i) range++;
       const free = range < plain.length ? plain[range][0] : text.length; // tokens must end before
       for (const length of this.lengths) {
@@ -106,27 +119,27 @@ export class SpecialSplitter {
   /** Cuts one part at the places from `next` on; returns the first place behind the part. */
   private cutAt(
     text: string,
-    [start, stop]: Span,
+    { start, end: stop }: Part,
     token: SpecialToken,
     places: readonly number[],
     next: number,
-    out: (Span | number)[],
+    out: Part[],
   ): number {
     let at = start;
     for (; next < places.length; next++) {
       const found = places[next];
-      const end = found + token.text.length;
+      let end = found + token.text.length;
       if (found >= stop) break;
       if (found < at || end > stop) continue;
       if (token.singleWord && (WORD.test(text.charAt(found - 1)) || WORD.test(text.charAt(end)))) continue;
       let left = found;
       if (token.lstrip) while (left > at && this.space.test(text[left - 1])) left--;
-      if (left > at) out.push([at, left]);
-      out.push(token.id);
+      if (token.rstrip) while (end < stop && this.space.test(text[end])) end++;
+      if (left > at) out.push({ start: at, end: left });
+      out.push({ start: left, end, token: token.id });
       at = end;
-      if (token.rstrip) while (at < stop && this.space.test(text[at])) at++;
     }
-    if (at < stop) out.push([at, stop]);
+    if (at < stop) out.push({ start: at, end: stop });
     return next;
   }
 }

@@ -29,7 +29,16 @@ export interface SpecialIds {
   readonly padding?: number;
 }
 
+/** A text's tokens, and where in the text they are. */
+export interface EncodedText {
+  readonly tokens: Int32Array;
+  /** [tokens + 1]: token i is the bytes [offsets[i], offsets[i + 1]) of the text in UTF-8, which is all of it. */
+  readonly offsets: Uint32Array;
+}
+
 export interface Tokenizer {
+  /** `mixed`: text goes through steps of tokenizer.json in JavaScript before native code merges its pieces. */
+  readonly engine: 'native' | 'mixed';
   readonly vocabSize: number;
   readonly special: SpecialIds;
   /** Ids after which a model has finished its turn. */
@@ -37,6 +46,11 @@ export interface Tokenizer {
   /** Does encode() put a space before a text (SentencePiece); decode() then drops it again. */
   readonly addsSpacePrefix: boolean;
   encode(text: string, options?: EncodeOptions): Int32Array;
+  /**
+   * encode() with places. Inserted tokens are empty; white space that a special token swallows belongs to it. Throws
+   * UNSUPPORTED_FEATURE where a tokenizer.json changes the text first.
+   */
+  encodeWithOffsets(text: string, options?: EncodeOptions): EncodedText;
   decode(tokens: ArrayLike<number>, options?: DecodeOptions): string;
   /** The bytes that one token stands for; may be part of a character. Do not write to them. */
   piece(token: number): Uint8Array;

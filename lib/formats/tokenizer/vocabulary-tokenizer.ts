@@ -1,22 +1,18 @@
 // A tokenizer over a vocabulary and an encoder: special tokens, BOS and EOS, and bytes back to text. What a file format
 // says about these is its recipe.
 import { VivaceError } from '../../errors.js';
-import { readAlphabet } from './encoders/byte-alphabet.js';
+import { readAlphabet } from './byte-alphabet.js';
+import type { Encoded, NativeEncoder, TextPart } from './native-encoder.js';
 import { SpecialSplitter, type Span, type SpecialToken } from './special-splitter.js';
 import { decodeTokens } from './text-stream.js';
-import type { DecodeOptions, EncodeOptions, SpecialIds, Tokenizer } from './tokenizer.js';
+import type { DecodeOptions, EncodedText, EncodeOptions, SpecialIds, Tokenizer } from './tokenizer.js';
 import { TokenType, type Vocabulary } from './vocabulary.js';
-
-/** Encodes text between special tokens. */
-export interface Encoder {
-  /** `afterSpecial`: the text begins the input or follows a special token; `first`: it begins the input. */
-  encode(text: string, out: number[], place: { readonly afterSpecial: boolean; readonly first: boolean }): void;
-}
 
 /** How normal tokens spell what they stand for: bytes in GPT-2's alphabet, or characters with U+2581 for a space. */
 export type Spelling = 'alphabet' | 'marks';
 
 export interface Recipe {
+  readonly engine: Tokenizer['engine'];
   readonly special: SpecialIds;
   readonly endOfGeneration: ReadonlySet<number>;
   readonly addsSpacePrefix: boolean;
@@ -29,19 +25,21 @@ export interface Recipe {
   /** The rest is called once, when first needed. */
   vocabulary(): Vocabulary;
   specialTokens(vocabulary: Vocabulary): readonly SpecialToken[];
-  encoder(vocabulary: Vocabulary): Encoder;
+  encoder(vocabulary: Vocabulary): NativeEncoder;
 }
 
 export class VocabularyTokenizer implements Tokenizer {
+  readonly engine: Tokenizer['engine'];
   readonly special: SpecialIds;
   readonly endOfGeneration: ReadonlySet<number>;
   readonly addsSpacePrefix: boolean;
   private readonly pieces = new Map<number, Uint8Array>();
   private lazyVocabulary?: Vocabulary;
-  private lazyEncoder?: Encoder;
+  private lazyEncoder?: NativeEncoder;
   private lazySplitter?: SpecialSplitter;
 
   constructor(private readonly recipe: Recipe) {
+    this.engine = recipe.engine;
     this.special = recipe.special;
     this.endOfGeneration = recipe.endOfGeneration;
     this.addsSpacePrefix = recipe.addsSpacePrefix;
@@ -52,19 +50,12 @@ export class VocabularyTokenizer implements Tokenizer {
   }
 
   encode(text: string, options: EncodeOptions = {}): Int32Array {
-    const { addSpecial = true, parseSpecial = false, plain } = options;
-    const { before, after } = this.recipe;
-    const parts = this.splitter.split(wellFormed(text), parseSpecial, plain);
-    const out: number[] = [];
-    // A rendered template may begin with BOS (or end with EOS) already; a second one harms the model.
-    if (addSpecial && (before.length === 0 || parts[0] !== before[0])) out.push(...before);
-    for (const [i, part] of parts.entries()) {
-      if (typeof part === 'number') out.push(part);
-      else
-        this.encoder.encode(part, out, { first: i === 0, afterSpecial: i === 0 || typeof parts[i - 1] === 'number' });
-    }
-    if (addSpecial && (after.length === 0 || parts[parts.length - 1] !== after[0])) out.push(...after);
-    return Int32Array.from(out);
+    return this.run(text, options, false).tokens;
+  }
+
+  encodeWithOffsets(text: string, options: EncodeOptions = {}): EncodedText {
+    const { tokens, offsets = new Uint32Array(tokens.length + 1) } = this.run(text, options, true);
+    return { tokens, offsets };
   }
 
   decode(tokens: ArrayLike<number>, options: DecodeOptions = {}): string {
@@ -96,11 +87,25 @@ export class VocabularyTokenizer implements Tokenizer {
     return type === TokenType.control || type === TokenType.unknown;
   }
 
+  private run(text: string, options: EncodeOptions, withOffsets: boolean): Encoded {
+    const { addSpecial = true, parseSpecial = false, plain } = options;
+    const parts = this.splitter.split(text, parseSpecial, plain);
+    return this.encoder.encode(addSpecial ? this.frame(parts) : parts, withOffsets);
+  }
+
+  /** A rendered template may begin with BOS (or end with EOS) already; a second one harms the model. */
+  private frame(parts: readonly TextPart[]): readonly TextPart[] {
+    const { before, after } = this.recipe;
+    const begins = before.length > 0 && parts[0]?.token === before[0];
+    const ends = after.length > 0 && parts[parts.length - 1]?.token === after[0];
+    return [...(begins ? [] : before.map(inserted)), ...parts, ...(ends ? [] : after.map(inserted))];
+  }
+
   private get vocabulary(): Vocabulary {
     return (this.lazyVocabulary ??= this.recipe.vocabulary());
   }
 
-  private get encoder(): Encoder {
+  private get encoder(): NativeEncoder {
     return (this.lazyEncoder ??= this.recipe.encoder(this.vocabulary));
   }
 
@@ -141,7 +146,6 @@ function unmark(text: Uint8Array): Uint8Array {
   return bytes.slice(0, at);
 }
 
-/** Lone surrogates become U+FFFD, as in UTF-8. */
-function wellFormed(text: string): string {
-  return text.replace(/\p{Surrogate}/gu, '\ufffd');
+function inserted(token: number): TextPart {
+  return { text: '', token };
 }

@@ -1,6 +1,6 @@
 // Byte-level BPE: equal to a slow reference and to an independent library, lossless, and linear on hostile texts.
 import { createTokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
-import { preSplit } from '../../../lib/formats/tokenizer/pre-split.js';
+import { preSplit } from './reference/pre-split.js';
 import { bpeSource, cpuSeconds, random, randomText, slowBpe, spell, trainBpe } from './toys.js';
 
 const CORPUS =

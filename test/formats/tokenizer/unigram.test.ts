@@ -1,5 +1,5 @@
 // Unigram: the best of all segmentations, and its normaliser.
-import { CharacterMap } from '../../../lib/formats/tokenizer/encoders/character-map.js';
+import { CharacterMap } from '../../../lib/formats/tokenizer/character-map.js';
 import { createTokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
 import { cpuSeconds, piecesSource, random, type ToyPieces } from './toys.js';
 

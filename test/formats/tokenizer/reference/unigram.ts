@@ -1,6 +1,6 @@
 // Unigram ("t5"): the segmentation with the greatest sum of scores, by Viterbi over a trie of the tokens' bytes.
-import type { CharacterMap } from './character-map.js';
-import { TokenType, type Vocabulary } from '../vocabulary.js';
+import type { CharacterMap } from '../../../../lib/formats/tokenizer/character-map.js';
+import { TokenType, type Vocabulary } from '../../../../lib/formats/tokenizer/vocabulary.js';
 
 const UNKNOWN_PENALTY = 10;
 const MARK = '\u2581';

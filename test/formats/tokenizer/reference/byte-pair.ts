@@ -1,12 +1,12 @@
 // Byte-level BPE on token ids: merges are a hash from (left id, right id) to (rank, merged id).
-import type { StringTable } from '../../gguf.js';
-import { readAlphabet } from './byte-alphabet.js';
+import type { StringTable } from '../../../../lib/formats/gguf.js';
+import { readAlphabet } from '../../../../lib/formats/tokenizer/byte-alphabet.js';
 import { MergeTable } from './merge-table.js';
 import { PairMerger, type PairRule } from './pair-merger.js';
 import { PieceCache } from './piece-cache.js';
 import { joinsWords, splitAtMarks } from './word-marks.js';
-import type { Spelling } from '../vocabulary-tokenizer.js';
-import { ByteIndex, hashBytes, TokenType, type Vocabulary } from '../vocabulary.js';
+import type { Spelling } from '../../../../lib/formats/tokenizer/vocabulary-tokenizer.js';
+import { ByteIndex, hashBytes, TokenType, type Vocabulary } from '../../../../lib/formats/tokenizer/vocabulary.js';
 
 /** Cuts a text into pieces that are encoded independently. */
 export type Splitter = (text: string) => readonly string[];

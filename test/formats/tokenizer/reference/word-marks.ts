@@ -1,5 +1,5 @@
 // Where SentencePiece text may be cut without changing its tokens.
-import { TokenType, type Vocabulary } from '../vocabulary.js';
+import { TokenType, type Vocabulary } from '../../../../lib/formats/tokenizer/vocabulary.js';
 
 /**
  * Runs of U+2581 with the word behind them. Where no token has a mark behind another character, no merge crosses the front

@@ -2,7 +2,7 @@
 import { PairMerger, type PairRule } from './pair-merger.js';
 import { PieceCache } from './piece-cache.js';
 import { joinsWords, splitAtMarks } from './word-marks.js';
-import { ByteIndex, TokenType, type Vocabulary } from '../vocabulary.js';
+import { ByteIndex, TokenType, type Vocabulary } from '../../../../lib/formats/tokenizer/vocabulary.js';
 
 export class SentencePieceEncoder implements PairRule {
   merged = -1;

@@ -1,5 +1,5 @@
 // SentencePiece's precompiled normaliser: a double-array trie from byte sequences to replacement strings.
-import { VivaceError } from '../../../errors.js';
+import { VivaceError } from '../../errors.js';
 
 const INVALID = 'The precompiled character map of the tokenizer is damaged';
 
