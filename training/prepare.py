@@ -36,12 +36,20 @@ def load_texts(paths, held_out):
     return out
 
 
-def exercise_rows(tokenizer, seed, length, count, sentences):
+def save_stories(tokenizer, tales, path):
+    stream = []
+    for tale in tales:
+        stream += tokenizer.encode(tale) + [tokenizer.eos, tokenizer.bos]
+    np.save(path, np.array(stream, np.uint16))
+
+
+def exercise_rows(tokenizer, name, seed, length, count, sentences):
     maker = RowMaker(tokenizer, seed, length, sentences)
+    draw = maker.sums_row if name == "sums" else maker.row
     ids = np.zeros((count, length + 1), np.uint16)
     weights = np.zeros((count, length + 1), np.uint8)
     for i in range(count):
-        ids[i], weights[i] = maker.row()
+        ids[i], weights[i] = draw()
     return ids, weights
 
 
@@ -53,7 +61,8 @@ def main():
     parser.add_argument("--vocab", type=int, default=2048)
     parser.add_argument("--held-out", type=float, default=0.02)
     parser.add_argument("--short-rows", type=int, default=60000, help="exercise rows of 256 tokens")
-    parser.add_argument("--long-rows", type=int, default=6000, help="exercise rows of 1024 tokens")
+    parser.add_argument("--long-rows", type=int, default=4000, help="exercise rows of 1024 tokens")
+    parser.add_argument("--sums-rows", type=int, default=2000, help="rows of 256 tokens with sums only")
     parser.add_argument("--new-tokenizer", action="store_true", help="learn merges again instead of the committed ones")
     parser.add_argument("--stories", type=int, default=30000)
     a = parser.parse_args()
@@ -78,18 +87,18 @@ def main():
 
     np.save(os.path.join(a.out, "text.npy"), np.array(tk.encode("\n\n".join(plain)), np.uint16))
     np.save(os.path.join(a.out, "wrapped.npy"), np.array(tk.encode("\n\n".join(t["train"] for t in texts)), np.uint16))
-    stream = []
-    for tale in tales:
-        stream += tk.encode(tale) + [tk.eos, tk.bos]
-    np.save(os.path.join(a.out, "stories.npy"), np.array(stream, np.uint16))
+    save_stories(tk, tales, os.path.join(a.out, "stories.npy"))
+    rng = Rng(a.seed + 4)
+    save_stories(tk, [story(rng, fresh=True) for _ in range(a.stories // 2)], os.path.join(a.out, "fresh.npy"))
     with open(os.path.join(a.out, "held-out.json"), "w", encoding="utf-8") as out:
         json.dump([{**{k: t[k] for k in ("name", "bytes", "sha256")}, "wrapped": t["tail"], "text": unwrap(t["tail"])}
                    for t in texts], out)
-    print("text", len(np.load(os.path.join(a.out, "text.npy"))), "stories", len(stream), flush=True)
+    print("text", len(np.load(os.path.join(a.out, "text.npy"))), "stories", len(np.load(os.path.join(a.out, "stories.npy"))), flush=True)
 
     sentences = [s.strip() + "." for p in plain for s in p.replace("\n", " ").split(".") if 20 < len(s) < 80]
-    for name, length, count, seed in (("short", 256, a.short_rows, a.seed + 1), ("long", 1024, a.long_rows, a.seed + 2)):
-        ids, weights = exercise_rows(tk, seed, length, count, sentences)
+    for i, (name, length, count) in enumerate((("short", 256, a.short_rows), ("long", 1024, a.long_rows),
+                                               ("sums", 256, a.sums_rows))):
+        ids, weights = exercise_rows(tk, name, a.seed + 1 + i, length, count, sentences)
         np.save(os.path.join(a.out, name + "-ids.npy"), ids)
         np.save(os.path.join(a.out, name + "-weights.npy"), weights)
         print(name, ids.shape, "answers %.2f" % (weights > 0).mean(), flush=True)

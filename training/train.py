@@ -14,7 +14,7 @@ from circuits import plant
 from model import CONFIG, Model, keep_heap_memory
 from tokenizer import Tokenizer
 
-SETS = ("short", "long")  # exercise rows by set, see rows.py
+SETS = ("short", "long", "sums")  # exercise rows by set, see rows.py
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -48,7 +48,7 @@ class Rows:
     def __init__(self, folder, seed, bos):
         def load(name):
             return np.load(os.path.join(folder, name + ".npy"), mmap_mode="r")
-        self.text, self.wrapped, self.stories = load("text"), load("wrapped"), load("stories")
+        self.streams = {name: load(name) for name in ("text", "wrapped", "stories", "fresh")}
         self.exercises = {name: (load(name + "-ids"), load(name + "-weights")) for name in SETS}
         self.seed, self.bos = seed, bos
 
@@ -56,9 +56,10 @@ class Rows:
         rng = np.random.default_rng([self.seed, step])
         length = phase["length"]
         ids, weights = [], []
-        for kind in ["text"] * phase["text"] + ["stories"] * phase["stories"]:
+        for kind in (k for k in ("text", "stories", "fresh") for _ in range(phase.get(k, 0))):
             # A quarter of the text keeps its hard line breaks, so that wrapped files are not foreign.
-            stream = self.stories if kind == "stories" else self.wrapped if rng.random() < 0.25 else self.text
+            wrapped = kind == "text" and rng.random() < 0.25
+            stream = self.streams["wrapped" if wrapped else kind]
             at = rng.integers(0, len(stream) - length)
             ids.append(np.concatenate(([self.bos], stream[at:at + length])))
             weights.append(np.ones(length + 1, np.uint8))
