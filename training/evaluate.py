@@ -118,7 +118,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--file", default=os.path.join(HERE, "..", "models", "vivace-tiny.gguf"))
     parser.add_argument("--out", default=os.path.join(HERE, "out"), help="folder with held-out.json and checkpoint.pt")
-    parser.add_argument("--scores", default=os.path.join(HERE, "scores.json"))
+    parser.add_argument("--scores", default=os.path.join(HERE, "data", "scores.json"))
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
     a = parser.parse_args()
@@ -149,7 +149,7 @@ def main():
     scores["exercises"] = {kind: run(kind, a.cases) for kind in ex.KINDS}
     small = {"recall": {"pairs": 8}, "needle": {"pairs": 4, "words": 12}}
     scores["exercises_as_chat"] = {kind: run(kind, a.cases, chat=True, **small.get(kind, {})) for kind in ex.KINDS}
-    with open(os.path.join(HERE, "eval.jsonl"), encoding="utf-8") as handle:
+    with open(os.path.join(HERE, "data", "eval.jsonl"), encoding="utf-8") as handle:
         cases = [json.loads(line) for line in handle]
     scores["eval_jsonl"] = {kind: round(accuracy(model, [plain_case(tk, kind, c["prompt"], c["answer"])
                                                          for c in cases if c["kind"] == kind]), 4) for kind in ex.KINDS}

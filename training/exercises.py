@@ -3,7 +3,7 @@ import json
 import os
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-with open(os.path.join(HERE, "words.json"), encoding="utf-8") as handle:
+with open(os.path.join(HERE, "data", "words.json"), encoding="utf-8") as handle:
     WORDS = json.load(handle)
 ALL_WORDS = [word for group in WORDS.values() for word in group]
 KNOWN = set(ALL_WORDS)
@@ -177,7 +177,7 @@ def as_chat(prompt, answer):
 
 if __name__ == "__main__":
     # 50 cases a kind: seed 1000 + index; recall and needle kept short enough for a quick test.
-    with open(os.path.join(HERE, "eval.jsonl"), "w", encoding="utf-8") as out:
+    with open(os.path.join(HERE, "data", "eval.jsonl"), "w", encoding="utf-8") as out:
         for name in KINDS:
             for index in range(50):
                 options = {"recall": {"pairs": 2 + index}, "needle": {"pairs": 2 + index % 9, "words": 2 * index}}

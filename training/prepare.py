@@ -74,7 +74,7 @@ def main():
 
     path = os.path.join(a.out, "tokenizer.json")
     if not a.new_tokenizer:
-        shutil.copy(os.path.join(os.path.dirname(os.path.abspath(__file__)), "tokenizer.json"), path)
+        shutil.copy(os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "tokenizer.json"), path)
     else:
         # Word lists appear often enough that every list word becomes one or two tokens.
         maker = RowMaker(Tokenizer([]), a.seed, 1 << 16, ["hello"])

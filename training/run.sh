@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes models/vivace-tiny.gguf and training/scores.json from public-domain text files: training/run.sh FILE…
+# Makes models/vivace-tiny.gguf and training/data/scores.json from public-domain text files: training/run.sh FILE…
 set -e
 [ $# -gt 0 ] || { echo "usage: training/run.sh TEXT-FILE…" >&2; exit 2; }
 here=$(dirname "$0")
