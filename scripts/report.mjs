@@ -24,5 +24,6 @@ console.log(`${summary.numPassedTests} passed, ${failed} failed`);
 process.exit(failed > 0 || summary.numPassedTests === 0 ? 1 : 0);
 
 function indent(text) {
-  return text.split('\n').slice(0, 60).join('\n').replace(/^/gm, '  ');
+  const lines = text.split('\n').filter((line) => !/^\s+at .*(node_modules|node:internal)/.test(line));
+  return lines.slice(0, 60).join('\n').replace(/^/gm, '  ');
 }
