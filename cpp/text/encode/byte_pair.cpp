@@ -170,52 +170,85 @@ class BytePair final : public TokenizerEngine {
     return entry->second;
   }
 
+  // A merge being read: where its halves are, and where they stand side by side.
+  struct Merge {
+    const uint8_t* left;
+    const uint8_t* right;
+    const uint8_t* joined;
+    uint32_t left_length, right_length;
+    uint64_t left_hash, right_hash, joined_hash;
+  };
+
   // In blocks, so that the slots of the index and of the table come from memory while other merges are worked on.
   void read_merges() {
     const StringArena& merges = options_.merges;
     merges_.reserve(merges.count);
-    constexpr uint32_t block = 16;
-    struct Parts {
-      const uint8_t* left;
-      uint32_t left_length, right_length;
-      size_t joined;  // where the halves stand side by side
-      uint64_t hashes[3];
-    } parts[block];
+    constexpr uint32_t block = 64;
+    Merge parts[block];
     MergeTable::Slot entries[block];
     std::vector<uint8_t> joined;
     for (uint32_t from = 0; from < merges.count; from += block) {
       const uint32_t until = std::min(from + block, merges.count);
+      joined.resize(merges.offsets[until] - merges.offsets[from] + copy_step);
+      uint8_t* next = joined.data();
       uint32_t count = 0;
-      joined.clear();
       for (uint32_t i = from; i < until; ++i) {
-        const uint8_t* at = merges.begin(i);
-        const uint32_t length = merges.length(i);
-        if (length < 3) continue;
-        const void* found = std::memchr(at + 1, options_.separator, length - 1);
-        const auto cut = found == nullptr ? length : static_cast<uint32_t>(static_cast<const uint8_t*>(found) - at);
-        if (cut + 1 >= length) continue;
-        Parts& part = parts[count];
-        part = {at, cut, length - cut - 1, joined.size(), {}};
-        joined.insert(joined.end(), at, at + cut);
-        joined.insert(joined.end(), at + cut + 1, at + length);
-        part.hashes[0] = hash_bytes(at, cut);
-        part.hashes[1] = hash_bytes(at + cut + 1, part.right_length);
-        part.hashes[2] = hash_bytes(joined.data() + part.joined, length - 1);
-        for (const uint64_t hash : part.hashes) index_.prefetch(hash);
+        Merge& part = parts[count];
+        if (!cut_merge(i, part)) continue;
+        part.joined = next;
+        next = copy_few(next, part.left, part.left_length);
+        next = copy_few(next, part.right, part.right_length);
+        part.left_hash = hash_bytes(part.left, part.left_length);
+        part.right_hash = hash_bytes(part.right, part.right_length);
+        part.joined_hash = hash_bytes(part.joined, part.left_length + part.right_length);
         entries[count++].rank = i;
       }
-      for (uint32_t i = 0; i < count; ++i)
-        for (const uint64_t hash : parts[i].hashes) index_.prefetch_string(hash);
+      const auto each_hash = [&](const auto& body) {
+        for (uint32_t i = 0; i < count; ++i) {
+          body(parts[i].left_hash);
+          body(parts[i].right_hash);
+          body(parts[i].joined_hash);
+        }
+      };
+      each_hash([&](uint64_t hash) { index_.prefetch(hash); });
+      each_hash([&](uint64_t hash) { index_.prefetch_offset(hash); });
+      each_hash([&](uint64_t hash) { index_.prefetch_string(hash); });
       for (uint32_t i = 0; i < count; ++i) {
-        const Parts& part = parts[i];
+        const Merge& part = parts[i];
         MergeTable::Slot& entry = entries[i];
-        entry.left = symbol_of(part.left, part.left_length, part.hashes[0]);
-        entry.right = symbol_of(part.left + part.left_length + 1, part.right_length, part.hashes[1]);
-        entry.merged = symbol_of(joined.data() + part.joined, part.left_length + part.right_length, part.hashes[2]);
+        entry.left = symbol_of(part.left, part.left_length, part.left_hash);
+        entry.right = symbol_of(part.right, part.right_length, part.right_hash);
+        entry.merged = symbol_of(part.joined, part.left_length + part.right_length, part.joined_hash);
         merges_.prefetch(entry.left, entry.right);
       }
       for (uint32_t i = 0; i < count; ++i) merges_.add(entries[i]);
     }
+  }
+
+  // The halves of a merge; false where it has none.
+  bool cut_merge(uint32_t i, Merge& part) const {
+    const uint8_t* at = options_.merges.begin(i);
+    const uint32_t length = options_.merges.length(i);
+    uint32_t cut = 1;
+    while (cut < length && at[cut] != options_.separator) ++cut;
+    if (cut + 1 >= length) return false;
+    part.left = at;
+    part.left_length = cut;
+    part.right = at + cut + 1;
+    part.right_length = length - cut - 1;
+    return true;
+  }
+
+  static constexpr uint32_t copy_step = 16;
+  // Copies by 16 bytes where the merges go on that far; up to 15 bytes behind the copy are written too.
+  uint8_t* copy_few(uint8_t* to, const uint8_t* from, uint32_t length) const {
+    const uint8_t* end = options_.merges.bytes + options_.merges.offsets[options_.merges.count];
+    if (length > copy_step || end - from < copy_step) {
+      std::memcpy(to, from, length);
+    } else {
+      std::memcpy(to, from, copy_step);
+    }
+    return to + length;
   }
 
   const Vocabulary vocabulary_;

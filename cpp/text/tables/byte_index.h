@@ -37,6 +37,26 @@ inline uint64_t hash_bytes(const uint8_t* at, size_t length) {
   return mix_64(hash);
 }
 
+// memcmp() without the call: most strings here are a few bytes long.
+inline bool equal_bytes(const uint8_t* a, const uint8_t* b, size_t length) {
+  if (length >= 8) {
+    for (size_t i = 0; i + 8 < length; i += 8)
+      if (load_8(a + i) != load_8(b + i)) return false;
+    return load_8(a + length - 8) == load_8(b + length - 8);
+  }
+  if (length >= 4) {
+    uint32_t first[2], last[2];
+    std::memcpy(&first[0], a, 4);
+    std::memcpy(&first[1], b, 4);
+    std::memcpy(&last[0], a + length - 4, 4);
+    std::memcpy(&last[1], b + length - 4, 4);
+    return first[0] == first[1] && last[0] == last[1];
+  }
+  for (size_t i = 0; i < length; ++i)
+    if (a[i] != b[i]) return false;
+  return true;
+}
+
 inline void prefetch(const void* at) {
 #if defined(__GNUC__)
   __builtin_prefetch(at);
@@ -70,10 +90,14 @@ class ByteIndex {
 
   void prefetch(uint64_t hash) const { vivace::prefetch(&slots_[hash & mask_]); }
 
-  // The string that begins in the slot of this hash is likely to be asked for next.
-  void prefetch_string(uint64_t hash) const {
+  // What find() will read when the slot is there, and when the offset is.
+  void prefetch_offset(uint64_t hash) const {
     const Slot& slot = slots_[hash & mask_];
     if (slot.entry != 0) vivace::prefetch(&strings_.offsets[slot.entry - 1]);
+  }
+  void prefetch_string(uint64_t hash) const {
+    const Slot& slot = slots_[hash & mask_];
+    if (slot.entry != 0) vivace::prefetch(strings_.begin(slot.entry - 1));
   }
 
   // The number of the string, or -1.
@@ -104,7 +128,7 @@ class ByteIndex {
   }
 
   bool same(uint32_t i, const uint8_t* at, size_t length) const {
-    return strings_.length(i) == length && std::memcmp(strings_.begin(i), at, length) == 0;
+    return strings_.length(i) == length && equal_bytes(strings_.begin(i), at, length);
   }
 
   StringArena strings_;

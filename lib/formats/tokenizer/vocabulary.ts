@@ -119,7 +119,7 @@ export class Vocabulary {
     return (this.lazyIndex ??= new ByteIndex(this.bytes, this.offsets, () => true));
   }
 
-  /** Ids of a few texts by one pass over the lengths (about 1 ms for 150 000 tokens), without building the index. */
+  /** Ids of a few texts by one pass over the lengths (under 1 ms for 150 000 tokens), without building the index. */
   findFew(texts: readonly string[], accepts: (id: number) => boolean = () => true): Map<string, number> {
     const byLength = new Map<number, { text: string; bytes: Uint8Array }[]>();
     for (const text of texts) {
@@ -127,12 +127,14 @@ export class Vocabulary {
       byLength.set(bytes.length, [...(byLength.get(bytes.length) ?? []), { text, bytes }]);
     }
     const lengths = new Uint8Array(256);
+    const firsts = new Uint8Array(256);
     for (const length of byLength.keys()) lengths[length] = 1;
+    for (const text of texts) firsts[Buffer.from(text, 'utf8')[0]] = 1;
     const found = new Map<string, number>();
     for (let id = 0; id < this.size; id++) {
       const start = this.offsets[id];
       const length = this.offsets[id + 1] - start;
-      if (length > 255 || lengths[length] === 0) continue;
+      if (length > 255 || firsts[this.bytes[start]] === 0 || lengths[length] === 0) continue;
       for (const { text, bytes } of byLength.get(length) ?? []) {
         let i = 0;
         while (i < length && bytes[i] === this.bytes[start + i]) i++;
