@@ -72,7 +72,7 @@ export interface ProgramDescription {
   readonly rows: Float64Array;
   readonly columns: Float64Array;
   readonly kinds: Int32Array;
-  readonly sources: readonly (null | Uint8Array | Float32Array | { mapping: NativeMapping; offset: number })[];
+  readonly sources: readonly (null | Uint8Array | Float32Array | Int32Array | { mapping: NativeMapping; offset: number })[];
   readonly calls: readonly { op: string; inputs: number[]; outputs: number[]; attributes: readonly number[] }[];
   readonly outputs: readonly number[];
 }
@@ -116,8 +116,33 @@ export interface NativeTokenizer {
   take(tokens: Int32Array, offsets?: Uint32Array): void;
 }
 
+/** Bytes in a mapped file. */
+export interface NativePart {
+  readonly mapping: NativeMapping;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** A linear map as a quantised checkpoint holds it; see cpp/quant/checkpoint/checkpoint.h. */
+export interface NativeCheckpoint {
+  readonly layout: number;
+  readonly bits: number;
+  readonly rows: number;
+  readonly columns: number;
+  readonly group: number;
+  readonly scaleType: number;
+  readonly zeroPlusOne: boolean;
+  readonly zero: number;
+  readonly codes: NativePart;
+  readonly scales: NativePart;
+  readonly zeros?: NativePart;
+  readonly groupScales?: NativePart;
+  readonly order?: Int32Array;
+}
+
 export interface NativeAddon {
-  Mapping: new (path: string) => NativeMapping;
+  /** A file by its path, or so many bytes of memory. */
+  Mapping: new (pathOrBytes: string | number) => NativeMapping;
   KvCache: new (options: {
     layers: number;
     kvHeads: number;
@@ -148,8 +173,10 @@ export interface NativeAddon {
   isaLevels(): string[];
   ops(): { name: string; attributes: string[] }[];
   /** Rows of floats into blocks of a type and back; JavaScript allocates. */
-  quantize(dtype: number, values: Float32Array, rows: number, columns: number, out: Uint8Array): void;
+  quantize(dtype: number, values: Float32Array, rows: number, columns: number, out: Uint8Array, threads?: number): void;
   dequantize(dtype: number, blocks: Uint8Array, rows: number, columns: number, out: Float32Array): void;
+  /** Makes rows of type `dtype` in memory from `offset` on. Throws FORMAT_INVALID for scales that are not finite. */
+  convertCheckpoint(source: NativeCheckpoint, dtype: number, target: NativeMapping, offset: number, threads: number): void;
 }
 
 let addon: NativeAddon | undefined;

@@ -18,7 +18,7 @@ const tables = {
     markdown(
       ['type', 'bits per weight', 'block'],
       Object.values(registry('program/dtype.js').dtypes)
-        .filter((row) => row.weight)
+        .filter((row) => row.weight && row.id < 1000)
         .map((row) => [row.name, Number(((row.bytes * 8) / row.block).toFixed(4)), row.block]),
     ),
   ops: () =>

@@ -1,4 +1,5 @@
 // Node-API and nothing else: the exports of the addon. lib/native.ts declares the same, with types.
+#include "addon/checkpoint_wrap.h"
 #include "addon/quant_wrap.h"
 #include "addon/sampler_wrap.h"
 #include "addon/tokenizer_wrap.h"
@@ -86,6 +87,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("Mapping", MappingWrap::define(env), data->mapping);
   add("KvCache", KvCacheWrap::define(env), data->kv_cache);
   add("Executable", ExecutableWrap::define(env), data->executable);
+  init_checkpoint(env, exports);
   init_quant(env, exports);
   init_sampler(env, exports);
   init_tokenizer(env, exports);

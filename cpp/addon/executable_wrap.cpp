@@ -39,7 +39,7 @@ const std::byte* bind_source(Napi::Env env, Napi::Value source, const ValueInfo&
   if (!wrap->mapping || offset < 0 || bytes > wrap->mapping->size() || offset > wrap->mapping->size() - bytes)
     throw Error("FORMAT_TRUNCATED", "Tensor " + value.name + " lies beyond the end of its file", "Download it again.");
   state.mappings.push_back(wrap->mapping);
-  state.mapped_bytes += bytes;
+  (wrap->mapping->writable() == nullptr ? state.mapped_bytes : state.copied_bytes) += bytes;
   return wrap->mapping->data() + offset;
 }
 

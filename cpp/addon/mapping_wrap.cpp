@@ -1,4 +1,5 @@
-// class Mapping { constructor(path); size; read(offset, out); close() }
+// class Mapping { constructor(path | bytes); size; read(offset, out); close() }
+#include <algorithm>
 #include <cstring>
 
 #include "addon/wraps.h"
@@ -12,7 +13,12 @@ Napi::Function MappingWrap::define(Napi::Env env) {
 }
 
 MappingWrap::MappingWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<MappingWrap>(info) {
-  guarded(info.Env(), [&] { mapping = std::make_shared<Mapping>(info[0].As<Napi::String>().Utf8Value()); });
+  guarded(info.Env(), [&] {
+    if (info[0].IsNumber())
+      mapping = std::make_shared<Mapping>(std::max<int64_t>(1, info[0].As<Napi::Number>().Int64Value()));
+    else
+      mapping = std::make_shared<Mapping>(info[0].As<Napi::String>().Utf8Value());
+  });
 }
 
 Napi::Value MappingWrap::size(const Napi::CallbackInfo& info) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "addon/error_wrap.h"
+#include "core/thread_pool.h"
 #include "quant/registry.h"
 
 namespace vivace {
@@ -45,7 +46,7 @@ void check_values(const Job& job, const float* values) {
                                           ", which " + find_dtype(job.type->dtype)->name + " cannot hold");
 }
 
-// quantize(dtype, values: Float32Array, rows, columns, out: Uint8Array)
+// quantize(dtype, values: Float32Array, rows, columns, out: Uint8Array, threads = 1)
 void quantize(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] {
     const Job job = job_of(info);
@@ -54,8 +55,15 @@ void quantize(const Napi::CallbackInfo& info) {
     check_sizes(job, values.ElementLength(), out.ByteLength());
     check_values(job, values.Data());
     auto* blocks = reinterpret_cast<std::byte*>(out.Data());
-    for (int64_t row = 0; row < job.rows; ++row)
-      job.type->quantize_row(values.Data() + row * job.columns, blocks + row * job.row_bytes, job.columns);
+    const float* floats = values.Data();
+    const int threads = info[5].IsNumber() ? info[5].As<Napi::Number>().Int32Value() : 1;
+    if (threads < 1 || threads > 256) throw Error("INVALID_ARGUMENT", "threads must be 1 to 256");
+    ThreadPool::shared(threads)->run(threads, [&](Team& team) {
+      team.share(job.rows, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row)
+          job.type->quantize_row(floats + row * job.columns, blocks + row * job.row_bytes, job.columns);
+      });
+    });
   });
 }
 

@@ -6,7 +6,8 @@
 //   linear     linear, quantize_rows
 //   norm       rms_norm, layer_norm, softmax, log_softmax
 //   pointwise  add, mul, scale, soft_cap, gated_activation
-//   rows       embedding, row_select
+//   row_scaled quantize_tokens (and linear's kernels for row-scaled weights)
+//   rows       embedding, row_select, column_select
 #include <cstring>
 
 #include "ops/attention/attention.h"
@@ -24,6 +25,8 @@
 #include "ops/pointwise/mul.h"
 #include "ops/pointwise/scale.h"
 #include "ops/pointwise/soft_cap.h"
+#include "ops/row_scaled/quantize_tokens.h"
+#include "ops/rows/column_select.h"
 #include "ops/rows/embedding.h"
 #include "ops/rows/row_select.h"
 
@@ -34,6 +37,8 @@ const OpInfo* const table[] = {
     &embedding_op,
     &linear_op,
     &quantize_rows_op,
+    &quantize_tokens_op,
+    &column_select_op,
     &add_op,      &attention_op, &gated_activation_op, &kv_write_op,   &layer_norm_op, &log_softmax_op, &mul_op,
     &rms_norm_op, &rope_op,      &rope_table_op,       &row_select_op, &scale_op,      &soft_cap_op,    &softmax_op,
 };

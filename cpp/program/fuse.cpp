@@ -60,24 +60,26 @@ const FusionRule* fusion_rules(int& count) {
 }
 
 void lower_quantized_linears(Program& program) {
-  std::map<int, int> quantized;  // F32 value → its A8 form
+  std::map<std::pair<int, DType>, int> quantized;  // F32 value and wanted type → its quantised form
   std::vector<CallInfo> calls;
   for (CallInfo& call : program.calls) {
-    if (is(call, "linear") && find_dtype(program.values[call.inputs[1]].dtype)->quantized) {
+    const DType wanted = is(call, "linear") ? activations_for(program.values[call.inputs[1]].dtype) : DType::F32;
+    if (wanted != DType::F32) {
       const int x = call.inputs[0];
-      auto known = quantized.find(x);
+      auto known = quantized.find({x, wanted});
       if (known == quantized.end()) {
-        ValueInfo a8 = program.values[x];
-        a8.name += ".a8";
-        a8.dtype = DType::A8;
-        a8.kind = ValueKind::value;
-        a8.data = nullptr;
+        ValueInfo value = program.values[x];
+        value.name += wanted == DType::A8 ? ".a8" : ".a8_token";
+        value.dtype = wanted;
+        value.kind = ValueKind::value;
+        value.data = nullptr;
         const int id = static_cast<int>(program.values.size());
-        program.values.push_back(a8);
-        const OpInfo* op = find_op("quantize_rows");
-        if (op == nullptr) throw Error("INTERNAL", "op quantize_rows is missing");
+        program.values.push_back(value);
+        const char* name = wanted == DType::A8 ? "quantize_rows" : "quantize_tokens";
+        const OpInfo* op = find_op(name);
+        if (op == nullptr) throw Error("INTERNAL", std::string("op ") + name + " is missing");
         calls.push_back({op, {x}, {id}, {}});
-        known = quantized.emplace(x, id).first;
+        known = quantized.emplace(std::pair{x, wanted}, id).first;
       }
       call.inputs[0] = known->second;
     }

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { benchCommand } from './bench.js';
 import { chatCommand } from './chat.js';
 import { inspectCommand } from './inspect.js';
+import { quantizeCommand } from './quantize.js';
 import { runCommand } from './run.js';
 import { tokenizeCommand } from './tokenize.js';
 import { fail, oneLine, style } from './terminal.js';
@@ -20,7 +21,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     .description('Fast decoding of neural models')
     .version(version)
     .showHelpAfterError(false);
-  for (const command of [runCommand(), chatCommand(), inspectCommand(), tokenizeCommand(), benchCommand()])
+  for (const command of [runCommand(), chatCommand(), inspectCommand(), tokenizeCommand(), benchCommand(), quantizeCommand()])
     program.addCommand(command);
   for (const command of [program, ...program.commands]) {
     command.exitOverride().configureOutput({

@@ -67,19 +67,28 @@ export type Chunks = Uint8Array | (() => Iterable<Uint8Array>);
 
 /** Writes the parts in order, under a temporary name at first: the file appears whole or not at all. */
 export function writeFile(path: string, parts: Iterable<Uint8Array>): void {
+  const steps = writingFile(path, parts);
+  while (!steps.next().done);
+}
+
+/** As writeFile, one part per step; gives the bytes written so far. `return()` gives up and leaves no file. */
+export function* writingFile(path: string, parts: Iterable<Uint8Array>): Generator<number, void> {
+  let complete = false;
+  let written = 0;
   const temporary = `${path}.part`;
   let fd: number | undefined;
   try {
     fd = fs.openSync(temporary, 'w');
     for (const part of parts) {
       for (let done = 0; done < part.length;) done += fs.writeSync(fd, part, done);
+      written += part.length;
+      yield written;
     }
     fs.closeSync(fd);
     fd = undefined;
     fs.renameSync(temporary, path);
+    complete = true;
   } catch (cause) {
-    if (fd !== undefined) fs.closeSync(fd);
-    fs.rmSync(temporary, { force: true });
     if (cause instanceof VivaceError) throw cause;
     const code = (cause as { code?: string }).code;
     if (code === undefined) throw cause; // thrown by the caller's generator
@@ -88,6 +97,9 @@ export function writeFile(path: string, parts: Iterable<Uint8Array>): void {
       cause,
       remedy: missing ? 'Create the directory first.' : undefined,
     });
+  } finally {
+    if (fd !== undefined) fs.closeSync(fd);
+    if (!complete) fs.rmSync(temporary, { force: true });
   }
 }
 

@@ -1,7 +1,7 @@
 // Writes GGUF v3 files as a stream: the header first, then one tensor after the other, so weights never pile up in memory.
 import * as nodePath from 'node:path';
 import { expected } from '../errors.js';
-import { dtypes, rowBytes, type DType } from '../program/dtype.js';
+import { dtypes, inGguf, rowBytes, type DType } from '../program/dtype.js';
 import { checkedChunks, writeFile, type Chunks } from './file.js';
 import { splitPartName } from './gguf.js';
 import { encodeEntry, u32, u64, type GgufInput } from './gguf/encode.js';
@@ -30,7 +30,7 @@ export interface GgufContents {
 /** Bytes of a tensor in a file. Throws INVALID_ARGUMENT when the type cannot store such rows. */
 export function tensorBytes(name: string, dtype: DType, shape: readonly number[]): number {
   const info = dtypes[dtype];
-  if (info === undefined) throw expected(`one of ${Object.keys(dtypes).join(', ')}`, `dtype of ${name}`, dtype);
+  if (info === undefined || !inGguf(dtype)) throw expected('a type of GGUF', `dtype of ${name}`, dtype);
   if (!shape.every((dimension) => Number.isSafeInteger(dimension) && dimension >= 0)) {
     throw expected('dimensions ≥ 0', `shape of ${name}`, shape.join('×'));
   }
@@ -45,18 +45,19 @@ export function tensorBytes(name: string, dtype: DType, shape: readonly number[]
   return shape.slice(0, -1).reduce((product, dimension) => product * dimension, 1) * rowBytes(dtype, columns);
 }
 
+/** The bytes of one file, part by part, and how many there will be. */
+export function ggufFile(contents: Omit<GgufContents, 'parts'>): { parts: Iterable<Uint8Array>; bytes: number } {
+  const { metadata, tensors, alignment } = prepare(contents);
+  const data = tensors.reduce((sum, { bytes }) => sum + bytes + padding(bytes, alignment), 0);
+  return { parts: fileParts(metadata, tensors, alignment), bytes: data };
+}
+
 /**
  * Writes one file, or `parts` files named `<path without .gguf>-00001-of-0000N.gguf`, and returns their paths.
  * Each file appears under its name only when it is complete.
  */
 export function writeGguf(path: string, contents: GgufContents): string[] {
-  const metadata = new Map(contents.metadata instanceof Map ? contents.metadata : Object.entries(contents.metadata));
-  const alignment = chooseAlignment(metadata, contents.alignment);
-  const tensors = [...(contents.tensors ?? [])].map((tensor) => ({
-    ...tensor,
-    bytes: tensorBytes(tensor.name, tensor.dtype, tensor.shape),
-  }));
-  checkNames(metadata, tensors);
+  const { metadata, tensors, alignment } = prepare(contents);
   const { parts = 1 } = contents;
   if (!Number.isInteger(parts) || parts < 1 || parts > 65535)
     throw expected('an integer from 1 to 65535', 'parts', parts);
@@ -75,6 +76,17 @@ export function writeGguf(path: string, contents: GgufContents): string[] {
     writeFile(file, fileParts(own, share, alignment));
     return nodePath.normalize(file);
   });
+}
+
+function prepare(contents: GgufContents) {
+  const metadata = new Map(contents.metadata instanceof Map ? contents.metadata : Object.entries(contents.metadata));
+  const alignment = chooseAlignment(metadata, contents.alignment);
+  const tensors = [...(contents.tensors ?? [])].map((tensor) => ({
+    ...tensor,
+    bytes: tensorBytes(tensor.name, tensor.dtype, tensor.shape),
+  }));
+  checkNames(metadata, tensors);
+  return { metadata, tensors, alignment };
 }
 
 type SizedTensor = GgufTensorInput & { readonly bytes: number };

@@ -15,8 +15,43 @@ export interface TensorSource {
   /** Absolute byte offset in that file. */
   readonly offset: number;
   readonly bytes: number;
+  /** Of a quantised checkpoint: `dtype` and `bytes` are what the tensor becomes in memory, the parts what the files hold. */
+  readonly packed?: PackedTensor;
   /** Added to every value when it is loaded (gemma norms of Hugging Face files: 1); the tensor is small and becomes F32. */
   readonly add?: number;
+}
+
+/** Bytes in a file. */
+export interface TensorPart {
+  /** Index into `ModelSource.files`. */
+  readonly file: number;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** In the order of CheckpointLayout in cpp/quant/checkpoint/checkpoint.h, which describes them. */
+export const packedLayouts = ['gptq', 'awq', 'packed', 'bytes', 'marlin', 'qqq', 'qserve'] as const;
+
+/** A linear map as another tool stores it: codes, scales and zero points in tensors of their own. */
+export interface PackedTensor {
+  readonly layout: (typeof packedLayouts)[number];
+  readonly bits: 2 | 4 | 8;
+  /** Columns that share a scale. */
+  readonly group: number;
+  readonly scaleType: 'F32' | 'F16' | 'BF16';
+  readonly codes: TensorPart;
+  readonly scales: TensorPart;
+  /** Absent: all are `zero`. */
+  readonly zeros?: TensorPart;
+  /** In the domain of unsigned codes. */
+  readonly zero: number;
+  /** GPTQ's first format stores zero points less one. */
+  readonly zeroPlusOne: boolean;
+  /** GPTQ: the config says that zero points are the middle code, so that the stored ones tell the format. */
+  readonly symmetric: boolean;
+  readonly groupScales?: TensorPart;
+  /** I32 or I64, the group of every column, for checkpoints that did not quantise columns in their order. */
+  readonly groupIndex?: TensorPart;
 }
 
 export interface ModelSource {

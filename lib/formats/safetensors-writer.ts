@@ -54,6 +54,15 @@ export function writeSafetensors(path: string, contents: SafetensorsContents): s
   return [...paths, `${path}.index.json`];
 }
 
+/** The bytes of one file, part by part, and how many the tensors have. */
+export function safetensorsFile(contents: Omit<SafetensorsContents, 'parts'>): {
+  parts: Iterable<Uint8Array>;
+  bytes: number;
+} {
+  const tensors = [...contents.tensors].map((tensor) => ({ ...tensor, bytes: bytesOf(tensor) }));
+  return { parts: fileParts(tensors, contents.metadata), bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0) };
+}
+
 type SizedTensor = SafetensorsTensorInput & { readonly bytes: number };
 
 function bytesOf({ name, type, shape }: SafetensorsTensorInput): number {

@@ -63,8 +63,9 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   await step(0.2, 'tokenizer');
   const tokenizer = createTokenizer(source.tokenizer);
   await step(0.4, 'weights');
-  const store = new WeightStore(source);
+  const store = new WeightStore(source, threads);
   try {
+    for (const fraction of store.conversions()) await step(0.4 + 0.5 * fraction, 'weights');
     const shapeOf = (tensor: string) => store.info(tensor) ?? missing(tensor);
     const program = buildProgram(source.config, (tensor) => store.info(tensor), {
       contextLength,

@@ -47,9 +47,10 @@ export function estimateMemory(
   const { contextLength = config.contextLength, keyType = 'F16', valueType = 'F16', rows = 512 } = options;
   let mapped = 0;
   let weights = 0;
-  for (const { bytes, dtype, shape, add } of tensors.values()) {
+  for (const { bytes, dtype, shape, add, packed } of tensors.values()) {
     const converted = add !== undefined || (shape.length === 1 && dtype !== 'F32');
-    if (converted) weights += 4 * shape.reduce((product, size) => product * size, 1);
+    if (packed) weights += bytes;
+    else if (converted) weights += 4 * shape.reduce((product, size) => product * size, 1);
     else mapped += bytes;
   }
   const kvPerToken = kvBytesPerToken(config, keyType, valueType);

@@ -9,12 +9,16 @@ import type { KvShape, OpCall, Program, Rows, Value } from './program.js';
 export interface WeightInfo {
   readonly dtype: DType;
   readonly shape: readonly number[];
+  /** Stored column i is column `columnOrder[i]` of what it multiplies (checkpoints that sort columns by their group). */
+  readonly columnOrder?: Int32Array;
 }
 
 export class ProgramBuilder {
   private readonly values: Value[] = [];
   private readonly calls: OpCall[] = [];
   private readonly weights = new Map<string, Value>();
+  private readonly orders = new Map<Value, Int32Array>(); // weights whose columns were sorted
+  private readonly sorted: { x: Value; order: Int32Array; y: Value }[] = [];
 
   /** `weight` describes the model file's tensors by canonical name; it may return undefined for absent ones. */
   constructor(
@@ -26,8 +30,9 @@ export class ProgramBuilder {
     return this.value({ name, dtype, rows, columns, kind: 'input' });
   }
 
-  constant(name: string, rows: number, columns: number, data: Float32Array): Value {
-    return this.value({ name, dtype: 'F32', rows, columns, kind: 'constant', data });
+  constant(name: string, rows: number, columns: number, data: Float32Array | Int32Array): Value {
+    const dtype = data instanceof Int32Array ? 'I32' : 'F32';
+    return this.value({ name, dtype, rows, columns, kind: 'constant', data });
   }
 
   has(tensor: string): boolean {
@@ -69,6 +74,7 @@ export class ProgramBuilder {
       weight: { tensor, firstRow: firstRow ?? 0 },
     });
     this.weights.set(key, value);
+    if (info.columnOrder) this.orders.set(value, info.columnOrder);
     return value;
   }
 
@@ -82,7 +88,7 @@ export class ProgramBuilder {
     return this.call('layer_norm', [x, weight, bias], { epsilon })[0];
   }
   linear(x: Value, weight: Value, bias?: Value): Value {
-    return this.call('linear', [x, weight, bias], {})[0];
+    return this.call('linear', [this.inOrderOf(weight, x), weight, bias], {})[0];
   }
   ropeTable(positions: Value, frequencies: Value, magnitude = 1): Value {
     return this.call('rope_table', [positions, frequencies], { magnitude })[0];
@@ -115,6 +121,9 @@ export class ProgramBuilder {
   softCap(x: Value, cap: number): Value {
     return this.call('soft_cap', [x], { cap })[0];
   }
+  columnSelect(x: Value, indices: Value): Value {
+    return this.call('column_select', [x, indices], {})[0];
+  }
   rowSelect(x: Value, indices: Value): Value {
     return this.call('row_select', [x, indices], {})[0];
   }
@@ -144,6 +153,19 @@ export class ProgramBuilder {
     );
     this.calls.push({ op, inputs, outputs, attributes: numbers });
     return outputs;
+  }
+
+  /** x with its columns in the order of the weight's; once for all weights of one order. */
+  private inOrderOf(weight: Value, x: Value): Value {
+    const order = this.orders.get(weight);
+    if (!order) return x;
+    const same = (other: Int32Array): boolean =>
+      other.length === order.length && other.every((column, index) => column === order[index]);
+    const known = this.sorted.find((entry) => entry.x === x && same(entry.order));
+    if (known) return known.y;
+    const y = this.columnSelect(x, this.constant(`${weight.name}.order`, 1, order.length, order));
+    this.sorted.push({ x, order, y });
+    return y;
   }
 
   private checker(op: OpName, signature: OpSignature, inputs: readonly (Value | undefined)[], numbers: number[]): Checker {

@@ -1,7 +1,7 @@
 // A program on the CPU: its description crosses the border once, then only rows do.
 import { native, nativeCall } from '../native.js';
 import type { NativeExecutable, NativeKvCache, NativeMapping, ProgramDescription } from '../native.js';
-import { dtypes } from './dtype.js';
+import { dtypes, rowBytes } from './dtype.js';
 import type { Program, Value } from './program.js';
 
 /** Where a weight's bytes are: in a mapped file, or in memory (then they are copied). */
@@ -111,10 +111,9 @@ function describe(program: Program, bindWeight: BindWeight): ProgramDescription 
 }
 
 function source(value: Value, bindWeight: BindWeight): ProgramDescription['sources'][number] {
-  if (value.kind === 'constant') return value.data as Float32Array;
+  if (value.kind === 'constant') return value.data ?? null;
   if (value.kind !== 'weight' || !value.weight) return null;
-  const { block, bytes } = dtypes[value.dtype];
-  const rowSize = (value.columns / block) * bytes;
+  const rowSize = rowBytes(value.dtype, value.columns);
   const found = bindWeight(value.weight.tensor);
   const skip = value.weight.firstRow * rowSize;
   if ('mapping' in found) return { mapping: found.mapping, offset: found.offset + skip };

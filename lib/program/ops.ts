@@ -210,6 +210,17 @@ export const ops = {
       return [f32(indices.rows, x.columns)];
     },
   },
+  /** y[r][i] = x[r][indices[i]] */
+  column_select: {
+    inputs: ['x', 'indices'],
+    attributes: [],
+    infer: (c) => {
+      const x = float(c, 'x');
+      const indices = c.input('indices');
+      c.require(indices.dtype === 'I32' && indices.rows === 1, 'indices', 'must be I32 [1, columns]');
+      return [f32(x.rows, indices.columns)];
+    },
+  },
   /** Over each row, in a way that does not overflow. */
   softmax: pointwise(),
   log_softmax: pointwise(),

@@ -15,8 +15,8 @@ export interface Value {
   readonly kind: 'input' | 'weight' | 'constant' | 'value';
   /** Weights: the canonical tensor and its first row (a fused tensor is used as several row ranges). */
   readonly weight?: { readonly tensor: string; readonly firstRow: number };
-  /** Constants: [rows, columns]. */
-  readonly data?: Float32Array;
+  /** Constants: [rows, columns]; F32, or I32 for indices. */
+  readonly data?: Float32Array | Int32Array;
 }
 
 export interface OpCall {

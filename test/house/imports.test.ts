@@ -8,6 +8,7 @@ const typescript: Record<string, { rank: number; also?: string[] }> = {
   server: { rank: 0 },
   index: { rank: 1 },
   model: { rank: 2 },
+  quantize: { rank: 2 },
   engine: { rank: 2 },
   chat: { rank: 2 },
   session: { rank: 3 },

@@ -1,6 +1,6 @@
 // Quantisers: how much they lose on normal numbers, what they keep exactly, and what they refuse.
 import { native, nativeCall } from '../../lib/native.js';
-import { dtypes, rowBytes } from '../../lib/program/dtype.js';
+import { dtypes, inGguf, rowBytes } from '../../lib/program/dtype.js';
 import type { DType } from '../../lib/program/dtype.js';
 import { Generator } from '../fixtures/random/generator.js';
 
@@ -62,6 +62,18 @@ const losses: Partial<Record<DType, number>> = {
   Q4_0: 0.0859,
   Q3_K: 0.148,
   Q2_K: 0.275,
+  // Of one row of 65536 values, whose largest is at 4.3: what a scale per row costs.
+  W8A16: 0.01134,
+  W8A8: 0.01134,
+  W8A16_G128: 0.0065,
+  W8A16_G64: 0.00594,
+  W8A16_G32: 0.00535,
+  W4A16: 0.1926,
+  W4A8: 0.1756,
+  W4A16_G128: 0.1115,
+  W4A8_G128: 0.1029,
+  W4A16_G64: 0.1032,
+  W4A16_G32: 0.095,
 };
 
 test.each(types)('%s loses as much of normal numbers as its bits must', (dtype) => {
@@ -82,7 +94,7 @@ test.each(blockTypes)('%s keeps zeros, and loses no more of large or small numbe
   }
 });
 
-test.each(blockTypes)('%s survives an outlier, a constant row and values of one sign', (dtype) => {
+test.each(blockTypes.filter(inGguf))('%s survives an outlier, a constant row and values of one sign', (dtype) => {
   const outlier = normals(256);
   outlier[77] = 1000;
   expect(Math.abs(through(dtype, outlier)[77] - 1000)).toBeLessThan(60);
@@ -93,6 +105,22 @@ test.each(blockTypes)('%s survives an outlier, a constant row and values of one 
   for (const sign of [1, -1]) {
     const values = normals(256).map((value) => sign * (1 + Math.abs(value)));
     expect(relativeError(values, through(dtype, values))).toBeLessThan(0.3);
+  }
+});
+
+test.each(types.filter((dtype) => !inGguf(dtype)))('%s: an outlier costs its group only, a constant row half a step', (dtype) => {
+  const outlier = normals(512);
+  outlier[77] = 1000;
+  const kept = through(dtype, outlier);
+  const step = dtype.startsWith('W4') ? 1000 / 7 : 1000 / 119;
+  expect(Math.abs(kept[77] - 1000)).toBeLessThanOrEqual(step / 2 + 1);
+  const group = /_G(\d+)/.exec(dtype);
+  if (group && dtype !== 'W4A8_G128') {
+    expect(relativeError(outlier.subarray(128), kept.subarray(128))).toBeLessThan(0.13);
+  }
+  for (const value of [3, -3]) {
+    const constant = through(dtype, new Float32Array(256).fill(value));
+    expect(constant.every((found) => Math.abs(found - value) <= (dtype.startsWith('W4') ? 3 / 14 : 3 / 200))).toBe(true);
   }
 });
 

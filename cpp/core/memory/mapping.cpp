@@ -2,6 +2,12 @@
 
 #include "core/error.h"
 
+namespace vivace {
+namespace {
+std::string no_memory(int64_t bytes) { return "The system has no " + std::to_string(bytes) + " bytes left for weights"; }
+}  // namespace
+}  // namespace vivace
+
 #if defined(_WIN32)
 #define WIN32_LEAN_AND_MEAN
 #define NOMINMAX
@@ -30,7 +36,17 @@ Mapping::Mapping(const std::string& path) {
   }
 }
 
+Mapping::Mapping(int64_t bytes) : size_(bytes) {
+  void* memory = VirtualAlloc(nullptr, static_cast<size_t>(bytes), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+  if (memory == nullptr) throw Error("OUT_OF_MEMORY", no_memory(bytes), "Close other programs.");
+  data_ = memory_ = static_cast<std::byte*>(memory);
+}
+
 Mapping::~Mapping() {
+  if (memory_ != nullptr) {
+    VirtualFree(memory_, 0, MEM_RELEASE);
+    return;
+  }
   UnmapViewOfFile(data_);
   CloseHandle(handle_);
 }
@@ -65,6 +81,16 @@ Mapping::Mapping(const std::string& path) {
   close(file);
   if (address == MAP_FAILED) throw Error("FILE_UNREADABLE", "Cannot map " + path + ": " + std::strerror(error));
   data_ = static_cast<const std::byte*>(address);
+}
+
+Mapping::Mapping(int64_t bytes) : size_(bytes) {
+  void* memory =
+      mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw Error("OUT_OF_MEMORY", no_memory(bytes), "Close other programs.");
+#if defined(MADV_HUGEPAGE)
+  madvise(memory, static_cast<size_t>(bytes), MADV_HUGEPAGE);
+#endif
+  data_ = memory_ = static_cast<std::byte*>(memory);
 }
 
 Mapping::~Mapping() { munmap(const_cast<std::byte*>(data_), static_cast<size_t>(size_)); }

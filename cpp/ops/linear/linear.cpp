@@ -1,6 +1,8 @@
 // Table row and checks of linear.
 #include "ops/linear/linear.h"
 
+#include "ops/row_scaled/quantize_tokens.h"
+
 namespace vivace {
 namespace {
 
@@ -8,10 +10,12 @@ void check(const OpShapes& shapes) {
   const Tensor &x = shapes.inputs[0], &weight = shapes.inputs[1], &bias = shapes.inputs[2];
   const Tensor &residual = shapes.inputs[3], &y = shapes.outputs[0];
   const DTypeInfo* info = find_dtype(weight.dtype);
-  require(info != nullptr && weight.dtype != DType::I32 && weight.dtype != DType::A8, "DTYPE_MISMATCH",
-          "linear: the weight's type is no weight format");
-  require(x.dtype == (info->quantized ? DType::A8 : DType::F32), "DTYPE_MISMATCH",
-          "linear: x is A8 for quantised weights, else F32");
+  require(info != nullptr && weight.dtype != DType::I32 && weight.dtype != DType::A8 && weight.dtype != DType::A8_TOKEN,
+          "DTYPE_MISMATCH", "linear: the weight's type is no weight format");
+  require(x.dtype == activations_for(weight.dtype), "DTYPE_MISMATCH",
+          "linear: x is A8 or A8_TOKEN for quantised weights, else F32");
+  require(!info->per_token || weight.columns <= most_token_columns, "SHAPE_MISMATCH",
+          "linear: sums of products of 8-bit numbers need at most 65536 columns");
   require(y.dtype == DType::F32, "DTYPE_MISMATCH", "linear: y is F32");
   require(x.columns == weight.columns && y.columns == weight.rows && x.rows == y.rows, "SHAPE_MISMATCH",
           "linear: x is [rows, in], weight [out, in], y [rows, out]");

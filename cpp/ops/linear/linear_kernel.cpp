@@ -5,6 +5,7 @@
 #include "ops/linear/codecs.h"
 #include "ops/linear/float_tile.h"
 #include "ops/linear/linear.h"
+#include "ops/row_scaled/row_scaled.h"
 
 namespace vivace::VIVACE_ISA {
 namespace {
@@ -151,8 +152,21 @@ void linear(const OpRun& run, Team& team) {
       return quantised<CodecIQ4_NL>(run, team);
     case DType::IQ4_XS:
       return quantised<CodecIQ4_XS>(run, team);
+    case DType::W8A16:
+    case DType::W8A16_G32:
+    case DType::W8A16_G64:
+    case DType::W8A16_G128:
+    case DType::W4A16:
+    case DType::W4A16_G32:
+    case DType::W4A16_G64:
+    case DType::W4A16_G128:
+    case DType::W8A8:
+    case DType::W4A8:
+    case DType::W4A8_G128:
+      return row_scaled_linear(run, team);
     case DType::I32:
     case DType::A8:
+    case DType::A8_TOKEN:
       return;
   }
 }

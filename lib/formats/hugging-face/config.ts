@@ -2,6 +2,7 @@
 import { VivaceError } from '../../errors.js';
 import { architectures, checkConfig, type Architecture, type ModelConfig } from '../model-config.js';
 import { Fields } from './json.js';
+import { readScheme } from './quantised/scheme.js';
 import { readRope } from './rope.js';
 
 interface Family {
@@ -169,15 +170,12 @@ const unknown = (name: string): VivaceError =>
     `The model's architecture is "${name}"; supported are ${architectures.join(', ')} (and mistral)`,
   );
 
+/** The field `quantization_config`, wherever a model of several kinds of input has it. */
+export const quantizationOf = (text: Fields, config: Fields): Fields | undefined =>
+  text.fields('quantization_config') ?? config.fields('quantization_config');
+
 function refuse(text: Fields, config: Fields, family: Family): void {
-  const quantization = text.fields('quantization_config') ?? config.fields('quantization_config');
-  if (quantization !== undefined) {
-    throw new VivaceError(
-      'UNSUPPORTED_FEATURE',
-      `The checkpoint is quantised (quant_method ${JSON.stringify(quantization.value('quant_method'))}), which vivace does not read from safetensors files`,
-      { remedy: 'Use the original F16 or BF16 checkpoint, or a quantised GGUF file of the model.' },
-    );
-  }
+  readScheme(quantizationOf(text, config));
   const key = family.activation === 'silu' ? 'hidden_act' : 'hidden_activation';
   const activation = text.string(key) ?? family.activation;
   if (activation !== family.activation) {

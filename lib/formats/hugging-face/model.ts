@@ -2,10 +2,12 @@
 import * as nodePath from 'node:path';
 import { VivaceError } from '../../errors.js';
 import { printable, type ModelSource } from '../model-source.js';
-import { readArchitecture, readConfig, textConfig } from './config.js';
+import { quantizationOf, readArchitecture, readConfig, textConfig } from './config.js';
 import { Fields, readJson } from './json.js';
+import { splitCheckpoint } from './quantised/modules.js';
+import { readScheme } from './quantised/scheme.js';
 import { openSafetensorsSet } from './shards.js';
-import { canonicalTensors, firstRows } from './tensors.js';
+import { canonicalTensors, firstRows, packedTensors } from './tensors.js';
 import { readChatTemplates, readTokenizer } from './tokenizer.js';
 
 /** Throws FILE_*, FORMAT_*, UNSUPPORTED_* or MISSING_TENSOR. */
@@ -17,7 +19,8 @@ export function openHuggingFaceModel(directory: string): ModelSource {
   // Before the weights: an unsupported model should say so even when they are not downloaded.
   const architecture = readArchitecture(config);
   const { files, tensors: stored } = openSafetensorsSet(directory);
-  const tensors = canonicalTensors(stored.values(), architecture);
+  const { modules, rest } = splitCheckpoint(stored.values(), quantisation(directory, config));
+  const tensors = packedTensors(modules, architecture, canonicalTensors(rest, architecture));
   const tokenizer = readTokenizer(directory, [textConfig(config), config]);
 
   // Gemma 3 pads its embedding beyond the vocabulary; converters to GGUF cut those rows off, too.
@@ -41,4 +44,13 @@ export function openHuggingFaceModel(directory: string): ModelSource {
     chatTemplates: readChatTemplates(directory),
     metadata: new Map(Object.entries(json).map(([key, value]) => [key, printable(value)])),
   };
+}
+
+/** How the checkpoint is quantised; older tools wrote it into a file of its own. */
+function quantisation(directory: string, config: Fields): ReturnType<typeof readScheme> {
+  const path = nodePath.resolve(directory, 'quantize_config.json');
+  const inConfig = quantizationOf(textConfig(config), config);
+  if (inConfig !== undefined) return readScheme(inConfig);
+  const json = readJson(path);
+  return json && readScheme(new Fields(json, path));
 }

@@ -4,6 +4,7 @@ import { dtypes, type DType } from '../../program/dtype.js';
 import type { Architecture } from '../model-config.js';
 import type { TensorSource } from '../model-source.js';
 import type { SafetensorsTensor } from '../safetensors.js';
+import type { PackedModule } from './quantised/modules.js';
 
 type Names = Readonly<Record<string, string>>;
 
@@ -60,7 +61,7 @@ export function canonicalName(name: string, architecture: Architecture): string 
     'UNSUPPORTED_FEATURE',
     `The tensor \`${name}\` has no place in a model of the architecture ${architecture}`,
     {
-      remedy: 'Use a plain checkpoint: no adapters, experts or quantised weights.',
+      remedy: 'Use a plain checkpoint: no adapters or experts.',
     },
   );
 }
@@ -93,6 +94,23 @@ export function canonicalTensors(
     result.set(name, offsetNorm ? { ...tensor, add: 1 } : tensor);
   }
   return result;
+}
+
+/** The weights of quantised modules beside the plain tensors. Throws UNSUPPORTED_FEATURE or FORMAT_INVALID. */
+export function packedTensors(
+  modules: Iterable<PackedModule>,
+  architecture: Architecture,
+  plain: Map<string, TensorSource>,
+): Map<string, TensorSource> {
+  for (const { name: module, shape, dtype, bytes, packed } of modules) {
+    const given = `${module}.weight`;
+    const name = canonicalName(given, architecture);
+    if (name === undefined) continue;
+    if (plain.has(name)) throw new VivaceError('FORMAT_INVALID', `Two tensors stand for \`${name}\`; one is \`${given}\``);
+    const { file, offset } = packed.codes;
+    plain.set(name, { name, dtype, shape, file, offset, bytes, packed });
+  }
+  return plain;
 }
 
 /** The first `rows` rows of a matrix. */

@@ -3,8 +3,8 @@
 import { dtypes } from '../dtype.js';
 import type { DType } from '../dtype.js';
 
-/** One block and the index of an element in it → the element's value. */
-type Element = (block: DataView, index: number) => number;
+/** One block, the index of an element in it, and the row's header if the type has one → the element's value. */
+type Element = (block: DataView, index: number, header: DataView) => number;
 
 /** The value of a 16-bit float. */
 export function halfToNumber(bits: number): number {
@@ -42,6 +42,35 @@ function scaleOfQ3(block: DataView, offset: number, j: number): number {
 
 /** The 16 levels of IQ4_NL and IQ4_XS: denser around zero, as weights are. */
 const levels = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/** Scale and zero point out of the word of a W?A16 group: the high 24 bits of a float32, and a byte. */
+function scaleAndZero(view: DataView, signed: boolean): [scale: number, zero: number] {
+  const word = new DataView(new ArrayBuffer(4));
+  word.setUint32(0, view.getUint32(0, true) & 0xffffff00);
+  return [word.getFloat32(0), signed ? view.getInt8(0) : view.getUint8(0)];
+}
+
+/** Nibbles in the order of elements, the low one first. */
+const code4 = (block: DataView, offset: number, index: number): number =>
+  (block.getUint8(offset + (index >> 1)) >> (4 * (index & 1))) & 15;
+
+/** W8A16: scale · (code − zero), the word in `view`. */
+const signedGroup = (view: DataView, code: number): number => {
+  const [scale, zero] = scaleAndZero(view, true);
+  return scale * (code - zero);
+};
+
+const unsignedGroup = (view: DataView, code: number): number => {
+  const [scale, zero] = scaleAndZero(view, false);
+  return scale * (code - zero);
+};
+
+/** W?A8: the header is a float32 scale and a float32 shift. */
+const shifted = (header: DataView, code: number): number =>
+  header.getFloat32(0, true) * code - header.getFloat32(4, true);
+
+const grouped8: Element = (block, i) => signedGroup(block, block.getInt8(4 + i));
+const grouped4: Element = (block, i) => unsignedGroup(block, code4(block, 4, i));
 
 const elements: Readonly<Record<DType, Element>> = {
   F32: (block) => block.getFloat32(0, true),
@@ -104,16 +133,39 @@ const elements: Readonly<Record<DType, Element>> = {
     const high = (block.getUint16(2, true) >> (2 * j)) & 3;
     return half(block, 0) * ((low | (high << 4)) - 32) * levels[nibble(block, 8 + 16 * j, i & 31, 16)];
   },
+
+  // header: word; i8 code
+  W8A16: (block, _, header) => signedGroup(header, block.getInt8(0)),
+  // word; i8 codes
+  W8A16_G32: grouped8,
+  W8A16_G64: grouped8,
+  W8A16_G128: grouped8,
+  // header: word; two nibbles
+  W4A16: (block, i, header) => unsignedGroup(header, code4(block, 0, i)),
+  // word; nibbles
+  W4A16_G32: grouped4,
+  W4A16_G64: grouped4,
+  W4A16_G128: grouped4,
+  // header: f32 scale, f32 shift; i8 code
+  W8A8: (block, _, header) => shifted(header, block.getInt8(0)),
+  // header: f32 scale, f32 shift; two nibbles
+  W4A8: (block, i, header) => shifted(header, code4(block, 0, i)),
+  // header: f32 scale, f32 shift; u8 s, i8 z, nibbles: code = s·q + z modulo 256
+  W4A8_G128: (block, i, header) => {
+    const code = block.getUint8(0) * code4(block, 2, i) + block.getInt8(1);
+    return shifted(header, (code << 24) >> 24);
+  },
 };
 
 /** The values of one stored row. Every value is exact in float64, and rounds to the float32 that native code computes. */
 export function dequantiseRow(dtype: DType, bytes: Uint8Array, columns: number): Float64Array {
-  const { block: width, bytes: size } = dtypes[dtype];
+  const { block: width, bytes: size, header: before } = dtypes[dtype];
   const element = elements[dtype];
+  const header = new DataView(bytes.buffer, bytes.byteOffset, before);
   const values = new Float64Array(columns);
   for (let start = 0; start < columns; start += width) {
-    const block = new DataView(bytes.buffer, bytes.byteOffset + (start / width) * size, size);
-    for (let index = 0; index < width; ++index) values[start + index] = element(block, index);
+    const block = new DataView(bytes.buffer, bytes.byteOffset + before + (start / width) * size, size);
+    for (let index = 0; index < width; ++index) values[start + index] = element(block, index, header);
   }
   return values;
 }

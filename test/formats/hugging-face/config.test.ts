@@ -323,7 +323,7 @@ describe('refused', () => {
       { model_type: undefined, architectures: undefined, d_model: 64, ssm_cfg: {} },
     ],
     ['no model_type', 'FORMAT_INVALID', { model_type: undefined, architectures: undefined }],
-    ['quantised weights', 'UNSUPPORTED_FEATURE', { quantization_config: { quant_method: 'gptq', bits: 4 } }],
+    ['weights quantised in an unknown way', 'UNSUPPORTED_FEATURE', { quantization_config: { quant_method: 'bitsandbytes' } }],
     ['another activation', 'UNSUPPORTED_FEATURE', { hidden_act: 'relu' }],
     [
       'attention to later tokens',

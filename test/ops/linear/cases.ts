@@ -1,7 +1,7 @@
 // Cases of linear and quantize_rows; tests check them, benches time them.
 import { native } from '../../../lib/native.js';
 import { ProgramBuilder } from '../../../lib/program/builder.js';
-import { dtypes, rowBytes } from '../../../lib/program/dtype.js';
+import { dtypes, inGguf, rowBytes } from '../../../lib/program/dtype.js';
 import type { DType } from '../../../lib/program/dtype.js';
 import type { Program } from '../../../lib/program/program.js';
 import type { ReferenceWeight } from '../../../lib/program/reference/interpreter.js';
@@ -23,14 +23,19 @@ export const weightTypes = Object.values(dtypes)
   .map(({ name }) => name as DType);
 
 /** Codes with scales: their `linear` takes A8 activations. */
-export const quantisedTypes = weightTypes.filter((dtype) => dtypes[dtype].block > 1);
+export const quantisedTypes = weightTypes.filter((dtype) => dtypes[dtype].block > 1 && inGguf(dtype));
+
+/** Codes with scales of rows: their `linear` takes A8_TOKEN activations. */
+export const tokenTypes = weightTypes.filter((dtype) => /^W\dA8/.test(dtype));
 
 const batches = [1, 2, 3, 5, 8, 17, 33, 100];
 
 /** Widths that are no multiple of a vector; of blocks, one, a few, and more than a panel's 256 columns. */
 function widths(dtype: DType): number[] {
   const { block } = dtypes[dtype];
-  return block === 1 ? [1, 7, 63, 133, 1030] : block === 32 ? [32, 224, 544] : [256, 768];
+  if (block === 1) return [1, 7, 63, 133, 1030];
+  if (block === 2) return [2, 14, 62, 134, 1030];
+  return block === 32 ? [32, 224, 544] : block === 256 ? [256, 768] : [block, 3 * block, 9 * block];
 }
 
 /** Every batch with every format; widths, odd numbers of outputs, bias and residual take turns. */
@@ -83,17 +88,25 @@ export function linearInputs({ rows, columns, out, residual }: LinearCase): Inpu
   };
 }
 
-/** What A8 keeps of activations, from the formula of quantize_rows.h. */
-export function throughA8(x: Float32Array): Float32Array {
+/** What 8-bit activations keep with one scale per `width` values, from the formulas of quantize_rows.h and quantize_tokens.h. */
+export function through8Bits(x: Float32Array, width: number): Float32Array {
   const result = new Float32Array(x.length);
-  for (let start = 0; start < x.length; start += 32) {
-    const largest = x.subarray(start, start + 32).reduce((top, value) => Math.max(top, Math.abs(value)), 0);
-    if (!Number.isFinite(largest)) result.fill(NaN, start, start + 32);
+  for (let start = 0; start < x.length; start += width) {
+    const largest = x.subarray(start, start + width).reduce((top, value) => Math.max(top, Math.abs(value)), 0);
+    if (!Number.isFinite(largest)) result.fill(NaN, start, start + width);
     if (!Number.isFinite(largest) || largest < 2 ** -100) continue;
     const [inverse, scale] = [Math.fround(127 / largest), Math.fround(largest / 127)];
-    for (let i = start; i < start + 32; ++i) result[i] = roundHalfEven(Math.fround(x[i] * inverse)) * scale;
+    for (let i = start; i < start + width; ++i) result[i] = roundHalfEven(Math.fround(x[i] * inverse)) * scale;
   }
   return result;
+}
+
+export const throughA8 = (x: Float32Array): Float32Array => through8Bits(x, 32);
+
+/** What `linear` with weights of a type sees of its input. */
+export function activationsFor(dtype: DType, x: Float32Array, columns: number): Float32Array {
+  if (tokenTypes.includes(dtype)) return through8Bits(x, columns);
+  return quantisedTypes.includes(dtype) ? throughA8(x) : x;
 }
 
 function roundHalfEven(value: number): number {

@@ -15,13 +15,13 @@ import { expectSameBits, random } from '../op-case.js';
 import type { Inputs } from '../op-case.js';
 import { isaLevels, runNative, variants } from '../executors.js';
 import {
+  activationsFor,
   linearCases,
   linearInputs,
   linearProgram,
   linearWeight,
   quantise,
   quantisedTypes,
-  throughA8,
   weightTypes,
 } from './cases.js';
 
@@ -49,8 +49,7 @@ test.each(linearCases.map((linearCase) => [linearCase.name, linearCase]))('%s', 
   const program = linearProgram(linearCase);
   const weight = linearWeight(linearCase);
   const inputs = linearInputs(linearCase) as { x: Float32Array };
-  const quantised = quantisedTypes.includes(linearCase.dtype);
-  const x = quantised ? throughA8(inputs.x) : inputs.x;
+  const x = activationsFor(linearCase.dtype, inputs.x, linearCase.columns);
   const { y: wanted } = new ReferenceProgram(program, () => weight).run({ ...inputs, x });
   const sizes = magnitudes(weight, x);
   for (const { isa, threads } of variants()) {
@@ -112,7 +111,7 @@ describe.each(quantisedTypes)('%s: sums of whole numbers are exact', (dtype) => 
 });
 
 describe.each(weightTypes)('%s', (dtype) => {
-  const [rows, columns, out] = [21, dtypes[dtype].block === 1 ? 133 : 768, 53];
+  const [rows, columns, out] = [21, dtypes[dtype].block === 1 ? 133 : dtypes[dtype].block === 2 ? 134 : 768, 53];
   const bytes = quantise(dtype, random('weight', out * columns), out, columns);
   const x = random('x', rows * columns);
   const residual = random('residual', rows * out);

@@ -1,4 +1,4 @@
-// Cases of row_select; tests check them, benches time them.
+// Cases of row_select and column_select; tests check them, benches time them.
 import { random } from '../op-case.js';
 import type { OpCase } from '../op-case.js';
 
@@ -14,5 +14,21 @@ export const rowSelect: OpCase[] = [
     x: random('row_select', (rows as number) * (columns as number)),
     indices: Int32Array.from(indices as number[]),
   },
+  relative: 0,
+}));
+
+export const columnSelect: OpCase[] = [
+  [1, 1, [0]],
+  [3, 17, [16, 0, 0, 5]],
+  [9, 64, Array.from({ length: 64 }, (_, i) => (i * 37) % 64)],
+  [2, 250, Array.from({ length: 300 }, (_, i) => (i * 7) % 250)],
+].map(([rows, columns, indices]) => ({
+  name: `${(indices as number[]).length} columns of [${String(rows)}, ${String(columns)}]`,
+  build: (builder, input) =>
+    builder.columnSelect(
+      input('x', columns as number),
+      builder.constant('order', 1, (indices as number[]).length, Int32Array.from(indices as number[])),
+    ),
+  inputs: { x: random('column_select', (rows as number) * (columns as number)) },
   relative: 0,
 }));

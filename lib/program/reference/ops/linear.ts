@@ -1,4 +1,4 @@
-// linear, embedding and row_select: rows of weights and rows of rows.
+// linear, embedding, row_select and column_select: rows of weights, rows of rows, columns in another order.
 import { matrixBy } from '../matrix.js';
 import type { ReferenceOp } from './call.js';
 
@@ -28,4 +28,8 @@ export const embedding: ReferenceOp = ({ inputs: [weight, tokens], attributes: [
 
 export const row_select: ReferenceOp = ({ inputs: [x, indices] }) => [
   matrixBy(indices.rows, x.columns, (row) => x.row(indices.row(row)[0])),
+];
+
+export const column_select: ReferenceOp = ({ inputs: [x, indices] }) => [
+  matrixBy(x.rows, indices.columns, (row) => indices.row(0).map((column) => x.row(row)[column])),
 ];
