@@ -108,6 +108,32 @@ inline void sum4(float* out, F32 a, F32 b, F32 c, F32 d) {
   using simd_detail::quarter;
   _mm_storeu_ps(out, _mm_hadd_ps(_mm_hadd_ps(quarter(a), quarter(b)), _mm_hadd_ps(quarter(c), quarter(d))));
 }
+// Sums of 16 vectors, four at out, four at out + stride …; the order of every sum is that of sum().
+inline void sum_lanes(float* out, int64_t stride, const F32* a) {
+  __m512 half[8], quarter[4], pair[2];
+  for (int i = 0; i < 8; ++i) {
+    const __m512 low = _mm512_shuffle_f32x4(a[2 * i].v, a[2 * i + 1].v, 0x44);
+    half[i] = _mm512_add_ps(low, _mm512_shuffle_f32x4(a[2 * i].v, a[2 * i + 1].v, 0xee));
+  }
+  for (int i = 0; i < 4; ++i) {
+    const __m512 even = _mm512_shuffle_f32x4(half[2 * i], half[2 * i + 1], 0x88);
+    quarter[i] = _mm512_add_ps(even, _mm512_shuffle_f32x4(half[2 * i], half[2 * i + 1], 0xdd));
+  }
+  // Four lanes each of vectors 4i … 4i + 3; a 4 × 4 transposition that adds as it goes.
+  for (int i = 0; i < 2; ++i) {
+    const __m512 even = _mm512_shuffle_ps(quarter[2 * i], quarter[2 * i + 1], 0x88);
+    pair[i] = _mm512_add_ps(even, _mm512_shuffle_ps(quarter[2 * i], quarter[2 * i + 1], 0xdd));
+  }
+  const __m512 even = _mm512_shuffle_ps(pair[0], pair[1], 0x88);
+  const __m512 all = _mm512_add_ps(even, _mm512_shuffle_ps(pair[0], pair[1], 0xdd));
+  // Lane 4q + i is the sum of vector 4i + q.
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512 sorted = _mm512_permutexvar_ps(order, all);
+  _mm_storeu_ps(out, _mm512_castps512_ps128(sorted));
+  _mm_storeu_ps(out + stride, _mm512_extractf32x4_ps(sorted, 1));
+  _mm_storeu_ps(out + 2 * stride, _mm512_extractf32x4_ps(sorted, 2));
+  _mm_storeu_ps(out + 3 * stride, _mm512_extractf32x4_ps(sorted, 3));
+}
 inline float max_of(F32 a) {
   return _mm512_reduce_max_ps(a.v);
 }

@@ -112,6 +112,9 @@ inline float sum(F32 a) {
 inline void sum4(float* out, F32 a, F32 b, F32 c, F32 d) {
   vst1q_f32(out, vpaddq_f32(vpaddq_f32(a.v, b.v), vpaddq_f32(c.v, d.v)));
 }
+inline void sum_lanes(float* out, int64_t, const F32* a) {
+  sum4(out, a[0], a[1], a[2], a[3]);
+}
 inline float max_of(F32 a) {
   return vmaxvq_f32(a.v);
 }

@@ -119,6 +119,9 @@ inline void sum4(float* out, F32 a, F32 b, F32 c, F32 d) {
   out[2] = sum(c);
   out[3] = sum(d);
 }
+inline void sum_lanes(float* out, int64_t, const F32* a) {
+  sum4(out, a[0], a[1], a[2], a[3]);
+}
 inline float max_of(F32 a) {
   const F32 b = {{a.v[2], a.v[3], a.v[2], a.v[3]}};
   const F32 m = max(a, b);

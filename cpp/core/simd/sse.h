@@ -122,6 +122,9 @@ inline float sum(F32 a) {
 inline void sum4(float* out, F32 a, F32 b, F32 c, F32 d) {
   _mm_storeu_ps(out, _mm_hadd_ps(_mm_hadd_ps(a.v, b.v), _mm_hadd_ps(c.v, d.v)));
 }
+inline void sum_lanes(float* out, int64_t, const F32* a) {
+  sum4(out, a[0], a[1], a[2], a[3]);
+}
 inline float max_of(F32 a) {
   const __m128 m = _mm_max_ps(a.v, _mm_movehl_ps(a.v, a.v));
   return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));

@@ -20,6 +20,8 @@ VIVACE_DECLARE_KERNEL(attention)
 
 inline constexpr int attention_chunk = 64;  // slots
 inline constexpr int attention_span = 512;
+inline constexpr int queries_per_unit =
+    64;  // that share the reading of a KV head's rows; more when its group is larger
 
 // How the scratch memory of a call is divided; offsets and sizes in floats.
 struct AttentionScratch {
@@ -30,17 +32,20 @@ struct AttentionScratch {
   int64_t runs, members, carry, span_states, total;
 
   constexpr AttentionScratch(int64_t rows, int64_t heads, int64_t key_dim, int64_t value_dim, int threads) {
-    queries = heads > 16 ? heads : 16;
+    queries = heads > queries_per_unit ? heads : queries_per_unit;
     key_pad = (key_dim + 15) / 16 * 16;
     value_pad = (value_dim + 15) / 16 * 16;
     state = value_pad + 16;
     slots = threads > 1 ? 4 * threads : 0;
-    runs = 0;                                     // [rows + 2] triples of int32
-    members = (3 * (rows + 2) + 15) / 16 * 16;    // per member: queries, scores, span states, merged states
+    runs = 0;                                   // [rows + 2] triples of int32
+    members = (3 * (rows + 2) + 15) / 16 * 16;  // per member: queries, scores, span states, merged states, rows as F32
     carry = members + threads * member_floats();  // two sets of states that pass from one wave of spans to the next
     span_states = carry + (slots > 0 ? 2 * queries * state : 0);
     total = span_states + slots * queries * state;
   }
-  constexpr int64_t member_floats() const { return queries * (key_pad + attention_chunk + 2 * state); }
+  constexpr int64_t member_floats() const {
+    return queries * (key_pad + attention_chunk + 2 * state) +
+           attention_chunk * (key_pad > value_pad ? key_pad : value_pad);
+  }
 };
 }  // namespace vivace

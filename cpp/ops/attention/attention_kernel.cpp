@@ -8,7 +8,6 @@
 namespace vivace::VIVACE_ISA {
 namespace {
 
-constexpr int rows_per_run = 16;  // at most; fewer when a KV head serves several query heads
 constexpr float infinity = __builtin_huge_valf();
 
 // One call's constants.
@@ -29,7 +28,7 @@ struct Unit {
 };
 
 struct Member {
-  float *queries, *scores, *span, *merged;
+  float *queries, *scores, *span, *merged, *rows;
 };
 
 float& max_in(const Call& call, float* state) {
@@ -89,50 +88,115 @@ void weigh(const Call& call, float* scores, int from, int to, float* state) {
   });
 }
 
-// Slots [from, to) of the chunk at `chunk` for query vectors [first, first + count), all of which see them.
-void attend(const Call& call, const Unit& unit, int64_t row, int prefix, int chunk, int from, int to, int first,
-            int count, const Member& member, float* states) {
+// Rows of a unit that go through a chunk together, and the slots of the chunk that each of them sees.
+struct Together {
+  int row, rows;  // of the unit
+  const int *from, *to;
+};
+
+// One chunk for the query vectors of a few rows. `ahead`: slots up to this one will be read next.
+void attend(const Call& call, const Unit& unit, const Together& those, int prefix, int chunk, int ahead,
+            const Member& member, float* states) {
+  const AttentionScratch& parts = call.parts;
   const PagedKvOptions& options = call.kv.options();
-  const std::byte *keys[attention_chunk], *values[attention_chunk];
-  find_slots(call.batch, call.kv, row, call.layer, unit.head, prefix, from, to, keys, values);
-  const int seen = to - from, offset = from - chunk;
-  const float* queries = member.queries + first * call.parts.key_pad;
-  with_rows(options.key_dtype, [&]<class Rows>(Rows) {
+  const int64_t row = unit.row + those.row;
+  const int count = those.rows * call.group, first = those.row * call.group;
+  int begin = those.from[0], end = those.to[0];
+  for (int r = 1; r < those.rows; ++r) {
+    if (those.from[r] < begin) begin = those.from[r];
+    if (those.to[r] > end) end = those.to[r];
+  }
+  const std::byte *keys[attention_chunk], *values[attention_chunk], *next_keys[attention_chunk];
+  find_slots(call.batch, call.kv, row, call.layer, unit.head, prefix, begin, end, keys, values);
+  int next = chunk + attention_chunk, next_end = next + attention_chunk < ahead ? next + attention_chunk : ahead;
+  if (next_end > prefix) next_end = prefix;
+  if (next_end < next) next_end = next;
+  find_slots(call.batch, call.kv, row, call.layer, unit.head, prefix, next, next_end, next_keys, nullptr);
+  const int seen = end - begin, offset = begin - chunk;
+  const auto tile_range = [&](int n, int queries, bool all, int& low, int& high) {
+    const int one = n / call.group, last = (n + queries - 1) / call.group;
+    low = those.from[one], high = those.to[one];
+    for (int r = one + 1; r <= last; ++r) {
+      if (all == (those.from[r] > low)) low = those.from[r];
+      if (all == (those.to[r] < high)) high = those.to[r];
+    }
+    low -= begin;
+    high -= begin;
+  };
+  const float* queries = member.queries + first * parts.key_pad;
+  const auto score = [&]<class Rows>(Rows) {
     for_query_tiles(count, [&]<class Tile>(int n, Tile) {
-      score_tile<Rows, Tile::queries>(queries + n * call.parts.key_pad, call.parts.key_pad, keys, seen, call.key_dim,
-                                      member.scores + n * attention_chunk + offset);
+      int low, high;
+      tile_range(n, Tile::queries, false, low, high);
+      score_tiles<Rows, Tile::queries>(queries + n * parts.key_pad, parts.key_pad, keys + low, high - low, call.key_dim,
+                                       member.scores + n * attention_chunk + offset + low,
+                                       {values + low, n == 0 ? high - low : 0, call.kv.value_row_bytes()});
     });
+  };
+  with_rows(options.key_dtype, [&]<class Rows>(Rows rows) {
+    if (count <= tile_queries) return score(rows);
+    widen_rows<Rows>(keys, seen, call.key_dim, member.rows, parts.key_pad);
+    score(F32Rows{});
   });
-  float* first_state = states + first * call.parts.state;
-  for (int n = 0; n < count; ++n)
-    weigh(call, member.scores + n * attention_chunk, offset, offset + seen, first_state + n * call.parts.state);
-  with_rows(options.value_dtype, [&]<class Rows>(Rows) {
-    for_query_tiles(count, [&]<class Tile>(int n, Tile) {
-      value_tiles<Rows, Tile::queries>(member.scores + n * attention_chunk + offset, values, seen, call.value_dim,
-                                       first_state + n * call.parts.state, call.parts.state);
+  float* first_state = states + first * parts.state;
+  for (int n = 0; n < count; ++n) {
+    const int r = n / call.group;
+    weigh(call, member.scores + n * attention_chunk, those.from[r] - chunk, those.to[r] - chunk,
+          first_state + n * parts.state);
+  }
+  const auto add_values = [&]<class Rows, class Tile>(Rows, Tile, int n, int low, int high, const Ahead& later) {
+    if (low < high)
+      value_tiles<Rows, Tile::queries>(member.scores + n * attention_chunk + offset + low, values + low, high - low,
+                                       call.value_dim, first_state + n * parts.state, parts.state, later);
+  };
+  const auto add = [&]<class Rows>(Rows rows) {
+    for_query_tiles(count, [&]<class Tile>(int n, Tile tile) {
+      // What all queries of the tile see they read together; before and after it everyone reads alone.
+      const Ahead none = {nullptr, 0, 0}, later = {next_keys, n == 0 ? next_end - next : 0, call.kv.key_row_bytes()};
+      int low, high;
+      tile_range(n, Tile::queries, true, low, high);
+      if (low > high) low = high;
+      const auto alone = [&](bool before) {
+        for (int i = n; i < n + Tile::queries; ++i) {
+          const int from = those.from[i / call.group] - begin, to = those.to[i / call.group] - begin;
+          if (before)
+            add_values(rows, QueryTile<1>{}, i, from, low, none);
+          else
+            add_values(rows, QueryTile<1>{}, i, from > high ? from : high, to, none);
+        }
+      };
+      if constexpr (Tile::queries > 1) alone(true);
+      add_values(rows, tile, n, low, high, later);
+      if constexpr (Tile::queries > 1) alone(false);
     });
+  };
+  with_rows(options.value_dtype, [&]<class Rows>(Rows rows) {
+    if (count <= tile_queries) return add(rows);
+    widen_rows<Rows>(values, seen, call.value_dim, member.rows, parts.value_pad);
+    add(F32Rows{});
   });
 }
 
-// The states of a unit's query vectors over one span of slots.
-void attend_span(const Call& call, const Unit& unit, int span, const Member& member, float* states) {
+// The states of a unit's query vectors over one span of slots. `ahead`: the unit reads on up to this slot.
+void attend_span(const Call& call, const Unit& unit, int span, int ahead, const Member& member, float* states) {
   const int rows = static_cast<int>(unit.end - unit.row);
   for (int n = 0; n < rows * call.group; ++n) clear(call, states + n * call.parts.state);
-  Visible seen[rows_per_run];
+  Visible seen[queries_per_unit];
   for (int r = 0; r < rows; ++r) seen[r] = visible_slots(call.batch, unit.row + r, call.window);
   for (int chunk = span * attention_span; chunk < (span + 1) * attention_span; chunk += attention_chunk) {
     const int chunk_end = chunk + attention_chunk;
     const auto clip = [&](int slot) { return slot < chunk ? chunk : slot < chunk_end ? slot : chunk_end; };
+    int from[queries_per_unit], to[queries_per_unit];
+    for (int r = 0; r < rows; ++r) from[r] = clip(seen[r].begin), to[r] = clip(seen[r].end);
     for (int r = 0; r < rows;) {
-      const int from = clip(seen[r].begin), to = clip(seen[r].end), prefix = seen[r].prefix;
-      int next = r + 1;
-      // Rows that see the same cells of this chunk go together.
-      for (; to <= prefix && next < rows; ++next)
-        if (clip(seen[next].begin) != from || clip(seen[next].end) != to || to > seen[next].prefix) break;
-      if (from < to)
-        attend(call, unit, unit.row + r, prefix, chunk, from, to, r * call.group, (next - r) * call.group, member,
-               states);
-      r = next;
+      const int first = r++;
+      int prefix = seen[first].prefix;
+      const bool plain = to[first] <= prefix;
+      if (from[first] == to[first]) continue;
+      // Rows that read cells of their prefix only go together.
+      for (; plain && r < rows && from[r] < to[r] && to[r] <= seen[r].prefix; ++r)
+        if (seen[r].prefix > prefix) prefix = seen[r].prefix;
+      attend(call, unit, {first, r - first, from + first, to + first}, prefix, chunk, ahead, member, states);
     }
   }
 }
@@ -178,7 +242,7 @@ void attend_by_units(const Call& call, const RowRuns& rows, const Member& member
       load_queries(call, unit, member.queries);
       for (int n = 0; n < count; ++n) clear(call, member.merged + n * call.parts.state);
       for (int span = 0; span < spans; ++span) {
-        attend_span(call, unit, rows.runs[run].first_span + span, member, member.span);
+        attend_span(call, unit, rows.runs[run].first_span + span, INT32_MAX, member, member.span);
         for (int n = 0; n < count; ++n)
           merge(call, member.merged + n * call.parts.state, member.span + n * call.parts.state);
       }
@@ -206,7 +270,8 @@ void attend_by_spans(const Call& call, const RowRuns& rows, const Member& member
         const int spans = rows.spans(run, call.kv_heads), place = item - rows.runs[run].first_item;
         const Unit unit = unit_of(rows, run, place / spans);
         load_queries(call, unit, member.queries);
-        attend_span(call, unit, rows.runs[run].first_span + place % spans, member, slots + slot * unit_floats);
+        const int span = rows.runs[run].first_span + place % spans;
+        attend_span(call, unit, span, (span + 1) * attention_span, member, slots + slot * unit_floats);
       }
     });
     team.barrier();
@@ -264,14 +329,15 @@ void attention(const OpRun& run, Team& team) {
   float* scratch = reinterpret_cast<float*>(run.scratch);
   RowRun* table = reinterpret_cast<RowRun*>(scratch + parts.runs);
   if (team.thread() == 0)
-    group_rows(call.batch, call.q.rows, call.group < rows_per_run ? rows_per_run / call.group : 1, call.kv_heads,
-               call.window, table);
+    group_rows(call.batch, call.q.rows, call.group < queries_per_unit ? queries_per_unit / call.group : 1,
+               call.kv_heads, call.window, table);
   team.barrier();
   const RowRuns rows = {table + 1, table[0].row, table[0].first_item, table[0].first_span};
   float* mine = scratch + parts.members + team.thread() * parts.member_floats();
-  const Member member = {mine, mine + parts.queries * parts.key_pad,
-                         mine + parts.queries * (parts.key_pad + attention_chunk),
-                         mine + parts.queries * (parts.key_pad + attention_chunk + parts.state)};
+  float* scores = mine + parts.queries * parts.key_pad;
+  float* states = scores + parts.queries * attention_chunk;
+  const Member member = {mine, scores, states, states + parts.queries * parts.state,
+                         states + 2 * parts.queries * parts.state};
   // Whole units keep the team busy unless the longest one is more than half of a fair share.
   const bool few = static_cast<int64_t>(rows.longest) * team.threads() * 2 > rows.items;
   if (team.threads() > 1 && rows.longest > 1 && few)

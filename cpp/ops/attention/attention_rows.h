@@ -40,28 +40,30 @@ inline Visible visible_slots(const Batch& batch, int64_t row, int window) {
   return seen;
 }
 
-// Where the keys and values of slots [from, to) of a row lie.
+// Where the keys and values of slots [from, to) of a row lie; `values` may be null.
 inline void find_slots(const Batch& batch, const PagedKv& kv, int64_t row, int layer, int head, int prefix, int from,
                        int to, const std::byte** keys, const std::byte** values) {
   const int page_size = kv.options().page_size, sequence = batch.sequences[row];
-  int64_t page = -1;
-  const std::byte *page_keys = nullptr, *page_values = nullptr;
-  const auto add = [&](int cell) {
-    if (cell / page_size != page) {
-      page = cell / page_size;
-      page_keys = kv.keys(sequence, static_cast<int>(page), layer, head);
-      page_values = kv.values(sequence, static_cast<int>(page), layer, head);
-    }
-    const int64_t slot = cell % page_size;
-    *keys++ = page_keys + slot * kv.key_row_bytes();
-    *values++ = page_values + slot * kv.value_row_bytes();
+  const auto add = [&](int page, int slot, int count) {
+    const std::byte* key = kv.keys(sequence, page, layer, head) + slot * kv.key_row_bytes();
+    for (int i = 0; i < count; ++i, key += kv.key_row_bytes()) *keys++ = key;
+    if (values == nullptr) return;
+    const std::byte* value = kv.values(sequence, page, layer, head) + slot * kv.value_row_bytes();
+    for (int i = 0; i < count; ++i, value += kv.value_row_bytes()) *values++ = value;
   };
   const int plain = to < prefix ? to : prefix;
-  for (int slot = from; slot < plain; ++slot) add(slot);
+  if (from < plain) {
+    int page = from / page_size, slot = from % page_size;
+    for (int left = plain - from; left > 0; ++page, slot = 0) {
+      const int count = page_size - slot < left ? page_size - slot : left;
+      add(page, slot, count);
+      left -= count;
+    }
+  }
   if (to <= prefix) return;
   int slot = prefix;
   for_tree_cells(batch, row, [&](int cell) {
-    if (slot >= from) add(cell);
+    if (slot >= from) add(cell / page_size, cell % page_size, 1);
     return ++slot < to;
   });
 }

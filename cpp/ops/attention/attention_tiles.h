@@ -1,6 +1,6 @@
 // The two inner products of attention over rows of a page, for a few queries at a time. For files compiled per
 // instruction-set level. Every (query, key) pair and every (query, value) lane has one accumulator that runs in a fixed
-// order, so a result does not depend on how queries are tiled.
+// order, so a result does not depend on how queries and keys are tiled.
 #pragma once
 #include <cstddef>
 
@@ -33,55 +33,84 @@ struct Q8Rows {
   static F32 load_some(const std::byte* row, int64_t i, int) { return load(row, i); }  // dims are whole blocks
 };
 
+// A tile multiplies `tile_queries` queries with 4 keys or 4 vectors of values; a single query takes more keys instead,
+// since a multiply-add takes 4 cycles and two start in each.
 #if defined(__AVX512F__) || defined(__aarch64__) || defined(_M_ARM64)
 inline constexpr int tile_queries = 4;  // 32 vector registers
 #else
 inline constexpr int tile_queries = 2;  // 16 vector registers
 #endif
 
+// Rows of `bytes` bytes that will be read after these: the first `count` are fetched in passing. Not by a function of
+// its own: GCC takes one that only fetches for one that does nothing.
+struct Ahead {
+  const std::byte* const* rows;
+  int count;
+  int64_t bytes;
+};
+
 // scores[n][k] = q[n] · keys[k]; q is padded with zeros to whole vectors, `q_stride` apart; scores are a chunk apart.
-template <class Rows, int queries>
-inline void score_tile(const float* q, int64_t q_stride, const std::byte* const* keys, int count, int64_t dim,
-                       float* scores) {
+template <class Rows, int queries, int width>
+inline void score_tile(const float* q, int64_t q_stride, const std::byte* const* rows, int64_t dim, float* scores,
+                       int64_t stride) {
   constexpr int lanes = F32::lanes;
-  for (int k = 0; k < count; k += 4) {
-    const int last = count - 1;
-    const std::byte* rows[4] = {keys[k], keys[k + 1 < last ? k + 1 : last], keys[k + 2 < last ? k + 2 : last],
-                                keys[k + 3 < last ? k + 3 : last]};
-    F32 sums[queries][4];
-    for (int n = 0; n < queries; ++n)
-      for (int j = 0; j < 4; ++j) sums[n][j] = zero();
-    const auto step = [&](int64_t i, auto&& load_key) {
-      const F32 key[4] = {load_key(rows[0]), load_key(rows[1]), load_key(rows[2]), load_key(rows[3])};
-      for (int n = 0; n < queries; ++n) {
-        const F32 query = load(q + n * q_stride + i);
-        for (int j = 0; j < 4; ++j) sums[n][j] = fma(query, key[j], sums[n][j]);
-      }
-    };
-    int64_t i = 0;
-    for (; i + lanes <= dim; i += lanes) step(i, [&](const std::byte* row) { return Rows::load(row, i); });
-    if (i < dim) {
-      const int rest = static_cast<int>(dim - i);
-      step(i, [&](const std::byte* row) { return Rows::load_some(row, i, rest); });
-    }
+  F32 sums[queries * width];
+  for (int n = 0; n < queries * width; ++n) sums[n] = zero();
+  const auto step = [&](int64_t i, auto&& load_key) {
+    F32 key[width];
+    for (int j = 0; j < width; ++j) key[j] = load_key(rows[j]);
     for (int n = 0; n < queries; ++n) {
-      float four[4];
-      sum4(four, sums[n][0], sums[n][1], sums[n][2], sums[n][3]);
-      const int valid = count - k < 4 ? count - k : 4;
-      for (int j = 0; j < valid; ++j) scores[n * attention_chunk + k + j] = four[j];
+      const F32 query = load(q + n * q_stride + i);
+      for (int j = 0; j < width; ++j) sums[n * width + j] = fma(query, key[j], sums[n * width + j]);
     }
+  };
+  int64_t i = 0;
+  for (; i + lanes <= dim; i += lanes) step(i, [&](const std::byte* row) { return Rows::load(row, i); });
+  if (i < dim) {
+    const int rest = static_cast<int>(dim - i);
+    step(i, [&](const std::byte* row) { return Rows::load_some(row, i, rest); });
   }
+  for (int n = 0; n < queries; ++n)
+    for (int j = 0; j < width; j += 4) {
+      // One call sums as many vectors as there are lanes.
+      const int first = n * width + j;
+      if (first % lanes == 0) sum_lanes(scores + n * stride + j, width > 4 ? 4 : stride, sums + first);
+    }
+}
+
+template <class Rows, int queries>
+inline void score_tiles(const float* q, int64_t q_stride, const std::byte* const* keys, int count, int64_t dim,
+                        float* scores, const Ahead& ahead) {
+  constexpr int width = queries > 1 ? 4 : F32::lanes > 8 ? F32::lanes : 8;
+  int k = 0;
+  for (; k + width <= count; k += width) {
+    for (int j = k; j < k + width && j < ahead.count; ++j)
+      for (int64_t i = 0; i < ahead.bytes; i += 64) prefetch(ahead.rows[j] + i);
+    score_tile<Rows, queries, width>(q, q_stride, keys + k, dim, scores + k, attention_chunk);
+  }
+  for (int j = k; j < ahead.count; ++j)
+    for (int64_t i = 0; i < ahead.bytes; i += 64) prefetch(ahead.rows[j] + i);
+  if (k == count) return;
+  // The last row again stands for those beyond it.
+  const std::byte* rows[width];
+  float last[queries * width];
+  for (int j = 0; j < width; ++j) rows[j] = keys[k + j < count ? k + j : count - 1];
+  score_tile<Rows, queries, width>(q, q_stride, rows, dim, last, width);
+  for (int n = 0; n < queries; ++n)
+    for (int j = 0; k + j < count; ++j) scores[n * attention_chunk + k + j] = last[n * width + j];
 }
 
 // out[n] += Σ_k weights[n][k] · values[k] over vectors [from, from + vectors) of the value dimension.
 template <class Rows, int queries, int vectors>
 inline void value_tile(const float* weights, const std::byte* const* values, int count, int64_t from, int rest,
-                       float* out, int64_t out_stride) {
+                       float* out, int64_t out_stride, const Ahead& ahead) {
   constexpr int lanes = F32::lanes;
   F32 sums[queries][vectors];
   for (int n = 0; n < queries; ++n)
     for (int j = 0; j < vectors; ++j) sums[n][j] = load(out + n * out_stride + from + j * lanes);
   for (int k = 0; k < count; ++k) {
+    if (k < ahead.count)
+      for (int64_t i = 0; i < ahead.bytes; i += 64) prefetch(ahead.rows[k] + i);
     F32 value[vectors];
     if constexpr (vectors == 1)
       value[0] = Rows::load_some(values[k], from, rest);
@@ -98,14 +127,29 @@ inline void value_tile(const float* weights, const std::byte* const* values, int
 
 template <class Rows, int queries>
 inline void value_tiles(const float* weights, const std::byte* const* values, int count, int64_t dim, float* out,
-                        int64_t out_stride) {
-  constexpr int lanes = F32::lanes, vectors = 4;
+                        int64_t out_stride, const Ahead& ahead) {
+  constexpr int lanes = F32::lanes;
   int64_t from = 0;
-  for (; from + vectors * lanes <= dim; from += vectors * lanes)
-    value_tile<Rows, queries, vectors>(weights, values, count, from, lanes, out, out_stride);
+  const auto next = [&] { return from == 0 ? ahead : Ahead{nullptr, 0, 0}; };
+  if constexpr (queries == 1)
+    for (; from + 8 * lanes <= dim; from += 8 * lanes)
+      value_tile<Rows, queries, 8>(weights, values, count, from, lanes, out, out_stride, next());
+  for (; from + 4 * lanes <= dim; from += 4 * lanes)
+    value_tile<Rows, queries, 4>(weights, values, count, from, lanes, out, out_stride, next());
   for (; from < dim; from += lanes) {
     const int rest = dim - from < lanes ? static_cast<int>(dim - from) : lanes;
-    value_tile<Rows, queries, 1>(weights, values, count, from, rest, out, out_stride);
+    value_tile<Rows, queries, 1>(weights, values, count, from, rest, out, out_stride, next());
+  }
+}
+
+// Rows as F32, `stride` floats apart and padded with zeros to whole vectors; rows[k] becomes the place of the copy.
+template <class Rows>
+inline void widen_rows(const std::byte** rows, int count, int64_t dim, float* out, int64_t stride) {
+  for (int k = 0; k < count; ++k, out += stride) {
+    for_lanes(dim, [&](int64_t i, int n) {
+      store(out + i, n == F32::lanes ? Rows::load(rows[k], i) : Rows::load_some(rows[k], i, n));
+    });
+    rows[k] = reinterpret_cast<const std::byte*>(out);
   }
 }
 
