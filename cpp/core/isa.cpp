@@ -1,6 +1,9 @@
 #include "core/isa.h"
 
 #include <initializer_list>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 namespace vivace {
 
@@ -21,7 +24,10 @@ const char* isa_name(Isa level) {
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 bool isa_supported(Isa level) {
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  // clang 14 does not know f16c by name: bit 29 of leaf 1.
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  const bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & (1u << 29)) != 0;
+  const bool avx2 = f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   switch (level) {
     case Isa::baseline:
       return true;

@@ -74,7 +74,7 @@ ThreadPool::~ThreadPool() {
 void ThreadPool::run(int threads, const std::function<void(Team&)>& task) {
   std::lock_guard turn(callers_);
   if (threads > size()) threads = size();
-  TeamState state(threads);
+  TeamState state;
   if (threads > 1) {
     {
       std::lock_guard lock(mutex_);

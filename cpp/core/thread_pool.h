@@ -49,12 +49,7 @@ class Team {
 };
 
 class TeamState {
- public:
-  explicit TeamState(int threads) : threads_(threads) {}
-
- private:
   friend class Team;
-  int threads_;
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<int> phase_{0};
   alignas(64) std::atomic<int64_t> next_{0};
