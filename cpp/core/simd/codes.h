@@ -14,6 +14,14 @@
 
 #include "core/simd.h"
 
+// For functions of many addresses, which a compiler that saw their callers would keep in registers that it does not
+// have.
+#if defined(_MSC_VER)
+#define VIVACE_APART __declspec(noinline)
+#else
+#define VIVACE_APART __attribute__((noinline))
+#endif
+
 // Unrolls the loop that follows, of at most eight turns. Left to itself, a compiler may keep a loop of eight dot
 // products, which costs a fifth of their speed.
 #if defined(__clang__)
@@ -29,7 +37,11 @@ namespace vivace::VIVACE_ISA {
 inline constexpr int signed_codes = 255;
 
 // The bytes of F32::lanes rows.
-using Rows = const std::byte* const*;
+struct Rows {
+  const std::byte* data;
+  int64_t stride;
+  const std::byte* operator[](int row) const { return data + row * stride; }
+};
 
 // Four activations as one word.
 inline int32_t four(const int8_t* activations) {

@@ -33,13 +33,13 @@ inline Ints operator^(Ints a, Ints b) {
   return {_mm256_xor_si256(a.v, b.v)};
 }
 inline Ints operator<<(Ints a, int n) {
-  return {_mm256_sll_epi32(a.v, _mm_cvtsi32_si128(n))};
+  return {_mm256_slli_epi32(a.v, n)};
 }
 inline Ints operator>>(Ints a, int n) {
-  return {_mm256_srl_epi32(a.v, _mm_cvtsi32_si128(n))};
+  return {_mm256_srli_epi32(a.v, n)};
 }
 inline Ints shift_signed(Ints a, int n) {
-  return {_mm256_sra_epi32(a.v, _mm_cvtsi32_si128(n))};
+  return {_mm256_srai_epi32(a.v, n)};
 }
 // table[byte] for every byte in [0, 16).
 inline Ints look_up(const int8_t* table, Ints indices) {
@@ -67,6 +67,34 @@ inline void side_by_side(Rows rows, int64_t offset, Ints* out) {
   out[1] = {_mm256_unpackhi_epi64(b0, b2)};
   out[2] = {_mm256_unpacklo_epi64(b1, b3)};
   out[3] = {_mm256_unpackhi_epi64(b1, b3)};
+}
+
+inline constexpr int long_bytes = 32;
+
+// out[w] = word w of the 32 bytes at `offset` in every row.
+VIVACE_APART inline void long_side_by_side(Rows rows, int64_t offset, Ints* out) {
+  const auto row = [&](int i) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[i] + offset)); };
+  __m256i a[2][4];  // [four rows, w]: words w and w + 4 of four rows
+  for (int i = 0; i < 2; ++i) {
+    const __m256i row0 = row(4 * i), row1 = row(4 * i + 1), row2 = row(4 * i + 2), row3 = row(4 * i + 3);
+    const __m256i b0 = _mm256_unpacklo_epi32(row0, row1), b1 = _mm256_unpackhi_epi32(row0, row1);
+    const __m256i b2 = _mm256_unpacklo_epi32(row2, row3), b3 = _mm256_unpackhi_epi32(row2, row3);
+    a[i][0] = _mm256_unpacklo_epi64(b0, b2);
+    a[i][1] = _mm256_unpackhi_epi64(b0, b2);
+    a[i][2] = _mm256_unpacklo_epi64(b1, b3);
+    a[i][3] = _mm256_unpackhi_epi64(b1, b3);
+  }
+  for (int w = 0; w < 4; ++w) {
+    out[w] = {_mm256_permute2x128_si256(a[0][w], a[1][w], 0x20)};
+    out[w + 4] = {_mm256_permute2x128_si256(a[0][w], a[1][w], 0x31)};
+  }
+}
+
+// The 16-bit floats in the low halves.
+inline F32 low_halves(Ints a) {
+  const __m256i low = _mm256_and_si256(a.v, _mm256_set1_epi32(0xffff));
+  const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+  return {_mm256_cvtph_ps(halves)};
 }
 
 // Σ codes · activations over `steps` words.

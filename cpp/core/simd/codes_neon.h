@@ -67,6 +67,19 @@ inline void side_by_side(Rows rows, int64_t offset, Ints* out) {
   out[3] = {vreinterpretq_s32_s64(vzip2q_s64(b1, b3))};
 }
 
+inline constexpr int long_bytes = 16;
+inline void long_side_by_side(Rows rows, int64_t offset, Ints* out) {
+  side_by_side(rows, offset, out);
+}
+
+// The 16-bit floats in the low halves.
+inline F32 low_halves(Ints a) {
+  uint16_t halves[2 * F32::lanes];
+  std::memcpy(halves, &a, sizeof(halves));
+  for (int i = 0; i < F32::lanes; ++i) halves[i] = halves[2 * i];
+  return load_f16(halves);
+}
+
 // Σ codes · activations over `steps` words.
 template <int highest, int steps>
 struct Dot {

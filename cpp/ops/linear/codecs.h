@@ -1,18 +1,19 @@
-// How each quantised format fills a panel, for kernels of `linear` (files compiled per level).
+// How each quantised format becomes codes and scales, for kernels of `linear` (files compiled per level).
 //
-// A codec's unit is a stretch of 256 values of each row: one block, or up to eight blocks of 32.
+// A codec reads `raw`: the bytes of a stretch of 256 values of every row (one block, or eight blocks of 32) as words,
+// word i of all rows in raw[i]. Where a stretch is no multiple of 16 bytes, its last 16 bytes follow as four words.
 //   highest, offset     value = scale · (code - offset) + min; signed codes have highest = signed_codes and no offset
 //   halves, has_min     scales belong to 16 values instead of 32; min is not zero
-//   codes(rows, …)      puts codes in order: of all groups, or of block `g` where blocks have 32 values
-//   scales(rows, …)     formats with blocks of 256: puts the small integer scales and minima, times `d` and `dmin`
-// Nothing beyond the block is read: it may be the last of a mapped file.
+//   codes<g>(raw, …)    the eight words of codes of group g
+//   scales(raw, …)      formats with blocks of 256: small integer scales and minima times `d` and `dmin`
+// Nothing beyond the rows is read: they may be the last of a mapped file.
 #pragma once
 #include "ops/linear/panel.h"
 #include "quant/blocks.h"
 
 namespace vivace::VIVACE_ISA {
 
-using Codes = uint8_t (*)[8][4 * lanes];
+using Raw = const Ints*;
 
 inline Ints each_byte(int value) {
   return splat(value * 0x01010101);
@@ -36,30 +37,32 @@ inline F32 signed_byte(Ints a, int index) {
   return to_f32(shift_signed(a << (24 - 8 * index), 24));
 }
 
-// Word w of 32 bytes, w = 0 … 7.
-inline void eight_words(Rows rows, int64_t offset, Ints* out) {
-  side_by_side(rows, offset, out);
-  side_by_side(rows, offset + 16, out + 4);
+// The word at byte `at`, a multiple of two.
+template <int at>
+inline Ints word_at(Raw raw) {
+  if constexpr (at % 4 == 0)
+    return raw[at / 4];
+  else
+    return raw[at / 4] >> 16 | raw[at / 4 + 1] << 16;
+}
+// The 16-bit float at byte `at`.
+template <int at>
+inline F32 half_at(Raw raw) {
+  return low_halves(at % 4 == 0 ? raw[at / 4] : raw[at / 4] >> 16);
 }
 
 // 16 bytes as 32 codes: 16 low nibbles, then 16 high ones.
-inline void nibble_words(Rows rows, int64_t offset, Ints* out) {
-  side_by_side(rows, offset, out);
+template <int at>
+inline void nibble_words(Raw raw, Ints* out) {
+  const Ints words[4] = {word_at<at>(raw), word_at<at + 4>(raw), word_at<at + 8>(raw), word_at<at + 12>(raw)};
   for (int w = 0; w < 4; ++w) {
-    out[w + 4] = high_nibbles(out[w]);
-    out[w] = low_nibbles(out[w]);
+    out[w] = low_nibbles(words[w]);
+    out[w + 4] = high_nibbles(words[w]);
   }
 }
 
 inline void put(uint8_t (*codes)[4 * lanes], const Ints* words) {
   for (int w = 0; w < 8; ++w) store_ints(codes[w], words[w]);
-}
-
-// The 16-bit float at `offset` in every row.
-inline F32 halves_at(Rows rows, int64_t offset) {
-  uint16_t halves[lanes];
-  for (int row = 0; row < lanes; ++row) std::memcpy(halves + row, rows[row] + offset, 2);
-  return load_f16(halves);
 }
 
 // Scales 4i … 4i + 3, one byte each.
@@ -71,10 +74,9 @@ struct CodecQ4_0 {
   using Block = BlockQ4_0;
   static constexpr int width = 32, highest = 15, offset = 8;
   static constexpr bool halves = false, has_min = false;
-  static void codes(Rows rows, int g, Codes out) {
-    Ints words[8];
-    nibble_words(rows, g * sizeof(Block) + offsetof(Block, qs), words);
-    put(out[g], words);
+  template <int g>
+  static void codes(Raw raw, Ints* words) {
+    nibble_words<g * sizeof(Block) + offsetof(Block, qs)>(raw, words);
   }
 };
 
@@ -82,21 +84,17 @@ struct CodecQ4_1 {
   using Block = BlockQ4_1;
   static constexpr int width = 32, highest = 15, offset = 0;
   static constexpr bool halves = false, has_min = true;
-  static void codes(Rows rows, int g, Codes out) {
-    Ints words[8];
-    nibble_words(rows, g * sizeof(Block) + offsetof(Block, qs), words);
-    put(out[g], words);
+  template <int g>
+  static void codes(Raw raw, Ints* words) {
+    nibble_words<g * sizeof(Block) + offsetof(Block, qs)>(raw, words);
   }
 };
 
 // Q5_0, Q5_1: bit i of the 32 at `qh` is the fifth bit of code i.
-template <class Block>
-inline void five_bit_codes(Rows rows, int g, Codes out) {
-  Ints words[8];
-  nibble_words(rows, g * sizeof(Block) + offsetof(Block, qs), words);
-  uint32_t bits[lanes];
-  for (int row = 0; row < lanes; ++row) std::memcpy(bits + row, rows[row] + g * sizeof(Block) + offsetof(Block, qh), 4);
-  const Ints fifth = load_ints(bits);
+template <class Block, int at>
+inline void five_bit_codes(Raw raw, Ints* words) {
+  nibble_words<at + offsetof(Block, qs)>(raw, words);
+  const Ints fifth = word_at<at + offsetof(Block, qh)>(raw);
   for (int w = 0; w < 8; ++w) {
     // Four bits abcd to the lowest bits of four bytes: copies 7 and 14 places up, of which one bit each is kept.
     Ints four_bits = (fifth >> (4 * w)) & splat(15);
@@ -104,68 +102,78 @@ inline void five_bit_codes(Rows rows, int g, Codes out) {
     four_bits = (four_bits | four_bits << 7) & each_byte(1);
     words[w] = words[w] | four_bits << 4;
   }
-  put(out[g], words);
 }
 
 struct CodecQ5_0 {
   using Block = BlockQ5_0;
   static constexpr int width = 32, highest = 31, offset = 16;
   static constexpr bool halves = false, has_min = false;
-  static void codes(Rows rows, int g, Codes out) { five_bit_codes<Block>(rows, g, out); }
+  template <int g>
+  static void codes(Raw raw, Ints* words) {
+    five_bit_codes<Block, g * sizeof(Block)>(raw, words);
+  }
 };
 
 struct CodecQ5_1 {
   using Block = BlockQ5_1;
   static constexpr int width = 32, highest = 31, offset = 0;
   static constexpr bool halves = false, has_min = true;
-  static void codes(Rows rows, int g, Codes out) { five_bit_codes<Block>(rows, g, out); }
+  template <int g>
+  static void codes(Raw raw, Ints* words) {
+    five_bit_codes<Block, g * sizeof(Block)>(raw, words);
+  }
 };
 
-// Stores signed codes in the form that Dot wants.
-inline void put_signed(uint8_t (*codes)[4 * lanes], Ints* words) {
-  if constexpr (signed_bias != 0)
-    for (int w = 0; w < 8; ++w) words[w] = words[w] ^ splat(static_cast<int32_t>(0x80808080));
-  put(codes, words);
+// Signed codes in the form that Dot wants.
+inline Ints as_dot_wants(Ints codes) {
+  return signed_bias != 0 ? codes ^ splat(static_cast<int32_t>(0x80808080)) : codes;
 }
 
 struct CodecQ8_0 {
   using Block = BlockQ8_0;
   static constexpr int width = 32, highest = signed_codes, offset = 0;
   static constexpr bool halves = false, has_min = false;
-  static void codes(Rows rows, int g, Codes out) {
-    Ints words[8];
-    eight_words(rows, g * sizeof(Block) + offsetof(Block, qs), words);
-    put_signed(out[g], words);
+  template <int g>
+  static void codes(Raw raw, Ints* words) {
+    constexpr int qs = g * sizeof(Block) + offsetof(Block, qs);
+    words[0] = word_at<qs>(raw), words[1] = word_at<qs + 4>(raw);
+    words[2] = word_at<qs + 8>(raw), words[3] = word_at<qs + 12>(raw);
+    words[4] = word_at<qs + 16>(raw), words[5] = word_at<qs + 20>(raw);
+    words[6] = word_at<qs + 24>(raw), words[7] = word_at<qs + 28>(raw);
+    for (int w = 0; w < 8; ++w) words[w] = as_dot_wants(words[w]);
   }
 };
 
-inline void put_levels(uint8_t (*codes)[4 * lanes], Rows rows, int64_t offset) {
-  Ints words[8];
-  nibble_words(rows, offset, words);
-  for (int w = 0; w < 8; ++w) words[w] = look_up(iq4_levels, words[w]);
-  put_signed(codes, words);
+template <int at>
+inline void level_words(Raw raw, Ints* words) {
+  nibble_words<at>(raw, words);
+  for (int w = 0; w < 8; ++w) words[w] = as_dot_wants(look_up(iq4_levels, words[w]));
 }
 
 struct CodecIQ4_NL {
   using Block = BlockIQ4_NL;
   static constexpr int width = 32, highest = signed_codes, offset = 0;
   static constexpr bool halves = false, has_min = false;
-  static void codes(Rows rows, int g, Codes out) { put_levels(out[g], rows, g * sizeof(Block) + offsetof(Block, qs)); }
+  template <int g>
+  static void codes(Raw raw, Ints* words) {
+    level_words<g * sizeof(Block) + offsetof(Block, qs)>(raw, words);
+  }
 };
 
 struct CodecIQ4_XS {
   using Block = BlockIQ4_XS;
   static constexpr int width = 256, highest = signed_codes, offset = 0;
   static constexpr bool halves = false, has_min = false;
-  static void codes(Rows rows, Codes out) {
-    for (int g = 0; g < groups; ++g) put_levels(out[g], rows, offsetof(Block, qs) + 16 * g);
+  template <int g>
+  static void codes(Raw raw, Ints* words) {
+    // The codes of the last group are the last 16 bytes.
+    level_words<g == groups - 1 ? sizeof(Block) / 16 * 16 : offsetof(Block, qs) + 16 * g>(raw, words);
   }
-  static void scales(Rows rows, F32 d, F32, Panel& panel) {
-    Ints words[4];  // d and sc_high; sc_low
-    side_by_side(rows, 0, words);
+  static void scales(Raw raw, F32 d, F32, Scales& to) {
+    // d and sc_high; sc_low
     for (int j = 0; j < groups; ++j) {
-      const Ints low = (words[1] >> (4 * j)) & splat(15), high = (words[0] >> (16 + 2 * j)) & splat(3);
-      store(panel.scales[j], to_f32((low | high << 4) + splat(-32)) * d);
+      const Ints low = (raw[1] >> (4 * j)) & splat(15), high = (raw[0] >> (16 + 2 * j)) & splat(3);
+      store(to.scales[j], to_f32((low | high << 4) + splat(-32)) * d);
     }
   }
 };
@@ -174,22 +182,15 @@ struct CodecQ2_K {
   using Block = BlockQ2_K;
   static constexpr int width = 256, highest = 3, offset = 0;
   static constexpr bool halves = true, has_min = true;
-  static void codes(Rows rows, Codes out) {
-    for (int t = 0; t < 2; ++t) {
-      Ints raw[8], words[8];
-      eight_words(rows, offsetof(Block, qs) + 32 * t, raw);
-      for (int v = 0; v < 4; ++v) {
-        for (int w = 0; w < 8; ++w) words[w] = two_bits(raw[w], v);
-        put(out[4 * t + v], words);
-      }
-    }
+  template <int g>
+  static void codes(Raw raw, Ints* words) {
+    Raw bits = raw + offsetof(Block, qs) / 4 + g / 4 * 8;
+    for (int w = 0; w < 8; ++w) words[w] = two_bits(bits[w], g % 4);
   }
-  static void scales(Rows rows, F32 d, F32 dmin, Panel& panel) {
-    Ints words[4];
-    side_by_side(rows, offsetof(Block, sc), words);
+  static void scales(Raw raw, F32 d, F32 dmin, Scales& to) {
     for (int i = 0; i < 4; ++i) {
-      put_scales(panel.scales, i, low_nibbles(words[i]), d);
-      put_scales(panel.mins, i, high_nibbles(words[i]), dmin);
+      put_scales(to.scales, i, low_nibbles(raw[i]), d);
+      put_scales(to.mins, i, high_nibbles(raw[i]), dmin);
     }
   }
 };
@@ -198,125 +199,159 @@ struct CodecQ3_K {
   using Block = BlockQ3_K;
   static constexpr int width = 256, highest = 7, offset = 4;
   static constexpr bool halves = true, has_min = false;
-  static void codes(Rows rows, Codes out) {
-    Ints mask[8];
-    eight_words(rows, offsetof(Block, hmask), mask);
-    for (int t = 0; t < 2; ++t) {
-      Ints raw[8], words[8];
-      eight_words(rows, offsetof(Block, qs) + 32 * t, raw);
-      for (int v = 0; v < 4; ++v) {
-        for (int w = 0; w < 8; ++w) words[w] = two_bits(raw[w], v) | one_bit(mask[w], 4 * t + v) << 2;
-        put(out[4 * t + v], words);
-      }
-    }
+  template <int g>
+  static void codes(Raw raw, Ints* words) {
+    Raw bits = raw + offsetof(Block, qs) / 4 + g / 4 * 8, mask = raw;
+    for (int w = 0; w < 8; ++w) words[w] = two_bits(bits[w], g % 4) | one_bit(mask[w], g) << 2;
   }
-  static void scales(Rows rows, F32 d, F32, Panel& panel) {
+  static void scales(Raw raw, F32 d, F32, Scales& to) {
     // The 16 bytes that end with the block hold two codes' bytes, the 12 of the scales, and d.
-    Ints words[4];
-    side_by_side(rows, sizeof(Block) - 16, words);
+    Raw words = raw + sizeof(Block) / 16 * 4;
     const Ints first = words[0] >> 16 | words[1] << 16, second = words[1] >> 16 | words[2] << 16;
     const Ints high = words[2] >> 16 | words[3] << 16;
     const Ints low[4] = {low_nibbles(first), low_nibbles(second), high_nibbles(first), high_nibbles(second)};
     for (int i = 0; i < 4; ++i) {
       // six bits - 32: flip the highest and let it be the sign.
       const Ints six = (low[i] | two_bits(high, i) << 4) ^ each_byte(32);
-      put_scales(panel.scales, i, six | (six & each_byte(32)) << 1 | (six & each_byte(32)) << 2, d);
+      put_scales(to.scales, i, six | (six & each_byte(32)) << 1 | (six & each_byte(32)) << 2, d);
     }
   }
 };
 
 // Q4_K and Q5_K: d, dmin and the 12 bytes of eight scales and eight minima of six bits are the block's first 16 bytes.
-inline void six_bit_scales(Rows rows, F32 d, F32 dmin, Panel& panel) {
-  Ints words[4];
-  side_by_side(rows, 0, words);
+inline void six_bit_scales(Raw words, F32 d, F32 dmin, Scales& to) {
   const Ints six = each_byte(63);
-  put_scales(panel.scales, 0, words[1] & six, d);
-  put_scales(panel.scales, 1, low_nibbles(words[3]) | two_bits(words[1], 3) << 4, d);
-  put_scales(panel.mins, 0, words[2] & six, dmin);
-  put_scales(panel.mins, 1, high_nibbles(words[3]) | two_bits(words[2], 3) << 4, dmin);
+  put_scales(to.scales, 0, words[1] & six, d);
+  put_scales(to.scales, 1, low_nibbles(words[3]) | two_bits(words[1], 3) << 4, d);
+  put_scales(to.mins, 0, words[2] & six, dmin);
+  put_scales(to.mins, 1, high_nibbles(words[3]) | two_bits(words[2], 3) << 4, dmin);
 }
 
 struct CodecQ4_K {
   using Block = BlockQ4_K;
   static constexpr int width = 256, highest = 15, offset = 0;
   static constexpr bool halves = false, has_min = true;
-  static void codes(Rows rows, Codes out) {
-    for (int t = 0; t < 4; ++t) {
-      Ints raw[8], words[8];
-      eight_words(rows, offsetof(Block, qs) + 32 * t, raw);
-      for (int w = 0; w < 8; ++w) words[w] = low_nibbles(raw[w]);
-      put(out[2 * t], words);
-      for (int w = 0; w < 8; ++w) words[w] = high_nibbles(raw[w]);
-      put(out[2 * t + 1], words);
-    }
+  template <int g>
+  static void codes(Raw raw, Ints* words) {
+    Raw nibbles = raw + offsetof(Block, qs) / 4 + g / 2 * 8;
+    for (int w = 0; w < 8; ++w) words[w] = g % 2 == 0 ? low_nibbles(nibbles[w]) : high_nibbles(nibbles[w]);
   }
-  static void scales(Rows rows, F32 d, F32 dmin, Panel& panel) { six_bit_scales(rows, d, dmin, panel); }
+  static void scales(Raw raw, F32 d, F32 dmin, Scales& to) { six_bit_scales(raw, d, dmin, to); }
 };
 
 struct CodecQ5_K {
   using Block = BlockQ5_K;
   static constexpr int width = 256, highest = 31, offset = 0;
   static constexpr bool halves = false, has_min = true;
-  static void codes(Rows rows, Codes out) {
-    Ints fifth[8];
-    eight_words(rows, offsetof(Block, qh), fifth);
-    for (int t = 0; t < 4; ++t) {
-      Ints raw[8], words[8];
-      eight_words(rows, offsetof(Block, qs) + 32 * t, raw);
-      for (int w = 0; w < 8; ++w) words[w] = low_nibbles(raw[w]) | one_bit(fifth[w], 2 * t) << 4;
-      put(out[2 * t], words);
-      for (int w = 0; w < 8; ++w) words[w] = high_nibbles(raw[w]) | one_bit(fifth[w], 2 * t + 1) << 4;
-      put(out[2 * t + 1], words);
+  template <int g>
+  static void codes(Raw raw, Ints* words) {
+    Raw nibbles = raw + offsetof(Block, qs) / 4 + g / 2 * 8, fifth = raw + offsetof(Block, qh) / 4;
+    for (int w = 0; w < 8; ++w) {
+      const Ints low = g % 2 == 0 ? low_nibbles(nibbles[w]) : high_nibbles(nibbles[w]);
+      words[w] = low | one_bit(fifth[w], g) << 4;
     }
   }
-  static void scales(Rows rows, F32 d, F32 dmin, Panel& panel) { six_bit_scales(rows, d, dmin, panel); }
+  static void scales(Raw raw, F32 d, F32 dmin, Scales& to) { six_bit_scales(raw, d, dmin, to); }
 };
 
 struct CodecQ6_K {
   using Block = BlockQ6_K;
   static constexpr int width = 256, highest = 63, offset = 32;
   static constexpr bool halves = true, has_min = false;
-  static void codes(Rows rows, Codes out) {
-    for (int t = 0; t < 2; ++t) {
-      Ints high[8];
-      eight_words(rows, offsetof(Block, qh) + 32 * t, high);
-      for (int side = 0; side < 2; ++side) {
-        Ints raw[8], words[8];
-        eight_words(rows, offsetof(Block, ql) + 64 * t + 32 * side, raw);
-        for (int w = 0; w < 8; ++w) words[w] = low_nibbles(raw[w]) | two_bits(high[w], side) << 4;
-        put(out[4 * t + side], words);
-        for (int w = 0; w < 8; ++w) words[w] = high_nibbles(raw[w]) | two_bits(high[w], side + 2) << 4;
-        put(out[4 * t + side + 2], words);
-      }
+  template <int g>
+  static void codes(Raw raw, Ints* words) {
+    // Quarters 0 … 3 of a half: low nibbles of two times 32 bytes, then their high ones.
+    constexpr int half = g / 4, quarter = g % 4;
+    Raw nibbles = raw + offsetof(Block, ql) / 4 + 16 * half + 8 * (quarter % 2);
+    Raw high = raw + offsetof(Block, qh) / 4 + 8 * half;
+    for (int w = 0; w < 8; ++w) {
+      const Ints low = quarter < 2 ? low_nibbles(nibbles[w]) : high_nibbles(nibbles[w]);
+      words[w] = low | two_bits(high[w], quarter) << 4;
     }
   }
-  static void scales(Rows rows, F32 d, F32, Panel& panel) {
-    Ints words[4];
-    side_by_side(rows, offsetof(Block, sc), words);
-    for (int i = 0; i < 4; ++i) put_scales(panel.scales, i, words[i], d);
+  static void scales(Raw raw, F32 d, F32, Scales& to) {
+    for (int i = 0; i < 4; ++i) put_scales(to.scales, i, raw[offsetof(Block, sc) / 4 + i], d);
   }
 };
 
-// Fills the panel with the first `count` groups of every row, and fetches as many bytes from `next` on: the next
-// panel's rows, in order of address, because a processor follows one long stream better than `lanes` short ones.
 template <class Codec>
-inline void unpack(Rows rows, int count, const std::byte* next, Panel& panel) {
+inline constexpr int stretch_bytes = static_cast<int>(sizeof(typename Codec::Block)) * stretch / Codec::width;
+
+// Fetches a group's share of the stretches that come next in order of address: a processor follows one long stream
+// better than `lanes` short ones, and a few lines at a time better than many at once.
+template <class Codec>
+inline void fetch_group(const std::byte* next, int g) {
+  constexpr int share = lanes * stretch_bytes<Codec> / groups;
+  for (int line = 0; line < share; line += 64) prefetch(next + g * share + line);
+}
+
+// The 16-bit float at byte `at` of a stretch of `size` bytes.
+template <int at, int size>
+inline F32 half_of_stretch(Raw raw) {
+  if constexpr (at < size / 16 * 16)
+    return half_at<at>(raw);
+  else
+    return half_at<size / 16 * 16 + at - (size - 16)>(raw);
+}
+
+// Lays a stretch of every row side by side and takes out the scales.
+template <class Codec>
+inline void read_stretch(Rows rows, Ints* raw, Scales& to) {
   using Block = typename Codec::Block;
-  constexpr int block_bytes = lanes * static_cast<int>(sizeof(Block));
+  constexpr int size = stretch_bytes<Codec>, whole = size / 16 * 16;
+  int at = 0;
+  for (; at + long_bytes <= whole; at += long_bytes) {
+    long_side_by_side(rows, at, raw + at / 4);
+  }
+  for (; at < whole; at += 16) {
+    side_by_side(rows, at, raw + at / 4);
+  }
+  if constexpr (whole < size) {
+    side_by_side(rows, size - 16, raw + whole / 4);
+  }
   if constexpr (Codec::width == 32) {
-    for (int g = 0; g < count; ++g) {
-      for (int line = 0; line < block_bytes; line += 64) prefetch(next + g * block_bytes + line);
-      Codec::codes(rows, g, panel.codes);
-      store(panel.scales[g], halves_at(rows, g * sizeof(Block) + offsetof(Block, d)));
-      if constexpr (Codec::has_min) store(panel.mins[g], halves_at(rows, g * sizeof(Block) + offsetof(Block, m)));
+    constexpr int bytes = sizeof(Block);
+    for (int g = 0; g < groups; g += 2) {
+      Raw two = raw + g * bytes / 4;
+      store(to.scales[g], half_at<offsetof(Block, d)>(two));
+      store(to.scales[g + 1], half_at<bytes + offsetof(Block, d)>(two));
+      if constexpr (Codec::has_min) {
+        store(to.mins[g], half_at<offsetof(Block, m)>(two));
+        store(to.mins[g + 1], half_at<bytes + offsetof(Block, m)>(two));
+      }
     }
   } else {
-    for (int line = 0; line < block_bytes; line += 64) prefetch(next + line);
-    Codec::codes(rows, panel.codes);
     F32 dmin = zero();
-    if constexpr (Codec::has_min) dmin = -halves_at(rows, offsetof(Block, dmin));
-    Codec::scales(rows, halves_at(rows, offsetof(Block, d)), dmin, panel);
+    if constexpr (Codec::has_min) dmin = -half_of_stretch<offsetof(Block, dmin), size>(raw);
+    Codec::scales(raw, half_of_stretch<offsetof(Block, d), size>(raw), dmin, to);
   }
+}
+
+// The same where rows end within the stretch, after `count` blocks, or where fewer than `lanes` rows are left: zeros
+// take the place of what is missing.
+template <class Codec>
+inline void read_part(Rows rows, int row_count, int count, Ints* raw, Scales& to) {
+  constexpr int size = stretch_bytes<Codec>;
+  std::byte copies[lanes][size] = {};
+  for (int row = 0; row < row_count; ++row)
+    std::memcpy(copies[row], rows[row], static_cast<size_t>(count) * sizeof(typename Codec::Block));
+  read_stretch<Codec>({copies[0], size}, raw, to);
+}
+
+template <class Codec>
+inline constexpr int raw_words = (stretch_bytes<Codec> + 15) / 16 * 4;
+
+// Calls group.operator()<g>() for the first `count` groups of a stretch.
+template <class Group>
+inline void for_groups(int count, Group&& group) {
+  group.template operator()<0>();
+  if (count > 1) group.template operator()<1>();
+  if (count > 2) group.template operator()<2>();
+  if (count > 3) group.template operator()<3>();
+  if (count > 4) group.template operator()<4>();
+  if (count > 5) group.template operator()<5>();
+  if (count > 6) group.template operator()<6>();
+  if (count > 7) group.template operator()<7>();
 }
 
 }  // namespace vivace::VIVACE_ISA

@@ -60,29 +60,78 @@ void row_pointers(const Tensor& weight, int64_t first, const Stored* (&pointers)
   for (int i = 0; i < count; ++i) pointers[i] = weight.row<const Stored>(smaller(first + i, weight.rows - 1));
 }
 
+// Few rows: codes go from the bytes of a stretch straight into dot products.
+template <class Codec, int R>
+VIVACE_APART void multiply_raw(Raw raw, const Scales& scales, int count, const std::byte* next, const A8Block* const* x,
+                               float (*sums)[lanes]) {
+  F32 sum[R];
+  for (int r = 0; r < R; ++r) sum[r] = load(sums[r]);
+  for_groups(count, [&]<int g>() {
+    Ints words[8];
+    fetch_group<Codec>(next, g);
+    Codec::template codes<g>(raw, words);
+    multiply_group<Codec, R>(
+        g, scales, x, [&](int w) { return words[w]; }, sum);
+  });
+  for (int r = 0; r < R; ++r) store(sums[r], sum[r]);
+}
+
+// Many rows: codes are unpacked once.
+template <class Codec, int R>
+inline void multiply_panel(const Panel& panel, int count, const std::byte* next, const A8Block* const* x,
+                           float (*sums)[lanes]) {
+  F32 sum[R];
+  for (int r = 0; r < R; ++r) sum[r] = load(sums[r]);
+  for (int g = 0; g < count; ++g) {
+    if (next != nullptr) fetch_group<Codec>(next, g);
+    multiply_group<Codec, R>(
+        g, panel.scales, x, [&](int w) { return load_ints(panel.codes[g][w]); }, sum);
+  }
+  for (int r = 0; r < R; ++r) store(sums[r], sum[r]);
+}
+
+template <class Codec>
+void unpack(Raw raw, Panel& panel) {
+  for_groups(groups, [&]<int g>() {
+    Ints words[8];
+    Codec::template codes<g>(raw, words);
+    for (int w = 0; w < 8; ++w) store_ints(panel.codes[g][w], words[w]);
+  });
+}
+
+// Batch rows up to which a panel is not worth its stores (measured).
+template <class Codec>
+inline constexpr int raw_rows = dot_rows > 4 && Codec::width == 32 ? 4 : 2;
+
 template <class Codec>
 void quantised(const OpRun& run, Team& team) {
-  constexpr int64_t stretch_bytes = static_cast<int64_t>(sizeof(typename Codec::Block)) * stretch / Codec::width;
+  constexpr int64_t size = stretch_bytes<Codec>;
   const Tensor &x = run.inputs[0], &weight = run.inputs[1];
   const int64_t all_groups = weight.columns / 32;
-  Panel panel;
   alignas(64) float sums[row_block][lanes];
+  Ints raw[raw_words<Codec>];
+  Panel panel;
 
   for_units(run, team, lanes, block_of_rows(x.stride), [&](int64_t n, int64_t first, int64_t rows) {
-    const std::byte* weights[lanes];
-    row_pointers(weight, n, weights);
-    const std::byte* next = weight.data + (n + lanes) * weight.stride;
+    const int weight_rows = static_cast<int>(smaller(lanes, weight.rows - n));
+    Rows stretches = {weight.data + n * weight.stride, weight.stride};
+    const std::byte* next = stretches[lanes];
     std::memset(sums, 0, static_cast<size_t>(rows) * sizeof(sums[0]));
     for (int64_t group = 0; group < all_groups; group += groups) {
       const int count = static_cast<int>(smaller(groups, all_groups - group));
-      unpack<Codec>(weights, count, next, panel);
-      next += lanes * stretch_bytes;
-      for (int lane = 0; lane < lanes; ++lane) weights[lane] += stretch_bytes;
-
+      if (count == groups && weight_rows == lanes)
+        read_stretch<Codec>(stretches, raw, panel.scales);
+      else
+        read_part<Codec>(stretches, weight_rows, count * 32 / Codec::width, raw, panel.scales);
+      const bool few = rows <= raw_rows<Codec>;
+      if (!few) unpack<Codec>(raw, panel);
       const A8Block* rows_of_x[dot_rows];
       const auto multiply_rows = [&]<int R>(int64_t row) {
         for (int r = 0; r < R; ++r) rows_of_x[r] = x.row<const A8Block>(first + row + r) + group;
-        multiply<Codec, R>(panel, count, rows_of_x, sums + row);
+        if (few)
+          multiply_raw<Codec, R>(raw, panel.scales, count, next, rows_of_x, sums + row);
+        else
+          multiply_panel<Codec, R>(panel, count, row == 0 ? next : nullptr, rows_of_x, sums + row);
       };
       int64_t row = 0;
       for (; row + dot_rows <= rows; row += dot_rows) multiply_rows.template operator()<dot_rows>(row);
@@ -90,9 +139,10 @@ void quantised(const OpRun& run, Team& team) {
         for (; row + 4 <= rows; row += 4) multiply_rows.template operator()<4>(row);
       for (; row + 2 <= rows; row += 2) multiply_rows.template operator()<2>(row);
       if (row < rows) multiply_rows.template operator()<1>(row);
+      stretches.data += size;
+      next += lanes * size;
     }
-    const int count = static_cast<int>(smaller(lanes, weight.rows - n));
-    for (int64_t row = 0; row < rows; ++row) finish(run, first + row, n, count, sums[row]);
+    for (int64_t row = 0; row < rows; ++row) finish(run, first + row, n, weight_rows, sums[row]);
   });
 }
 
@@ -165,8 +215,8 @@ void linear(const OpRun& run, Team& team) {
     case DType::W4A8_G128:
       return row_scaled_linear(run, team);
     case DType::I32:
-    case DType::A8:
     case DType::A8_TOKEN:
+    case DType::A8:
       return;
   }
 }
