@@ -216,10 +216,11 @@ class BytePair final : public TokenizerEngine {
       for (uint32_t i = 0; i < count; ++i) {
         const Merge& part = parts[i];
         MergeTable::Slot& entry = entries[i];
-        entry.left = symbol_of(part.left, part.left_length, part.left_hash);
+        const int32_t left = symbol_of(part.left, part.left_length, part.left_hash);
+        entry.left_and_1 = left + 1;
         entry.right = symbol_of(part.right, part.right_length, part.right_hash);
         entry.merged = symbol_of(part.joined, part.left_length + part.right_length, part.joined_hash);
-        merges_.prefetch(entry.left, entry.right);
+        merges_.prefetch(left, entry.right);
       }
       for (uint32_t i = 0; i < count; ++i) merges_.add(entries[i]);
     }

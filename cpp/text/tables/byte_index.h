@@ -1,11 +1,10 @@
-// Finds a byte string among the strings of an arena; of equal strings the first wins. Open addressing, load at most
-// 1/2.
+// Finds a byte string among those of an arena; of equal strings the first wins. Open addressing, load at most 1/2.
 #pragma once
 #include <cstdint>
 #include <cstring>
-#include <vector>
 
 #include "text/tables/vocabulary.h"
+#include "text/tables/zeroed_array.h"
 
 namespace vivace {
 
@@ -73,7 +72,7 @@ class ByteIndex {
     strings_ = strings;
     size_t capacity = 16;
     while (capacity < 2 * static_cast<size_t>(strings.count)) capacity *= 2;
-    slots_.assign(capacity, Slot{});
+    slots_ = ZeroedArray<Slot>(capacity);
     mask_ = capacity - 1;
     constexpr uint32_t block = 16;  // slots come from memory while the next hashes are computed
     uint64_t hashes[block];
@@ -115,7 +114,7 @@ class ByteIndex {
 
  private:
   struct Slot {
-    uint32_t tag = 0, entry = 0;  // upper half of the hash; number of the string + 1
+    uint32_t tag, entry;  // upper half of the hash; number of the string + 1, 0: empty
   };
 
   void add(uint32_t i, uint64_t hash) {
@@ -132,7 +131,7 @@ class ByteIndex {
   }
 
   StringArena strings_;
-  std::vector<Slot> slots_ = std::vector<Slot>(1);
+  ZeroedArray<Slot> slots_{1};
   size_t mask_ = 0;
   uint32_t longest_ = 0;
 };

@@ -1,35 +1,35 @@
-// The merges of a BPE vocabulary as a hash of pairs: (left id, right id) → (rank, merged id). Of equal pairs the first
-// stays.
+// The merges of a BPE vocabulary: a hash of pairs, (left id, right id) → (rank, merged id). Of equal pairs the first counts.
 #pragma once
 #include <cstdint>
-#include <vector>
 
 #include "text/tables/byte_index.h"
+#include "text/tables/zeroed_array.h"
 
 namespace vivace {
 
 class MergeTable {
  public:
   struct Slot {
-    int32_t left = -1, right = -1;  // left < 0: empty
-    uint32_t rank = 0;
-    int32_t merged = -1;
+    int32_t left_and_1;  // 0: empty
+    int32_t right;
+    uint32_t rank;
+    int32_t merged;
   };
 
   // Open addressing, load at most 5/8: 128 Ki slots of 16 bytes for 80 000 merges.
   void reserve(size_t count) {
     size_t capacity = 16;
     while (5 * capacity < 8 * count) capacity *= 2;
-    slots_.assign(capacity, Slot{});
+    slots_ = ZeroedArray<Slot>(capacity);
     mask_ = capacity - 1;
   }
 
   void prefetch(int32_t left, int32_t right) const { vivace::prefetch(&slots_[place_of(left, right)]); }
 
   void add(const Slot& entry) {
-    size_t place = place_of(entry.left, entry.right);
-    for (; slots_[place].left >= 0; place = (place + 1) & mask_)
-      if (slots_[place].left == entry.left && slots_[place].right == entry.right) return;
+    size_t place = place_of(entry.left_and_1 - 1, entry.right);
+    for (; slots_[place].left_and_1 != 0; place = (place + 1) & mask_)
+      if (slots_[place].left_and_1 == entry.left_and_1 && slots_[place].right == entry.right) return;
     slots_[place] = entry;
   }
 
@@ -38,8 +38,8 @@ class MergeTable {
     if (left < 0 || right < 0) return nullptr;
     for (size_t place = place_of(left, right);; place = (place + 1) & mask_) {
       const Slot& slot = slots_[place];
-      if (slot.left == left && slot.right == right) return &slot;
-      if (slot.left < 0) return nullptr;
+      if (slot.left_and_1 == left + 1 && slot.right == right) return &slot;
+      if (slot.left_and_1 == 0) return nullptr;
     }
   }
 
@@ -51,7 +51,7 @@ class MergeTable {
     return (mixed * 0xD6E8FEB86659FD93ull >> 32) & mask_;
   }
 
-  std::vector<Slot> slots_ = std::vector<Slot>(1);
+  ZeroedArray<Slot> slots_{1};
   size_t mask_ = 0;
 };
 

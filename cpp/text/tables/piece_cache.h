@@ -6,9 +6,9 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
-#include <vector>
 
 #include "text/tables/byte_index.h"
+#include "text/tables/zeroed_array.h"
 
 namespace vivace {
 
@@ -84,21 +84,21 @@ class PieceCache {
   static constexpr uint64_t count_bits = 0x7ull << 60;
 
   struct Short {
-    uint64_t low = 0, high = 0;  // high: bytes 8 to 14, then length (4 bits) and number of tokens (3 bits); 0: empty
-    int32_t tokens[short_tokens] = {};
+    uint64_t low, high;  // high: bytes 8 to 14, then length (4 bits) and number of tokens (3 bits); 0: empty
+    int32_t tokens[short_tokens];
   };
   struct alignas(64) ShortSet {
     Short ways[2];
   };
   struct alignas(64) Long {
-    uint64_t hash = 0;
-    uint8_t length = 0, count = 0;  // length 0: empty
-    uint8_t key[long_bytes] = {};
-    int32_t tokens[long_tokens] = {};
+    uint64_t hash;
+    uint8_t length, count;  // length 0: empty
+    uint8_t key[long_bytes];
+    int32_t tokens[long_tokens];
   };
 
-  std::vector<ShortSet> short_ = std::vector<ShortSet>(short_sets);
-  std::vector<Long> long_ = std::vector<Long>(long_entries);
+  ZeroedArray<ShortSet> short_{short_sets};
+  ZeroedArray<Long> long_{long_entries};
 };
 
 }  // namespace vivace

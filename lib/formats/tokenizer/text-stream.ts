@@ -1,4 +1,4 @@
-// Tokens to text, at once and as they come: characters are never split, a prefixed space is dropped.
+// Tokens to text as they come: characters are never split, a prefixed space is dropped.
 import type { Tokenizer } from './tokenizer.js';
 
 export interface TextStreamOptions {
@@ -64,31 +64,6 @@ export class TextStream {
     this.rest = complete < joined.length ? joined.slice(complete) : NOTHING;
     return complete > 0 ? lenient.decode(joined.subarray(0, complete)) : '';
   }
-}
-
-/** All at once. The first token that is not special loses one leading space if the tokenizer puts one there. */
-export function decodeTokens(tokenizer: Tokenizer, tokens: ArrayLike<number>, skipSpecial: boolean): string {
-  const pieces: Uint8Array[] = [];
-  let size = 0;
-  let dropsSpace = tokenizer.addsSpacePrefix;
-  for (let i = 0; i < tokens.length; i++) {
-    const special = tokenizer.isSpecial(tokens[i]);
-    if (special && skipSpecial) continue;
-    let piece = tokenizer.piece(tokens[i]);
-    if (dropsSpace && !special) {
-      dropsSpace = false;
-      if (piece[0] === SPACE) piece = piece.subarray(1);
-    }
-    pieces.push(piece);
-    size += piece.length;
-  }
-  const bytes = new Uint8Array(size);
-  let at = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, at);
-    at += piece.length;
-  }
-  return lenient.decode(bytes);
 }
 
 const known = new WeakMap<Tokenizer, Map<number, string | null>>();

@@ -3,10 +3,13 @@
 import { VivaceError } from '../../errors.js';
 import { readAlphabet } from './byte-alphabet.js';
 import type { Encoded, NativeEncoder, TextPart } from './native-encoder.js';
+import { PieceStore } from './piece-store.js';
 import { SpecialSplitter, type Span, type SpecialToken } from './special-splitter.js';
-import { decodeTokens } from './text-stream.js';
 import type { DecodeOptions, EncodedText, EncodeOptions, SpecialIds, Tokenizer } from './tokenizer.js';
 import { TokenType, type Vocabulary } from './vocabulary.js';
+
+const SPACE = 0x20;
+const lenient = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** How normal tokens spell what they stand for: bytes in GPT-2's alphabet, or characters with U+2581 for a space. */
 export type Spelling = 'alphabet' | 'marks';
@@ -33,10 +36,10 @@ export class VocabularyTokenizer implements Tokenizer {
   readonly special: SpecialIds;
   readonly endOfGeneration: ReadonlySet<number>;
   readonly addsSpacePrefix: boolean;
-  private readonly pieces = new Map<number, Uint8Array>();
   private lazyVocabulary?: Vocabulary;
   private lazyEncoder?: NativeEncoder;
   private lazySplitter?: SpecialSplitter;
+  private lazyPieces?: PieceStore;
 
   constructor(private readonly recipe: Recipe) {
     this.engine = recipe.engine;
@@ -58,16 +61,34 @@ export class VocabularyTokenizer implements Tokenizer {
     return { tokens, offsets };
   }
 
+  /** The first token that is not special loses one leading space if encode() puts one there. */
   decode(tokens: ArrayLike<number>, options: DecodeOptions = {}): string {
-    return decodeTokens(this, tokens, options.skipSpecial ?? true);
+    const { skipSpecial = true } = options;
+    const { store } = this;
+    const { types } = this.vocabulary;
+    let size = 0;
+    for (let i = 0; i < tokens.length; i++) size += store.length(this.check(tokens[i]));
+    const bytes = new Uint8Array(size);
+    let dropsSpace = this.addsSpacePrefix;
+    let at = 0;
+    for (let i = 0; i < tokens.length; i++) {
+      const token = tokens[i];
+      const special = types[token] === TokenType.control || types[token] === TokenType.unknown;
+      if (special && skipSpecial) continue;
+      const start = at;
+      at = store.copy(token, bytes, at);
+      if (!dropsSpace || special) continue;
+      dropsSpace = false;
+      if (at > start && bytes[start] === SPACE) {
+        bytes.copyWithin(start, start + 1, at);
+        at--;
+      }
+    }
+    return lenient.decode(bytes.subarray(0, at));
   }
 
   piece(token: number): Uint8Array {
-    const known = this.pieces.get(token);
-    if (known) return known;
-    const piece = this.readPiece(this.check(token));
-    this.pieces.set(token, piece);
-    return piece;
+    return this.store.get(this.check(token));
   }
 
   tokenText(token: number): string {
@@ -114,6 +135,10 @@ export class VocabularyTokenizer implements Tokenizer {
       this.recipe.specialTokens(this.vocabulary),
       this.recipe.unicodeStrip,
     ));
+  }
+
+  private get store(): PieceStore {
+    return (this.lazyPieces ??= new PieceStore(this.vocabSize, (token) => this.readPiece(token)));
   }
 
   private check(token: number): number {
