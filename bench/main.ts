@@ -1,0 +1,28 @@
+// `npm run bench -- <name> [options]`: runs one of the benches; without a name, lists them.
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+
+const benches: Readonly<Record<string, { readonly file: string; readonly about: string }>> = {
+  ops: {
+    file: 'ops.ts',
+    about: 'each weight type of linear at several batch sizes, against the limits of this machine',
+  },
+  tokenize: { file: 'tokenize.ts', about: 'tokenizers against llama.cpp' },
+  peers: {
+    file: 'peers/compare.mjs',
+    about: 'whole models against node-llama-cpp, in fresh processes that take turns',
+  },
+};
+
+const [name = '', ...rest] = process.argv.slice(2);
+const bench = benches[name];
+if (bench) {
+  const { status } = spawnSync(process.execPath, ['--import', 'tsx', join(__dirname, bench.file), ...rest], {
+    stdio: 'inherit',
+  });
+  process.exitCode = status ?? 1;
+} else {
+  console.log('Usage: npm run bench -- <name> [options]\n');
+  for (const [known, { about }] of Object.entries(benches)) console.log(`  ${known.padEnd(10)} ${about}`);
+  process.exitCode = name === '' ? 0 : 1;
+}
