@@ -70,6 +70,8 @@ Sizes sizes_of(const Checkpoint& source, bool grouped) {
   throw Error("INTERNAL", "unknown layout");
 }
 
+constexpr int64_t longest = int64_t{1} << 30;  // rows and columns: products with them do not overflow
+
 Checkpoint read_checkpoint(Napi::Env env, const Napi::Object& given) {
   Checkpoint source{};
   source.layout = static_cast<CheckpointLayout>(integer(given, "layout"));
@@ -82,7 +84,7 @@ Checkpoint read_checkpoint(Napi::Env env, const Napi::Object& given) {
   source.zero = static_cast<int>(integer(given, "zero"));
   const DType scales = source.scale_type;
   if ((source.bits != 2 && source.bits != 4 && source.bits != 8) || source.rows < 1 || source.columns < 1 ||
-      source.group < 1 || source.columns % source.group != 0 ||
+      source.rows > longest || source.columns > longest || source.group < 1 || source.columns % source.group != 0 ||
       (scales != DType::F16 && scales != DType::BF16 && scales != DType::F32))
     throw Error("SHAPE_MISMATCH", "bits, rows, columns, group or type of scales are out of range");
   const Sizes sizes = sizes_of(source, given.Get("groupScales").IsObject());

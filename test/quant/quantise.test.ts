@@ -108,21 +108,26 @@ test.each(blockTypes.filter(inGguf))('%s survives an outlier, a constant row and
   }
 });
 
-test.each(types.filter((dtype) => !inGguf(dtype)))('%s: an outlier costs its group only, a constant row half a step', (dtype) => {
-  const outlier = normals(512);
-  outlier[77] = 1000;
-  const kept = through(dtype, outlier);
-  const step = dtype.startsWith('W4') ? 1000 / 7 : 1000 / 119;
-  expect(Math.abs(kept[77] - 1000)).toBeLessThanOrEqual(step / 2 + 1);
-  const group = /_G(\d+)/.exec(dtype);
-  if (group && dtype !== 'W4A8_G128') {
-    expect(relativeError(outlier.subarray(128), kept.subarray(128))).toBeLessThan(0.13);
-  }
-  for (const value of [3, -3]) {
-    const constant = through(dtype, new Float32Array(256).fill(value));
-    expect(constant.every((found) => Math.abs(found - value) <= (dtype.startsWith('W4') ? 3 / 14 : 3 / 200))).toBe(true);
-  }
-});
+test.each(types.filter((dtype) => !inGguf(dtype)))(
+  '%s: an outlier costs its group only, a constant row half a step',
+  (dtype) => {
+    const outlier = normals(512);
+    outlier[77] = 1000;
+    const kept = through(dtype, outlier);
+    const step = dtype.startsWith('W4') ? 1000 / 7 : 1000 / 119;
+    expect(Math.abs(kept[77] - 1000)).toBeLessThanOrEqual(step / 2 + 1);
+    const group = /_G(\d+)/.exec(dtype);
+    if (group && dtype !== 'W4A8_G128') {
+      expect(relativeError(outlier.subarray(128), kept.subarray(128))).toBeLessThan(0.13);
+    }
+    for (const value of [3, -3]) {
+      const constant = through(dtype, new Float32Array(256).fill(value));
+      expect(constant.every((found) => Math.abs(found - value) <= (dtype.startsWith('W4') ? 3 / 14 : 3 / 200))).toBe(
+        true,
+      );
+    }
+  },
+);
 
 // Codes whose range is used up and whose scale is a power of two come back as they were.
 test.each(['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0'] as const)('%s keeps what it can hold', (dtype) => {

@@ -4,6 +4,7 @@ import {
   estimateMemory,
   loadModel,
   openModelFile,
+  quantizeModel,
   VivaceError,
   type Chat,
   type ErrorCode,
@@ -13,12 +14,22 @@ import {
   type Model,
   type ModelInfo,
   type Piece,
+  type QuantizeResult,
+  type QuantizeType,
   type Session,
 } from '../../lib/index.js';
 
 export async function everything(signal: AbortSignal): Promise<void> {
   const path: string = embeddedModelPath();
   const before: MemoryEstimate = estimateMemory(openModelFile(path), { contextLength: 4096, keyType: 'Q8_0' });
+  const type: QuantizeType = 'Q4_K_M';
+  const smaller: QuantizeResult = await quantizeModel(path, 'smaller.gguf', {
+    type,
+    threads: 2,
+    onProgress: (fraction) => console.log(fraction.toFixed(2)),
+    signal,
+  });
+  console.log(smaller.path, smaller.bytes, smaller.notes.join());
   await using model: Model = await loadModel(path, {
     device: 'auto',
     threads: 4,

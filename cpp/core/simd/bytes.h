@@ -43,6 +43,12 @@ inline Bytes biased(Bytes codes) {
 }
 
 using Sums = Ints;
+inline Sums load_sums(const Sums* p) {
+  return load_ints(p);
+}
+inline void save_sums(Sums* p, Sums sums) {
+  store_ints(p, sums);
+}
 inline Sums no_sums() {
   return {_mm512_setzero_si512()};
 }
@@ -112,6 +118,12 @@ inline Bytes biased(Bytes codes) {
 }
 
 using Sums = Ints;
+inline Sums load_sums(const Sums* p) {
+  return load_ints(p);
+}
+inline void save_sums(Sums* p, Sums sums) {
+  store_ints(p, sums);
+}
 inline Sums no_sums() {
   return {_mm256_setzero_si256()};
 }
@@ -174,6 +186,12 @@ inline Bytes biased(Bytes codes) {
 }
 
 using Sums = Ints;
+inline Sums load_sums(const Sums* p) {
+  return load_ints(p);
+}
+inline void save_sums(Sums* p, Sums sums) {
+  store_ints(p, sums);
+}
 inline Sums no_sums() {
   return {_mm_setzero_si128()};
 }
@@ -235,6 +253,12 @@ inline Bytes biased(Bytes codes) {
 }
 
 using Sums = Ints;
+inline Sums load_sums(const Sums* p) {
+  return load_ints(p);
+}
+inline void save_sums(Sums* p, Sums sums) {
+  store_ints(p, sums);
+}
 inline Sums no_sums() {
   return {vdupq_n_s32(0)};
 }
@@ -300,6 +324,12 @@ struct Sums {
 };
 inline Sums no_sums() {
   return {{0}};
+}
+inline Sums load_sums(const Sums* p) {
+  return *p;
+}
+inline void save_sums(Sums* p, Sums sums) {
+  *p = sums;
 }
 template <bool is_signed>
 inline Sums add_products(Sums sums, Bytes codes, Bytes activations) {

@@ -11,13 +11,13 @@ namespace vivace {
 // With it, sums of 255 · 127 stay below 2^31.
 inline constexpr int64_t most_token_columns = 65536;
 
-// What a row of A8_TOKEN begins with; one code per column follows. A whole cache line, so that codes are aligned.
-struct TokenHeader {
+// What a row of A8_TOKEN begins with, at any address. One code per column follows, a cache line further, so that codes
+// are aligned where rows are.
+struct TokenScale {
   float scale;
   int32_t sum;
-  int32_t unused[14];
 };
-static_assert(sizeof(TokenHeader) == find_dtype(DType::A8_TOKEN)->header);
+inline constexpr int token_header = find_dtype(DType::A8_TOKEN)->header;
 
 extern const OpInfo quantize_tokens_op;
 VIVACE_DECLARE_KERNEL(quantize_tokens)

@@ -39,8 +39,8 @@ int32_t quantize(const float* x, int64_t count, float inverse, int8_t* out) {
 }
 
 void quantize_row(const float* x, int64_t columns, std::byte* out) {
-  TokenHeader header{1.0f, 0, {}};
-  auto* codes = reinterpret_cast<int8_t*>(out + sizeof(header));
+  TokenScale header{1.0f, 0};
+  auto* codes = reinterpret_cast<int8_t*>(out + token_header);
   const uint32_t top = largest(x, columns);
   if (top < 0x0d800000 || top >= 0x7f800000) {  // 2^-100, infinity
     std::memset(codes, 0, static_cast<uint32_t>(columns));

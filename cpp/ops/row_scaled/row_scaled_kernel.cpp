@@ -84,7 +84,8 @@ void finish_sums(const OpRun& run, int64_t row, int64_t n, const F32* sums, cons
 
 template <class Row>
 void finish_sums(const OpRun& run, int64_t row, int64_t n, const Sums* sums, const float* scale, const float* shift) {
-  const TokenHeader& token = *run.inputs[0].row<const TokenHeader>(row);
+  TokenScale token;
+  std::memcpy(&token, run.inputs[0].row<const std::byte>(row), sizeof(token));
   int32_t totals[tile];
   totals4(totals, sums[0], sums[1], sums[2], sums[3]);
   const int32_t offset = Row::bias * token.sum;
@@ -110,8 +111,10 @@ void start_rows(Row (&rows)[tile], const Tensor& weight, int64_t n) {
 template <class Kind, class Order, int R>
 inline void add_step(const typename Kind::Vector* weights, const typename Kind::Stored* const* x, int64_t k,
                      typename Kind::Sum (*sums)[tile]) {
+  VIVACE_UNROLLED
   for (int r = 0; r < R; ++r) {
     const typename Kind::Vector value = Order::order(Kind::load_all(x[r] + k));
+    VIVACE_UNROLLED
     for (int i = 0; i < tile; ++i) sums[r][i] = Kind::add(sums[r][i], weights[i], value);
   }
 }
@@ -185,23 +188,34 @@ void unpack(Row& row, int64_t from, int64_t count, int64_t stretch, typename Row
   }
 }
 
-// Adds the products of `count` columns, whole vectors, to the sums of `tile` weight rows and R batch rows.
+// Adds the products of `count` columns, whole vectors, to the sums of `tile` weight rows and R batch rows. Meanwhile
+// the same columns of the batch rows `ahead` elements further are fetched (0: none).
 template <class Kind, int R, int size>
 void add_chunk(const typename Kind::Stored (*weights)[size], const typename Kind::Stored* const* x, int64_t count,
-               typename Kind::Sum (*sums)[chunk_rows]) {
+               int64_t ahead, typename Kind::Sum (*sums)[chunk_rows]) {
   typename Kind::Sum own[R][tile];
   const typename Kind::Stored* rows_of_x[R];
+  VIVACE_UNROLLED
   for (int r = 0; r < R; ++r) {
     rows_of_x[r] = x[r];
-    for (int i = 0; i < tile; ++i) own[r][i] = sums[r][i];
+    VIVACE_UNROLLED
+    for (int i = 0; i < tile; ++i) own[r][i] = Kind::load_sum(&sums[r][i]);
   }
   for (int64_t k = 0; k < count; k += Kind::lanes) {
+    if (ahead != 0) {
+      VIVACE_UNROLLED
+      for (int r = 0; r < R; ++r) prefetch(rows_of_x[r] + ahead + k);
+    }
     typename Kind::Vector w[tile];
+    VIVACE_UNROLLED
     for (int i = 0; i < tile; ++i) w[i] = Kind::load_all(weights[i] + k);
     add_step<Kind, InOrder<typename Kind::Vector>, R>(w, rows_of_x, k, own);
   }
-  for (int r = 0; r < R; ++r)
-    for (int i = 0; i < tile; ++i) sums[r][i] = own[r][i];
+  VIVACE_UNROLLED
+  for (int r = 0; r < R; ++r) {
+    VIVACE_UNROLLED
+    for (int i = 0; i < tile; ++i) Kind::save_sum(&sums[r][i], own[r][i]);
+  }
 }
 
 // Outputs of `chunk_rows` weight rows and a block of batch rows.
@@ -211,6 +225,7 @@ void through_chunks(const OpRun& run, int64_t n, int64_t first, int64_t batch_ro
   constexpr int size = Kind::chunk + Kind::lanes;
   const Tensor &x = run.inputs[0], &weight = run.inputs[1];
   const int64_t columns = weight.columns, stretch = stretch_of<Row>(columns);
+  const int64_t ahead = row_tile * x.stride / static_cast<int64_t>(sizeof(typename Kind::Stored));
   alignas(64) typename Kind::Stored unpacked[chunk_rows][size];
   alignas(64) typename Kind::Sum sums[row_block][chunk_rows];
   for (int64_t row = 0; row < batch_rows; ++row)
@@ -227,12 +242,13 @@ void through_chunks(const OpRun& run, int64_t n, int64_t first, int64_t batch_ro
       const typename Kind::Stored* rows_of_x[R];
       for (int r = 0; r < R; ++r) rows_of_x[r] = Kind::row_of(x, first + row + r) + from;
       const auto part = [&](int i) { return reinterpret_cast<typename Kind::Sum(*)[chunk_rows]>(&sums[row][i]); };
-      for (int i = 0; i < chunk_rows; i += tile) add_chunk<Kind, R>(unpacked + i, rows_of_x, whole, part(i));
+      for (int i = 0; i < chunk_rows; i += tile)
+        add_chunk<Kind, R>(unpacked + i, rows_of_x, whole, i == 0 ? ahead : 0, part(i));
       if (whole == count) return;
       const LastColumns<Kind, R> last(rows_of_x, whole, static_cast<int>(count - whole));
       for (int i = 0; i < chunk_rows; i += tile) {
         const auto* ends = reinterpret_cast<const typename Kind::Stored(*)[size]>(&unpacked[i][whole]);
-        add_chunk<Kind, R>(ends, last.rows, Kind::lanes, part(i));
+        add_chunk<Kind, R>(ends, last.rows, Kind::lanes, 0, part(i));
       }
     };
     int64_t row = 0;

@@ -52,13 +52,22 @@ void unpack_gptq(const Checkpoint& source, int64_t begin, int64_t end, uint8_t* 
              codes + (row - begin) * source.columns + k);
 }
 
+// Words of one row of eight lie far apart, those of a column next to each other: blocks of columns keep both in the
+// cache.
 void unpack_awq(const Checkpoint& source, int64_t begin, int64_t end, uint8_t* codes) {
-  for (int64_t k = 0; k < source.columns; ++k)
+  constexpr int64_t block = 64;
+  const int64_t words = source.rows / 8;
+  for (int64_t first = 0; first < source.columns; first += block) {
+    const int64_t last = first + block < source.columns ? first + block : source.columns;
     for (int64_t row = begin; row < end; row += 8) {
-      const uint32_t word = word_at(source.codes, k * (source.rows / 8) + row / 8);
-      for (int p = 0; p < 8; ++p)
-        codes[(row - begin + interleave[p]) * source.columns + k] = static_cast<uint8_t>(word >> (4 * p) & 15);
+      uint8_t* out[8];
+      for (int p = 0; p < 8; ++p) out[p] = codes + (row - begin + interleave[p]) * source.columns;
+      for (int64_t k = first; k < last; ++k) {
+        const uint32_t word = word_at(source.codes, k * words + row / 8);
+        for (int p = 0; p < 8; ++p) out[p][k] = static_cast<uint8_t>(word >> (4 * p) & 15);
+      }
     }
+  }
 }
 
 void unpack_packed(const Checkpoint& source, int64_t begin, int64_t end, uint8_t* codes) {

@@ -1,4 +1,5 @@
 // Quantised checkpoints: whatever the layout, every code, scale and zero point arrives at its place, to the last bit.
+import { VivaceError } from '../../../lib/errors.js';
 import { openSafetensors } from '../../../lib/formats/safetensors.js';
 import { writeSafetensors, type SafetensorsTensorInput } from '../../../lib/formats/safetensors-writer.js';
 import { splitCheckpoint } from '../../../lib/formats/hugging-face/quantised/modules.js';
@@ -332,4 +333,46 @@ test('parts that do not fit together are refused by name', () => {
     code: 'UNSUPPORTED_FEATURE',
     message: expect.stringContaining(layer),
   });
+});
+
+test('damaged headers end in an error with a code, never elsewhere', () => {
+  const linear = linearOf({ rows: 64, columns: 128, bits: 4, group: 64, zero: 8 });
+  const generator = new Generator(8, 'damage');
+  const schemes: [SafetensorsTensorInput[], Scheme | undefined][] = [
+    [write.gptq(layer, linear, 1), gptqScheme(4, false, true)],
+    [write.awq(layer, linear), { method: 'awq' }],
+    [write.packed(layer, linear, 'F16', true, true), compressed({ bits: 4, symmetric: false, groupSize: 64 })],
+    [write.marlin(layer, linear), { method: 'marlin' }],
+    [write.qqq(layer, linear, () => 2), { method: 'qqq' }],
+    [write.qserve(layer, linear, () => 2), undefined],
+  ];
+  let refused = 0;
+  for (const [tensors, scheme] of schemes) {
+    for (let round = 0; round < 25; ++round) {
+      const damaged = tensors.map((tensor) => {
+        if (generator.integer(0, 2) > 0 || tensor.data instanceof Function) return tensor;
+        // Another shape of fewer or more values, or bytes of another kind.
+        const shape = tensor.shape.map((size) =>
+          Math.max(0, size + generator.integer(-2, 2) * generator.integer(0, 9)),
+        );
+        const count = shape.reduce((a, b) => a * b, 1);
+        const size =
+          tensor.data.length /
+            Math.max(
+              1,
+              tensor.shape.reduce((a, b) => a * b, 1),
+            ) || 4;
+        return { ...tensor, shape, data: Uint8Array.from({ length: count * size }, () => generator.integer(0, 255)) };
+      });
+      try {
+        const store = open(damaged, scheme);
+        if (store.info(name)) store.bytes(name);
+        store.close();
+      } catch (error) {
+        if (!(error instanceof VivaceError)) throw error;
+        refused += 1;
+      }
+    }
+  }
+  expect(refused).toBeGreaterThan(50);
 });
