@@ -164,7 +164,8 @@ describe('tensors', () => {
   };
 
   test.each([8, 32, 64])('every type comes back byte for byte with alignment %d', (alignment) => {
-    const tensors = (Object.keys(dtypes) as DType[]).map((dtype) => one(dtype, [3, 256]));
+    const ofFiles = (Object.keys(dtypes) as DType[]).filter((dtype) => dtypes[dtype].id < 1000); // the others are made by loaders
+    const tensors = ofFiles.map((dtype) => one(dtype, [3, 256]));
     const path = writeGguf(at(`types-${alignment}.gguf`), { metadata: {}, tensors, alignment })[0];
     const gguf = openGguf(path);
     expect(gguf.alignment).toBe(alignment);

@@ -103,11 +103,10 @@ describe.each([
       const file = join(directory, `${_name}-${type}.session`);
       await say(session, story, { ...options, maxTokens: 7 });
       await session.save(file);
+      const saved = session.length;
       const expected = await say(session, ' And then', options);
       using restored = await model.restoreSession(file);
-      expect(restored.length).toBe(
-        session.length - 24 - model.tokenizer.encode(' And then', { addSpecial: false }).length,
-      );
+      expect(restored.length).toBe(saved);
       expect(await say(restored, ' And then', options)).toEqual(expected);
       expect(restored.lastResult?.usage.cachedTokens).toBe(session.lastResult?.usage.cachedTokens);
     },
