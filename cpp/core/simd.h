@@ -11,6 +11,14 @@
 #include <cstring>
 
 #include "core/simd/half.h"
+
+// For functions that take arrays of vectors: called, they would keep the arrays from becoming registers.
+#if defined(_MSC_VER)
+#define VIVACE_ALWAYS_INLINE __forceinline
+#else
+#define VIVACE_ALWAYS_INLINE inline __attribute__((always_inline))
+#endif
+
 #if defined(__AVX512F__)
 #include "core/simd/avx512.h"
 #elif defined(__AVX2__)

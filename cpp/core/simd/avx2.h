@@ -120,18 +120,15 @@ inline void sum4(float* out, F32 a, F32 b, F32 c, F32 d) {
   _mm_storeu_ps(out, _mm_hadd_ps(_mm_hadd_ps(quarter(a), quarter(b)), _mm_hadd_ps(quarter(c), quarter(d))));
 }
 // Sums of 8 vectors, four at out and four at out + stride; the order of every sum is that of sum().
-inline void sum_lanes(float* out, int64_t stride, const F32* a) {
-  __m256 half[4], pair[2];
-  for (int i = 0; i < 4; ++i) {
-    const __m256 low = _mm256_permute2f128_ps(a[i].v, a[i + 4].v, 0x20);
-    half[i] = _mm256_add_ps(low, _mm256_permute2f128_ps(a[i].v, a[i + 4].v, 0x31));
-  }
-  for (int i = 0; i < 2; ++i) {
-    const __m256 even = _mm256_shuffle_ps(half[2 * i], half[2 * i + 1], 0x88);
-    pair[i] = _mm256_add_ps(even, _mm256_shuffle_ps(half[2 * i], half[2 * i + 1], 0xdd));
-  }
-  const __m256 even = _mm256_shuffle_ps(pair[0], pair[1], 0x88);
-  const __m256 all = _mm256_add_ps(even, _mm256_shuffle_ps(pair[0], pair[1], 0xdd));
+VIVACE_ALWAYS_INLINE void sum_lanes(float* out, int64_t stride, const F32* a) {
+  const auto half = [](F32 x, F32 y) {
+    return _mm256_add_ps(_mm256_blend_ps(x.v, y.v, 0xf0), _mm256_permute2f128_ps(x.v, y.v, 0x21));
+  };
+  const auto pair = [](__m256 x, __m256 y) {
+    return _mm256_add_ps(_mm256_shuffle_ps(x, y, 0x88), _mm256_shuffle_ps(x, y, 0xdd));
+  };
+  const __m256 x = pair(half(a[0], a[4]), half(a[1], a[5])), y = pair(half(a[2], a[6]), half(a[3], a[7]));
+  const __m256 all = pair(x, y);
   _mm_storeu_ps(out, _mm256_castps256_ps128(all));
   _mm_storeu_ps(out + stride, _mm256_extractf128_ps(all, 1));
 }

@@ -134,7 +134,7 @@ void attend(const Call& call, const Unit& unit, const Together& those, int prefi
     });
   };
   with_rows(options.key_dtype, [&]<class Rows>(Rows rows) {
-    if (count <= tile_queries) return score(rows);
+    if (count <= tile_queries * Rows::most_tiles) return score(rows);
     widen_rows<Rows>(keys, seen, call.key_dim, member.rows, parts.key_pad);
     score(F32Rows{});
   });
@@ -171,7 +171,7 @@ void attend(const Call& call, const Unit& unit, const Together& those, int prefi
     });
   };
   with_rows(options.value_dtype, [&]<class Rows>(Rows rows) {
-    if (count <= tile_queries) return add(rows);
+    if (count <= tile_queries * Rows::most_tiles) return add(rows);
     widen_rows<Rows>(values, seen, call.value_dim, member.rows, parts.value_pad);
     add(F32Rows{});
   });
