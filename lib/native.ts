@@ -72,7 +72,9 @@ export interface ProgramDescription {
   readonly rows: Float64Array;
   readonly columns: Float64Array;
   readonly kinds: Int32Array;
-  readonly sources: readonly (null | Uint8Array | Float32Array | Int32Array | { mapping: NativeMapping; offset: number })[];
+  readonly sources: readonly (
+    null | Uint8Array | Float32Array | Int32Array | { mapping: NativeMapping; offset: number }
+  )[];
   readonly calls: readonly { op: string; inputs: number[]; outputs: number[]; attributes: readonly number[] }[];
   readonly outputs: readonly number[];
 }
@@ -176,7 +178,13 @@ export interface NativeAddon {
   quantize(dtype: number, values: Float32Array, rows: number, columns: number, out: Uint8Array, threads?: number): void;
   dequantize(dtype: number, blocks: Uint8Array, rows: number, columns: number, out: Float32Array): void;
   /** Makes rows of type `dtype` in memory from `offset` on. Throws FORMAT_INVALID for scales that are not finite. */
-  convertCheckpoint(source: NativeCheckpoint, dtype: number, target: NativeMapping, offset: number, threads: number): void;
+  convertCheckpoint(
+    source: NativeCheckpoint,
+    dtype: number,
+    target: NativeMapping,
+    offset: number,
+    threads: number,
+  ): void;
 }
 
 let addon: NativeAddon | undefined;

@@ -60,7 +60,9 @@ export function makeModel(dtype: DType, path: string, size: keyof typeof sizes =
 
   function metadata(): Record<string, GgufInput> {
     const control = ['<unk>', '<s>', '</s>'];
-    const tokens = Array.from({ length: vocab }, (_, i) => (i < 3 ? control[i] : i < 259 ? byteToken(i - 3) : `▁w${i}`));
+    const tokens = Array.from({ length: vocab }, (_, i) =>
+      i < 3 ? control[i] : i < 259 ? byteToken(i - 3) : `▁w${i}`,
+    );
     return {
       'general.architecture': 'llama',
       'general.name': `random llama ${size} ${dtype}`,

@@ -14,7 +14,11 @@ Napi::Value ceilings_async(const Napi::CallbackInfo& info) {
   class Worker : public Napi::AsyncWorker {
    public:
     Worker(Napi::Env env, int threads, int64_t bytes, Isa isa)
-        : Napi::AsyncWorker(env), deferred(Napi::Promise::Deferred::New(env)), threads_(threads), bytes_(bytes), isa_(isa) {}
+        : Napi::AsyncWorker(env),
+          deferred(Napi::Promise::Deferred::New(env)),
+          threads_(threads),
+          bytes_(bytes),
+          isa_(isa) {}
     Napi::Promise::Deferred deferred;
 
    protected:
@@ -100,5 +104,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
 }  // namespace
 }  // namespace vivace
 
-static Napi::Object initialize(Napi::Env env, Napi::Object exports) { return vivace::init(env, exports); }
+static Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  return vivace::init(env, exports);
+}
 NODE_API_MODULE(vivace, initialize)

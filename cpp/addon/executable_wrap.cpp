@@ -63,8 +63,8 @@ Program read_program(Napi::Env env, const Napi::Object& description, ExecutableS
     value.columns = static_cast<int64_t>(columns[i]);
     value.kind = static_cast<ValueKind>(kinds[i]);
     const DTypeInfo* type = find_dtype(value.dtype);
-    if (type == nullptr || value.columns < 1 || value.columns % type->block != 0 || value.columns > (int64_t{1} << 40) ||
-        value.rows > (int64_t{1} << 40))
+    if (type == nullptr || value.columns < 1 || value.columns % type->block != 0 ||
+        value.columns > (int64_t{1} << 40) || value.rows > (int64_t{1} << 40))
       throw Error("SHAPE_MISMATCH", "program: " + value.name + " has no valid type or shape");
     if (value.kind == ValueKind::weight || value.kind == ValueKind::constant)
       value.data = bind_source(env, sources.Get(i), value, state);
@@ -376,6 +376,8 @@ Napi::Value ExecutableWrap::profile(const Napi::CallbackInfo& info) {
   return out;
 }
 
-void ExecutableWrap::close(const Napi::CallbackInfo&) { state_.reset(); }
+void ExecutableWrap::close(const Napi::CallbackInfo&) {
+  state_.reset();
+}
 
 }  // namespace vivace

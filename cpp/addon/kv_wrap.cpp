@@ -36,7 +36,9 @@ PagedKv& KvCacheWrap::alive(Napi::Env env) {
 }
 
 namespace {
-int integer(const Napi::CallbackInfo& info, size_t index) { return info[index].As<Napi::Number>().Int32Value(); }
+int integer(const Napi::CallbackInfo& info, size_t index) {
+  return info[index].As<Napi::Number>().Int32Value();
+}
 }  // namespace
 
 Napi::Value KvCacheWrap::create(const Napi::CallbackInfo& info) {
@@ -56,9 +58,8 @@ void KvCacheWrap::truncate(const Napi::CallbackInfo& info) {
 }
 void KvCacheWrap::keep(const Napi::CallbackInfo& info) {
   const Napi::Int32Array kept = info[1].As<Napi::Int32Array>();
-  guarded(info.Env(), [&] {
-    alive(info.Env()).keep(integer(info, 0), kept.Data(), static_cast<int>(kept.ElementLength()));
-  });
+  guarded(info.Env(),
+          [&] { alive(info.Env()).keep(integer(info, 0), kept.Data(), static_cast<int>(kept.ElementLength())); });
 }
 
 void KvCacheWrap::read_cells(const Napi::CallbackInfo& info) {
@@ -91,6 +92,8 @@ Napi::Value KvCacheWrap::sizes(const Napi::CallbackInfo& info) {
   return sizes;
 }
 
-void KvCacheWrap::close(const Napi::CallbackInfo&) { kv.reset(); }
+void KvCacheWrap::close(const Napi::CallbackInfo&) {
+  kv.reset();
+}
 
 }  // namespace vivace

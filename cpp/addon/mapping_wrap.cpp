@@ -34,6 +34,8 @@ void MappingWrap::read(const Napi::CallbackInfo& info) {
   std::memcpy(out.Data(), mapping->data() + offset, static_cast<size_t>(bytes));
 }
 
-void MappingWrap::close(const Napi::CallbackInfo&) { mapping.reset(); }
+void MappingWrap::close(const Napi::CallbackInfo&) {
+  mapping.reset();
+}
 
 }  // namespace vivace

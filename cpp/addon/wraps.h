@@ -68,7 +68,7 @@ class ExecutableWrap : public Napi::ObjectWrap<ExecutableWrap> {
 
 // The wrap behind a JavaScript object, or a thrown error when it is of another class.
 template <class Wrap>
-Wrap* unwrap(Napi::Env env, Napi::Value value, Napi::FunctionReference AddonData::* type, const char* name) {
+Wrap* unwrap(Napi::Env env, Napi::Value value, Napi::FunctionReference AddonData::*type, const char* name) {
   AddonData* data = env.GetInstanceData<AddonData>();
   if (!value.IsObject() || !value.As<Napi::Object>().InstanceOf((data->*type).Value()))
     throw to_napi(env, "INTERNAL", (std::string("expected a ") + name).c_str(), "");

@@ -11,7 +11,8 @@ namespace vivace {
 namespace {
 
 constexpr size_t max_sequences = 65536;
-constexpr int64_t spare_bytes = int64_t{4} << 20;  // of freed pages kept for reuse; others go back to the system at once
+constexpr int64_t spare_bytes = int64_t{4}
+                                << 20;  // of freed pages kept for reuse; others go back to the system at once
 
 }  // namespace
 
@@ -37,20 +38,23 @@ PagedKv::PagedKv(const PagedKvOptions& options) : options_(options) {
 }
 
 PagedKv::~PagedKv() {
-  for (const Page& page : pages_)
-    unmap_memory(page.data, page_bytes_);
+  for (const Page& page : pages_) unmap_memory(page.data, page_bytes_);
 }
 
 PagedKv::Sequence& PagedKv::checked(int sequence) {
   if (!alive(sequence)) throw Error("INTERNAL", "KV cache: no such sequence");
   return sequences_[static_cast<size_t>(sequence)];
 }
-const PagedKv::Sequence& PagedKv::checked(int sequence) const { return const_cast<PagedKv*>(this)->checked(sequence); }
+const PagedKv::Sequence& PagedKv::checked(int sequence) const {
+  return const_cast<PagedKv*>(this)->checked(sequence);
+}
 
 bool PagedKv::alive(int sequence) const {
   return sequence >= 0 && static_cast<size_t>(sequence) < sequences_.size() && sequences_[sequence].alive;
 }
-int PagedKv::length(int sequence) const { return checked(sequence).length; }
+int PagedKv::length(int sequence) const {
+  return checked(sequence).length;
+}
 
 int PagedKv::create() {
   size_t id = 0;
@@ -140,7 +144,9 @@ void PagedKv::reserve(int sequence, int count) {
   }
 }
 
-void PagedKv::commit(int sequence, int count) { checked(sequence).length += count; }
+void PagedKv::commit(int sequence, int count) {
+  checked(sequence).length += count;
+}
 
 void PagedKv::keep(int sequence, const int32_t* offsets, int kept) {
   Sequence& pruned = checked(sequence);
@@ -210,7 +216,8 @@ int32_t PagedKv::take_page() {
   if (!free_.empty()) {
     id = free_.back();
   } else {
-    if (static_cast<int64_t>(pages_.size()) >= options_.max_pages) throw Error("OUT_OF_MEMORY", "KV cache: no page left");
+    if (static_cast<int64_t>(pages_.size()) >= options_.max_pages)
+      throw Error("OUT_OF_MEMORY", "KV cache: no page left");
     id = static_cast<int32_t>(pages_.size());
     pages_.push_back({});
     free_.push_back(id);

@@ -1,5 +1,6 @@
 // The paged KV cache: ref-counted pages of `page_size` tokens, shared by forks, copied on the first write.
-// One page holds its tokens for all layers: [layers][ K: [kv_heads][page_size][key row] | V: [kv_heads][page_size][value row] ].
+// One page holds its tokens for all layers: [layers][ K: [kv_heads][page_size][key row] | V:
+// [kv_heads][page_size][value row] ].
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -32,8 +33,8 @@ class PagedKv {
   int64_t page_bytes() const { return page_bytes_; }
   int64_t pages_used() const { return used_; }
 
-  int create();                             // a new, empty sequence; returns its id
-  int fork(int sequence);                   // a second owner of all pages
+  int create();            // a new, empty sequence; returns its id
+  int fork(int sequence);  // a second owner of all pages
   void release(int sequence);
   void truncate(int sequence, int length);  // forget the cells from `length` on
   int length(int sequence) const;           // committed cells
@@ -80,7 +81,8 @@ class PagedKv {
   void copy_cell(const Sequence& sequence, int from, int to);
 
   PagedKvOptions options_;
-  int64_t key_row_bytes_, value_row_bytes_, key_head_bytes_, value_head_bytes_, value_offset_, layer_bytes_, page_bytes_;
+  int64_t key_row_bytes_, value_row_bytes_, key_head_bytes_, value_head_bytes_, value_offset_, layer_bytes_,
+      page_bytes_;
   std::vector<Page> pages_;
   std::vector<int32_t> free_;
   std::vector<Sequence> sequences_;

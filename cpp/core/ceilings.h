@@ -24,8 +24,8 @@ struct CeilingLoops {
 
 }  // namespace vivace
 
-#define VIVACE_DECLARE_CEILINGS(level) \
-  namespace vivace::level {            \
+#define VIVACE_DECLARE_CEILINGS(level)     \
+  namespace vivace::level {                \
   extern const CeilingLoops ceiling_loops; \
   }
 VIVACE_DECLARE_CEILINGS(baseline)

@@ -19,8 +19,8 @@ uint64_t read(const std::uint8_t* data, int64_t bytes) {
   __m512i sum[4] = {};
   for (int64_t i = 0; i + 256 <= bytes; i += 256)
     for (int k = 0; k < 4; ++k) sum[k] = _mm512_add_epi64(sum[k], _mm512_loadu_si512(data + i + 64 * k));
-  return static_cast<uint64_t>(_mm512_reduce_add_epi64(
-      _mm512_add_epi64(_mm512_add_epi64(sum[0], sum[1]), _mm512_add_epi64(sum[2], sum[3]))));
+  return static_cast<uint64_t>(
+      _mm512_reduce_add_epi64(_mm512_add_epi64(_mm512_add_epi64(sum[0], sum[1]), _mm512_add_epi64(sum[2], sum[3]))));
 #else
   uint64_t sum[8] = {};
   const uint64_t* words = reinterpret_cast<const uint64_t*>(data);

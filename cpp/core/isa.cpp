@@ -62,9 +62,13 @@ bool isa_supported(Isa level) {
   return avx2 && (state & 0xe6) == 0xe6 && (leaf7[1] & wanted) == wanted && (leaf7[2] & (1 << 11));
 }
 #elif defined(__aarch64__) || defined(_M_ARM64)
-bool isa_supported(Isa level) { return level == Isa::baseline || level == Isa::neon; }
+bool isa_supported(Isa level) {
+  return level == Isa::baseline || level == Isa::neon;
+}
 #else
-bool isa_supported(Isa level) { return level == Isa::baseline; }
+bool isa_supported(Isa level) {
+  return level == Isa::baseline;
+}
 #endif
 
 Isa best_isa() {

@@ -16,8 +16,8 @@ inline void relax() {
 #endif
 }
 
-// Waits until `value` is no longer `old`: spins for about 30 us, then sleeps, because on a busy machine the thread that is
-// waited for may need this core. Whoever changes the value calls notify_all.
+// Waits until `value` is no longer `old`: spins for about 30 us, then sleeps, because on a busy machine the thread that
+// is waited for may need this core. Whoever changes the value calls notify_all.
 template <class T>
 void wait_while(const std::atomic<T>& value, T old) {
   for (int turn = 0; turn < 3000; ++turn) {
@@ -42,7 +42,9 @@ void Team::barrier() {
   wait_while(state_.phase_, phase);
 }
 
-int64_t Team::next(int64_t chunk) { return state_.next_.fetch_add(chunk, std::memory_order_relaxed); }
+int64_t Team::next(int64_t chunk) {
+  return state_.next_.fetch_add(chunk, std::memory_order_relaxed);
+}
 
 std::shared_ptr<ThreadPool> ThreadPool::shared(int threads) {
   static std::mutex mutex;
@@ -88,7 +90,8 @@ void ThreadPool::run(int threads, const std::function<void(Team&)>& task) {
   task(team);
   // Workers outside this team report as well, so that none can read a later job's data too early.
   if (threads > 1)
-    for (int left = pending_.load(std::memory_order_acquire); left != 0; left = pending_.load(std::memory_order_acquire))
+    for (int left = pending_.load(std::memory_order_acquire); left != 0;
+         left = pending_.load(std::memory_order_acquire))
       wait_while(pending_, left);
 }
 

@@ -34,13 +34,11 @@ namespace vivace {
 namespace {
 
 const OpInfo* const table[] = {
-    &embedding_op,
-    &linear_op,
-    &quantize_rows_op,
-    &quantize_tokens_op,
-    &column_select_op,
-    &add_op,      &attention_op, &gated_activation_op, &kv_write_op,   &layer_norm_op, &log_softmax_op, &mul_op,
-    &rms_norm_op, &rope_op,      &rope_table_op,       &row_select_op, &scale_op,      &soft_cap_op,    &softmax_op,
+    &embedding_op,     &linear_op,     &quantize_rows_op, &quantize_tokens_op,
+    &column_select_op, &add_op,        &attention_op,     &gated_activation_op,
+    &kv_write_op,      &layer_norm_op, &log_softmax_op,   &mul_op,
+    &rms_norm_op,      &rope_op,       &rope_table_op,    &row_select_op,
+    &scale_op,         &soft_cap_op,   &softmax_op,
 };
 
 }  // namespace

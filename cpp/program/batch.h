@@ -11,13 +11,13 @@ namespace vivace {
 // also those whose bit is set: bit t of the row's mask is cell `first_cell + t`.
 struct Batch {
   int64_t rows = 0;
-  const int32_t* tokens = nullptr;      // [rows]
-  const int32_t* positions = nullptr;   // [rows]
-  const int32_t* sequences = nullptr;   // [rows] ids in the KV cache
-  const int32_t* cells = nullptr;       // [rows]
-  const int32_t* first_cells = nullptr; // [rows] committed length of the row's sequence before this run
-  const int32_t* visible = nullptr;     // [rows] chain rows: cell + 1; tree rows: first_cell
-  const uint64_t* tree_mask = nullptr;  // [rows, tree_words], or null when every row is a chain row
+  const int32_t* tokens = nullptr;       // [rows]
+  const int32_t* positions = nullptr;    // [rows]
+  const int32_t* sequences = nullptr;    // [rows] ids in the KV cache
+  const int32_t* cells = nullptr;        // [rows]
+  const int32_t* first_cells = nullptr;  // [rows] committed length of the row's sequence before this run
+  const int32_t* visible = nullptr;      // [rows] chain rows: cell + 1; tree rows: first_cell
+  const uint64_t* tree_mask = nullptr;   // [rows, tree_words], or null when every row is a chain row
   int64_t tree_words = 0;
   // Positions of the cells that this batch adds, for windows over tree rows: of row r's sequence, cell first_cell + t
   // has position added_positions[added_offsets[r] + t]. Older cells have position = cell.

@@ -6,7 +6,9 @@
 namespace vivace {
 namespace {
 
-bool is(const CallInfo& call, const char* name) { return std::strcmp(call.op->name, name) == 0; }
+bool is(const CallInfo& call, const char* name) {
+  return std::strcmp(call.op->name, name) == 0;
+}
 
 int uses(const Program& program, int value) {
   int count = 0;

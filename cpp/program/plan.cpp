@@ -7,7 +7,9 @@ namespace vivace {
 namespace {
 
 constexpr int64_t alignment = 64;
-int64_t aligned(int64_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+int64_t aligned(int64_t bytes) {
+  return (bytes + alignment - 1) / alignment * alignment;
+}
 
 Tensor shape_of(const ValueInfo& value, int64_t rows, int64_t outputs) {
   Tensor tensor;
@@ -81,7 +83,8 @@ void check_program(const Program& program) {
     if (inputs < call.op->min_inputs || inputs > call.op->max_inputs ||
         static_cast<int>(call.outputs.size()) != call.op->outputs ||
         static_cast<int>(call.attributes.size()) != call.op->attribute_count)
-      throw Error("INTERNAL", std::string("program: wrong number of inputs, outputs or attributes for ") + call.op->name);
+      throw Error("INTERNAL",
+                  std::string("program: wrong number of inputs, outputs or attributes for ") + call.op->name);
     for (int i = 0; i < inputs; ++i) {
       const int id = call.inputs[i];
       if (id == -1 && i >= call.op->min_inputs) continue;

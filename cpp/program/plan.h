@@ -9,8 +9,8 @@
 namespace vivace {
 
 struct Plan {
-  int64_t rows = 0;     // bucket: a run may have fewer
-  int64_t outputs = 0;  // bucket
+  int64_t rows = 0;              // bucket: a run may have fewer
+  int64_t outputs = 0;           // bucket
   std::vector<int64_t> offsets;  // per value: bytes into the arena; -1: not in the arena
   int64_t scratch_offset = 0;
   int64_t bytes = 0;

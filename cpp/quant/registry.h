@@ -1,9 +1,9 @@
 // The table of weight formats: how rows of floats become stored blocks, and back.
 //
 // Types that share their arithmetic share a source: floats (F32, F16, BF16), blocks_of_32 (Q4_0 … Q8_0), k_with_min
-// (Q2_K, Q4_K, Q5_K), k_signed (Q3_K, Q6_K), iq4 (IQ4_NL, IQ4_XS), row_scaled (W?A16, W?A8). blocks.h has the layouts of all, because the
-// kernels of `linear` read them too. A new type is a struct there, a row in a source, a line in registry.cpp, and a
-// codec in cpp/ops/linear.
+// (Q2_K, Q4_K, Q5_K), k_signed (Q3_K, Q6_K), iq4 (IQ4_NL, IQ4_XS), row_scaled (W?A16, W?A8). blocks.h has the layouts
+// of all, because the kernels of `linear` read them too. A new type is a struct there, a row in a source, a line in
+// registry.cpp, and a codec in cpp/ops/linear.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -21,7 +21,14 @@ export async function main(argv: readonly string[]): Promise<void> {
     .description('Fast decoding of neural models')
     .version(version)
     .showHelpAfterError(false);
-  for (const command of [runCommand(), chatCommand(), inspectCommand(), tokenizeCommand(), benchCommand(), quantizeCommand()])
+  for (const command of [
+    runCommand(),
+    chatCommand(),
+    inspectCommand(),
+    tokenizeCommand(),
+    benchCommand(),
+    quantizeCommand(),
+  ])
     program.addCommand(command);
   for (const command of [program, ...program.commands]) {
     command.exitOverride().configureOutput({

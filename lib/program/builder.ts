@@ -148,9 +148,11 @@ export class ProgramBuilder {
       }
       return value;
     });
-    const outputs = signature.infer(this.checker(op, signature, inputs, numbers)).map((shape, index) =>
-      this.value({ ...shape, name: `${op}.${this.calls.length}${index ? `.${index}` : ''}`, kind: 'value' }),
-    );
+    const outputs = signature
+      .infer(this.checker(op, signature, inputs, numbers))
+      .map((shape, index) =>
+        this.value({ ...shape, name: `${op}.${this.calls.length}${index ? `.${index}` : ''}`, kind: 'value' }),
+      );
     this.calls.push({ op, inputs, outputs, attributes: numbers });
     return outputs;
   }
@@ -168,7 +170,12 @@ export class ProgramBuilder {
     return y;
   }
 
-  private checker(op: OpName, signature: OpSignature, inputs: readonly (Value | undefined)[], numbers: number[]): Checker {
+  private checker(
+    op: OpName,
+    signature: OpSignature,
+    inputs: readonly (Value | undefined)[],
+    numbers: number[],
+  ): Checker {
     const optional = (name: string): Value | undefined => inputs[signature.inputs.indexOf(name)];
     return {
       optional,

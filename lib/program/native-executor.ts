@@ -59,7 +59,14 @@ export class NativeExecutor implements Executor {
       bindings: logits ? [[this.logits, logits]] : [],
       batch: { tokens, positions, sequences, outputRows: outputs, kv: kv.native, ...(parents ? { parents } : {}) },
       ...(samplers
-        ? { sampling: { logits: this.logits, samplers: samplers.map((sampler) => toNative(sampler)), ...result, errors: codes } }
+        ? {
+            sampling: {
+              logits: this.logits,
+              samplers: samplers.map((sampler) => toNative(sampler)),
+              ...result,
+              errors: codes,
+            },
+          }
         : {}),
     };
     try {

@@ -96,7 +96,9 @@ function describe(program: Program, bindWeight: BindWeight): ProgramDescription 
   return {
     names: values.map((value) => value.name),
     dtypes: Int32Array.from(values, (value) => dtypes[value.dtype].id),
-    rows: Float64Array.from(values, (value) => (value.rows === 'rows' ? -1 : value.rows === 'outputs' ? -2 : value.rows)),
+    rows: Float64Array.from(values, (value) =>
+      value.rows === 'rows' ? -1 : value.rows === 'outputs' ? -2 : value.rows,
+    ),
     columns: Float64Array.from(values, (value) => value.columns),
     kinds: Int32Array.from(values, (value) => kinds[value.kind]),
     sources: values.map((value) => source(value, bindWeight)),

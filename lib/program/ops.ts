@@ -81,7 +81,11 @@ const norm = (inputs: string[]): OpSignature => ({
   infer: (c) => {
     const x = float(c, 'x');
     const weight = float(c, 'weight');
-    c.require(weight.rows === 1 && x.columns % weight.columns === 0, 'weight', `must divide the ${x.columns} columns of x`);
+    c.require(
+      weight.rows === 1 && x.columns % weight.columns === 0,
+      'weight',
+      `must divide the ${x.columns} columns of x`,
+    );
     vector(c, 'bias?', weight.columns);
     return [f32(x.rows, x.columns)];
   },
@@ -119,7 +123,11 @@ export const ops = {
       c.require(weight.columns === x.columns, 'weight', `has ${weight.columns} columns, x has ${x.columns}`);
       vector(c, 'bias?', weight.rows as number);
       const residual = c.optional('residual?');
-      c.require(!residual || (residual.rows === x.rows && residual.columns === weight.rows), 'residual?', 'must be [rows, out]');
+      c.require(
+        !residual || (residual.rows === x.rows && residual.columns === weight.rows),
+        'residual?',
+        'must be [rows, out]',
+      );
       return [f32(x.rows, weight.rows as number)];
     },
   },
@@ -147,7 +155,11 @@ export const ops = {
       const x = float(c, 'x');
       const table = float(c, 'table');
       c.require(x.columns % c.attribute('heads') === 0, 'x', `must divide into ${c.attribute('heads')} heads`);
-      c.require(table.rows === x.rows && table.columns <= x.columns / c.attribute('heads'), 'table', 'must be [rows, d ≤ head width]');
+      c.require(
+        table.rows === x.rows && table.columns <= x.columns / c.attribute('heads'),
+        'table',
+        'must be [rows, d ≤ head width]',
+      );
       return [f32(x.rows, x.columns)];
     },
   },

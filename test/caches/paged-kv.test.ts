@@ -48,55 +48,68 @@ function contents(kv: NativeKvCache, sequence: number): Uint8Array {
 }
 
 describe('paged KV cache', () => {
-  test.each([1, 3, 16])('any history of append, fork, truncate and release reads back what was written (pages of %d)', (pageSize) => {
-    const step = fc.oneof(
-      fc.record({ kind: fc.constant('append' as const), pick: fc.nat(), count: fc.integer({ min: 0, max: 40 }), seed: fc.nat() }),
-      fc.record({ kind: fc.constant('fork' as const), pick: fc.nat() }),
-      fc.record({ kind: fc.constant('truncate' as const), pick: fc.nat(), part: fc.double({ min: 0, max: 1, noNaN: true }) }),
-      fc.record({ kind: fc.constant('release' as const), pick: fc.nat() }),
-      fc.record({ kind: fc.constant('create' as const) }),
-    );
-    fc.assert(
-      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        const kv = cache(pageSize, 4096);
-        const { cellBytes } = kv.sizes();
-        const model = new Map<number, Uint8Array>();
-        const choose = (pick: number): number | undefined => [...model.keys()][pick % Math.max(1, model.size)];
-        for (const action of steps) {
-          if (action.kind === 'create') {
-            model.set(kv.create(), new Uint8Array(0));
-            continue;
+  test.each([1, 3, 16])(
+    'any history of append, fork, truncate and release reads back what was written (pages of %d)',
+    (pageSize) => {
+      const step = fc.oneof(
+        fc.record({
+          kind: fc.constant('append' as const),
+          pick: fc.nat(),
+          count: fc.integer({ min: 0, max: 40 }),
+          seed: fc.nat(),
+        }),
+        fc.record({ kind: fc.constant('fork' as const), pick: fc.nat() }),
+        fc.record({
+          kind: fc.constant('truncate' as const),
+          pick: fc.nat(),
+          part: fc.double({ min: 0, max: 1, noNaN: true }),
+        }),
+        fc.record({ kind: fc.constant('release' as const), pick: fc.nat() }),
+        fc.record({ kind: fc.constant('create' as const) }),
+      );
+      fc.assert(
+        fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+          const kv = cache(pageSize, 4096);
+          const { cellBytes } = kv.sizes();
+          const model = new Map<number, Uint8Array>();
+          const choose = (pick: number): number | undefined => [...model.keys()][pick % Math.max(1, model.size)];
+          for (const action of steps) {
+            if (action.kind === 'create') {
+              model.set(kv.create(), new Uint8Array(0));
+              continue;
+            }
+            const sequence = choose(action.pick);
+            if (sequence === undefined) continue;
+            const had = model.get(sequence) as Uint8Array;
+            if (action.kind === 'append') {
+              const added = cells(kv, action.count, action.seed);
+              kv.writeCells(sequence, action.count, added);
+              model.set(sequence, new Uint8Array([...had, ...added]));
+            } else if (action.kind === 'fork') {
+              model.set(kv.fork(sequence), had);
+            } else if (action.kind === 'truncate') {
+              const length = Math.floor((had.length / cellBytes) * action.part);
+              kv.truncate(sequence, length);
+              model.set(sequence, had.slice(0, length * cellBytes));
+            } else {
+              kv.release(sequence);
+              model.delete(sequence);
+            }
           }
-          const sequence = choose(action.pick);
-          if (sequence === undefined) continue;
-          const had = model.get(sequence) as Uint8Array;
-          if (action.kind === 'append') {
-            const added = cells(kv, action.count, action.seed);
-            kv.writeCells(sequence, action.count, added);
-            model.set(sequence, new Uint8Array([...had, ...added]));
-          } else if (action.kind === 'fork') {
-            model.set(kv.fork(sequence), had);
-          } else if (action.kind === 'truncate') {
-            const length = Math.floor((had.length / cellBytes) * action.part);
-            kv.truncate(sequence, length);
-            model.set(sequence, had.slice(0, length * cellBytes));
-          } else {
-            kv.release(sequence);
-            model.delete(sequence);
-          }
-        }
-        for (const [sequence, expected] of model) expect(Buffer.from(contents(kv, sequence)).equals(Buffer.from(expected))).toBe(true);
-        // Never more pages than if nothing were shared, and none when nothing is left.
-        let most = 0;
-        for (const expected of model.values()) most += Math.ceil(expected.length / cellBytes / pageSize);
-        expect(kv.sizes().pagesUsed).toBeLessThanOrEqual(most);
-        for (const sequence of model.keys()) kv.release(sequence);
-        expect(kv.sizes().pagesUsed).toBe(0);
-        kv.close();
-      }),
-      { numRuns: 60 },
-    );
-  });
+          for (const [sequence, expected] of model)
+            expect(Buffer.from(contents(kv, sequence)).equals(Buffer.from(expected))).toBe(true);
+          // Never more pages than if nothing were shared, and none when nothing is left.
+          let most = 0;
+          for (const expected of model.values()) most += Math.ceil(expected.length / cellBytes / pageSize);
+          expect(kv.sizes().pagesUsed).toBeLessThanOrEqual(most);
+          for (const sequence of model.keys()) kv.release(sequence);
+          expect(kv.sizes().pagesUsed).toBe(0);
+          kv.close();
+        }),
+        { numRuns: 60 },
+      );
+    },
+  );
 
   test('a fork shares all pages until one side writes, then copies one', () => {
     const kv = cache(16, 100);
@@ -127,7 +140,16 @@ describe('paged KV cache', () => {
   test('wrong calls are typed errors', () => {
     expect(codeOf(() => cache(0, 1))).toBe('INVALID_ARGUMENT');
     expect(codeOf(() => cache(16, 0))).toBe('INVALID_ARGUMENT');
-    const odd = { layers: 1, kvHeads: 1, keyDim: 40, valueDim: 40, pageSize: 16, keyType: 8, valueType: 8, maxPages: 4 };
+    const odd = {
+      layers: 1,
+      kvHeads: 1,
+      keyDim: 40,
+      valueDim: 40,
+      pageSize: 16,
+      keyType: 8,
+      valueType: 8,
+      maxPages: 4,
+    };
     expect(codeOf(() => new (native().KvCache)(odd))).toBe('UNSUPPORTED_FEATURE');
     const kv = cache(16, 8, 'Q8_0');
     expect(codeOf(() => kv.length(5))).toBe('INTERNAL');

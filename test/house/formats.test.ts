@@ -18,7 +18,9 @@ interface NativeRow {
 function nativeRows(): Map<number, NativeRow> {
   const source = read('cpp/core/dtype.h');
   const ids = new Map([...source.matchAll(/^\s*(\w+) = (\d+),/gm)].map(([, name, id]) => [name, Number(id)]));
-  const rows = source.matchAll(/\{DType::(\w+),\s*"(\w+)",\s*(\d+),\s*(\d+),\s*(true|false)(?:,\s*(\d+))?(?:,\s*true)?\}/g);
+  const rows = source.matchAll(
+    /\{DType::(\w+),\s*"(\w+)",\s*(\d+),\s*(\d+),\s*(true|false)(?:,\s*(\d+))?(?:,\s*true)?\}/g,
+  );
   return new Map(
     [...rows].map(([, key, name, block, bytes, quantized, header]) => [
       ids.get(key) ?? NaN,

@@ -160,12 +160,27 @@ describe('a KV cache of another shape', () => {
   builder.kvWrite(k, v, 1);
   const options = { layer: 1, heads: 4, valueDim: 16, scale: 1 };
   const program = builder.finish({ y: builder.attention(q, options) });
-  const fitting = { layers: 2, kvHeads: 2, keyDim: 8, valueDim: 16, pageSize: 4, keyType: 0, valueType: 0, maxPages: 4 };
+  const fitting = {
+    layers: 2,
+    kvHeads: 2,
+    keyDim: 8,
+    valueDim: 16,
+    pageSize: 4,
+    keyType: 0,
+    valueType: 0,
+    maxPages: 4,
+  };
   const code = (change: Partial<typeof fitting>): string => {
     const kv = new (native().KvCache)({ ...fitting, ...change });
     const compiled = new NativeProgram(program, noWeights);
     const one = Int32Array.of(0);
-    const batch = { tokens: one, positions: one, sequences: Int32Array.of(kv.create()), outputRows: new Int32Array(0), kv };
+    const batch = {
+      tokens: one,
+      positions: one,
+      sequences: Int32Array.of(kv.create()),
+      outputRows: new Int32Array(0),
+      kv,
+    };
     try {
       compiled.runSync({ q: new Float32Array(32), k: new Float32Array(16), v: new Float32Array(32) }, batch);
     } catch (error) {
@@ -179,7 +194,14 @@ describe('a KV cache of another shape', () => {
 
   test('is refused before a kernel sees it', () => {
     expect(code({})).toBe('none');
-    for (const change of [{ layers: 1 }, { kvHeads: 1 }, { kvHeads: 4 }, { kvHeads: 3 }, { keyDim: 16 }, { valueDim: 8 }]) {
+    for (const change of [
+      { layers: 1 },
+      { kvHeads: 1 },
+      { kvHeads: 4 },
+      { kvHeads: 3 },
+      { keyDim: 16 },
+      { valueDim: 8 },
+    ]) {
       expect(code(change)).toBe('SHAPE_MISMATCH');
     }
   });

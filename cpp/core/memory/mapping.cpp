@@ -4,7 +4,9 @@
 
 namespace vivace {
 namespace {
-std::string no_memory(int64_t bytes) { return "The system has no " + std::to_string(bytes) + " bytes left for weights"; }
+std::string no_memory(int64_t bytes) {
+  return "The system has no " + std::to_string(bytes) + " bytes left for weights";
+}
 }  // namespace
 }  // namespace vivace
 
@@ -84,8 +86,7 @@ Mapping::Mapping(const std::string& path) {
 }
 
 Mapping::Mapping(int64_t bytes) : size_(bytes) {
-  void* memory =
-      mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* memory = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw Error("OUT_OF_MEMORY", no_memory(bytes), "Close other programs.");
 #if defined(MADV_HUGEPAGE)
   madvise(memory, static_cast<size_t>(bytes), MADV_HUGEPAGE);
@@ -93,7 +94,9 @@ Mapping::Mapping(int64_t bytes) : size_(bytes) {
   data_ = memory_ = static_cast<std::byte*>(memory);
 }
 
-Mapping::~Mapping() { munmap(const_cast<std::byte*>(data_), static_cast<size_t>(size_)); }
+Mapping::~Mapping() {
+  munmap(const_cast<std::byte*>(data_), static_cast<size_t>(size_));
+}
 
 void Mapping::will_need(int64_t offset, int64_t bytes) const {
   const int64_t page = sysconf(_SC_PAGESIZE);

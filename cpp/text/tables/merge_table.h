@@ -1,4 +1,5 @@
-// The merges of a BPE vocabulary: a hash of pairs, (left id, right id) → (rank, merged id). Of equal pairs the first counts.
+// The merges of a BPE vocabulary: a hash of pairs, (left id, right id) → (rank, merged id). Of equal pairs the first
+// counts.
 #pragma once
 #include <cstdint>
 

@@ -106,7 +106,8 @@ export function packedTensors(
     const given = `${module}.weight`;
     const name = canonicalName(given, architecture);
     if (name === undefined) continue;
-    if (plain.has(name)) throw new VivaceError('FORMAT_INVALID', `Two tensors stand for \`${name}\`; one is \`${given}\``);
+    if (plain.has(name))
+      throw new VivaceError('FORMAT_INVALID', `Two tensors stand for \`${name}\`; one is \`${given}\``);
     const { file, offset } = packed.codes;
     plain.set(name, { name, dtype, shape, file, offset, bytes, packed });
   }

@@ -323,7 +323,11 @@ describe('refused', () => {
       { model_type: undefined, architectures: undefined, d_model: 64, ssm_cfg: {} },
     ],
     ['no model_type', 'FORMAT_INVALID', { model_type: undefined, architectures: undefined }],
-    ['weights quantised in an unknown way', 'UNSUPPORTED_FEATURE', { quantization_config: { quant_method: 'bitsandbytes' } }],
+    [
+      'weights quantised in an unknown way',
+      'UNSUPPORTED_FEATURE',
+      { quantization_config: { quant_method: 'bitsandbytes' } },
+    ],
     ['another activation', 'UNSUPPORTED_FEATURE', { hidden_act: 'relu' }],
     [
       'attention to later tokens',
