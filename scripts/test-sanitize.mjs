@@ -26,7 +26,19 @@ const runtimes = ['libasan.so', 'libubsan.so'].map((name) => {
 });
 
 // Everything except what starts processes of its own or looks at the project's text.
-const folders = ['ops', 'quant', 'caches', 'decode', 'program', 'native', 'fuzz', 'models', 'session', 'engine', 'formats/tokenizer/native'];
+const folders = [
+  'ops',
+  'quant',
+  'caches',
+  'decode',
+  'program',
+  'native',
+  'fuzz',
+  'models',
+  'session',
+  'engine',
+  'formats/tokenizer/native',
+];
 const given = process.argv.slice(2);
 const chosen = given.some((argument) => !argument.startsWith('-'));
 const { status, signal } = spawnSync(

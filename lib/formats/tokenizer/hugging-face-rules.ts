@@ -13,7 +13,7 @@ const casedWords = (tail: string, numbers: string): string =>
   String.raw`${LEAD}${UPPER}*${LOWER}+${tail}|${LEAD}${UPPER}+${LOWER}*${tail}|${numbers}| ?[^\s\p{L}\p{N}]+[\r\n/]*|${SPACES}`;
 
 /** Rule → the patterns of its steps, each a Split that isolates what it matches. */
-const PATTERNS: Readonly<Record<string, readonly string[]>> = {
+export const rulePatterns: Readonly<Record<string, readonly string[]>> = {
   dbrx: [words(String.raw`\p{N}{1,3}`)],
   qwen2: [words(String.raw`\p{N}`)],
   'gpt-4o': [casedWords(`${CONTRACTIONS}?`, String.raw`\p{N}{1,3}`)],
@@ -35,7 +35,7 @@ const PATTERNS: Readonly<Record<string, readonly string[]>> = {
 const GPT2_STEP = 'ByteLevel';
 
 const KNOWN: ReadonlyMap<string, string> = new Map([
-  ...Object.entries(PATTERNS).map(([rule, patterns]): [string, string] => [patterns.join('\0'), rule]),
+  ...Object.entries(rulePatterns).map(([rule, patterns]): [string, string] => [patterns.join('\0'), rule]),
   [GPT2_STEP, 'gpt-2'],
   [`${String.raw`\p{N}`}\0${GPT2_STEP}`, 'starcoder'],
 ]);

@@ -1,6 +1,7 @@
 // tokenizer.json: the same ids as the same vocabulary in GGUF, and as an independent library where that is exact.
 import type { HuggingFaceTokenizerSource, SpecialTokens } from '../../../lib/formats/tokenizer-source.js';
 import { isByteLevel, readNormalizer, readPreTokenizer } from '../../../lib/formats/tokenizer/hugging-face-text.js';
+import { rulePatterns } from '../../../lib/formats/tokenizer/hugging-face-rules.js';
 import { createTokenizer, type Tokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
 import { bpeSource, random, randomText, slowBpe, trainBpe } from './toys.js';
 
@@ -276,3 +277,23 @@ test('the quadratic reference agrees too', () => {
   const slow = slowBpe(toy);
   expect(plain(open(byteLevel()), ' lower')).toEqual(slow(' lower'));
 });
+
+test.each(Object.entries(rulePatterns))(
+  'patterns known as %s: native, and cut as the expressions do',
+  (pre, patterns) => {
+    const splits = patterns.map((Regex) => ({
+      type: 'Split',
+      pattern: { Regex },
+      behavior: 'Isolated',
+      invert: false,
+    }));
+    const step = { type: 'Sequence', pretokenizers: [...splits, { type: 'ByteLevel', use_regex: false }] };
+    const tokenizer = open(byteLevel({ pre_tokenizer: step }));
+    expect(tokenizer.engine).toBe('native');
+    const [cut, slow, next] = [readPreTokenizer(step), slowBpe(toy), random(43)];
+    for (let i = 0; i < 500; i++) {
+      const text = randomText(next).replace(/[\u0085\ufeff]/g, ''); // where V8's \s is not Unicode's
+      expect([pre, text, plain(tokenizer, text)]).toEqual([pre, text, cut(text, true).flatMap(slow)]);
+    }
+  },
+);
