@@ -6,9 +6,10 @@ import * as path from 'node:path';
 import type { ModelConfig } from '../../lib/formats/model-config.js';
 import type { ModelSource } from '../../lib/formats/model-source.js';
 import { randomModel, randomModels, writeRandomGguf, writeRandomHuggingFace } from '../fixtures/random-model.js';
+import { isaLevels } from '../ops/executors.js';
 import { sharedData } from '../shared-data.js';
 import { compare, argmax, ForcedRun, readFixture, softmax } from './forced-run.js';
-import type { Deviation, Device, LlamaCppCase, RunOptions, Top } from './forced-run.js';
+import type { Deviation, LlamaCppCase, RunOptions, Top } from './forced-run.js';
 
 const architectures = readFixture<{ cases: LlamaCppCase[] }>('architectures').cases;
 const weightTypes = readFixture<{ cases: LlamaCppCase[] }>('weight-types').cases;
@@ -39,10 +40,17 @@ async function logitsOf(
   }
 }
 
-async function deviation(file: string, expected: LlamaCppCase, device: Device, mutate?: RunOptions['mutate']): Promise<Deviation> {
+type Where = Pick<RunOptions, 'device' | 'isa' | 'mutate'>;
+
+async function deviation(file: string, expected: LlamaCppCase, where: Where): Promise<Deviation> {
   const { contextLength } = expected;
-  return compare(await logitsOf(file, expected, { device, contextLength, mutate }), expected);
+  return compare(await logitsOf(file, expected, { ...where, contextLength }), expected);
 }
+
+const best: Where = { device: 'cpu' };
+const reference: Where = { device: 'reference' };
+/** The native executor at every level that this machine runs. */
+const levels = (): Where[] => isaLevels().map((isa) => ({ device: 'cpu', isa }));
 
 /** The generator and the writer must still give the file that llama.cpp read. */
 function writeChecked(one: LlamaCppCase): string {
@@ -54,10 +62,9 @@ function writeChecked(one: LlamaCppCase): string {
 describe('as llama.cpp', () => {
   test.each(titled(architectures))('%s: greedy tokens, and 50 probabilities within 2 %% or 0.001', async (_, one) => {
     const file = writeChecked(one);
-    const devices: Device[] = one.dtype === 'F32' ? ['reference', 'cpu'] : ['cpu'];
-    for (const device of devices) {
-      const { wrong, excess, divergence } = await deviation(file, one, device);
-      expect({ device, wrong, agrees: excess <= 1 && divergence < 1e-4, excess, divergence }).toMatchObject({
+    for (const where of one.dtype === 'F32' ? [reference, ...levels()] : levels()) {
+      const { wrong, excess, divergence } = await deviation(file, one, where);
+      expect({ ...where, wrong, agrees: excess <= 1 && divergence < 1e-4, excess, divergence }).toMatchObject({
         wrong: 0,
         agrees: true,
       });
@@ -66,9 +73,9 @@ describe('as llama.cpp', () => {
 
   test.each(titled(weightTypes))('%s: greedy tokens, and a divergence of at most 0.001', async (_, one) => {
     const file = writeChecked(one);
-    for (const device of ['reference', 'cpu'] as const) {
-      const { wrong, divergence } = await deviation(file, one, device);
-      expect({ device, wrong, agrees: divergence <= 1e-3, divergence }).toMatchObject({ wrong: 0, agrees: true });
+    for (const where of [reference, ...levels()]) {
+      const { wrong, divergence } = await deviation(file, one, where);
+      expect({ ...where, wrong, agrees: divergence <= 1e-3, divergence }).toMatchObject({ wrong: 0, agrees: true });
     }
   });
 });
@@ -128,26 +135,26 @@ describe('the comparison notices', () => {
     const one = architectures.find(({ model, dtype }) => model === name && dtype === 'F32');
     if (!one) throw new Error(name);
     const file = writeCase(one);
-    expect((await deviation(file, one, 'cpu')).excess).toBeLessThanOrEqual(1);
-    expect((await deviation(file, one, 'cpu', mutate)).excess).toBeGreaterThan(1);
+    expect((await deviation(file, one, best)).excess).toBeLessThanOrEqual(1);
+    expect((await deviation(file, one, { ...best, mutate })).excess).toBeGreaterThan(1);
   });
 
   test('factors of the other context length (phi3-longrope)', async () => {
     const one = architectures.find(({ model, contextLength }) => model === 'phi3-longrope' && contextLength === 512);
     if (!one) throw new Error('no case');
-    expect((await deviation(writeCase(one), { ...one, contextLength: 256 }, 'cpu')).excess).toBeGreaterThan(1);
+    expect((await deviation(writeCase(one), { ...one, contextLength: 256 }, best)).excess).toBeGreaterThan(1);
   });
 
   test.each(['gemma2', 'gemma3'])('norms of %s without the 1 that is added', async (name) => {
     const one = architectures.find(({ model, dtype }) => model === name && dtype === 'F32');
     if (!one) throw new Error(name);
     writeRandomHuggingFace(folder, randomModel(name), 'F32');
-    expect((await deviation(folder, one, 'cpu')).excess).toBeLessThanOrEqual(1);
+    expect((await deviation(folder, one, best)).excess).toBeLessThanOrEqual(1);
     const plain = (source: ModelSource): ModelSource => ({
       ...source,
       tensors: new Map([...source.tensors].map(([key, tensor]) => [key, { ...tensor, add: undefined }])),
     });
-    expect((await deviation(folder, one, 'cpu', plain)).excess).toBeGreaterThan(1);
+    expect((await deviation(folder, one, { ...best, mutate: plain })).excess).toBeGreaterThan(1);
   });
 });
 

@@ -43,6 +43,8 @@ export const readFixture = <T>(name: string): T =>
 
 export interface RunOptions {
   readonly device: Device;
+  /** Instruction-set level of the native executor; default: the best. */
+  readonly isa?: string;
   readonly contextLength: number;
   /** Changes the opened model, to see that the comparison notices. */
   readonly mutate?: (source: ModelSource) => ModelSource;
@@ -54,7 +56,7 @@ export class ForcedRun {
   private readonly executor: Executor;
   readonly config: ModelConfig;
 
-  constructor(file: string, { device, contextLength, mutate = (source) => source }: RunOptions) {
+  constructor(file: string, { device, isa, contextLength, mutate = (source) => source }: RunOptions) {
     const source = mutate(openModelFile(file));
     const store = new WeightStore(source);
     this.store = store;
@@ -65,7 +67,7 @@ export class ForcedRun {
     });
     this.executor =
       device === 'cpu'
-        ? new NativeExecutor(program, (tensor) => store.bind(tensor), { threads: 1 })
+        ? new NativeExecutor(program, (tensor) => store.bind(tensor), { threads: 1, isa })
         : new ReferenceExecutor(program, (tensor) => {
             const info = store.info(tensor);
             if (!info) throw new Error(tensor);
