@@ -7,6 +7,7 @@ const benches: Readonly<Record<string, { readonly file: string; readonly about: 
     file: 'ops.ts',
     about: 'each weight type of linear at several batch sizes, against the limits of this machine',
   },
+  cases: { file: 'cases.ts', about: 'the cases that the tests of all other ops check, against memory bandwidth' },
   tokenize: { file: 'tokenize.ts', about: 'tokenizers against llama.cpp' },
   peers: {
     file: 'peers/compare.mjs',
