@@ -5,54 +5,14 @@
 #include "ops/linear/codecs.h"
 #include "ops/linear/float_tile.h"
 #include "ops/linear/linear.h"
+#include "ops/linear/units.h"
 #include "ops/row_scaled/row_scaled.h"
 
 namespace vivace::VIVACE_ISA {
 namespace {
 
-constexpr int row_block = 128;               // batch rows of a unit, at most
-constexpr int64_t cache_bytes = 512 * 1024;  // of activations in a unit
+constexpr int row_block = 128;  // batch rows of a unit, at most
 constexpr int few_rows = 8;
-constexpr int units_per_thread = 8;  // so that members that start late do less
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-int64_t smaller(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-
-// Batch rows per unit: a multiple of 8.
-int64_t block_of_rows(int64_t bytes_per_row) {
-  const int64_t rows = cache_bytes / (bytes_per_row + 1) / 8 * 8;
-  return rows < 8 ? 8 : smaller(rows, row_block);
-}
-
-// Calls unit(first weight row, first batch row, batch rows) for the units of this member.
-template <class Unit>
-void for_units(const OpRun& run, Team& team, int weight_rows, int64_t block, Unit&& unit) {
-  const int64_t rows = run.outputs[0].rows;
-  const int64_t across = ceil_div(run.inputs[1].rows, weight_rows), units = across * ceil_div(rows, block);
-  const int64_t chunk = ceil_div(units, static_cast<int64_t>(team.threads()) * units_per_thread);
-  team.share(units, chunk, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t first = i / across * block;
-      unit(i % across * weight_rows, first, smaller(block, rows - first));
-    }
-  });
-}
-
-// y[row, n … n + count) = sums + bias + residual
-void finish(const OpRun& run, int64_t row, int64_t n, int count, const float* sums) {
-  const Tensor &bias = run.inputs[2], &residual = run.inputs[3];
-  float* y = run.outputs[0].row<float>(row) + n;
-  for (int i = 0; i < count; ++i) {
-    float value = sums[i];
-    if (bias.data != nullptr) value += bias.row<const float>(0)[n + i];
-    if (residual.data != nullptr) value += residual.row<const float>(row)[n + i];
-    y[i] = value;
-  }
-}
 
 // Pointers to `count` weight rows from `first` on; rows beyond the last are the last again.
 template <class Stored, int count>
@@ -112,7 +72,7 @@ void quantised(const OpRun& run, Team& team) {
   Ints raw[raw_words<Codec>];
   Panel panel;
 
-  for_units(run, team, lanes, block_of_rows(x.stride), [&](int64_t n, int64_t first, int64_t rows) {
+  for_units(run, team, lanes, block_of_rows(x.stride, row_block), [&](int64_t n, int64_t first, int64_t rows) {
     const int weight_rows = static_cast<int>(smaller(lanes, weight.rows - n));
     Rows stretches = {weight.data + n * weight.stride, weight.stride};
     const std::byte* next = stretches[lanes];
@@ -149,7 +109,7 @@ void quantised(const OpRun& run, Team& team) {
 template <class Weight>
 void floats(const OpRun& run, Team& team) {
   const Tensor &x = run.inputs[0], &weight = run.inputs[1];
-  for_units(run, team, weight_tile, block_of_rows(x.stride), [&](int64_t n, int64_t first, int64_t rows) {
+  for_units(run, team, weight_tile, block_of_rows(x.stride, row_block), [&](int64_t n, int64_t first, int64_t rows) {
     const typename Weight::Stored* weights[weight_tile];
     row_pointers(weight, n, weights);
     const int count = static_cast<int>(smaller(weight_tile, weight.rows - n));

@@ -7,6 +7,7 @@
 
 #include <type_traits>
 
+#include "ops/linear/units.h"
 #include "ops/row_scaled/weight_rows.h"
 
 namespace vivace::VIVACE_ISA {
@@ -16,47 +17,6 @@ constexpr int tile = 4;                           // weight rows of a register t
 constexpr int row_tile = F32::lanes > 8 ? 4 : 2;  // batch rows of a register tile
 constexpr int chunk_rows = 2 * tile;              // weight rows that are unpacked together
 constexpr int64_t row_block = 64;                 // batch rows of a unit, at most
-constexpr int64_t cache_bytes = 512 * 1024;       // of activations in a unit
-constexpr int units_per_thread = 8;               // so that members that start late do less
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-int64_t smaller(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-
-int64_t block_of_rows(int64_t bytes_per_row) {
-  const int64_t rows = cache_bytes / (bytes_per_row + 1) / 8 * 8;
-  return rows < 8 ? 8 : smaller(rows, row_block);
-}
-
-// Calls unit(first weight row, first batch row, batch rows) for the units of this member.
-template <class Unit>
-void for_units(const OpRun& run, Team& team, int weight_rows, int64_t block, Unit&& unit) {
-  const int64_t rows = run.outputs[0].rows;
-  const int64_t across = ceil_div(run.inputs[1].rows, weight_rows), units = across * ceil_div(rows, block);
-  const int64_t chunk = ceil_div(units, static_cast<int64_t>(team.threads()) * units_per_thread);
-  team.share(units, chunk, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t first = i / across * block;
-      unit(i % across * weight_rows, first, smaller(block, rows - first));
-    }
-  });
-}
-
-// y[row, n … n + tile) = sums + bias + residual
-void finish(const OpRun& run, int64_t row, int64_t n, const float* sums) {
-  const Tensor &bias = run.inputs[2], &residual = run.inputs[3];
-  float* y = run.outputs[0].row<float>(row) + n;
-  const int64_t count = smaller(tile, run.inputs[1].rows - n);
-  for (int64_t i = 0; i < count; ++i) {
-    float value = sums[i];
-    if (bias.data != nullptr) value += bias.row<const float>(0)[n + i];
-    if (residual.data != nullptr) value += residual.row<const float>(row)[n + i];
-    y[i] = value;
-  }
-}
 
 // What the epilogue needs of `count` weight rows. W?A16: nothing, weights are whole.
 template <int count>
@@ -79,7 +39,7 @@ template <class Row>
 void finish_sums(const OpRun& run, int64_t row, int64_t n, const F32* sums, const float*, const float*) {
   float values[tile];
   sum4(values, sums[0], sums[1], sums[2], sums[3]);
-  finish(run, row, n, values);
+  finish(run, row, n, smaller(tile, run.inputs[1].rows - n), values);
 }
 
 template <class Row>
@@ -93,7 +53,7 @@ void finish_sums(const OpRun& run, int64_t row, int64_t n, const Sums* sums, con
   float values[tile];
   for (int i = 0; i < tile; ++i)
     values[i] = token.scale * (scale[i] * static_cast<float>(totals[i] - offset) - shift[i] * sum);
-  finish(run, row, n, values);
+  finish(run, row, n, smaller(tile, run.inputs[1].rows - n), values);
 }
 
 // Columns over which a row's parameters hold.
@@ -272,7 +232,7 @@ void multiply(const OpRun& run, Team& team) {
       return count == 2 ? stream<Row, 2>(run, n, first) : stream<Row, 1>(run, n, first);
     });
   } else {
-    for_units(run, team, chunk_rows, block_of_rows(run.inputs[0].stride),
+    for_units(run, team, chunk_rows, block_of_rows(run.inputs[0].stride, row_block),
               [&](int64_t n, int64_t first, int64_t count) { through_chunks<Row>(run, n, first, count); });
   }
 }
