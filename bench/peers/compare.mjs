@@ -93,7 +93,8 @@ async function compare(type, path) {
     row('first token ms', (run) => run.firstTokenMs, 'lower'),
     row('peak MB', (run) => run.peakBytes / 1e6, 'lower'),
   ];
-  const share = (table[0].vivace * bytes) / limit;
+  const perToken = rounds.vivace[0].bytesPerToken;
+  const share = (table[0].vivace * perToken) / limit;
   console.log(
     `\n${type}: ${(bytes / 1e6).toFixed(0)} MB, ${common.threads} threads, prompt ${common.prompt}, depth ${common.depth}`,
   );
@@ -101,14 +102,14 @@ async function compare(type, path) {
     `memory ${(limit / 1e9).toFixed(1)} GB/s; int8 ${(median(ceilings.map((c) => c.int8Operations)) / 1e9).toFixed(0)} Gop/s; f32 ${(median(ceilings.map((c) => c.floatOperations)) / 1e9).toFixed(0)} GFLOP/s`,
   );
   console.log(
-    `decode reads ${((table[0].vivace * bytes) / 1e9).toFixed(1)} GB/s of the file, ${(share * 100).toFixed(0)} % of memory bandwidth`,
+    `decode reads ${((table[0].vivace * perToken) / 1e9).toFixed(1)} GB/s, ${(share * 100).toFixed(0)} % of memory bandwidth`,
   );
   for (const { name, vivace, llama, ratio } of table) {
     console.log(
       `${name.padEnd(16)} vivace ${vivace.toFixed(1).padStart(9)}   llama.cpp ${llama.toFixed(1).padStart(9)}   ratio ${ratio.toFixed(2)}`,
     );
   }
-  return { type, bytes, bytesPerSecond: limit, bandwidthShare: share, table };
+  return { type, bytes, bytesPerToken: perToken, bytesPerSecond: limit, bandwidthShare: share, table };
 }
 
 function worker(script, request) {

@@ -1,4 +1,6 @@
 // One process of vivace: load, prompt, decode; prints its times as JSON. Started by compare.mjs.
+import { createRequire } from 'node:module';
+
 const begin = performance.timeOrigin;
 const since = () => performance.timeOrigin + performance.now() - begin;
 const { path, threads, prompt, generate, depth, cache } = JSON.parse(process.argv[2]);
@@ -35,8 +37,11 @@ for await (const piece of session.generate(Int32Array.of(300), { ...options, max
   mark = now;
   done += piece.tokens.length;
 }
+const { openModelFile } = createRequire(import.meta.url)('../../dist/formats/open.js');
+const { bytesPerToken } = createRequire(import.meta.url)('../../dist/cli/traffic.js');
 console.log(
   JSON.stringify({
+    bytesPerToken: bytesPerToken(openModelFile(path), prompt + depth + generate / 2),
     importMs: imported,
     loadedMs: loaded,
     firstTokenMs: firstToken,
