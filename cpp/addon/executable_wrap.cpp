@@ -143,12 +143,12 @@ struct Round {
   void sample(Team& team) {
     const Executable& executable = *state->executable;
     const int64_t vocab = executable.program().values[static_cast<size_t>(logits)].columns;
-    const std::byte* data = executable.address(logits);
+    std::byte* data = executable.address(logits);
     for (const RunBinding& binding : bindings)
       if (binding.value == logits) data = binding.data;
     for (int64_t i = team.thread(); i < outputs; i += team.threads())
       if (samplers[static_cast<size_t>(i)] != nullptr)
-        samplers[static_cast<size_t>(i)]->sample(reinterpret_cast<const float*>(data) + i * vocab, vocab,
+        samplers[static_cast<size_t>(i)]->sample(reinterpret_cast<float*>(data) + i * vocab, vocab,
                                                  drawn[static_cast<size_t>(i)]);
   }
 };

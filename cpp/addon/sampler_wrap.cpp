@@ -22,6 +22,7 @@ SamplerOptions read_options(const Napi::Object& given) {
   options.repetition_penalty = number(given, "repetitionPenalty");
   options.presence_penalty = number(given, "presencePenalty");
   options.frequency_penalty = number(given, "frequencyPenalty");
+  options.logprob = given.Get("logprob").ToBoolean().Value();
   options.top_logprobs = static_cast<int32_t>(number(given, "topLogprobs"));
   options.vocab = static_cast<int64_t>(number(given, "vocab"));
   const Napi::Value seed = given.Get("seed");
@@ -71,7 +72,7 @@ class SamplerWrap : public Napi::ObjectWrap<SamplerWrap> {
     if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array) {
       throw to_napi(env, "INVALID_ARGUMENT", "Expected a Float32Array for `logits`", "");
     }
-    const Napi::Float32Array logits = info[0].As<Napi::Float32Array>();
+    Napi::Float32Array logits = info[0].As<Napi::Float32Array>();
     SampleResult drawn;
     sampler.sample(logits.Data(), static_cast<int64_t>(logits.ElementLength()), drawn);
     if (drawn.error != SampleError::none) {

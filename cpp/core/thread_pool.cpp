@@ -1,11 +1,15 @@
 #include "core/thread_pool.h"
 
+#include <chrono>
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
 
 namespace vivace {
 namespace {
+
+constexpr auto awake_after_run = std::chrono::microseconds(200);
 
 // One polite turn of a spin loop.
 inline void relax() {
@@ -64,13 +68,14 @@ ThreadPool::ThreadPool(int threads) {
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    std::lock_guard lock(mutex_);
-    stop_ = true;
-    generation_.fetch_add(1, std::memory_order_release);
-  }
-  wake_.notify_all();
+  call(everyone);
   for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::call(uint64_t threads) {
+  const uint64_t runs = call_.load(std::memory_order_relaxed) / call_unit + 1;
+  call_.store(runs * call_unit + threads, std::memory_order_release);
+  call_.notify_all();  // looks first whether anybody sleeps
 }
 
 void ThreadPool::run(int threads, const std::function<void(Team&)>& task) {
@@ -78,17 +83,12 @@ void ThreadPool::run(int threads, const std::function<void(Team&)>& task) {
   if (threads > size()) threads = size();
   TeamState state;
   if (threads > 1) {
-    {
-      std::lock_guard lock(mutex_);
-      job_ = {&task, &state, threads};
-      pending_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-      generation_.fetch_add(1, std::memory_order_release);
-    }
-    wake_.notify_all();
+    job_ = {&task, &state, threads};
+    pending_.store(threads - 1, std::memory_order_relaxed);
+    call(static_cast<uint64_t>(threads));
   }
   Team team(0, threads, state);
   task(team);
-  // Workers outside this team report as well, so that none can read a later job's data too early.
   if (threads > 1)
     for (int left = pending_.load(std::memory_order_acquire); left != 0;
          left = pending_.load(std::memory_order_acquire))
@@ -98,23 +98,32 @@ void ThreadPool::run(int threads, const std::function<void(Team&)>& task) {
 void ThreadPool::work(int member) {
   uint64_t seen = 0;
   while (true) {
-    // Stay awake for a moment after a run: the next round usually follows at once.
-    for (int turn = 0; turn < 20000 && generation_.load(std::memory_order_acquire) == seen; ++turn) relax();
-    Job job;
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
-      seen = generation_.load(std::memory_order_relaxed);
-      if (stop_) return;
-      job = job_;
-    }
-    if (member < job.threads) {
-      Team team(member, job.threads, *job.state);
-      (*job.task)(team);
-    }
-    pending_.fetch_sub(1, std::memory_order_release);
-    pending_.notify_all();
+    seen = next_call(seen);
+    const uint64_t threads = seen % call_unit;
+    if (threads == everyone) return;
+    // A member of the team is waited for, so the job cannot change under it; others have nothing to read.
+    if (static_cast<uint64_t>(member) >= threads) continue;
+    Team team(member, job_.threads, *job_.state);
+    (*job_.task)(team);
+    // The last one's news is all that the caller wants to be woken for.
+    if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) pending_.notify_all();
   }
+}
+
+// Stays awake for a moment after a run, because the next round usually follows at once and waking a thread takes 50 us;
+// then sleeps, so that an idle process costs nothing.
+uint64_t ThreadPool::next_call(uint64_t seen) const {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point end = Clock::now() + awake_after_run;
+  do {
+    for (int turn = 0; turn < 64; ++turn) {
+      const uint64_t call = call_.load(std::memory_order_acquire);
+      if (call != seen) return call;
+      relax();
+    }
+  } while (Clock::now() < end);
+  call_.wait(seen, std::memory_order_acquire);
+  return call_.load(std::memory_order_acquire);
 }
 
 }  // namespace vivace

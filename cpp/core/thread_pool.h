@@ -2,7 +2,6 @@
 // meet at a barrier that spins briefly (0.3 us) before it sleeps, because a decode step has 100-200 barriers.
 #pragma once
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -75,14 +74,15 @@ class ThreadPool {
     TeamState* state;
     int threads;
   };
+  static constexpr uint64_t call_unit = 512;  // a call is the number of runs so far · 512 + the threads that it wants
+  static constexpr uint64_t everyone = 511;   // the pool ends
+  void call(uint64_t threads);
   void work(int member);
+  uint64_t next_call(uint64_t seen) const;
   std::mutex callers_;  // one run at a time
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  Job job_{};
-  std::atomic<uint64_t> generation_{0};
-  std::atomic<int> pending_{0};
-  bool stop_ = false;
+  Job job_{};           // written before the call, read by the team's members
+  alignas(64) std::atomic<uint64_t> call_{0};
+  alignas(64) std::atomic<int> pending_{0};
   std::vector<std::thread> workers_;
 };
 

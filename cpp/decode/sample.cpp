@@ -117,12 +117,9 @@ Sampler::Sampler(SamplerOptions options) : options_(std::move(options)) {
   const auto vocab = static_cast<size_t>(options_.vocab);
   const auto blocks = static_cast<size_t>(blocks_of(options_.vocab));
   maxima_.resize(blocks);
-  if (adjusts()) {
-    adjusted_.resize(vocab);
-    adjusted_maxima_.resize(blocks);
-  }
   const SamplerOptions& o = options_;
   if (o.repetition_penalty != 1 || o.presence_penalty != 0 || o.frequency_penalty != 0) history_.resize(vocab);
+  saved_.reserve(o.logit_bias.size());
   if (o.temperature > 0) {
     weights_.resize(vocab);
     sums_.resize(blocks);
@@ -138,11 +135,6 @@ bool Sampler::truncates() const {
          options_.typical_p < 1;
 }
 
-bool Sampler::adjusts() const {
-  const SamplerOptions& o = options_;
-  return !o.logit_bias.empty() || o.repetition_penalty != 1 || o.presence_penalty != 0 || o.frequency_penalty != 0;
-}
-
 void Sampler::accept(const int32_t* tokens, int64_t count) {
   std::lock_guard lock(mutex_);
   if (drawn_) generated_ += static_cast<uint64_t>(count);
@@ -151,7 +143,10 @@ void Sampler::accept(const int32_t* tokens, int64_t count) {
     const int32_t token = tokens[i];
     if (token < 0 || token >= options_.vocab) continue;
     uint32_t& entry = history_[static_cast<size_t>(token)];
-    if (entry == 0) touched_.push_back(token);
+    if (entry == 0) {
+      touched_.push_back(token);
+      saved_.reserve(options_.logit_bias.size() + touched_.capacity());  // so that sample() does not allocate
+    }
     entry |= seen;
     if (drawn_ && entry < 0xFFFFFFF0u) entry += generated_once;
   }
@@ -163,9 +158,8 @@ void Sampler::release() {
   auto drop = [](auto& vector) { std::remove_reference_t<decltype(vector)>().swap(vector); };
   drop(history_);
   drop(touched_);
-  drop(adjusted_);
+  drop(saved_);
   drop(maxima_);
-  drop(adjusted_maxima_);
   drop(weights_);
   drop(scores_);
   drop(sums_);
@@ -174,9 +168,18 @@ void Sampler::release() {
   drop(top_);
 }
 
-void Sampler::adjust(float* logits, int64_t vocab) const {
+// In place, a few values of the many; restore() undoes it.
+SampleError Sampler::adjust(float* logits, int64_t vocab) {
+  bool nan = false, infinite = false;
+  const auto set = [&](int32_t token, float value) {
+    const float old = logits[token];
+    nan |= old != old;
+    infinite |= old == std::numeric_limits<float>::infinity();
+    saved_.emplace_back(token, old);
+    logits[token] = value;
+  };
   for (const auto& [token, bias] : options_.logit_bias)
-    if (token >= 0 && token < vocab) logits[token] += bias;
+    if (token >= 0 && token < vocab) set(token, logits[token] + bias);
   const auto repetition = static_cast<float>(options_.repetition_penalty);
   for (const int32_t token : touched_) {
     if (token >= vocab) continue;
@@ -186,35 +189,46 @@ void Sampler::adjust(float* logits, int64_t vocab) const {
     if (times > 0) {
       value -= static_cast<float>(times * options_.frequency_penalty + options_.presence_penalty);
     }
-    logits[token] = value;
+    set(token, value);
   }
+  return nan ? SampleError::not_a_number : infinite ? SampleError::infinite : SampleError::none;
 }
 
-void Sampler::sample(const float* logits, int64_t vocab, SampleResult& result) {
+void Sampler::restore(float* logits) {
+  for (; !saved_.empty(); saved_.pop_back()) logits[saved_.back().first] = saved_.back().second;
+}
+
+void Sampler::sample(float* logits, int64_t vocab, SampleResult& result) {
   std::lock_guard lock(mutex_);
   result = SampleResult{};
-  auto fail = [&](SampleError error) { result.error = error; };
-  if (released_) return fail(SampleError::disposed);
-  const SampleKernel& kernel = sample_kernel();
-  vocab = std::min(vocab, options_.vocab);
-  const Peak raw = kernel.peak(logits, vocab, maxima_.data());
-  if (raw.nan) return fail(SampleError::not_a_number);
-  if (raw.index < 0) return fail(SampleError::nothing_left);
-  if (std::isinf(raw.value)) return fail(SampleError::infinite);
-
-  const float* values = logits;
-  Peak peak = raw;
-  if (adjusts()) {
-    std::memcpy(adjusted_.data(), logits, static_cast<size_t>(vocab) * sizeof(float));
-    adjust(adjusted_.data(), vocab);
-    values = adjusted_.data();
-    peak = kernel.peak(values, vocab, adjusted_maxima_.data());
-    if (peak.nan || peak.index < 0) return fail(SampleError::nothing_left);
-    if (std::isinf(peak.value)) return fail(SampleError::infinite);
+  if (released_) {
+    result.error = SampleError::disposed;
+    return;
   }
-  result.token = static_cast<int32_t>(options_.temperature > 0 ? draw(values, vocab, peak.value) : peak.index);
-  drawn_ = true;
-  const double log_total = raw.value + std::log(kernel.weigh(logits, vocab, raw.value, 1.0f, nullptr, nullptr));
+  vocab = std::min(vocab, options_.vocab);
+  result.error = adjust(logits, vocab);
+  const bool adjusted = !saved_.empty();
+  Peak peak{};
+  if (result.error == SampleError::none) {
+    peak = sample_kernel().peak(logits, vocab, maxima_.data());
+    if (peak.nan) {
+      result.error = SampleError::not_a_number;
+    } else if (peak.index < 0) {
+      result.error = SampleError::nothing_left;
+    } else if (std::isinf(peak.value)) {
+      result.error = SampleError::infinite;
+    } else {
+      result.token = static_cast<int32_t>(options_.temperature > 0 ? draw(logits, vocab, peak.value) : peak.index);
+      drawn_ = true;
+    }
+  }
+  restore(logits);
+  if (result.error == SampleError::none && (options_.logprob || !top_.empty()))
+    report(logits, vocab, adjusted ? sample_kernel().peak(logits, vocab, maxima_.data()).value : peak.value, result);
+}
+
+void Sampler::report(const float* logits, int64_t vocab, float peak, SampleResult& result) {
+  const double log_total = peak + std::log(sample_kernel().weigh(logits, vocab, peak, 1.0f, nullptr, nullptr));
   result.logprob = static_cast<float>(logits[result.token] - log_total);
   if (!top_.empty()) report_top(logits, vocab, log_total, result);
 }
@@ -287,7 +301,7 @@ float bound_of(const float* maxima, int64_t blocks, int64_t wanted, uint64_t* sc
 }  // namespace
 
 Sampler::Kept Sampler::keep_top_k(const float* logits, int64_t vocab, float peak, float scale) {
-  const float* maxima = adjusts() ? adjusted_maxima_.data() : maxima_.data();
+  const float* maxima = maxima_.data();
   const int64_t wanted = options_.top_k;
   const float bound = bound_of(maxima, blocks_of(vocab), wanted, keys_.data());
   const int64_t found = gather(logits, vocab, maxima, bound);
@@ -320,7 +334,7 @@ Sampler::Kept Sampler::keep_weighed(const float* logits, int64_t vocab, float pe
     }
   }
   const double total = kept.total;
-  const float* maxima = adjusts() ? adjusted_maxima_.data() : maxima_.data();
+  const float* maxima = maxima_.data();
   const float least = peak + static_cast<float>((std::log(cut) - 1e-3) / scale);  // a logit that weighs less than cut
   for (int64_t block = 0; block < blocks_of(vocab); ++block) {
     if (maxima[block] < least) continue;

@@ -3,6 +3,7 @@
 // the tests, is lib/decode/reference-sampler.ts; the order of the steps is explained in lib/decode/options.ts.
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -20,6 +21,7 @@ struct SamplerOptions {
   double frequency_penalty = 0;
   std::vector<std::pair<int32_t, float>> logit_bias;  // -inf bans a token
   uint64_t seed = 0;
+  bool logprob = true;       // report the drawn token's log-probability: an exponential of every logit
   int32_t top_logprobs = 0;  // how many of the most probable tokens to report
   int64_t vocab = 0;         // tokens at or beyond it are never drawn
 };
@@ -36,7 +38,8 @@ const char* describe(SampleError error);
 
 struct SampleResult {
   int32_t token = -1;
-  float logprob = 0;  // natural, under softmax of the logits as the model gave them
+  // Natural, under softmax of the logits as the model gave them; NaN when nobody asked.
+  float logprob = std::numeric_limits<float>::quiet_NaN();
   // Most probable first, under the same distribution; valid until the sampler's next call.
   const TokenLogprob* top = nullptr;
   int32_t top_count = 0;
@@ -52,8 +55,8 @@ class Sampler {
   // presence and frequency penalties do not.
   void accept(const int32_t* tokens, int64_t count);
 
-  // Draws from logits[0, min(vocab, options.vocab)), which stay as they are.
-  void sample(const float* logits, int64_t vocab, SampleResult& result);
+  // Draws from logits[0, min(vocab, options.vocab)), which are as before when it returns.
+  void sample(float* logits, int64_t vocab, SampleResult& result);
 
   // Gives all memory back; sample() then reports `disposed`.
   void release();
@@ -64,8 +67,9 @@ class Sampler {
     double total = 0;  // sum of their weights
   };
   bool truncates() const;
-  bool adjusts() const;
-  void adjust(float* logits, int64_t vocab) const;
+  SampleError adjust(float* logits, int64_t vocab);
+  void restore(float* logits);
+  void report(const float* logits, int64_t vocab, float peak, SampleResult& result);
   int32_t draw(const float* logits, int64_t vocab, float peak);
   Kept keep_top_k(const float* logits, int64_t vocab, float peak, float scale);
   Kept keep_weighed(const float* logits, int64_t vocab, float peak, float scale);
@@ -81,16 +85,15 @@ class Sampler {
   uint64_t generated_ = 0;  // tokens accepted since the first draw
   bool drawn_ = false;
   bool released_ = false;
-  std::vector<uint32_t> history_;  // [vocab] times generated · 2 + (in the prompt or generated)
-  std::vector<int32_t> touched_;   // ids whose history is not 0
-  std::vector<float> adjusted_;    // [vocab] logits after bias and penalties
-  std::vector<float> maxima_;      // [vocab / 64] of the logits as given
-  std::vector<float> adjusted_maxima_;
-  std::vector<float> weights_;  // [kept]
-  std::vector<float> scores_;   // [kept] distance from the entropy
-  std::vector<double> sums_;    // [vocab / 64]
-  std::vector<int32_t> ids_;    // [kept]
-  std::vector<uint64_t> keys_;  // [kept] scratch of selections
+  std::vector<uint32_t> history_;                 // [vocab] times generated · 2 + (in the prompt or generated)
+  std::vector<int32_t> touched_;                  // ids whose history is not 0
+  std::vector<std::pair<int32_t, float>> saved_;  // logits that bias and penalties changed, in that order
+  std::vector<float> maxima_;                     // [vocab / 64] of the logits
+  std::vector<float> weights_;                    // [kept]
+  std::vector<float> scores_;                     // [kept] distance from the entropy
+  std::vector<double> sums_;                      // [vocab / 64]
+  std::vector<int32_t> ids_;                      // [kept]
+  std::vector<uint64_t> keys_;                    // [kept] scratch of selections
   std::vector<TokenLogprob> top_;
 };
 

@@ -1,5 +1,6 @@
 #include "program/executable.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "program/fuse.h"
@@ -41,6 +42,23 @@ Executable::Executable(Program program, const ExecutableOptions& options)
     step.run.attributes = call.attributes.data();
     steps_.push_back(step);
   }
+  times_.resize(steps_.size());
+  find_bindables();
+}
+
+void Executable::find_bindables() {
+  for (size_t id = 0; id < program_.values.size(); ++id) {
+    const int value = static_cast<int>(id);
+    const bool is_output = std::count(program_.outputs.begin(), program_.outputs.end(), value) > 0;
+    if (program_.values[id].kind == ValueKind::input || is_output) bindables_.push_back({value, {}});
+  }
+  for (Step& step : steps_)
+    for (Bindable& bindable : bindables_) {
+      for (size_t i = 0; i < step.call->inputs.size(); ++i)
+        if (step.call->inputs[i] == bindable.value) bindable.tensors.push_back(&step.run.inputs[i]);
+      for (size_t i = 0; i < step.call->outputs.size(); ++i)
+        if (step.call->outputs[i] == bindable.value) bindable.tensors.push_back(&step.run.outputs[i]);
+    }
 }
 
 int Executable::find_value(const std::string& name) const {
@@ -67,9 +85,7 @@ std::byte* Executable::address(int value) const {
   return offset < 0 ? nullptr : arena_.data() + offset;
 }
 
-void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
-                     PagedKv* kv, const std::function<void(Team&)>& after) {
-  prepare(rows, outputs);
+void Executable::set_tensors(int64_t rows, int64_t outputs) {
   const auto tensor_of = [&](int id) {
     Tensor tensor;
     if (id < 0) return tensor;
@@ -79,33 +95,69 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
     tensor.columns = value.columns;
     tensor.stride = row_bytes(value.dtype, value.columns);
     tensor.data = value.data != nullptr ? const_cast<std::byte*>(value.data) : address(id);
-    for (const RunBinding& binding : bindings)
-      if (binding.value == id) tensor.data = binding.data;
     return tensor;
   };
   for (Step& step : steps_) {
     for (size_t i = 0; i < step.call->inputs.size(); ++i) step.run.inputs[i] = tensor_of(step.call->inputs[i]);
     for (size_t i = 0; i < step.call->outputs.size(); ++i) step.run.outputs[i] = tensor_of(step.call->outputs[i]);
-    step.run.batch = batch;
-    step.run.kv = kv;
     step.run.scratch = arena_.data() + current_->scratch_offset;
+  }
+}
+
+void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
+                     PagedKv* kv, const std::function<void(Team&)>& after) {
+  prepare(rows, outputs);
+  if (rows != set_rows_ || outputs != set_outputs_ || arena_.data() != set_arena_) {
+    set_tensors(rows, outputs);
+    set_rows_ = rows;
+    set_outputs_ = outputs;
+    set_arena_ = arena_.data();
+  }
+  if (batch != nullptr) batch_ = *batch;
+  const Batch* const shown = batch != nullptr ? &batch_ : nullptr;
+  if (shown != set_batch_ || kv != set_kv_) {
+    for (Step& step : steps_) {
+      step.run.batch = shown;
+      step.run.kv = kv;
+    }
+    set_batch_ = shown;
+    set_kv_ = kv;
+  }
+  for (const Bindable& bindable : bindables_) {
+    std::byte* data = address(bindable.value);
+    for (const RunBinding& binding : bindings)
+      if (binding.value == bindable.value) data = binding.data;
+    for (Tensor* tensor : bindable.tensors) tensor->data = data;
   }
   using Clock = std::chrono::steady_clock;
   pool_->run(options_.threads, [&](Team& team) {
-    for (const Step& step : steps_) {
+    Clock::time_point last = profiling_ ? Clock::now() : Clock::time_point{};
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      const Step& step = steps_[i];
       // Nothing to do for ops on no rows (a prompt chunk without outputs).
-      if (!step.call->outputs.empty() && step.run.outputs[0].rows == 0) continue;
-      const auto begin = profiling_ ? Clock::now() : Clock::time_point{};
+      if (outputs == 0 && !step.call->outputs.empty() && step.run.outputs[0].rows == 0) continue;
       step.kernel(step.run, team);
       team.barrier();
       if (profiling_ && team.thread() == 0) {
-        OpTime& time = profile_[step.call->op->name];
-        ++time.calls;
-        time.seconds += std::chrono::duration<double>(Clock::now() - begin).count();
+        const Clock::time_point now = Clock::now();
+        ++times_[i].calls;
+        times_[i].seconds += std::chrono::duration<double>(now - last).count();
+        last = now;
       }
     }
     if (after) after(team);
   });
+}
+
+std::map<std::string, OpTime> Executable::profile() const {
+  std::map<std::string, OpTime> by_op;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (times_[i].calls == 0) continue;
+    OpTime& sum = by_op[steps_[i].call->op->name];
+    sum.calls += times_[i].calls;
+    sum.seconds += times_[i].seconds;
+  }
+  return by_op;
 }
 
 }  // namespace vivace

@@ -44,14 +44,16 @@ class Executable {
 
   // Makes the plan and the memory for this size, so that run() does not allocate. Throws.
   void prepare(int64_t rows, int64_t outputs);
-  // Runs every call; `after` is called by every member of the team at the end (sampling), may be null.
+  // Runs every call; `after` is called by every member of the team at the end (sampling), may be null. The batch is
+  // copied; what it points to must stay until the end.
   void run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch, PagedKv* kv,
            const std::function<void(Team&)>& after);
   // Where a value lies after prepare() for the same size (null when it is not in the arena).
   std::byte* address(int value) const;
 
   void set_profiling(bool on) { profiling_ = on; }
-  const std::map<std::string, OpTime>& profile() const { return profile_; }
+  // By op.
+  std::map<std::string, OpTime> profile() const;
 
  private:
   struct Step {
@@ -59,7 +61,14 @@ class Executable {
     OpRun run;
     const CallInfo* call;
   };
+  // A value that a run may bind to memory of its own, and the tensors that show it.
+  struct Bindable {
+    int value;
+    std::vector<Tensor*> tensors;
+  };
   const Plan& plan_for(int64_t rows, int64_t outputs);
+  void find_bindables();
+  void set_tensors(int64_t rows, int64_t outputs);
 
   ExecutableOptions options_;
   Program program_;
@@ -68,8 +77,15 @@ class Executable {
   std::map<std::pair<int64_t, int64_t>, Plan> plans_;
   const Plan* current_ = nullptr;
   std::vector<Step> steps_;
+  std::vector<Bindable> bindables_;
+  Batch batch_;
+  // What the steps' tensors are set for; they lie all over the caches by then, so they are only touched on a change.
+  int64_t set_rows_ = -1, set_outputs_ = -1;
+  const std::byte* set_arena_ = nullptr;
+  const Batch* set_batch_ = nullptr;
+  PagedKv* set_kv_ = nullptr;
   bool profiling_ = false;
-  std::map<std::string, OpTime> profile_;
+  std::vector<OpTime> times_;  // per step
 };
 
 }  // namespace vivace

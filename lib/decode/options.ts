@@ -108,6 +108,7 @@ export function resolveOptions(given: GenerateOptions | undefined, vocab: number
       frequencyPenalty: number('frequencyPenalty', options.frequencyPenalty, 0, -2, 2),
       logitBias: biases(options.logitBias, vocab),
       seed: seedOf(options.seed),
+      logprob: logprobs !== false,
       topLogprobs,
       vocab,
     },

@@ -8,7 +8,7 @@ const { abs, exp, log, max } = Math; // look-ups of globals are slow in the real
 
 export interface Sampled {
   readonly token: number;
-  /** Natural, under softmax of the logits as the model gave them. */
+  /** Natural, under softmax of the logits as the model gave them; NaN when it is not asked for. */
   readonly logprob: number;
   /** [token, logprob] pairs, most probable first. */
   readonly top: readonly (readonly [number, number])[];
@@ -78,7 +78,7 @@ export function createReferenceSampler(options: SamplerOptions): ReferenceSample
       const top = options.topLogprobs === 0 ? [] : rank(raw).slice(0, options.topLogprobs);
       return {
         token,
-        logprob: raw[token] - logTotal,
+        logprob: options.logprob ? raw[token] - logTotal : NaN,
         top: top.map((id) => [id, raw[id] - logTotal] as const),
       };
     },

@@ -36,7 +36,7 @@ export interface RunRequest {
 export interface RunResult {
   /** Per output: the token drawn, −1 where no sampler was given. */
   readonly tokens: Int32Array;
-  /** Per output: natural log-probability of the token as the model gave it, at temperature 1 (NaN without sampler). */
+  /** Per output: natural log-probability of the token as the model gave it, at temperature 1 (NaN unless its sampler reports it). */
   readonly logprobs: Float32Array;
   /** Per output, where its sampler asks for `topLogprobs`: [token, logprob] pairs, most probable first. */
   readonly top: readonly (readonly (readonly [number, number])[] | null)[];
@@ -63,6 +63,8 @@ export interface SamplerOptions {
   readonly frequencyPenalty: number; // 0: off
   readonly logitBias: ReadonlyMap<number, number>;
   readonly seed: bigint; // 64-bit
+  /** Report the drawn token's log-probability; else it is NaN. Looks at every logit once more. */
+  readonly logprob: boolean;
   readonly topLogprobs: number; // 0: none
   /** Tokens at or beyond it are never drawn (embedding rows without a token). */
   readonly vocab: number;

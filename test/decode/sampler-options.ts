@@ -14,6 +14,7 @@ export const plain: SamplerOptions = {
   frequencyPenalty: 0,
   logitBias: new Map(),
   seed: 1n,
+  logprob: true,
   topLogprobs: 0,
   vocab: 8,
 };

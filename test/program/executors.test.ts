@@ -22,6 +22,7 @@ const greedy: SamplerOptions = {
   frequencyPenalty: 0,
   logitBias: new Map(),
   seed: 1n,
+  logprob: true,
   topLogprobs: 3,
   vocab,
 };
