@@ -1,7 +1,8 @@
 // Merges the jobs of all sequences of one model into rounds: one native run each, decoding rows first, prompts in chunks.
 import { VivaceError } from './errors.js';
+import { Ahead, outcomeOf, settle, type Waiting } from './decode/ahead.js';
 import type { Job, JobResult, Rounds, Ticket } from './decode/rounds.js';
-import type { Executor, KvCache, RowSampler, RunRequest } from './program/executor.js';
+import type { Executor, KvCache, RowSampler, RunRequest, RunResult } from './program/executor.js';
 
 export interface EngineOptions {
   /** Rows of a round at most. Default 512: more does not make a row cheaper. */
@@ -20,11 +21,9 @@ const SHARED_MS = 60;
 const LEAST_ROWS = 32;
 const FIRST_ROWS = 64; // before anything is known
 
-interface Entry extends Job {
+interface Entry extends Waiting {
   done: number; // tokens that are in the cache
   cancelled: boolean;
-  readonly resolve: (result: JobResult | undefined) => void;
-  readonly reject: (error: unknown) => void;
 }
 
 /** The next `rows` tokens of a job. */
@@ -38,6 +37,8 @@ export class Engine implements Rounds {
   private readonly sharedRows: number;
   private queue: Entry[] = [];
   private flying: readonly Share[] = [];
+  private flight: Promise<void> | undefined; // the run in flight
+  private aheads: Ahead<Entry>[] = []; // the one in flight is the last
   private readonly leaving: { kv: KvCache; sequence: number }[] = [];
   private running: Promise<void> | undefined;
   private lastKv: KvCache | undefined;
@@ -59,14 +60,33 @@ export class Engine implements Rounds {
     let entry: Entry | undefined;
     const done = new Promise<JobResult | undefined>((resolve, reject) => {
       entry = { ...job, done: 0, cancelled: false, resolve, reject };
-      this.queue.push(entry);
+      this.accept(entry);
     });
-    this.running ??= this.run();
     return { done, cancel: () => entry && this.cancel(entry) };
+  }
+
+  private accept(entry: Entry): void {
+    for (const ahead of this.aheads) if (ahead.serve(entry)) return;
+    for (const ahead of this.aheads) if (ahead.running) ahead.stop(); // the next round is for all
+    this.queue.push(entry);
+    this.running ??= this.run();
+  }
+
+  async settle(kv: KvCache, sequence: number): Promise<void> {
+    this.forget(kv, sequence);
+    if (this.isFlying(kv, sequence)) await this.flight;
+  }
+
+  private forget(kv: KvCache, sequence: number): void {
+    for (const ahead of this.aheads) {
+      const waiting = ahead.has(kv, sequence) ? ahead.forget(sequence) : undefined;
+      if (waiting) this.cancel(waiting);
+    }
   }
 
   release(kv: KvCache, sequence: number): void {
     for (const entry of [...this.queue]) if (entry.kv === kv && entry.sequence === sequence) this.cancel(entry);
+    this.forget(kv, sequence);
     if (this.isFlying(kv, sequence)) this.leaving.push({ kv, sequence });
     else kv.release(sequence);
   }
@@ -84,11 +104,13 @@ export class Engine implements Rounds {
   /** Cancels everything; later jobs are refused. */
   close(): void {
     this.closed = true;
+    for (const { kv, sequences } of this.aheads) for (const sequence of sequences) this.forget(kv, sequence);
     for (const entry of [...this.queue]) this.cancel(entry);
   }
 
   private cancel(entry: Entry): void {
     entry.cancelled = true; // a job in flight is settled when its round is over
+    for (const ahead of this.aheads) if (ahead.running && ahead.has(entry.kv, entry.sequence)) ahead.stop();
     if (this.flying.some((share) => share.entry === entry)) return;
     this.queue = this.queue.filter((other) => other !== entry);
     entry.resolve(undefined);
@@ -104,13 +126,25 @@ export class Engine implements Rounds {
       const shares = this.plan();
       if (shares.length === 0) break;
       this.flying = shares;
-      await this.fly(shares);
+      await (this.flight = this.fly(shares));
       this.flying = [];
+      this.flight = undefined;
+      this.land();
       for (const { kv, sequence } of this.leaving.splice(0)) kv.release(sequence);
       // Those who just got a token ask for the next one within three microtasks, and share the next round.
       for (let hop = 0; hop < 8; hop++) await undefined;
     }
     this.running = undefined;
+  }
+
+  /** Jobs that the run did not come to get a round of their own. */
+  private land(): void {
+    const left = this.aheads.flatMap((ahead) => (ahead.running ? ahead.end() : []));
+    this.aheads = this.aheads.filter((ahead) => !ahead.over);
+    for (const entry of left) {
+      if (entry.cancelled) entry.resolve(undefined);
+      else this.queue.push(entry);
+    }
   }
 
   /** Jobs of one cache, the caches taking turns: first all that decode, then prompts by even shares of what is left. */
@@ -176,9 +210,45 @@ export class Engine implements Rounds {
 
   private async round(shares: readonly Share[]): Promise<void> {
     const { request, places } = buildRequest(shares, this.vocab);
+    const ahead = this.mayGoOn(shares)
+      ? new Ahead(
+          shares[0].entry.kv,
+          shares.map(({ entry }) => entry),
+        )
+      : undefined;
     const begin = performance.now();
-    const result = await this.executor.run(shares[0].entry.kv, request);
-    this.learn(request.tokens.length, performance.now() - begin);
+    let first = true;
+    const told = (result: RunResult): void => {
+      if (first) {
+        this.learn(request.tokens.length, performance.now() - begin);
+        this.share(shares, places, request, result);
+      }
+      ahead?.told(result, first);
+      first = false;
+    };
+    if (!ahead) return told(await this.executor.run(shares[0].entry.kv, request));
+    this.aheads = [...this.aheads.filter((other) => !other.over), ahead];
+    const { rounds, limit, ends } = ahead;
+    try {
+      await this.executor.run(shares[0].entry.kv, { ...request, ahead: { rounds, limit, ends, told } });
+    } catch (error) {
+      if (first) throw error; // else the next round will show what is wrong, and with whom
+    }
+  }
+
+  /** Nobody else waits for a round, and everybody in this one wants the next one, too. */
+  private mayGoOn(shares: readonly Share[]): boolean {
+    return (
+      shares.length === this.queue.length &&
+      shares.every(({ entry, rows }) => {
+        const { ahead, sampler, logits, done, tokens, cancelled } = entry;
+        return ahead && ahead.limit > 1 && sampler && !logits && done + rows === tokens.length && !cancelled;
+      })
+    );
+  }
+
+  /** Gives each job what a round did for it. */
+  private share(shares: readonly Share[], places: readonly Place[], request: RunRequest, result: RunResult): void {
     shares.forEach(({ entry, rows }, index) => {
       const { logits } = request;
       const { output, wanted } = places[index];
@@ -189,12 +259,9 @@ export class Engine implements Rounds {
       entry.done += rows;
       if (entry.done < entry.tokens.length && !entry.cancelled) return;
       this.queue = this.queue.filter((other) => other !== entry);
-      if (entry.done < entry.tokens.length) return entry.resolve(undefined);
-      const last = output + wanted - 1;
-      const error = entry.sampler && result.errors[last];
-      if (error) entry.reject(error);
-      else if (!entry.sampler) entry.resolve({ token: -1, logprob: NaN, top: [] });
-      else entry.resolve({ token: result.tokens[last], logprob: result.logprobs[last], top: result.top[last] ?? [] });
+      if (entry.done < entry.tokens.length) entry.resolve(undefined);
+      else if (entry.sampler) settle(entry, outcomeOf(result, output + wanted - 1));
+      else entry.resolve({ token: -1, logprob: NaN, top: [] });
     });
   }
 }

@@ -16,6 +16,7 @@ export interface NativeKvCache {
   release(sequence: number): void;
   length(sequence: number): number;
   truncate(sequence: number, length: number): void;
+  commit(sequence: number, count: number): void;
   keep(sequence: number, ordinals: Int32Array): void;
   readCells(sequence: number, begin: number, count: number, out: Uint8Array): void;
   writeCells(sequence: number, count: number, cells: Uint8Array): void;
@@ -48,6 +49,17 @@ export interface NativeRequest {
     readonly tokens: Int32Array;
     readonly logprobs: Float32Array;
     readonly errors: Int32Array;
+  };
+  /**
+   * More rounds in the same call, each with the tokens that the one before it drew: as many as `rounds` says, which may
+   * change meanwhile, at most `limit`, and none after a token of `ends`. Each one's draws are written to the arrays of
+   * `sampling` before `told` hears its reports; nothing is committed to the cache.
+   */
+  readonly ahead?: {
+    readonly rounds: Int32Array;
+    readonly limit: number;
+    readonly ends: Int32Array;
+    readonly told: (reports: readonly (Float64Array | string | null)[]) => void;
   };
 }
 

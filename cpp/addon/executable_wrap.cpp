@@ -1,21 +1,13 @@
 // class Executable: a program with its weights, ready to run; see lib/program/native-program.ts for the description.
+#include <algorithm>
 #include <cstring>
-#include <mutex>
 
+#include "addon/round.h"
 #include "addon/sampler_wrap.h"
 #include "addon/wraps.h"
-#include "program/batch_storage.h"
 #include "program/check_cache.h"
 
 namespace vivace {
-
-struct ExecutableState {
-  std::unique_ptr<Executable> executable;
-  std::vector<std::shared_ptr<Mapping>> mappings;  // weights lie in these
-  std::vector<std::unique_ptr<Arena>> copies;      // constants and transformed weights
-  int64_t mapped_bytes = 0, copied_bytes = 0;
-  std::mutex running;  // one run at a time: they share the arena
-};
 
 namespace {
 
@@ -120,39 +112,6 @@ std::vector<RunBinding> read_bindings(const Executable& executable, const Napi::
   return bindings;
 }
 
-// One run: everything it needs, owned, so that it can happen on another thread.
-struct Round {
-  std::shared_ptr<ExecutableState> state;
-  std::shared_ptr<PagedKv> kv;
-  BatchStorage batch;
-  bool has_batch = false;
-  int64_t rows = 0, outputs = 0;
-  std::vector<RunBinding> bindings;
-  int logits = -1;                 // the value that samplers draw from
-  std::vector<Sampler*> samplers;  // per output, null: no draw; their objects are kept alive by the request
-  std::vector<SampleResult> drawn;
-
-  void execute() {
-    std::lock_guard turn(state->running);
-    std::function<void(Team&)> draw;
-    if (!samplers.empty()) draw = [this](Team& team) { sample(team); };
-    state->executable->run(rows, outputs, bindings, has_batch ? &batch.batch() : nullptr, kv.get(), draw);
-  }
-
-  // Each member draws for some of the outputs.
-  void sample(Team& team) {
-    const Executable& executable = *state->executable;
-    const int64_t vocab = executable.program().values[static_cast<size_t>(logits)].columns;
-    std::byte* data = executable.address(logits);
-    for (const RunBinding& binding : bindings)
-      if (binding.value == logits) data = binding.data;
-    for (int64_t i = team.thread(); i < outputs; i += team.threads())
-      if (samplers[static_cast<size_t>(i)] != nullptr)
-        samplers[static_cast<size_t>(i)]->sample(reinterpret_cast<float*>(data) + i * vocab, vocab,
-                                                 drawn[static_cast<size_t>(i)]);
-  }
-};
-
 // { logits, samplers, tokens, logprobs, errors }
 void read_sampling(const Napi::Object& given, Round& round) {
   const Executable& executable = *round.state->executable;
@@ -170,38 +129,59 @@ void read_sampling(const Napi::Object& given, Round& round) {
     const Napi::Value sampler = samplers.Get(i);
     round.samplers.push_back(sampler.IsNull() ? nullptr : unwrap_sampler(sampler));
   }
-  round.drawn.resize(round.samplers.size());
+  round.drawn.results.resize(round.samplers.size());
+  round.drawn.top.resize(round.samplers.size());
+  if (!round.ahead) return;
+  bool all = round.has_batch && round.batch.can_follow();
+  for (const Sampler* sampler : round.samplers) all = all && sampler != nullptr;
+  for (const RunBinding& binding : round.bindings) all = all && binding.value != round.logits;
+  if (!all) throw Error("INTERNAL", "run: rounds ahead want one draw per sequence, after its last row");
 }
 
 // Writes what was drawn into the caller's arrays; gives the reports that lib/native.ts describes.
-Napi::Value report_draws(Napi::Env env, const Napi::Object& given, const Round& round) {
+Napi::Value report_draws(Napi::Env env, const Napi::Object& given, const Drawn& drawn) {
   Napi::Int32Array tokens = given.Get("tokens").As<Napi::Int32Array>();
   Napi::Float32Array logprobs = given.Get("logprobs").As<Napi::Float32Array>();
   Napi::Int32Array errors = given.Get("errors").As<Napi::Int32Array>();
-  Napi::Array reports = Napi::Array::New(env, round.drawn.size());
-  for (uint32_t i = 0; i < round.drawn.size(); ++i) {
+  Napi::Array reports = Napi::Array::New(env, drawn.results.size());
+  for (uint32_t i = 0; i < drawn.results.size(); ++i) {
     reports.Set(i, env.Null());
-    if (round.samplers[i] == nullptr) continue;
-    const SampleResult& drawn = round.drawn[i];
-    errors[i] = static_cast<int32_t>(drawn.error);
-    if (drawn.error != SampleError::none) {
-      reports.Set(i, describe(drawn.error));
+    const SampleResult& result = drawn.results[i];
+    tokens[i] = result.token;  // -1 where nothing was drawn
+    logprobs[i] = result.logprob;
+    errors[i] = static_cast<int32_t>(result.error);
+    if (result.error != SampleError::none) {
+      reports.Set(i, describe(result.error));
       continue;
     }
-    tokens[i] = drawn.token;
-    logprobs[i] = drawn.logprob;
-    if (drawn.top_count == 0) continue;
-    Napi::Float64Array top = Napi::Float64Array::New(env, static_cast<size_t>(drawn.top_count) * 2);
-    for (int32_t k = 0; k < drawn.top_count; ++k) {
-      top[static_cast<size_t>(2 * k)] = drawn.top[k].token;
-      top[static_cast<size_t>(2 * k + 1)] = static_cast<double>(drawn.top[k].logprob);
+    const std::vector<TokenLogprob>& top = drawn.top[i];
+    if (top.empty()) continue;
+    Napi::Float64Array pairs = Napi::Float64Array::New(env, top.size() * 2);
+    for (size_t k = 0; k < top.size(); ++k) {
+      pairs[2 * k] = top[k].token;
+      pairs[2 * k + 1] = static_cast<double>(top[k].logprob);
     }
-    reports.Set(i, top);
+    reports.Set(i, pairs);
   }
   return reports;
 }
 
-// { rows, outputs, bindings, batch?: { tokens, positions, sequences, parents?, outputRows, kv } }
+// { rounds, limit, ends }
+std::shared_ptr<Ahead> read_ahead(const Napi::Object& given) {
+  constexpr int most_rounds = 64;  // so many cells are reserved, though they may not be wanted
+  auto ahead = std::make_shared<Ahead>();
+  Napi::Int32Array rounds = given.Get("rounds").As<Napi::Int32Array>();
+  const Napi::Int32Array ends = given.Get("ends").As<Napi::Int32Array>();
+  if (rounds.ElementLength() != 1) throw Error("INTERNAL", "run: ahead.rounds is one number");
+  // std::atomic_ref is not everywhere yet; an atomic integer is an integer on all our platforms.
+  static_assert(sizeof(std::atomic<int32_t>) == sizeof(int32_t) && std::atomic<int32_t>::is_always_lock_free);
+  ahead->rounds = reinterpret_cast<const std::atomic<int32_t>*>(rounds.Data());
+  ahead->most = std::clamp(given.Get("limit").As<Napi::Number>().Int32Value(), 1, most_rounds);
+  ahead->ends.assign(ends.Data(), ends.Data() + ends.ElementLength());
+  return ahead;
+}
+
+// { rows, outputs, bindings, batch?: { tokens, positions, sequences, parents?, outputRows, kv }, sampling?, ahead? }
 void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
   const Executable& executable = *round.state->executable;
   round.rows = request.Get("rows").As<Napi::Number>().Int64Value();
@@ -219,7 +199,10 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     };
     round.kv = unwrap<KvCacheWrap>(env, given.Get("kv"), &AddonData::kv_cache, "KvCache")->kv;
     if (!round.kv) throw Error("DISPOSED", "The KV cache was disposed");
-    check_cache(executable.program(), round.kv->options());
+    if (!(round.kv->options() == round.state->checked)) {
+      check_cache(executable.program(), round.kv->options());
+      round.state->checked = round.kv->options();
+    }
     BatchRequest batch;
     batch.rows = round.rows;
     batch.outputs = round.outputs;
@@ -228,36 +211,35 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     batch.sequences = integers("sequences", round.rows);
     batch.parents = given.Get("parents").IsTypedArray() ? integers("parents", round.rows) : nullptr;
     batch.output_rows = integers("outputRows", round.outputs);
-    round.batch.build(batch, round.kv.get());
+    if (request.Get("ahead").IsObject()) round.ahead = read_ahead(request.Get("ahead").As<Napi::Object>());
+    round.batch.build(batch, round.kv.get(), round.ahead ? round.ahead->most - 1 : 0);
     round.has_batch = true;
-    const auto bind = [&](const char* name, const int32_t* data) {
-      const int id = executable.find_value(name);
-      if (id >= 0 && executable.program().values[static_cast<size_t>(id)].kind == ValueKind::input)
-        round.bindings.push_back({id, reinterpret_cast<std::byte*>(const_cast<int32_t*>(data))});
+    const auto bind = [&](int id, const int32_t* data) {
+      if (id >= 0) round.bindings.push_back({id, reinterpret_cast<std::byte*>(const_cast<int32_t*>(data))});
     };
-    bind("tokens", round.batch.batch().tokens);
-    bind("positions", round.batch.batch().positions);
-    bind("output_rows", round.batch.batch().output_rows);
+    bind(round.state->tokens, round.batch.batch().tokens);
+    bind(round.state->positions, round.batch.batch().positions);
+    bind(round.state->output_rows, round.batch.batch().output_rows);
   }
   if (request.Get("sampling").IsObject()) read_sampling(request.Get("sampling").As<Napi::Object>(), round);
   // Every input must have memory; kernels do not check.
-  for (size_t i = 0; i < executable.program().values.size(); ++i) {
-    if (executable.program().values[i].kind != ValueKind::input) continue;
+  for (int id : round.state->inputs) {
     bool bound = false;
-    for (const RunBinding& binding : round.bindings) bound = bound || binding.value == static_cast<int>(i);
-    if (!bound) throw Error("INTERNAL", "run: input " + executable.program().values[i].name + " is missing");
+    for (const RunBinding& binding : round.bindings) bound = bound || binding.value == id;
+    if (!bound)
+      throw Error("INTERNAL",
+                  "run: input " + executable.program().values[static_cast<size_t>(id)].name + " is missing");
   }
-  for (const CallInfo& call : executable.program().calls)
-    if ((std::strcmp(call.op->name, "kv_write") == 0 || std::strcmp(call.op->name, "attention") == 0) &&
-        !round.has_batch)
-      throw Error("INTERNAL", "run: this program needs a batch and a KV cache");
+  if (round.state->wants_batch && !round.has_batch)
+    throw Error("INTERNAL", "run: this program needs a batch and a KV cache");
 }
 
-class RoundWorker : public Napi::AsyncWorker {
+class RoundWorker final : public Napi::AsyncWorker {
  public:
   RoundWorker(Napi::Env env, std::unique_ptr<Round> round, Napi::Object request)
       : Napi::AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), round_(std::move(round)) {
-    request_ = Napi::Persistent(request);  // keeps the caller's arrays alive
+    request_ = std::make_shared<Napi::ObjectReference>(Napi::Persistent(request));  // keeps the caller's arrays alive
+    if (round_->ahead) tell_each_round(env, request.Get("ahead").As<Napi::Object>());
   }
   Napi::Promise promise() const { return deferred_.Promise(); }
 
@@ -275,19 +257,57 @@ class RoundWorker : public Napi::AsyncWorker {
     }
   }
   void OnOK() override {
-    if (round_->has_batch) round_->batch.commit(round_->kv.get());
-    const Napi::Value sampling = request_.Value().Get("sampling");
-    deferred_.Resolve(sampling.IsObject() ? report_draws(Env(), sampling.As<Napi::Object>(), *round_)
-                                          : Env().Undefined());
+    stop_messages();
+    const Napi::Object request = request_->Value();
+    Napi::Value reports = Env().Undefined();
+    if (round_->ahead) {
+      round_->ahead->told.push_back(std::move(round_->drawn));
+      tell_(Env(), request);
+    } else {
+      if (round_->has_batch) round_->batch.commit(round_->kv.get());
+      const Napi::Value sampling = request.Get("sampling");
+      if (sampling.IsObject()) reports = report_draws(Env(), sampling.As<Napi::Object>(), round_->drawn);
+    }
+    deferred_.Resolve(reports);
   }
   void OnError(const Napi::Error& error) override {
+    stop_messages();
+    if (round_->ahead) tell_(Env(), request_->Value());
     deferred_.Reject(to_napi(Env(), code_.c_str(), error.Message().c_str(), remedy_.c_str()).Value());
   }
 
  private:
+  // Calls ahead.told(reports) for every round that is over, on the JavaScript thread and in order. Whoever comes first
+  // empties the list: a message of the run's thread, or the end of the run.
+  void tell_each_round(Napi::Env env, const Napi::Object& given) {
+    const Napi::Function told = given.Get("told").As<Napi::Function>();
+    messages_ = Napi::ThreadSafeFunction::New(env, told, "vivace rounds", 0, 1);
+    tell_ = [ahead = round_->ahead](Napi::Env caller, const Napi::Object& request) {
+      std::vector<Drawn> rounds;
+      {
+        std::lock_guard lock(ahead->mutex);
+        rounds.swap(ahead->told);
+      }
+      const Napi::Function hear = request.Get("ahead").As<Napi::Object>().Get("told").As<Napi::Function>();
+      for (const Drawn& drawn : rounds)
+        hear.Call({report_draws(caller, request.Get("sampling").As<Napi::Object>(), drawn)});
+    };
+    round_->ahead->tell = [this] {
+      const auto hear = [tell = tell_, request = request_](Napi::Env caller, Napi::Function) {
+        tell(caller, request->Value());
+      };
+      if (messages_.NonBlockingCall(hear) == napi_closing) round_->ahead->closed = true;  // the environment ends
+    };
+  }
+  void stop_messages() {
+    if (round_->ahead && !round_->ahead->closed) messages_.Release();
+  }
+
   Napi::Promise::Deferred deferred_;
   std::unique_ptr<Round> round_;
-  Napi::ObjectReference request_;
+  std::shared_ptr<Napi::ObjectReference> request_;
+  std::function<void(Napi::Env, const Napi::Object&)> tell_;
+  Napi::ThreadSafeFunction messages_;
   std::string code_, remedy_;
 };
 
@@ -314,6 +334,7 @@ ExecutableWrap::ExecutableWrap(const Napi::CallbackInfo& info) : Napi::ObjectWra
     auto state = std::make_shared<ExecutableState>();
     Program program = read_program(info.Env(), info[0].As<Napi::Object>(), *state);
     state->executable = std::make_unique<Executable>(std::move(program), options);
+    state->look_up();
     state_ = std::move(state);
   });
 }

@@ -8,9 +8,10 @@ Napi::Function KvCacheWrap::define(Napi::Env env) {
       env, "KvCache",
       {InstanceMethod<&KvCacheWrap::create>("create"), InstanceMethod<&KvCacheWrap::fork>("fork"),
        InstanceMethod<&KvCacheWrap::release>("release"), InstanceMethod<&KvCacheWrap::length>("length"),
-       InstanceMethod<&KvCacheWrap::truncate>("truncate"), InstanceMethod<&KvCacheWrap::keep>("keep"),
-       InstanceMethod<&KvCacheWrap::read_cells>("readCells"), InstanceMethod<&KvCacheWrap::write_cells>("writeCells"),
-       InstanceMethod<&KvCacheWrap::sizes>("sizes"), InstanceMethod<&KvCacheWrap::close>("close")});
+       InstanceMethod<&KvCacheWrap::truncate>("truncate"), InstanceMethod<&KvCacheWrap::commit>("commit"),
+       InstanceMethod<&KvCacheWrap::keep>("keep"), InstanceMethod<&KvCacheWrap::read_cells>("readCells"),
+       InstanceMethod<&KvCacheWrap::write_cells>("writeCells"), InstanceMethod<&KvCacheWrap::sizes>("sizes"),
+       InstanceMethod<&KvCacheWrap::close>("close")});
 }
 
 KvCacheWrap::KvCacheWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<KvCacheWrap>(info) {
@@ -55,6 +56,9 @@ Napi::Value KvCacheWrap::length(const Napi::CallbackInfo& info) {
 }
 void KvCacheWrap::truncate(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] { alive(info.Env()).truncate(integer(info, 0), integer(info, 1)); });
+}
+void KvCacheWrap::commit(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] { alive(info.Env()).commit(integer(info, 0), integer(info, 1)); });
 }
 void KvCacheWrap::keep(const Napi::CallbackInfo& info) {
   const Napi::Int32Array kept = info[1].As<Napi::Int32Array>();

@@ -42,6 +42,7 @@ class KvCacheWrap : public Napi::ObjectWrap<KvCacheWrap> {
   void release(const Napi::CallbackInfo& info);
   Napi::Value length(const Napi::CallbackInfo& info);
   void truncate(const Napi::CallbackInfo& info);
+  void commit(const Napi::CallbackInfo& info);
   void keep(const Napi::CallbackInfo& info);
   void read_cells(const Napi::CallbackInfo& info);
   void write_cells(const Napi::CallbackInfo& info);

@@ -144,8 +144,27 @@ void PagedKv::reserve(int sequence, int count) {
   }
 }
 
+void PagedKv::reserve_ahead(int sequence, int count) {
+  const Sequence& grown = checked(sequence);
+  const int64_t missing =
+      (int64_t{grown.length} + count) / options_.page_size + 1 - reserved(sequence) / options_.page_size;
+  if (2 * (used_ + missing) > options_.max_pages) return;
+  try {
+    reserve(sequence, count);
+  } catch (const Error&) {
+    // No memory: then nothing is done ahead.
+  }
+}
+
+int64_t PagedKv::reserved(int sequence) const {
+  return static_cast<int64_t>(checked(sequence).pages.size()) * options_.page_size;
+}
+
 void PagedKv::commit(int sequence, int count) {
-  checked(sequence).length += count;
+  Sequence& longer = checked(sequence);
+  if (count < 0 || longer.length + int64_t{count} > reserved(sequence))
+    throw Error("INTERNAL", "KV cache: committed cells must be reserved ones");
+  longer.length += count;
 }
 
 void PagedKv::keep(int sequence, const int32_t* offsets, int kept) {

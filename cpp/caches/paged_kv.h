@@ -20,6 +20,8 @@ struct PagedKvOptions {
   DType key_dtype = DType::F16;    // F32, F16 or Q8_0 (dims a multiple of 32)
   DType value_dtype = DType::F16;  // the same choice
   int64_t max_pages = 0;           // pages that may exist at once
+
+  bool operator==(const PagedKvOptions&) const = default;
 };
 
 class PagedKv {
@@ -43,6 +45,9 @@ class PagedKv {
   // Makes cells [length, length + count) writable: new pages, and a private copy of a shared last page.
   // Throws OUT_OF_MEMORY, changing nothing, when max_pages or the machine's memory would be exceeded.
   void reserve(int sequence, int count);
+  // As reserve, for cells that may never be wanted: does nothing unless half of max_pages stays free.
+  void reserve_ahead(int sequence, int count);
+  int64_t reserved(int sequence) const;  // cells that have memory, committed or not
   // The reserved cells now count.
   void commit(int sequence, int count);
   // After a tree run: of the `count` cells from `length` on, keep those at the given ascending offsets, in this order.

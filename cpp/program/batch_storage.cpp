@@ -1,5 +1,6 @@
 #include "program/batch_storage.h"
 
+#include <algorithm>
 #include <string>
 #include <unordered_map>
 
@@ -8,7 +9,7 @@
 
 namespace vivace {
 
-void BatchStorage::build(const BatchRequest& request, PagedKv* kv) {
+void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead) {
   const size_t rows = static_cast<size_t>(request.rows);
   tokens_.assign(request.tokens, request.tokens + rows);
   positions_.assign(request.positions, request.positions + rows);
@@ -53,6 +54,12 @@ void BatchStorage::build(const BatchRequest& request, PagedKv* kv) {
   }
   if (tree_) build_masks(request);
   for (const Group& group : groups_) kv->reserve(group.sequence, static_cast<int>(group.rows.size()));
+  follows_ = ahead;
+  for (const Group& group : groups_) {
+    const int rows = static_cast<int>(group.rows.size());
+    if (ahead > 0) kv->reserve_ahead(group.sequence, rows + ahead);
+    follows_ = std::min(follows_, kv->reserved(group.sequence) - group.first_cell - rows);
+  }
 
   batch_.rows = request.rows;
   batch_.tokens = tokens_.data();
@@ -88,6 +95,28 @@ void BatchStorage::build_masks(const BatchRequest& request) {
     }
     mask[ordinals_[row] / 64] |= uint64_t{1} << (ordinals_[row] % 64);
   }
+}
+
+bool BatchStorage::can_follow() const {
+  if (tree_ || output_rows_.size() != groups_.size()) return false;
+  for (size_t i = 1; i < output_rows_.size(); ++i)
+    if (output_rows_[i] <= output_rows_[i - 1]) return false;
+  for (const Group& group : groups_)
+    if (std::find(output_rows_.begin(), output_rows_.end(), group.rows.back()) == output_rows_.end()) return false;
+  return true;
+}
+
+void BatchStorage::follow(const int32_t* tokens) {
+  for (size_t i = 0; i < output_rows_.size(); ++i) {
+    const size_t row = static_cast<size_t>(output_rows_[i]);  // >= i: outputs ascend
+    tokens_[i] = tokens[i];
+    positions_[i] = added_positions_[i] = positions_[row] + 1;
+    sequences_[i] = sequences_[row];
+    cells_[i] = first_cells_[i] = cells_[row] + 1;
+    visible_[i] = cells_[i] + 1;
+    added_offsets_[i] = output_rows_[i] = static_cast<int32_t>(i);
+  }
+  batch_.rows = batch_.outputs;
 }
 
 void BatchStorage::commit(PagedKv* kv) const {

@@ -23,9 +23,16 @@ class BatchStorage {
  public:
   // Copies the request, reserves cells in the cache for every row and gives each row its cell and what it sees.
   // Throws INVALID_ARGUMENT or OUT_OF_MEMORY; on a throw no sequence has changed its length.
-  void build(const BatchRequest& request, PagedKv* kv);
+  // `ahead`: cells that each sequence may need beyond those, for follow().
+  void build(const BatchRequest& request, PagedKv* kv, int ahead = 0);
   // After a successful run: chain rows count as committed. Trees wait for PagedKv::keep.
   void commit(PagedKv* kv) const;
+  // Whether follow() can be used: every sequence has one output, after its last row, and no trees.
+  bool can_follow() const;
+  // How often every sequence has a cell for it.
+  int64_t follows() const { return follows_; }
+  // The next batch: behind each output its token. The cache hears nothing of it; lengths change by PagedKv::commit.
+  void follow(const int32_t* tokens);
   const Batch& batch() const { return batch_; }
 
  private:
@@ -41,6 +48,7 @@ class BatchStorage {
   std::vector<uint64_t> masks_;
   std::vector<Group> groups_;
   bool tree_ = false;
+  int64_t follows_ = 0;
 };
 
 }  // namespace vivace

@@ -145,7 +145,12 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
         last = now;
       }
     }
-    if (after) after(team);
+    if (!after) return;
+    after(team);
+    if (profiling_ && team.thread() == 0) {
+      ++after_time_.calls;
+      after_time_.seconds += std::chrono::duration<double>(Clock::now() - last).count();
+    }
   });
 }
 
@@ -157,6 +162,7 @@ std::map<std::string, OpTime> Executable::profile() const {
     sum.calls += times_[i].calls;
     sum.seconds += times_[i].seconds;
   }
+  if (after_time_.calls > 0) by_op["sample"] = after_time_;
   return by_op;
 }
 

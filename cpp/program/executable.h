@@ -86,6 +86,7 @@ class Executable {
   PagedKv* set_kv_ = nullptr;
   bool profiling_ = false;
   std::vector<OpTime> times_;  // per step
+  OpTime after_time_;
 };
 
 }  // namespace vivace

@@ -53,7 +53,7 @@ export interface DecodeTarget {
 }
 
 /**
- * Draws one token ahead while the caller looks at the last piece. When it returns or throws, `tokens` is what has been said,
+ * Draws ahead while the caller looks at the last piece. When it returns or throws, `tokens` is what has been said,
  * and the cache holds a prefix of it. `finished` hears of the result also when the caller leaves the loop early.
  */
 export async function* decode(
@@ -97,7 +97,8 @@ export async function* decode(
     if (!target.isDisposed()) {
       // What belongs to a stop string was not said, nor what a caller who left did not see.
       tokens.truncate(run.promptTokens + run.answer.tokens.length);
-      if (kv.length(sequence) > tokens.length) kv.truncate(sequence, tokens.length);
+      // Also gives memory back that rounds ahead would have used.
+      kv.truncate(sequence, Math.min(kv.length(sequence), tokens.length));
     }
     finished(run.result(reason));
   }
@@ -111,6 +112,7 @@ class Run {
   drawn = 0;
   private readonly cachedTokens: number;
   private readonly sampler: RowSampler;
+  private readonly ends: Int32Array;
   private readonly begin = performance.now();
   private first: number | undefined; // time of the first token
   private end: number | undefined;
@@ -129,6 +131,7 @@ class Run {
     const prompt = tokens.slice();
     this.sampler = createSampler(options.sampler);
     this.sampler.accept(prompt);
+    this.ends = Int32Array.from(tokenizer.endOfGeneration);
     const continues = prompt.some((token) => !tokenizer.isSpecial(token));
     this.answer = new Answer(tokenizer, options.stop, options.logprobs, continues);
     options.signal?.addEventListener('abort', this.cancel);
@@ -136,7 +139,17 @@ class Run {
 
   submit(): void {
     const { tokens, kv, sequence, rounds } = this.target;
-    this.ticket = rounds.submit({ kv, sequence, tokens: tokens.slice(kv.length(sequence)), sampler: this.sampler });
+    const limit = Math.min(
+      (this.options.maxTokens ?? Infinity) - this.drawn,
+      this.target.contextLength - tokens.length,
+    );
+    this.ticket = rounds.submit({
+      kv,
+      sequence,
+      tokens: tokens.slice(kv.length(sequence)),
+      sampler: this.sampler,
+      ahead: { limit, ends: this.ends },
+    });
     this.ticket.done.catch(() => {}); // whoever awaits it sees the error
     if (this.options.signal?.aborted) this.ticket.cancel();
   }
@@ -153,7 +166,6 @@ class Run {
     this.first ??= performance.now();
     this.drawn++;
     this.target.tokens.push(token);
-    this.sampler.accept(Int32Array.of(token));
     return show();
   }
 
@@ -162,6 +174,7 @@ class Run {
     this.options.signal?.removeEventListener('abort', this.cancel);
     this.ticket?.cancel();
     await this.ticket?.done.catch(() => {});
+    if (!this.target.isDisposed()) await this.target.rounds.settle(this.target.kv, this.target.sequence);
     this.sampler.dispose();
   }
 

@@ -9,6 +9,12 @@ export interface Job {
   readonly tokens: Int32Array;
   /** Draws the next token after the last row. */
   readonly sampler?: RowSampler;
+  /**
+   * The token drawn will be the sequence's next job, with the same sampler, and so on: `limit` draws at most, this one
+   * counted, and none after a token of `ends`. So the next ones may be worked out before they are asked for; `settle` says
+   * that no more will come.
+   */
+  readonly ahead?: { readonly limit: number; readonly ends: Int32Array };
   /** The logits after these rows, from `firstRow` to the end: [tokens.length − firstRow, vocab]. */
   readonly logits?: { readonly firstRow: number; readonly out: Float32Array };
 }
@@ -29,6 +35,8 @@ export interface Ticket {
 
 export interface Rounds {
   submit(job: Job): Ticket;
+  /** Forgets what was worked out ahead for a sequence; resolves when no round touches it. */
+  settle(kv: KvCache, sequence: number): Promise<void>;
   /** Gives the sequence back: at once, or when the round in flight is over. Its jobs are cancelled. */
   release(kv: KvCache, sequence: number): void;
 }

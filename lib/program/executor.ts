@@ -29,8 +29,25 @@ export interface RunRequest {
   readonly outputs: Int32Array;
   /** Filled with [outputs, vocab] when given. */
   readonly logits?: Float32Array;
-  /** Per output: the sampler that draws a token from its logits, or null. */
+  /** Per output: the sampler that draws a token from its logits, and accepts it, or null. */
   readonly samplers?: readonly (RowSampler | null)[];
+  /**
+   * The run may go on by itself, with the tokens that it draws; every sequence has one output then, after its last row, with
+   * a sampler. An executor may always stop after the first round.
+   */
+  readonly ahead?: {
+    /** One number: how many rounds the run may be. Changed while it runs, with Atomics.store. */
+    readonly rounds: Int32Array;
+    /** How many it may be at most, whatever `rounds` says later. */
+    readonly limit: number;
+    /** Tokens that nothing follows. */
+    readonly ends: Int32Array;
+    /**
+     * Hears the result of each round, the first one's too, in order and before `run` resolves. The first round's rows are
+     * committed to the cache by then; each later one's row only by `KvCache.commit`.
+     */
+    readonly told: (result: RunResult) => void;
+  };
 }
 
 export interface RunResult {
@@ -46,7 +63,7 @@ export interface RunResult {
 
 /** The state that draws one sequence's tokens: options, penalties' history, random stream. Made by `Executor.createSampler`. */
 export interface RowSampler {
-  /** Tells the sampler of tokens that were put into the text (prompt and accepted ones), for penalties. */
+  /** Tells the sampler of tokens that were put into the text without being drawn by a run: the prompt. For penalties. */
   accept(tokens: Int32Array): void;
   dispose(): void;
 }
@@ -80,6 +97,8 @@ export interface KvCache {
   release(sequence: number): void;
   length(sequence: number): number;
   truncate(sequence: number, length: number): void;
+  /** The next `count` cells, filled by rounds ahead, belong to the sequence. */
+  commit(sequence: number, count: number): void;
   /** After a tree run over `sequence`: of its new rows keep those with these ascending ordinals. */
   keep(sequence: number, ordinals: Int32Array): void;
   /** Bytes per cell of `readCells`. */
@@ -96,7 +115,7 @@ export interface Executor {
   readonly kvShape: KvShape;
   createKvCache(options: KvOptions): KvCache;
   createSampler(options: SamplerOptions): RowSampler;
-  /** One round. Rounds of one executor take turns in the order of their calls. */
+  /** One round, or several where `ahead` allows it. Runs of one executor take turns in the order of their calls. */
   run(kv: KvCache, request: RunRequest): Promise<RunResult>;
   /** Bytes held for weights (beyond the mapped file), activations and scratch. */
   memory(): { weights: number; mapped: number; activations: number };

@@ -49,10 +49,23 @@ export class NativeExecutor implements Executor {
 
   async run(kv: KvCache, request: RunRequest): Promise<RunResult> {
     if (!(kv instanceof NativeKv)) throw expected('a KV cache of this executor', 'kv', kv);
-    const { tokens, positions, sequences, parents, outputs, logits, samplers } = request;
+    const { tokens, positions, sequences, parents, outputs, logits, samplers, ahead } = request;
     const count = outputs.length;
-    const result = { tokens: new Int32Array(count).fill(-1), logprobs: new Float32Array(count).fill(NaN) };
-    const codes = new Int32Array(count);
+    const drawn = { tokens: new Int32Array(count).fill(-1), logprobs: new Float32Array(count).fill(NaN) };
+    const errors = new Int32Array(count);
+    const resultOf = (reports: readonly Report[]): RunResult => ({
+      tokens: drawn.tokens.slice(),
+      logprobs: drawn.logprobs.slice(),
+      top: Array.from(outputs, (_, index) => pairs(reports[index])),
+      errors: Array.from(outputs, (_, index) => samplingError(errors[index], reports[index])),
+    });
+    let last: RunResult | undefined;
+    const told = (reports: readonly Report[]): void => {
+      // Kernels of the next round may be running: only lengths change.
+      if (last === undefined) commitRows(kv, sequences);
+      last = resultOf(reports);
+      ahead?.told(last);
+    };
     const call: NativeRequest = {
       rows: tokens.length,
       outputs: outputs.length,
@@ -60,22 +73,14 @@ export class NativeExecutor implements Executor {
       batch: { tokens, positions, sequences, outputRows: outputs, kv: kv.native, ...(parents ? { parents } : {}) },
       ...(samplers
         ? {
-            sampling: {
-              logits: this.logits,
-              samplers: samplers.map((sampler) => toNative(sampler)),
-              ...result,
-              errors: codes,
-            },
+            sampling: { logits: this.logits, samplers: samplers.map((sampler) => toNative(sampler)), ...drawn, errors },
           }
         : {}),
+      ...(ahead ? { ahead: { rounds: ahead.rounds, limit: ahead.limit, ends: ahead.ends, told } } : {}),
     };
     try {
-      const reports = (await this.compiled.executable.run(call)) ?? [];
-      return {
-        ...result,
-        top: Array.from(outputs, (_, index) => pairs(reports[index])),
-        errors: Array.from(outputs, (_, index) => samplingError(codes[index], reports[index])),
-      };
+      const reports = await this.compiled.executable.run(call);
+      return last ?? resultOf(reports ?? []);
     } catch (error) {
       throw fromNative(error);
     }
@@ -100,6 +105,12 @@ export class NativeExecutor implements Executor {
   dispose(): void {
     this.compiled.dispose();
   }
+}
+
+function commitRows(kv: KvCache, sequences: Int32Array): void {
+  const rows = new Map<number, number>();
+  for (const sequence of sequences) rows.set(sequence, (rows.get(sequence) ?? 0) + 1);
+  for (const [sequence, count] of rows) kv.commit(sequence, count);
 }
 
 class NativeRowSampler implements RowSampler {
@@ -154,6 +165,9 @@ class NativeKv implements KvCache {
   }
   truncate(sequence: number, length: number): void {
     nativeCall(() => this.native.truncate(sequence, length));
+  }
+  commit(sequence: number, count: number): void {
+    nativeCall(() => this.native.commit(sequence, count));
   }
   keep(sequence: number, ordinals: Int32Array): void {
     nativeCall(() => this.native.keep(sequence, ordinals));

@@ -60,6 +60,109 @@ test('any number of sequences, in chunks of any size, say what each would say al
   );
 });
 
+/** As `speak`, with what may be worked out ahead; some break off after `leave` tokens, some pause. */
+async function speakAhead(
+  engine: Engine,
+  executor: FakeExecutor,
+  kv: FakeKv,
+  prompt: readonly number[],
+  { limit, leave = limit, pause = 0 }: { limit: number; leave?: number; pause?: number },
+) {
+  const sequence = kv.create();
+  const sampler = executor.createSampler({} as never);
+  const text = [...prompt];
+  for (let said = 0; said < Math.min(limit, leave); said++) {
+    const tokens = Int32Array.from(text.slice(kv.length(sequence)));
+    const ahead = { limit: limit - said, ends: Int32Array.of(0) };
+    const done = (await engine.submit({ kv, sequence, tokens, sampler, ahead }).done) as JobResult;
+    text.push(done.token);
+    if (done.token === 0) break;
+    if (pause > 0 && said % pause === pause - 1) await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  await engine.settle(kv, sequence);
+  // The cache holds what was fed, and nothing that was worked out in vain.
+  expect(kv.of(sequence)).toEqual(text.slice(0, -1));
+  return { said: text.slice(prompt.length), sequence, text };
+}
+
+test('what is worked out ahead is what would have been said, whoever comes, pauses or leaves', async () => {
+  const speakers = fc.array(
+    fc.record({
+      prompt: fc.array(fc.integer({ min: 1, max: vocab - 1 }), { minLength: 1, maxLength: 40 }),
+      limit: fc.integer({ min: 1, max: 30 }),
+      leave: fc.integer({ min: 1, max: 30 }),
+      pause: fc.integer({ min: 0, max: 5 }),
+      late: fc.integer({ min: 0, max: 12 }),
+      cache: fc.integer({ min: 0, max: 1 }),
+    }),
+    { minLength: 1, maxLength: 5 },
+  );
+  let ahead = 0;
+  await fc.assert(
+    fc.asyncProperty(speakers, async (all) => {
+      const { engine, executor, kv } = setUp({}, { maxRows: 30, sharedRows: 20 });
+      const caches = [kv, executor.createKvCache()];
+      const said = await Promise.all(
+        all.map(async ({ prompt, limit, leave, pause, late, cache }) => {
+          for (let turn = 0; turn < late; turn++) await new Promise((resolve) => setImmediate(resolve));
+          return (await speakAhead(engine, executor, caches[cache], prompt, { limit, leave, pause })).said;
+        }),
+      );
+      all.forEach(({ prompt, limit, leave }, index) => {
+        const whole = expected(prompt, Math.min(limit, leave));
+        const end = whole.indexOf(0);
+        expect(said[index]).toEqual(end < 0 ? whole : whole.slice(0, end + 1));
+      });
+      ahead += executor.roundsAhead;
+    }),
+    { numRuns: 150 },
+  );
+  expect(ahead).toBeGreaterThan(500);
+});
+
+test('a run goes on for eight rounds before somebody asks, and ends for who joins', async () => {
+  const { engine, executor, kv } = setUp();
+  const sampler = executor.createSampler({} as never);
+  const job = { kv, sampler, ahead: { limit: 50, ends: new Int32Array(0) } };
+  const first = (await engine.submit({ ...job, sequence: kv.create(), tokens: Int32Array.of(1) }).done) as JobResult;
+  await engine.idle();
+  expect(executor.requests).toHaveLength(9);
+  // The next eight are there at once; then a new run begins.
+  let token = first.token;
+  for (let step = 1; step < 9; step++) {
+    token = ((await engine.submit({ ...job, sequence: 0, tokens: Int32Array.of(token) }).done) as JobResult).token;
+  }
+  expect(executor.requests).toHaveLength(9);
+  const next = engine.submit({ ...job, sequence: 0, tokens: Int32Array.of(token) }).done;
+  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  const other = engine.submit({ ...job, sequence: kv.create(), tokens: Int32Array.of(5) }).done;
+  await Promise.all([next, other]);
+  expect(executor.requests.length).toBeLessThan(14);
+});
+
+test('an error of a round ahead reaches the job that asks for it, and nobody else', async () => {
+  const { engine, executor, kv } = setUp({
+    follow: (text) => (text.length > 6 && text[0] === 13 ? -1 : (hash(text) % 13) + 1),
+  });
+  const [good, bad] = await Promise.allSettled([
+    speakAhead(engine, executor, kv, [1, 2], { limit: 12 }),
+    speakAhead(engine, executor, kv, [13], { limit: 12 }),
+  ]);
+  expect(good.status).toBe('fulfilled');
+  expect(bad).toMatchObject({ status: 'rejected', reason: { code: 'NUMERIC' } });
+  const {
+    engine: second,
+    executor: failing,
+    kv: cache,
+  } = setUp({
+    watch: ({ positions }) => {
+      if (positions[0] > 4) throw new Error('out of memory');
+    },
+  });
+  await expect(speakAhead(second, failing, cache, [1], { limit: 12 })).rejects.toThrow('out of memory');
+  expect(cache.length(0)).toBe(5);
+});
+
 test('sequences that decode share one round per step', async () => {
   const { engine, executor, kv } = setUp();
   await Promise.all([1, 2, 3, 4, 5].map((token) => speak(engine, executor, kv, [token], 10)));

@@ -13,6 +13,8 @@ export class FakeKv implements KvCache {
   readonly pageBytes = 128;
   readonly cellBytes = 4;
   readonly sequences = new Map<number, number[]>();
+  /** Written by rounds ahead, not committed. */
+  readonly pending = new Map<number, number[]>();
   private next = 0;
 
   usedBytes(): number {
@@ -38,6 +40,11 @@ export class FakeKv implements KvCache {
     const tokens = this.of(sequence);
     if (length < 0 || length > tokens.length) throw new Error(`truncate to ${length} of ${tokens.length}`);
     tokens.length = length;
+  }
+  commit(sequence: number, count: number): void {
+    const cells = this.pending.get(sequence)?.splice(0, count) ?? [];
+    if (cells.length !== count) throw new Error(`commit ${count} cells, ${cells.length} are there`);
+    this.of(sequence).push(...cells);
   }
   keep(): void {
     throw new Error('no trees here');
@@ -73,6 +80,7 @@ export class FakeExecutor implements Executor {
   readonly kvShape = { layers: 1, kvHeads: 1, keyDim: 1, valueDim: 1 };
   readonly requests: RunRequest[] = [];
   samplers = 0; // alive
+  roundsAhead = 0;
   private flies = false;
 
   constructor(private readonly options: FakeOptions) {}
@@ -90,13 +98,39 @@ export class FakeExecutor implements Executor {
     if (this.flies) throw new Error('two rounds at once');
     this.flies = true;
     try {
-      this.requests.push(request);
-      await new Promise((resolve) => (this.options.ms ? setTimeout(resolve, this.options.ms) : setImmediate(resolve)));
-      this.options.watch?.(request);
-      return this.runNow(kv, request);
+      for (const sequence of request.sequences) kv.pending.delete(sequence);
+      let result = await this.round(kv, request);
+      const { ahead, sequences, outputs } = request;
+      ahead?.told(result);
+      for (let done = 1; ahead && done < Math.min(ahead.limit, Atomics.load(ahead.rounds, 0)); done++) {
+        if (result.tokens.some((token, i) => ahead.ends.includes(token) || result.errors[i])) break;
+        const rows = outputs.map((row) => sequences[row]);
+        const begin = Array.from(rows, (sequence) => kv.length(sequence) + (kv.pending.get(sequence)?.length ?? 0));
+        result = await this.round(
+          kv,
+          {
+            ...request,
+            tokens: result.tokens,
+            positions: Int32Array.from(begin),
+            sequences: rows,
+            outputs: outputs.map((_, index) => index),
+          },
+          true,
+        );
+        this.roundsAhead++;
+        ahead.told(result);
+      }
+      return result;
     } finally {
       this.flies = false;
     }
+  }
+
+  private async round(kv: FakeKv, request: RunRequest, ahead = false): Promise<RunResult> {
+    this.requests.push(request);
+    await new Promise((resolve) => (this.options.ms ? setTimeout(resolve, this.options.ms) : setImmediate(resolve)));
+    this.options.watch?.(request);
+    return this.runNow(kv, request, ahead);
   }
 
   memory(): { weights: number; mapped: number; activations: number } {
@@ -105,14 +139,17 @@ export class FakeExecutor implements Executor {
 
   dispose(): void {}
 
-  private runNow(kv: FakeKv, { tokens, positions, sequences, outputs, logits, samplers }: RunRequest): RunResult {
+  private runNow(kv: FakeKv, request: RunRequest, ahead: boolean): RunResult {
+    const { tokens, positions, sequences, outputs, logits, samplers } = request;
     const { vocab, follow = (text) => hash(text) % vocab } = this.options;
     const texts = Array.from(tokens, (token, row) => {
-      const text = kv.of(sequences[row]);
+      const pending = kv.pending.get(sequences[row]) ?? [];
+      const text = [...kv.of(sequences[row]), ...pending];
       if (positions[row] !== text.length)
         throw new Error(`row ${row}: position ${positions[row]}, length ${text.length}`);
-      text.push(token);
-      return [...text];
+      if (ahead) kv.pending.set(sequences[row], [...pending, token]);
+      else kv.of(sequences[row]).push(token);
+      return [...text, token];
     });
     const drawn = new Int32Array(outputs.length).fill(-1);
     const errors = new Array<VivaceError | null>(outputs.length).fill(null);

@@ -76,12 +76,14 @@ export class ReferenceExecutor implements Executor {
     const drawn = Array.from(outputs, (_, index) =>
       draw(request.samplers?.[index] ?? null, logits.subarray(index * this.columns, (index + 1) * this.columns)),
     );
-    return {
+    const result = {
       tokens: Int32Array.from(drawn, ({ token }) => token),
       logprobs: Float32Array.from(drawn, ({ logprob }) => logprob),
       top: drawn.map(({ top }) => top),
       errors: drawn.map(({ error }) => error),
     };
+    request.ahead?.told(result);
+    return result;
   }
 }
 
@@ -98,6 +100,7 @@ function draw(sampler: RowSampler | null, logits: Float64Array): Drawn {
   if (!('sample' in sampler)) throw expected('a sampler of this executor', 'samplers', sampler);
   try {
     const { token, logprob, top } = (sampler as LogitsSampler).sample(logits);
+    sampler.accept(Int32Array.of(token));
     return { token, logprob, top: top.length > 0 ? top : null, error: null };
   } catch (error) {
     // One sequence's error is not the others'.

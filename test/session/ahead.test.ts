@@ -1,0 +1,168 @@
+// Native rounds ahead: the same draws as one round at a time, cells that count only when they are taken, an end at any time.
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { loadModel } from '../../lib/index.js';
+import type { RunResult, SamplerOptions } from '../../lib/program/executor.js';
+import { NativeExecutor } from '../../lib/program/native-executor.js';
+import { plain } from '../decode/sampler-options.js';
+import { tinyModel, vocab } from '../program/tiny-model.js';
+
+const { program, bytes } = tinyModel(0);
+const executors = [1, 3].map((threads) => new NativeExecutor(program, bytes, { threads }));
+afterAll(() => executors.forEach((executor) => executor.dispose()));
+
+const options: SamplerOptions = {
+  ...plain,
+  vocab,
+  temperature: 1.3,
+  seed: 11n,
+  repetitionPenalty: 1.2,
+  frequencyPenalty: 0.1,
+  topLogprobs: 2,
+};
+const prompts = [[3, 1, 4, 1, 5], [9], [2, 6]];
+
+/** Rounds over several sequences at once; `rounds` at a time. */
+async function generate(executor: NativeExecutor, rounds: number, steps: number, ends: number[] = []) {
+  const kv = executor.createKvCache({ keyType: 'F16', valueType: 'F16', pageSize: 4, maxPages: 1000 });
+  const sequences = prompts.map(() => kv.create());
+  const samplers = prompts.map((prompt) => {
+    const sampler = executor.createSampler(options);
+    sampler.accept(Int32Array.from(prompt));
+    return sampler;
+  });
+  const results: RunResult[] = [];
+  let rows = prompts;
+  while (results.length < steps) {
+    const owners = rows.flatMap((tokens, index) => tokens.map(() => sequences[index]));
+    const positions = rows.flatMap((tokens, index) => tokens.map((_, i) => kv.length(sequences[index]) + i));
+    const request = {
+      tokens: Int32Array.from(rows.flat()),
+      positions: Int32Array.from(positions),
+      sequences: Int32Array.from(owners),
+      outputs: Int32Array.from(sequences, (sequence) => owners.lastIndexOf(sequence)),
+      samplers,
+    };
+    const told: RunResult[] = [];
+    const ahead = {
+      rounds: Int32Array.of(rounds),
+      limit: steps - results.length,
+      ends: Int32Array.from(ends),
+      told: (result: RunResult) => told.push(result),
+    };
+    const last = await executor.run(kv, rounds === 0 ? request : { ...request, ahead });
+    if (rounds === 0) told.push(last);
+    expect(told.at(-1)).toBe(last);
+    // Only the first round's rows count already.
+    sequences.forEach((sequence) => expect(kv.length(sequence)).toBe(length(sequence)));
+    for (const _ of told.slice(1)) for (const sequence of sequences) kv.commit(sequence, 1);
+    results.push(...told);
+    rows = [...last.tokens].map((token) => [token]);
+    function length(sequence: number): number {
+      return prompts[sequence].length + results.length;
+    }
+    if (last.tokens.some((token) => ends.includes(token))) break;
+  }
+  samplers.forEach((sampler) => sampler.dispose());
+  kv.dispose();
+  return results;
+}
+
+test.each(executors)('draws are the same in runs of any number of rounds', async (executor) => {
+  const single = await generate(executor, 0, 40);
+  expect(single).toHaveLength(40);
+  for (const rounds of [1, 3, 8, 64]) expect(await generate(executor, rounds, 40)).toEqual(single);
+});
+
+test('a run ends with the token that ends', async () => {
+  const single = await generate(executors[0], 0, 40);
+  const end = single[20].tokens[1];
+  const first = single.findIndex(({ tokens }) => tokens.includes(end));
+  expect(await generate(executors[0], 64, 40, [end])).toEqual(single.slice(0, first + 1));
+});
+
+test('cells that a cache has no room for are not worked out', async () => {
+  const [executor] = executors;
+  const kv = executor.createKvCache({ keyType: 'F16', valueType: 'F16', pageSize: 4, maxPages: 2 });
+  const sequence = kv.create();
+  const told: RunResult[] = [];
+  await executor.run(kv, {
+    tokens: Int32Array.of(1),
+    positions: Int32Array.of(0),
+    sequences: Int32Array.of(sequence),
+    outputs: Int32Array.of(0),
+    samplers: [executor.createSampler(options)],
+    ahead: { rounds: Int32Array.of(64), limit: 64, ends: new Int32Array(0), told: (result) => told.push(result) },
+  });
+  expect(told).toHaveLength(4);
+  expect(() => kv.commit(sequence, 4)).toThrow(expect.objectContaining({ code: 'INTERNAL' }));
+  kv.commit(sequence, 3);
+  expect(kv.length(sequence)).toBe(4);
+});
+
+test('a fork made while its origin runs ahead says the same', async () => {
+  const model = await loadModel('default', { threads: 2 });
+  const session = model.createSession();
+  const generation = { temperature: 1, seed: 3, maxTokens: 60 };
+  const texts: Promise<string>[] = [];
+  let whole = '';
+  let before = '';
+  for await (const { text, tokens } of session.generate('Once upon a time', { ...generation, temperature: 0 })) {
+    whole += text;
+    if (tokens.length > 0 && whole.length % 3 === 0 && texts.length < 5) {
+      const fork = session.fork();
+      const begin = whole.length;
+      texts.push(
+        (async () => {
+          let rest = '';
+          for await (const piece of fork.generate([], { temperature: 0, maxTokens: 20 })) rest += piece.text;
+          return `${begin}:${rest}`;
+        })(),
+      );
+    }
+    before = whole;
+  }
+  expect(before).toBe(whole);
+  for (const text of await Promise.all(texts)) {
+    const [, begin, rest] = /^(\d+):(.*)$/s.exec(text) ?? [];
+    expect(whole.slice(Number(begin)).startsWith(rest) || rest.startsWith(whole.slice(Number(begin)))).toBe(true);
+  }
+  model.dispose();
+});
+
+test('a process whose sessions are silent takes no time', async () => {
+  const model = await loadModel('default', { threads: 2 });
+  const session = model.createSession();
+  for await (const _ of session.generate('Once upon a time', { maxTokens: 20 }));
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  // Other work of the test runner may fall into one of the pauses.
+  let least = Infinity;
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const begin = process.cpuUsage();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const { user, system } = process.cpuUsage(begin);
+    least = Math.min(least, (user + system) / 200_000);
+  }
+  expect(least).toBeLessThan(0.05);
+  model.dispose();
+});
+
+test('a worker thread that is ended while it generates takes nobody with it', async () => {
+  const index = join(__dirname, '..', '..', 'dist', 'index.js');
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const worker = new Worker(
+      `const { parentPort } = require('node:worker_threads');
+       require(${JSON.stringify(index)}).loadModel('default', { threads: 2 }).then(async (model) => {
+         const options = { temperature: 1, maxTokens: 400, logitBias: { 1: -Infinity, 2: -Infinity } };
+         for await (const piece of model.createSession().generate('Once', options)) parentPort.postMessage(piece.text);
+       });`,
+      { eval: true },
+    );
+    await new Promise<void>((resolve, reject) => {
+      let pieces = 0;
+      worker.on('message', () => ++pieces === 3 + attempt && resolve());
+      worker.on('error', reject);
+    });
+    expect(await worker.terminate()).toBe(1);
+  }
+});
