@@ -13,7 +13,7 @@ export type { Tokenizer, EncodeOptions, DecodeOptions, SpecialIds } from './form
 export { TextStream } from './formats/tokenizer/text-stream.js';
 export { openModelFile } from './formats/open.js';
 export type { ModelSource, TensorSource } from './formats/model-source.js';
-export { quantizeModel } from './quantize/quantize.js';
+export { quantizeModel } from './quantize/lazily.js';
 export type { QuantizeOptions, QuantizeResult } from './quantize/quantize.js';
 export { quantizeTypes } from './quantize/types.js';
 export type { QuantizeType } from './quantize/types.js';

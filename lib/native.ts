@@ -63,6 +63,21 @@ export interface NativeRequest {
   };
 }
 
+/** One call of a program in all rounds so far: its time, and what it read, wrote and computed. */
+export interface NativeCallProfile {
+  /** Of the native table, or `sample`. */
+  readonly op: string;
+  /** The matrix that it multiplies or looks up, empty when there is none; its type and shape. */
+  readonly weight: string;
+  readonly dtype: number;
+  readonly rows: number;
+  readonly columns: number;
+  readonly calls: number;
+  readonly seconds: number;
+  readonly bytes: number;
+  readonly operations: number;
+}
+
 export interface NativeExecutable {
   /**
    * Resolves with, per output, the flat list of [token, logprob] pairs that its sampler asked for (a string: why it
@@ -72,8 +87,8 @@ export interface NativeExecutable {
   runSync(request: NativeRequest): void;
   /** `calls`: op calls after fusion. */
   sizes(): { mapped: number; copied: number; arena: number; isa: string; threads: number; calls: number };
-  /** Starts or stops profiling; returns what was measured so far, by op. */
-  profile(on?: boolean): Record<string, { calls: number; seconds: number }>;
+  /** Starts or stops profiling; returns what was measured so far. */
+  profile(on?: boolean): NativeCallProfile[];
   close(): void;
 }
 
@@ -154,6 +169,15 @@ export interface NativeCheckpoint {
   readonly order?: Int32Array;
 }
 
+export interface Ceilings {
+  readonly bytesPerSecond: number;
+  /** Multiplications and additions per second. */
+  readonly floatOperations: number;
+  readonly int8Operations: number;
+  /** From the start of a parallel region that does nothing to its end. */
+  readonly regionSeconds: number;
+}
+
 export interface NativeAddon {
   /** A file by its path, or so many bytes of memory. */
   Mapping: new (pathOrBytes: string | number) => NativeMapping;
@@ -177,12 +201,8 @@ export interface NativeAddon {
   preSplit(rule: string, text: Uint8Array, ends: Uint32Array): number;
   /** Names of the rules, and the version of Unicode that they go by. */
   preSplitRules(): { names: string[]; unicode: string };
-  /** What `threads` threads reach together at a level (default: the best), reading `bytes` bytes of memory; per second. */
-  ceilings(
-    threads: number,
-    bytes: number,
-    level?: string,
-  ): Promise<{ bytesPerSecond: number; floatOperations: number; int8Operations: number }>;
+  /** What `threads` threads reach together at a level (default: the best), reading `bytes` bytes of memory. */
+  ceilings(threads: number, bytes: number, level?: string): Promise<Ceilings>;
   /** Instruction-set levels that this machine runs, best last. */
   isaLevels(): string[];
   ops(): { name: string; attributes: string[] }[];

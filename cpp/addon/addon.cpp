@@ -9,7 +9,7 @@
 namespace vivace {
 namespace {
 
-// ceilings(threads, bytes, level): Promise<{ bytesPerSecond, floatOperations, int8Operations }>
+// ceilings(threads, bytes, level): Promise<{ bytesPerSecond, floatOperations, int8Operations, regionSeconds }>
 Napi::Value ceilings_async(const Napi::CallbackInfo& info) {
   class Worker : public Napi::AsyncWorker {
    public:
@@ -34,6 +34,7 @@ Napi::Value ceilings_async(const Napi::CallbackInfo& info) {
       out.Set("bytesPerSecond", result_.bytes_per_second);
       out.Set("floatOperations", result_.float_operations);
       out.Set("int8Operations", result_.int8_operations);
+      out.Set("regionSeconds", result_.region_seconds);
       deferred.Resolve(out);
     }
     void OnError(const Napi::Error& error) override {

@@ -382,19 +382,26 @@ Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   return sizes;
 }
 
-// profile(on?: boolean): { [op]: { calls, seconds } } so far
+// profile(on?: boolean): what lib/native.ts calls NativeCallProfile, for each call
 Napi::Value ExecutableWrap::profile(const Napi::CallbackInfo& info) {
   ExecutableState& state = alive(info.Env());
   std::lock_guard turn(state.running);
   if (info[0].IsBoolean()) state.executable->set_profiling(info[0].As<Napi::Boolean>().Value());
-  Napi::Object out = Napi::Object::New(info.Env());
-  for (const auto& [op, time] : state.executable->profile()) {
+  Napi::Array list = Napi::Array::New(info.Env());
+  for (const CallProfile& call : state.executable->profile()) {
     Napi::Object row = Napi::Object::New(info.Env());
-    row.Set("calls", static_cast<double>(time.calls));
-    row.Set("seconds", time.seconds);
-    out.Set(op, row);
+    row.Set("op", call.op);
+    row.Set("weight", call.weight);
+    row.Set("dtype", static_cast<double>(call.dtype));
+    row.Set("rows", static_cast<double>(call.rows));
+    row.Set("columns", static_cast<double>(call.columns));
+    row.Set("calls", static_cast<double>(call.calls));
+    row.Set("seconds", call.seconds);
+    row.Set("bytes", call.bytes);
+    row.Set("operations", call.operations);
+    list.Set(list.Length(), row);
   }
-  return out;
+  return list;
 }
 
 void ExecutableWrap::close(const Napi::CallbackInfo&) {

@@ -10,6 +10,7 @@ struct Ceilings {
   double bytes_per_second;  // reading a block of memory once
   double float_operations;  // f32 multiply-adds, two operations each, per second
   double int8_operations;   // 8-bit multiply-adds into 32 bits, two operations each, per second
+  double region_seconds;    // from the start of a parallel region that does nothing to its end, median
 };
 
 // Measured by `threads` threads together at one level, reading `bytes` bytes; best of several passes. About 0.3 s.

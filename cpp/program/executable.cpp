@@ -42,7 +42,7 @@ Executable::Executable(Program program, const ExecutableOptions& options)
     step.run.attributes = call.attributes.data();
     steps_.push_back(step);
   }
-  times_.resize(steps_.size());
+  profile_ = Profile(program_);
   find_bindables();
 }
 
@@ -131,39 +131,24 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
   }
   using Clock = std::chrono::steady_clock;
   pool_->run(options_.threads, [&](Team& team) {
-    Clock::time_point last = profiling_ ? Clock::now() : Clock::time_point{};
+    Clock::time_point last = profile_.on ? Clock::now() : Clock::time_point{};
     for (size_t i = 0; i < steps_.size(); ++i) {
       const Step& step = steps_[i];
       // Nothing to do for ops on no rows (a prompt chunk without outputs).
       if (outputs == 0 && !step.call->outputs.empty() && step.run.outputs[0].rows == 0) continue;
       step.kernel(step.run, team);
       team.barrier();
-      if (profiling_ && team.thread() == 0) {
+      if (profile_.on && team.thread() == 0) {
         const Clock::time_point now = Clock::now();
-        ++times_[i].calls;
-        times_[i].seconds += std::chrono::duration<double>(now - last).count();
+        profile_.passed(i, std::chrono::duration<double>(now - last).count());
         last = now;
       }
     }
     if (!after) return;
     after(team);
-    if (profiling_ && team.thread() == 0) {
-      ++after_time_.calls;
-      after_time_.seconds += std::chrono::duration<double>(Clock::now() - last).count();
-    }
+    if (profile_.on && team.thread() == 0) profile_.drew(std::chrono::duration<double>(Clock::now() - last).count());
   });
-}
-
-std::map<std::string, OpTime> Executable::profile() const {
-  std::map<std::string, OpTime> by_op;
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    if (times_[i].calls == 0) continue;
-    OpTime& sum = by_op[steps_[i].call->op->name];
-    sum.calls += times_[i].calls;
-    sum.seconds += times_[i].seconds;
-  }
-  if (after_time_.calls > 0) by_op["sample"] = after_time_;
-  return by_op;
+  if (profile_.on) profile_.ran(rows, outputs, batch, kv);
 }
 
 }  // namespace vivace

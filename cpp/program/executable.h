@@ -10,6 +10,7 @@
 
 #include "core/memory/arena.h"
 #include "program/plan.h"
+#include "program/profile.h"
 #include "program/program.h"
 
 namespace vivace {
@@ -24,12 +25,6 @@ struct ExecutableOptions {
 struct RunBinding {
   int value;
   std::byte* data;
-};
-
-// Time of one op over all its calls, for profiles.
-struct OpTime {
-  int64_t calls = 0;
-  double seconds = 0;
 };
 
 class Executable {
@@ -51,9 +46,8 @@ class Executable {
   // Where a value lies after prepare() for the same size (null when it is not in the arena).
   std::byte* address(int value) const;
 
-  void set_profiling(bool on) { profiling_ = on; }
-  // By op.
-  std::map<std::string, OpTime> profile() const;
+  void set_profiling(bool on) { profile_.on = on; }
+  std::vector<CallProfile> profile() const { return profile_.entries(); }
 
  private:
   struct Step {
@@ -84,9 +78,7 @@ class Executable {
   const std::byte* set_arena_ = nullptr;
   const Batch* set_batch_ = nullptr;
   PagedKv* set_kv_ = nullptr;
-  bool profiling_ = false;
-  std::vector<OpTime> times_;  // per step
-  OpTime after_time_;
+  Profile profile_;
 };
 
 }  // namespace vivace

@@ -1,16 +1,19 @@
 // `vivace bench [model]`: prefill and decode speed, repeated, next to what this machine's memory allows.
+import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
 import { VivaceError } from '../errors.js';
 import { addJsonOption, addModelOptions, integer, type ModelOptions } from './arguments.js';
 import { open, title, type Opened } from './opened.js';
 import { amount, bandwidth, bytes, percent, spread, table } from './quantities.js';
 import { printJson, progress, say } from './terminal.js';
+import { measureProfile, profileTable } from './profile.js';
 import { bytesPerToken, measureTraffic } from './traffic.js';
 
 interface Options extends ModelOptions {
   readonly prompt?: number;
   readonly generate?: number;
   readonly repeat: number;
+  readonly profile?: boolean;
   readonly json?: boolean;
 }
 
@@ -23,7 +26,8 @@ export function benchCommand(): Command {
     .argument('[model]', 'GGUF file or Hugging Face directory (default: the embedded model)')
     .option('--prompt <tokens>', `tokens of the prompt (default: ${DEFAULT_PROMPT}, or what fits)`, integer(1))
     .option('--generate <tokens>', `tokens to generate (default: ${DEFAULT_GENERATE}, or what fits)`, integer(2))
-    .option('--repeat <times>', 'measured runs, after one that is not measured', integer(1), 5);
+    .option('--repeat <times>', 'measured runs, after one that is not measured', integer(1), 5)
+    .option('--profile', 'show where the time goes, op by op, for a token and for the prompt');
   return addJsonOption(addModelOptions(command)).action(async (path: string | undefined, options: Options) => {
     const opened = await open(path, options, options.json === true);
     try {
@@ -37,6 +41,7 @@ export function benchCommand(): Command {
 async function bench(opened: Opened, options: Options): Promise<void> {
   const { model } = opened;
   const { prompt, generate } = lengths(model.info.contextLength, options);
+  if (options.profile === true) return showProfile(opened, prompt, generate, options);
   const bar = progress('measuring', options.json === true);
   const prefill: number[] = [];
   const decode: number[] = [];
@@ -80,6 +85,25 @@ async function bench(opened: Opened, options: Options): Promise<void> {
       `read per second   ${bandwidth(result.bytesPerSecond)}\n` +
       `memory bandwidth  ${bandwidth(result.memoryBandwidth)} (measured)\n` +
       `fraction reached  ${percent(result.fraction)}${result.fraction > 1 ? ' (the weights fit into the caches)' : ''}\n`,
+  );
+}
+
+async function showProfile(opened: Opened, prompt: number, generate: number, options: Options): Promise<void> {
+  const threads = options.threads ?? availableParallelism();
+  const bar = progress('measuring', options.json === true);
+  const phase = { prompt, generate, repeat: options.repeat, threads, onProgress: (done: number) => bar.update(done) };
+  const { limits, prefill, decode } = await measureProfile(opened.model, phase).finally(() => bar.end());
+  const { repeat } = options;
+  if (options.json === true) {
+    return printJson({ model: title(opened), prompt, generate, repeat, threads, limits, prefill, decode });
+  }
+  say(title(opened), 'dim');
+  const { bytesPerSecond, int8Operations, floatOperations } = limits;
+  process.stdout.write(
+    `a token, one of ${generate}\n${profileTable(decode)}\n\n` +
+      `a prompt of ${prompt} tokens\n${profileTable(prefill)}\n\n` +
+      `limits            ${bandwidth(bytesPerSecond)}, ${amount(int8Operations / 1e9)} G int8 and ` +
+      `${amount(floatOperations / 1e9)} G float operations/s (measured, ${threads} threads)\n`,
   );
 }
 

@@ -5,7 +5,7 @@ import { kvBytesPerToken } from '../models/memory.js';
 import { native, nativeCall } from '../native.js';
 
 /** Larger than any cache, so that the measurement is one of memory. */
-const MEASURED_BYTES = 256 * 2 ** 20;
+export const MEASURED_BYTES = 256 * 2 ** 20;
 
 /** Bytes read for one token behind `past` others: every weight once (of the embedding its row), and what is cached. */
 export function bytesPerToken({ config, tensors }: Pick<ModelSource, 'config' | 'tensors'>, past: number): number {

@@ -15,7 +15,6 @@
 //
 // Log-probabilities are natural logarithms under the model's own distribution: softmax of the unchanged logits, at
 // temperature 1, before bias, penalties and truncation (as in OpenAI's API and vLLM's default).
-import { randomBytes } from 'node:crypto';
 import { expected } from '../errors.js';
 import type { SamplerOptions } from '../program/executor.js';
 import { checkNames, integer, number, signal } from './option-checks.js';
@@ -144,7 +143,7 @@ function biases(given: GenerateOptions['logitBias'], vocab: number): ReadonlyMap
 }
 
 function seedOf(given: unknown): bigint {
-  if (given === undefined) return randomBytes(8).readBigUInt64LE();
+  if (given === undefined) return crypto.getRandomValues(new BigUint64Array(1))[0];
   if (typeof given === 'bigint' && given >= 0n && given < 1n << 64n) return given;
   if (Number.isSafeInteger(given) && (given as number) >= 0) return BigInt(given as number);
   throw expected('an integer from 0 to 2^64 − 1', 'seed', given);

@@ -4,7 +4,7 @@ import * as nodePath from 'node:path';
 import { expected, VivaceError } from '../errors.js';
 import { fileError, readExactly, withFile } from './file.js';
 import { openGgufModel } from './gguf-model.js';
-import { openHuggingFaceModel } from './hugging-face/model.js';
+import type * as huggingFace from './hugging-face/model.js';
 import type { ModelSource } from './model-source.js';
 
 const supported = 'Supported are GGUF files and Hugging Face directories with config.json and safetensors files.';
@@ -57,6 +57,11 @@ function openBeside(path: string, what: string): ModelSource {
   throw new VivaceError('FORMAT_UNKNOWN', `${path} is ${what}, and there is no config.json next to it`, {
     remedy: 'Download the whole directory and name it.',
   });
+}
+
+/** Loaded by the first directory. */
+function openHuggingFaceModel(path: string): ModelSource {
+  return (require('./hugging-face/model.js') as typeof huggingFace).openHuggingFaceModel(path);
 }
 
 /** Errors about the contents of a model say which model it was. */

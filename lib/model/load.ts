@@ -3,14 +3,16 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { join, resolve } from 'node:path';
 import { checkNames, integer, signal as checkSignal, word } from '../decode/option-checks.js';
-import { createReferenceSampler } from '../decode/reference-sampler.js';
+import type * as referenceSampler from '../decode/reference-sampler.js';
 import { expected, VivaceError } from '../errors.js';
 import { openModelFile } from '../formats/open.js';
 import { createTokenizer } from '../formats/tokenizer/tokenizer.js';
 import { WeightStore } from '../formats/weight-store.js';
 import { buildProgram } from '../models/registry.js';
 import { NativeExecutor } from '../program/native-executor.js';
-import { ReferenceExecutor } from '../program/reference/executor.js';
+import type { Executor } from '../program/executor.js';
+import type * as reference from '../program/reference/executor.js';
+import type { Program } from '../program/program.js';
 import { Model } from './model.js';
 
 const devices = ['auto', 'cpu', 'cuda', 'cuda-emulated', 'reference'] as const;
@@ -66,18 +68,13 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   const store = new WeightStore(source, threads);
   try {
     for (const fraction of store.conversions()) await step(0.4 + 0.5 * fraction, 'weights');
-    const shapeOf = (tensor: string) => store.info(tensor) ?? missing(tensor);
     const program = buildProgram(source.config, (tensor) => store.info(tensor), {
       contextLength,
       readVector: (tensor) => store.vector(tensor),
     });
     const executor =
       device === 'reference'
-        ? new ReferenceExecutor(
-            program,
-            (tensor) => ({ ...shapeOf(tensor), bytes: store.bytes(tensor) }),
-            createReferenceSampler,
-          )
+        ? referenceExecutor(program, store)
         : new NativeExecutor(program, (tensor) => store.bind(tensor), { threads });
     const model = new Model(source, tokenizer, executor, store, contextLength);
     try {
@@ -91,6 +88,14 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
     store.close();
     throw error;
   }
+}
+
+/** The float64 executor, loaded when it is wanted. */
+function referenceExecutor(program: Program, store: WeightStore): Executor {
+  const { ReferenceExecutor } = require('../program/reference/executor.js') as typeof reference;
+  const { createReferenceSampler } = require('../decode/reference-sampler.js') as typeof referenceSampler;
+  const bind = (tensor: string) => ({ ...(store.info(tensor) ?? missing(tensor)), bytes: store.bytes(tensor) });
+  return new ReferenceExecutor(program, bind, createReferenceSampler);
 }
 
 function missing(tensor: string): never {

@@ -1,6 +1,7 @@
 // A loaded model: its program on an executor, its tokenizer, and the sessions and chats that run on it.
 import { totalmem } from 'node:os';
-import { Chat, type ChatOptions } from '../chat.js';
+import type * as chats from '../chat.js';
+import type { Chat, ChatOptions } from '../chat.js';
 import { checkNames, integer, word } from '../decode/option-checks.js';
 import { TokenList } from '../decode/token-list.js';
 import { Engine } from '../engine.js';
@@ -10,8 +11,10 @@ import type { ModelSource } from '../formats/model-source.js';
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
 import type { WeightStore } from '../formats/weight-store.js';
 import { estimateMemory, kvBytesPerToken, type MemoryEstimate } from '../models/memory.js';
+import type { NativeCallProfile } from '../native.js';
 import type { Executor, KvCache, KvDType } from '../program/executor.js';
-import { readSession } from '../session/session-file.js';
+import { NativeExecutor } from '../program/native-executor.js';
+import type * as sessionFiles from '../session/session-file.js';
 import { Session, type SessionHost } from '../session/session.js';
 import { describe, type ModelInfo } from './info.js';
 
@@ -80,6 +83,7 @@ export class Model {
     if (typeof file !== 'string' || file === '') throw expected('a path', 'file', file);
     let begun: { seat: ReturnType<Model['seat']>; tokens: Int32Array } | undefined;
     try {
+      const { readSession } = require('../session/session-file.js') as typeof sessionFiles;
       await readSession(file, {
         fingerprint: this.fingerprint(),
         begin: ({ keyType, valueType, contextLength, tokens, cellBytes }) => {
@@ -119,6 +123,7 @@ export class Model {
     const { contextLength, cache, ...chat } = options;
     const session = this.createSession({ contextLength, cache });
     try {
+      const { Chat } = require('../chat.js') as typeof chats; // templates need an interpreter: 5 ms
       return new Chat(session, this.tokenizer, this.source.chatTemplates, chat);
     } catch (error) {
       session.dispose();
@@ -145,6 +150,12 @@ export class Model {
     this.check();
     const kv = [...this.caches.values()].reduce((sum, cache) => sum + cache.usedBytes(), 0);
     return { ...this.executor.memory(), kv };
+  }
+
+  /** @internal Starts or stops profiling; where the time of rounds went so far. Undefined when the executor cannot tell. */
+  profile(on?: boolean): readonly NativeCallProfile[] | undefined {
+    this.check();
+    return this.executor instanceof NativeExecutor ? this.executor.profileCalls(on) : undefined;
   }
 
   get disposed(): boolean {

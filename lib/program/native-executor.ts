@@ -1,7 +1,7 @@
 // Programs of language models on the CPU: rounds over a row batch, sampling included, off the JavaScript thread.
 import { expected, VivaceError } from '../errors.js';
 import { fromNative, native, nativeCall } from '../native.js';
-import type { NativeKvCache, NativeRequest, NativeSampler } from '../native.js';
+import type { NativeCallProfile, NativeKvCache, NativeRequest, NativeSampler } from '../native.js';
 import { dtypes } from './dtype.js';
 import type { Executor, KvCache, KvOptions, RowSampler, RunRequest, RunResult, SamplerOptions } from './executor.js';
 import { NativeProgram } from './native-program.js';
@@ -91,8 +91,20 @@ export class NativeExecutor implements Executor {
     return { weights: copied, mapped, activations: arena };
   }
 
-  /** Seconds per op since profiling was switched on. */
+  /** Starts or stops profiling; calls and seconds per op so far. */
   profile(on?: boolean): Record<string, { calls: number; seconds: number }> {
+    const sums: Record<string, { calls: number; seconds: number }> = {};
+    for (const { op, calls, seconds } of this.compiled.executable.profile(on)) {
+      if (calls === 0) continue;
+      const sum = (sums[op] ??= { calls: 0, seconds: 0 });
+      sum.calls += calls;
+      sum.seconds += seconds;
+    }
+    return sums;
+  }
+
+  /** The same, for every call of the program. */
+  profileCalls(on?: boolean): NativeCallProfile[] {
     return this.compiled.executable.profile(on);
   }
 

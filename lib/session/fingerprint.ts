@@ -1,5 +1,5 @@
 // Tells models apart: saved sessions belong to the model that made them, whatever its file is called.
-import { createHash } from 'node:crypto';
+import type * as crypto from 'node:crypto';
 import { readExactly, withFile } from '../formats/file.js';
 import type { ModelSource, TensorSource } from '../formats/model-source.js';
 
@@ -10,6 +10,7 @@ const SAMPLE_BYTES = 64;
  * model differ. Reads a page per tensor: some milliseconds.
  */
 export function fingerprint(source: Pick<ModelSource, 'files' | 'config' | 'tensors'>): string {
+  const { createHash } = require('node:crypto') as typeof crypto; // takes 3 ms to load
   const hash = createHash('sha256');
   hash.update(JSON.stringify(source.config));
   const tensors = [...source.tensors.values()].sort((a, b) => (a.name < b.name ? -1 : 1));

@@ -7,7 +7,7 @@ import type { Rounds } from '../decode/rounds.js';
 import { TokenList } from '../decode/token-list.js';
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
 import type { Executor, KvCache, KvDType } from '../program/executor.js';
-import { writeSession } from './session-file.js';
+import type * as sessionFiles from './session-file.js';
 
 /** What a model lends to its sessions. */
 export interface SessionHost {
@@ -170,6 +170,7 @@ export class Session {
     this.check();
     if (typeof file !== 'string' || file === '') throw expected('a path', 'file', file);
     const { kv, sequence, keyType, valueType, contextLength } = this.seat;
+    const { writeSession } = require('./session-file.js') as typeof sessionFiles;
     await this.exclusively(() =>
       writeSession(file, {
         fingerprint: this.host.fingerprint(),

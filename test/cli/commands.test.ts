@@ -1,6 +1,7 @@
 // What each command prints, for people and for machines.
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
+import { openModelFile } from '../../lib/index.js';
 import { embedded, root, vivace, vivaceJson } from './command.js';
 
 interface RunResult {
@@ -184,6 +185,53 @@ describe('vivace bench', () => {
     const { min, median, max } = result['decodeTokensPerSecond'] as { min: number; median: number; max: number };
     expect(min).toBeGreaterThan(0);
     expect([min, median, max]).toEqual([min, median, max].sort((a, b) => a - b));
+  });
+
+  test('--profile shows where the time of a token and of a prompt goes', async () => {
+    interface Row {
+      op: string;
+      weight: string;
+      calls: number;
+      ms: number;
+      share: number;
+      bytes: number;
+      operations: number;
+      ofLimit: number;
+    }
+    interface Profile {
+      ms: number;
+      outsideMs: number;
+      rows: Row[];
+    }
+    const args = ['bench', '--profile', '--prompt', '64', '--generate', '16', '--repeat', '2', '--threads', '1'];
+    const { prefill, decode } = await vivaceJson<{ prefill: Profile; decode: Profile }>(args);
+    const { config, tensors } = openModelFile(embedded);
+    const down = tensors.get('blk.0.ffn_down.weight') as { shape: readonly number[]; bytes: number };
+    const values = down.shape[0] * down.shape[1];
+    for (const [{ ms, outsideMs, rows }, tokens] of [
+      [decode, 1],
+      [prefill, 64],
+    ] as const) {
+      const found = (op: string, weight = ''): Row => rows.find((row) => row.op === op && row.weight === weight) as Row;
+      const row = found('linear', 'ffn_down');
+      expect(row.calls).toBeGreaterThanOrEqual(config.layers);
+      // The last layer works on the rows whose logits are wanted only.
+      expect(row.operations).toBeCloseTo(2 * (tokens * (config.layers - 1) + 1) * values, 0);
+      expect(row.bytes).toBeGreaterThan(down.bytes * config.layers);
+      expect(found('attention').bytes).toBeGreaterThan(0);
+      expect(found('sample').calls).toBe(1);
+      expect(rows.reduce((sum, { share }) => sum + share, 0)).toBeCloseTo(1, 6);
+      // Each part of the time is somewhere, and only once.
+      expect(rows.reduce((sum, one) => sum + one.ms, outsideMs)).toBeCloseTo(ms, 6);
+      expect(outsideMs).toBeGreaterThan(0);
+    }
+    const { stdout } = await vivace(args);
+    expect(stdout).toMatch(/^op +weight +type +calls +ms +share +moved +GB\/s +of limit$/m);
+    expect(stdout).toMatch(/^linear +ffn_down .* %$/m);
+    expect(stdout).toMatch(/^outside ops/m);
+    const refused = await vivace(['bench', '--profile', '--device', 'reference', '--prompt', '2', '--generate', '2']);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain('does not measure its ops');
   });
 
   test('prints a table for people', async () => {
