@@ -89,7 +89,7 @@ struct Round {
         is_first = ahead->told.empty();
         ahead->told.push_back(std::move(drawn));
       }
-      if (is_first) ahead->tell();  // else it has been called and not been heard yet; a call takes 20 us
+      must_tell_ = is_first;  // else it has been called and not been heard yet
       drawn = {};
       drawn.results.resize(samplers.size());
       drawn.top.resize(samplers.size());
@@ -101,10 +101,24 @@ struct Round {
 
  private:
   void run() {
-    std::lock_guard turn(state->running);
+    std::unique_lock turn(state->running, std::try_to_lock);
+    if (!turn.owns_lock()) {
+      tell();
+      turn.lock();
+    }
     std::function<void(Team&)> draw;
     if (!samplers.empty()) draw = [this](Team& team) { sample(team); };
-    state->executable->run(rows, outputs, bindings, has_batch ? &batch.batch() : nullptr, kv.get(), draw);
+    // To wake the JavaScript thread takes 30 us, and it may take this core for as long as it has work, 200 us: the
+    // other members of the team go on meanwhile.
+    std::function<void()> tell;
+    if (must_tell_) tell = [this] { this->tell(); };
+    state->executable->run(rows, outputs, bindings, has_batch ? &batch.batch() : nullptr, kv.get(), draw, tell);
+    this->tell();
+  }
+
+  void tell() {
+    if (must_tell_) ahead->tell();
+    must_tell_ = false;
   }
 
   bool goes_on(int done) const {
@@ -132,6 +146,8 @@ struct Round {
       samplers[i]->accept(&result.token, 1);
     }
   }
+
+  bool must_tell_ = false;  // JavaScript does not know of the last round yet
 };
 
 }  // namespace vivace

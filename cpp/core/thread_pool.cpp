@@ -78,8 +78,12 @@ void ThreadPool::call(uint64_t threads) {
   call_.notify_all();  // looks first whether anybody sleeps
 }
 
-void ThreadPool::run(int threads, const std::function<void(Team&)>& task) {
-  std::lock_guard turn(callers_);
+void ThreadPool::run(int threads, const std::function<void(Team&)>& task, const std::function<void()>& waits) {
+  std::unique_lock turn(callers_, std::try_to_lock);
+  if (!turn.owns_lock()) {
+    if (waits) waits();
+    turn.lock();
+  }
   if (threads > size()) threads = size();
   TeamState state;
   if (threads > 1) {

@@ -65,8 +65,9 @@ class ThreadPool {
 
   int size() const { return static_cast<int>(workers_.size()) + 1; }
   // Calls task(team) on `threads` (<= size) members, the caller among them; returns when all are done. Runs of
-  // different callers take turns. Tasks must not throw.
-  void run(int threads, const std::function<void(Team&)>& task);
+  // different callers take turns; `waits`, unless empty, is called when another one's run comes first. Tasks must not
+  // throw.
+  void run(int threads, const std::function<void(Team&)>& task, const std::function<void()>& waits = {});
 
  private:
   struct Job {

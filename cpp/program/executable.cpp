@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
 #include "program/fuse.h"
 
@@ -43,6 +44,8 @@ Executable::Executable(Program program, const ExecutableOptions& options)
     steps_.push_back(step);
   }
   profile_ = Profile(program_);
+  while (first_linear_ < steps_.size() && std::strcmp(steps_[first_linear_].call->op->name, "linear") != 0)
+    ++first_linear_;
   find_bindables();
 }
 
@@ -105,7 +108,7 @@ void Executable::set_tensors(int64_t rows, int64_t outputs) {
 }
 
 void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
-                     PagedKv* kv, const std::function<void(Team&)>& after) {
+                     PagedKv* kv, const std::function<void(Team&)>& after, const std::function<void()>& meanwhile) {
   prepare(rows, outputs);
   if (rows != set_rows_ || outputs != set_outputs_ || arena_.data() != set_arena_) {
     set_tensors(rows, outputs);
@@ -130,10 +133,14 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
     for (Tensor* tensor : bindable.tensors) tensor->data = data;
   }
   using Clock = std::chrono::steady_clock;
-  pool_->run(options_.threads, [&](Team& team) {
+  const std::function<void(Team&)> task = [&](Team& team) {
     Clock::time_point last = profile_.on ? Clock::now() : Clock::time_point{};
     for (size_t i = 0; i < steps_.size(); ++i) {
       const Step& step = steps_[i];
+      if (i == first_linear_ && meanwhile && team.thread() == 0) {
+        meanwhile();
+        if (profile_.on) last = Clock::now();
+      }
       // Nothing to do for ops on no rows (a prompt chunk without outputs).
       if (outputs == 0 && !step.call->outputs.empty() && step.run.outputs[0].rows == 0) continue;
       step.kernel(step.run, team);
@@ -147,7 +154,8 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
     if (!after) return;
     after(team);
     if (profile_.on && team.thread() == 0) profile_.drew(std::chrono::duration<double>(Clock::now() - last).count());
-  });
+  };
+  pool_->run(options_.threads, task, meanwhile);
   if (profile_.on) profile_.ran(rows, outputs, batch, kv);
 }
 

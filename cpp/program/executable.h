@@ -39,10 +39,11 @@ class Executable {
 
   // Makes the plan and the memory for this size, so that run() does not allocate. Throws.
   void prepare(int64_t rows, int64_t outputs);
-  // Runs every call; `after` is called by every member of the team at the end (sampling), may be null. The batch is
-  // copied; what it points to must stay until the end.
+  // Runs every call; `after` is called by every member of the team at the end (sampling), may be empty. `meanwhile`,
+  // unless empty, is called by one member when the others have work for a while, or when the run must wait; perhaps
+  // twice. The batch is copied; what it points to must stay until the end.
   void run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch, PagedKv* kv,
-           const std::function<void(Team&)>& after);
+           const std::function<void(Team&)>& after, const std::function<void()>& meanwhile = {});
   // Where a value lies after prepare() for the same size (null when it is not in the arena).
   std::byte* address(int value) const;
 
@@ -79,6 +80,7 @@ class Executable {
   const Batch* set_batch_ = nullptr;
   PagedKv* set_kv_ = nullptr;
   Profile profile_;
+  size_t first_linear_ = 0;  // step: its work goes to whoever is free
 };
 
 }  // namespace vivace
