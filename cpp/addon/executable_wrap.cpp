@@ -12,7 +12,7 @@ namespace vivace {
 namespace {
 
 // Where a weight's bytes come from: { mapping, offset } or a typed array whose bytes are copied.
-const std::byte* bind_source(Napi::Env env, Napi::Value source, const ValueInfo& value, ExecutableState& state) {
+const std::byte* bind_source(Napi::Env env, Napi::Value source, ValueInfo& value, ExecutableState& state) {
   const int64_t bytes = value.rows * row_bytes(value.dtype, value.columns);
   if (source.IsTypedArray()) {
     const Napi::TypedArray array = source.As<Napi::TypedArray>();
@@ -31,7 +31,8 @@ const std::byte* bind_source(Napi::Env env, Napi::Value source, const ValueInfo&
   if (!wrap->mapping || offset < 0 || bytes > wrap->mapping->size() || offset > wrap->mapping->size() - bytes)
     throw Error("FORMAT_TRUNCATED", "Tensor " + value.name + " lies beyond the end of its file", "Download it again.");
   state.mappings.push_back(wrap->mapping);
-  (wrap->mapping->writable() == nullptr ? state.mapped_bytes : state.copied_bytes) += bytes;
+  value.mapped = wrap->mapping->writable() == nullptr;
+  (value.mapped ? state.mapped_bytes : state.copied_bytes) += bytes;
   return wrap->mapping->data() + offset;
 }
 
@@ -311,12 +312,47 @@ class RoundWorker final : public Napi::AsyncWorker {
   std::string code_, remedy_;
 };
 
+// Rewrites some weights off the JavaScript thread.
+class PackWorker : public Napi::AsyncWorker {
+ public:
+  PackWorker(Napi::Env env, std::shared_ptr<ExecutableState> state, int64_t bytes)
+      : Napi::AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), state_(std::move(state)), bytes_(bytes) {}
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override {
+    try {
+      std::lock_guard turn(state_->running);
+      done_ = state_->executable->pack(bytes_);
+    } catch (const Error& error) {
+      code_ = error.code();
+      remedy_ = error.remedy();
+      SetError(error.what());
+    } catch (const std::exception& error) {
+      code_ = "INTERNAL";
+      SetError(error.what());
+    }
+  }
+  void OnOK() override { deferred_.Resolve(Napi::Number::New(Env(), done_)); }
+  void OnError(const Napi::Error& error) override {
+    deferred_.Reject(to_napi(Env(), code_.c_str(), error.Message().c_str(), remedy_.c_str()).Value());
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::shared_ptr<ExecutableState> state_;
+  int64_t bytes_;
+  double done_ = 0;
+  std::string code_, remedy_;
+};
+
 }  // namespace
 
 Napi::Function ExecutableWrap::define(Napi::Env env) {
   return DefineClass(
       env, "Executable",
       {InstanceMethod<&ExecutableWrap::run>("run"), InstanceMethod<&ExecutableWrap::run_sync>("runSync"),
+       InstanceMethod<&ExecutableWrap::pack>("pack"), InstanceMethod<&ExecutableWrap::pack_sync>("packSync"),
        InstanceMethod<&ExecutableWrap::sizes>("sizes"), InstanceMethod<&ExecutableWrap::profile>("profile"),
        InstanceMethod<&ExecutableWrap::close>("close")});
 }
@@ -369,12 +405,33 @@ void ExecutableWrap::run_sync(const Napi::CallbackInfo& info) {
   });
 }
 
-// { mapped, copied, arena, isa, threads, calls }
+// pack(bytes): Promise<share done>
+Napi::Value ExecutableWrap::pack(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    alive(info.Env());
+    auto* worker = new PackWorker(info.Env(), state_, info[0].As<Napi::Number>().Int64Value());
+    const Napi::Promise promise = worker->promise();
+    worker->Queue();
+    return promise;
+  });
+}
+
+// packSync(): all of them
+void ExecutableWrap::pack_sync(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    ExecutableState& state = alive(info.Env());
+    std::lock_guard turn(state.running);
+    state.executable->pack(INT64_MAX);
+  });
+}
+
+// { mapped, copied, packed, arena, isa, threads, calls }
 Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   const ExecutableState& state = alive(info.Env());
   Napi::Object sizes = Napi::Object::New(info.Env());
-  sizes.Set("mapped", static_cast<double>(state.mapped_bytes));
+  sizes.Set("mapped", static_cast<double>(state.mapped_bytes - state.executable->released_bytes()));
   sizes.Set("copied", static_cast<double>(state.copied_bytes));
+  sizes.Set("packed", static_cast<double>(state.executable->packed_bytes()));
   sizes.Set("arena", static_cast<double>(state.executable->arena_bytes()));
   sizes.Set("isa", isa_name(state.executable->isa()));
   sizes.Set("threads", state.executable->threads());

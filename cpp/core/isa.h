@@ -11,6 +11,11 @@ enum class Isa : int {
 };
 inline constexpr int isa_count = 4;
 
+// 32-bit words of a level's vectors.
+constexpr int isa_lanes(Isa level) {
+  return level == Isa::avx512 ? 16 : level == Isa::avx2 ? 8 : 4;
+}
+
 const char* isa_name(Isa level);
 // The best level that this CPU runs and this build contains.
 Isa best_isa();

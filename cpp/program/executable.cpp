@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cstring>
 
-#include "program/fuse.h"
+#include "program/rewrite/fuse.h"
 
 namespace vivace {
 namespace {
@@ -100,11 +100,26 @@ void Executable::set_tensors(int64_t rows, int64_t outputs) {
     tensor.data = value.data != nullptr ? const_cast<std::byte*>(value.data) : address(id);
     return tensor;
   };
+  const auto use_panels = [&](Step& step) {
+    if (!panels_ || std::strcmp(step.call->op->name, "linear") != 0) return;
+    const std::byte* panels = panels_->find(step.call->inputs[1]);
+    if (panels == nullptr) return;
+    step.run.inputs[1].data = const_cast<std::byte*>(panels);
+    step.run.inputs[1].panels = true;
+  };
   for (Step& step : steps_) {
     for (size_t i = 0; i < step.call->inputs.size(); ++i) step.run.inputs[i] = tensor_of(step.call->inputs[i]);
     for (size_t i = 0; i < step.call->outputs.size(); ++i) step.run.outputs[i] = tensor_of(step.call->outputs[i]);
+    use_panels(step);
     step.run.scratch = arena_.data() + current_->scratch_offset;
   }
+}
+
+double Executable::pack(int64_t bytes) {
+  if (!panels_) panels_ = std::make_unique<Panels>(program_, options_.isa);
+  panels_->pack(program_, *pool_, options_.threads, bytes);
+  set_rows_ = -1;  // tensors of weights are stale
+  return panels_->progress();
 }
 
 void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,

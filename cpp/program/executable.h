@@ -12,6 +12,7 @@
 #include "program/plan.h"
 #include "program/profile.h"
 #include "program/program.h"
+#include "program/rewrite/panels.h"
 
 namespace vivace {
 
@@ -36,6 +37,11 @@ class Executable {
   int64_t arena_bytes() const { return arena_.size(); }
   int threads() const { return options_.threads; }
   Isa isa() const { return options_.isa; }
+
+  // Rewrites the next `bytes` of weights in the order that is read fastest; gives the share done. Not during a run.
+  double pack(int64_t bytes);
+  int64_t packed_bytes() const { return panels_ ? panels_->bytes() : 0; }
+  int64_t released_bytes() const { return panels_ ? panels_->released() : 0; }
 
   // Makes the plan and the memory for this size, so that run() does not allocate. Throws.
   void prepare(int64_t rows, int64_t outputs);
@@ -69,6 +75,7 @@ class Executable {
   Program program_;
   std::shared_ptr<ThreadPool> pool_;
   Arena arena_;
+  std::unique_ptr<Panels> panels_;
   std::map<std::pair<int64_t, int64_t>, Plan> plans_;
   const Plan* current_ = nullptr;
   std::vector<Step> steps_;

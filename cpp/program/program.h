@@ -20,6 +20,7 @@ struct ValueInfo {
   int64_t columns = 0;
   ValueKind kind = ValueKind::value;
   const std::byte* data = nullptr;  // weights and constants: [rows] at row_bytes(dtype, columns)
+  bool mapped = false;              // data lies in a file: the system can give its pages back
 };
 
 struct CallInfo {

@@ -39,6 +39,7 @@ export interface ModelOptions {
   readonly device?: string;
   readonly threads?: number;
   readonly context?: number;
+  readonly repack?: boolean;
 }
 
 export function addModelOptions(command: Command): Command {
@@ -47,6 +48,9 @@ export function addModelOptions(command: Command): Command {
     .addOption(new Option('--threads <count>', 'threads to compute with (default: one per core)').argParser(integer(1)))
     .addOption(
       new Option('--context <tokens>', "longest text, prompt and answer (default: the model's)").argParser(integer(1)),
+    )
+    .addOption(
+      new Option('--no-repack', 'read weights where they lie in the file, shared with other processes: slower'),
     );
 }
 

@@ -26,6 +26,7 @@ export async function open(path: string | undefined, options: ModelOptions, quie
       ...(options.device === undefined ? {} : { device: options.device as Device }),
       ...(options.threads === undefined ? {} : { threads: options.threads }),
       ...(options.context === undefined ? {} : { contextLength: options.context }),
+      ...(options.repack === undefined ? {} : { repack: options.repack }),
       onProgress: (fraction) => bar.update(fraction),
     });
     return { path: file, source: openModelFile(file), model, loadMs: performance.now() - begin };

@@ -16,6 +16,8 @@ export interface NativeProgramOptions {
   readonly isa?: string;
   /** Apply the fusion rules; default true. */
   readonly fuse?: boolean;
+  /** Rewrite quantised weights in the order that kernels read fastest, at once; default true. */
+  readonly repack?: boolean;
 }
 
 /** The rows of a run that uses the KV cache; see `RunRequest`. */
@@ -39,11 +41,12 @@ export class NativeProgram {
     bindWeight: BindWeight,
     options: NativeProgramOptions = {},
   ) {
-    const { threads = 1, isa, fuse = true } = options;
+    const { threads = 1, isa, fuse = true, repack = true } = options;
     this.inputs = new Map(program.values.filter((value) => value.kind === 'input').map((value) => [value.name, value]));
     this.executable = nativeCall(
       () => new (native().Executable)(describe(program, bindWeight), { threads, fuse, ...(isa ? { isa } : {}) }),
     );
+    if (repack) nativeCall(() => this.executable.packSync());
   }
 
   /**

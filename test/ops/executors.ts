@@ -8,6 +8,7 @@ export interface Variant {
   readonly isa: string;
   readonly threads: number;
   readonly fuse: boolean;
+  readonly repack?: boolean; // default true
 }
 
 /** Levels that this machine runs, lowest first (baseline, avx2, avx512 or baseline, neon). */

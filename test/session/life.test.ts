@@ -5,7 +5,14 @@ import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
-import { embeddedModelPath, loadModel, VivaceError, type LoadOptions, type Model } from '../../lib/index.js';
+import {
+  embeddedModelPath,
+  loadModel,
+  quantizeModel,
+  VivaceError,
+  type LoadOptions,
+  type Model,
+} from '../../lib/index.js';
 
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
@@ -37,6 +44,46 @@ test('the event loop keeps its beat while a long prompt is read', async () => {
   const median = beats.sort((a, b) => a - b)[Math.floor(beats.length / 2)];
   expect(beats.length).toBeGreaterThan(took / 60);
   expect(median).toBeLessThan(30);
+});
+
+test('weights are rewritten once, or read where they lie: the same tokens either way', async () => {
+  const stages: number[] = [];
+  const folder = mkdtempSync(join(tmpdir(), 'vivace-life-'));
+  const path = join(folder, 'q8.gguf');
+  await quantizeModel(embeddedModelPath(), path, { type: 'Q8_0' });
+  using rewritten = await loadModel(path, { threads: 2, onProgress: (fraction) => stages.push(fraction) });
+  using shared = await loadModel(path, { threads: 2, repack: false });
+  expect(stages).toEqual([...stages].sort((a, b) => a - b));
+  expect(stages.at(-1)).toBe(1);
+  const [memory, there] = [rewritten.memoryUsage(), shared.memoryUsage()];
+  expect(there.weights).toBeLessThan(there.mapped / 100);
+  expect(memory.weights + memory.mapped).toBeLessThan(1.05 * (there.weights + there.mapped));
+  expect(memory.mapped).toBeLessThan(there.mapped / 2);
+  const texts = await Promise.all(
+    [rewritten, shared].map(async (one) => {
+      using session = one.createSession();
+      const tokens: number[] = [];
+      for await (const piece of session.generate(long(100), { maxTokens: 40, temperature: 0 }))
+        tokens.push(...piece.tokens);
+      return tokens;
+    }),
+  );
+  expect(texts[0].length).toBeGreaterThan(0);
+  expect(texts[0]).toEqual(texts[1]);
+  rmSync(folder, { recursive: true });
+  await expect(loadModel('default', { repack: 1 as unknown as boolean })).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+  });
+});
+
+test('an abort while weights are rewritten ends loading', async () => {
+  const controller = new AbortController();
+  const onProgress = (fraction: number, stage: string): void => {
+    if (stage === 'weights' && fraction >= 0.6) controller.abort();
+  };
+  await expect(loadModel('default', { onProgress, signal: controller.signal })).rejects.toMatchObject({
+    code: 'ABORTED',
+  });
 });
 
 test('an abort ends a long prompt within one round', async () => {

@@ -14,10 +14,15 @@ std::byte* map_memory(int64_t bytes) {
 void unmap_memory(std::byte* data, int64_t) {
   if (data != nullptr) VirtualFree(data, 0, MEM_RELEASE);
 }
+void release_file_pages(const std::byte* data, int64_t bytes) {
+  // Unlocking pages that are not locked takes them out of the working set.
+  VirtualUnlock(const_cast<std::byte*>(data), static_cast<size_t>(bytes));
+}
 
 }  // namespace vivace
 #else
 #include <sys/mman.h>
+#include <unistd.h>
 
 namespace vivace {
 
@@ -31,6 +36,13 @@ std::byte* map_memory(int64_t bytes) {
 }
 void unmap_memory(std::byte* data, int64_t bytes) {
   if (data != nullptr) munmap(data, static_cast<size_t>(bytes));
+}
+void release_file_pages(const std::byte* data, int64_t bytes) {
+  const int64_t page = sysconf(_SC_PAGESIZE);
+  const int64_t before =
+      (page - static_cast<int64_t>(reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(page))) % page;
+  const int64_t whole = (bytes - before) / page * page;
+  if (whole > 0) madvise(const_cast<std::byte*>(data) + before, static_cast<size_t>(whole), MADV_DONTNEED);
 }
 
 }  // namespace vivace

@@ -11,4 +11,8 @@ namespace vivace {
 std::byte* map_memory(int64_t bytes);
 void unmap_memory(std::byte* data, int64_t bytes);
 
+// Gives back the memory of a mapped file's pages that lie within; they are read again when somebody looks. Only for
+// read-only mappings of files.
+void release_file_pages(const std::byte* data, int64_t bytes);
+
 }  // namespace vivace

@@ -6,14 +6,13 @@
 //   halves, has_min     scales belong to 16 values instead of 32; min is not zero
 //   codes<g>(raw, …)    the eight words of codes of group g
 //   scales(raw, …)      formats with blocks of 256: small integer scales and minima times `d` and `dmin`
-// Nothing beyond the rows is read: they may be the last of a mapped file.
+// Nothing beyond the rows is read: they may be the last of a mapped file. Words that were laid side by side when the
+// model was loaded come in the order of ops/linear/order.h instead.
 #pragma once
-#include "ops/linear/panel.h"
+#include "ops/linear/order.h"
 #include "quant/blocks.h"
 
 namespace vivace::VIVACE_ISA {
-
-using Raw = const Ints*;
 
 inline Ints each_byte(int value) {
   return splat(value * 0x01010101);
@@ -37,32 +36,20 @@ inline F32 signed_byte(Ints a, int index) {
   return to_f32(shift_signed(a << (24 - 8 * index), 24));
 }
 
-// The word at byte `at`, a multiple of two.
-template <int at>
-inline Ints word_at(Raw raw) {
-  if constexpr (at % 4 == 0)
-    return raw[at / 4];
-  else
-    return raw[at / 4] >> 16 | raw[at / 4 + 1] << 16;
-}
-// The 16-bit float at byte `at`.
-template <int at>
-inline F32 half_at(Raw raw) {
-  return low_halves(at % 4 == 0 ? raw[at / 4] : raw[at / 4] >> 16);
-}
-
 // 16 bytes as 32 codes: 16 low nibbles, then 16 high ones.
-template <int at>
-inline void nibble_words(Raw raw, Ints* out) {
-  const Ints words[4] = {word_at<at>(raw), word_at<at + 4>(raw), word_at<at + 8>(raw), word_at<at + 12>(raw)};
+inline void nibble_words(const Ints (&words)[4], Ints* out) {
   for (int w = 0; w < 4; ++w) {
     out[w] = low_nibbles(words[w]);
     out[w + 4] = high_nibbles(words[w]);
   }
 }
 
-inline void put(uint8_t (*codes)[4 * lanes], const Ints* words) {
-  for (int w = 0; w < 8; ++w) store_ints(codes[w], words[w]);
+// The same at byte `at` of block g.
+template <class Order, class Codec, int g, int at>
+inline void nibbles_of_block(Raw raw, Ints* out) {
+  nibble_words({Order::template word<Codec, g, at>(raw), Order::template word<Codec, g, at + 4>(raw),
+                Order::template word<Codec, g, at + 8>(raw), Order::template word<Codec, g, at + 12>(raw)},
+               out);
 }
 
 // Scales 4i … 4i + 3, one byte each.
@@ -74,9 +61,9 @@ struct CodecQ4_0 {
   using Block = BlockQ4_0;
   static constexpr int width = 32, highest = 15, offset = 8;
   static constexpr bool halves = false, has_min = false;
-  template <int g>
+  template <class Order, int g>
   static void codes(Raw raw, Ints* words) {
-    nibble_words<g * sizeof(Block) + offsetof(Block, qs)>(raw, words);
+    nibbles_of_block<Order, CodecQ4_0, g, offsetof(Block, qs)>(raw, words);
   }
 };
 
@@ -84,17 +71,18 @@ struct CodecQ4_1 {
   using Block = BlockQ4_1;
   static constexpr int width = 32, highest = 15, offset = 0;
   static constexpr bool halves = false, has_min = true;
-  template <int g>
+  template <class Order, int g>
   static void codes(Raw raw, Ints* words) {
-    nibble_words<g * sizeof(Block) + offsetof(Block, qs)>(raw, words);
+    nibbles_of_block<Order, CodecQ4_1, g, offsetof(Block, qs)>(raw, words);
   }
 };
 
 // Q5_0, Q5_1: bit i of the 32 at `qh` is the fifth bit of code i.
-template <class Block, int at>
+template <class Order, class Codec, int g>
 inline void five_bit_codes(Raw raw, Ints* words) {
-  nibble_words<at + offsetof(Block, qs)>(raw, words);
-  const Ints fifth = word_at<at + offsetof(Block, qh)>(raw);
+  using Block = typename Codec::Block;
+  nibbles_of_block<Order, Codec, g, offsetof(Block, qs)>(raw, words);
+  const Ints fifth = Order::template word<Codec, g, offsetof(Block, qh)>(raw);
   for (int w = 0; w < 8; ++w) {
     // Four bits abcd to the lowest bits of four bytes: copies 7 and 14 places up, of which one bit each is kept.
     Ints four_bits = (fifth >> (4 * w)) & splat(15);
@@ -108,9 +96,9 @@ struct CodecQ5_0 {
   using Block = BlockQ5_0;
   static constexpr int width = 32, highest = 31, offset = 16;
   static constexpr bool halves = false, has_min = false;
-  template <int g>
+  template <class Order, int g>
   static void codes(Raw raw, Ints* words) {
-    five_bit_codes<Block, g * sizeof(Block)>(raw, words);
+    five_bit_codes<Order, CodecQ5_0, g>(raw, words);
   }
 };
 
@@ -118,9 +106,9 @@ struct CodecQ5_1 {
   using Block = BlockQ5_1;
   static constexpr int width = 32, highest = 31, offset = 0;
   static constexpr bool halves = false, has_min = true;
-  template <int g>
+  template <class Order, int g>
   static void codes(Raw raw, Ints* words) {
-    five_bit_codes<Block, g * sizeof(Block)>(raw, words);
+    five_bit_codes<Order, CodecQ5_1, g>(raw, words);
   }
 };
 
@@ -133,20 +121,18 @@ struct CodecQ8_0 {
   using Block = BlockQ8_0;
   static constexpr int width = 32, highest = signed_codes, offset = 0;
   static constexpr bool halves = false, has_min = false;
-  template <int g>
+  template <class Order, int g>
   static void codes(Raw raw, Ints* words) {
-    constexpr int qs = g * sizeof(Block) + offsetof(Block, qs);
-    words[0] = word_at<qs>(raw), words[1] = word_at<qs + 4>(raw);
-    words[2] = word_at<qs + 8>(raw), words[3] = word_at<qs + 12>(raw);
-    words[4] = word_at<qs + 16>(raw), words[5] = word_at<qs + 20>(raw);
-    words[6] = word_at<qs + 24>(raw), words[7] = word_at<qs + 28>(raw);
-    for (int w = 0; w < 8; ++w) words[w] = as_dot_wants(words[w]);
+    constexpr int qs = offsetof(Block, qs);
+    const auto word = [&]<int at>() { return as_dot_wants(Order::template word<CodecQ8_0, g, at>(raw)); };
+    words[0] = word.template operator()<qs>(), words[1] = word.template operator()<qs + 4>();
+    words[2] = word.template operator()<qs + 8>(), words[3] = word.template operator()<qs + 12>();
+    words[4] = word.template operator()<qs + 16>(), words[5] = word.template operator()<qs + 20>();
+    words[6] = word.template operator()<qs + 24>(), words[7] = word.template operator()<qs + 28>();
   }
 };
 
-template <int at>
-inline void level_words(Raw raw, Ints* words) {
-  nibble_words<at>(raw, words);
+inline void to_levels(Ints* words) {
   for (int w = 0; w < 8; ++w) words[w] = as_dot_wants(look_up(iq4_levels, words[w]));
 }
 
@@ -154,9 +140,10 @@ struct CodecIQ4_NL {
   using Block = BlockIQ4_NL;
   static constexpr int width = 32, highest = signed_codes, offset = 0;
   static constexpr bool halves = false, has_min = false;
-  template <int g>
+  template <class Order, int g>
   static void codes(Raw raw, Ints* words) {
-    level_words<g * sizeof(Block) + offsetof(Block, qs)>(raw, words);
+    nibbles_of_block<Order, CodecIQ4_NL, g, offsetof(Block, qs)>(raw, words);
+    to_levels(words);
   }
 };
 
@@ -164,11 +151,14 @@ struct CodecIQ4_XS {
   using Block = BlockIQ4_XS;
   static constexpr int width = 256, highest = signed_codes, offset = 0;
   static constexpr bool halves = false, has_min = false;
-  template <int g>
+  template <class Order, int g>
   static void codes(Raw raw, Ints* words) {
     // The codes of the last group are the last 16 bytes.
-    level_words<g == groups - 1 ? sizeof(Block) / 16 * 16 : offsetof(Block, qs) + 16 * g>(raw, words);
+    Raw nibbles = g == groups - 1 ? Order::template tail<sizeof(Block)>(raw) : raw + (offsetof(Block, qs) + 16 * g) / 4;
+    nibble_words({nibbles[0], nibbles[1], nibbles[2], nibbles[3]}, words);
+    to_levels(words);
   }
+  template <class Order>
   static void scales(Raw raw, F32 d, F32, Scales& to) {
     // d and sc_high; sc_low
     for (int j = 0; j < groups; ++j) {
@@ -182,11 +172,12 @@ struct CodecQ2_K {
   using Block = BlockQ2_K;
   static constexpr int width = 256, highest = 3, offset = 0;
   static constexpr bool halves = true, has_min = true;
-  template <int g>
+  template <class Order, int g>
   static void codes(Raw raw, Ints* words) {
     Raw bits = raw + offsetof(Block, qs) / 4 + g / 4 * 8;
     for (int w = 0; w < 8; ++w) words[w] = two_bits(bits[w], g % 4);
   }
+  template <class Order>
   static void scales(Raw raw, F32 d, F32 dmin, Scales& to) {
     for (int i = 0; i < 4; ++i) {
       put_scales(to.scales, i, low_nibbles(raw[i]), d);
@@ -199,16 +190,17 @@ struct CodecQ3_K {
   using Block = BlockQ3_K;
   static constexpr int width = 256, highest = 7, offset = 4;
   static constexpr bool halves = true, has_min = false;
-  template <int g>
+  template <class Order, int g>
   static void codes(Raw raw, Ints* words) {
     Raw bits = raw + offsetof(Block, qs) / 4 + g / 4 * 8, mask = raw;
     for (int w = 0; w < 8; ++w) words[w] = two_bits(bits[w], g % 4) | one_bit(mask[w], g) << 2;
   }
+  template <class Order>
   static void scales(Raw raw, F32 d, F32, Scales& to) {
-    // The 16 bytes that end with the block hold two codes' bytes, the 12 of the scales, and d.
-    Raw words = raw + sizeof(Block) / 16 * 4;
-    const Ints first = words[0] >> 16 | words[1] << 16, second = words[1] >> 16 | words[2] << 16;
-    const Ints high = words[2] >> 16 | words[3] << 16;
+    constexpr int at = offsetof(Block, sc);
+    const Ints first = Order::template word_of_stretch<at, sizeof(Block)>(raw);
+    const Ints second = Order::template word_of_stretch<at + 4, sizeof(Block)>(raw);
+    const Ints high = Order::template word_of_stretch<at + 8, sizeof(Block)>(raw);
     const Ints low[4] = {low_nibbles(first), low_nibbles(second), high_nibbles(first), high_nibbles(second)};
     for (int i = 0; i < 4; ++i) {
       // six bits - 32: flip the highest and let it be the sign.
@@ -231,19 +223,22 @@ struct CodecQ4_K {
   using Block = BlockQ4_K;
   static constexpr int width = 256, highest = 15, offset = 0;
   static constexpr bool halves = false, has_min = true;
-  template <int g>
+  template <class Order, int g>
   static void codes(Raw raw, Ints* words) {
     Raw nibbles = raw + offsetof(Block, qs) / 4 + g / 2 * 8;
     for (int w = 0; w < 8; ++w) words[w] = g % 2 == 0 ? low_nibbles(nibbles[w]) : high_nibbles(nibbles[w]);
   }
-  static void scales(Raw raw, F32 d, F32 dmin, Scales& to) { six_bit_scales(raw, d, dmin, to); }
+  template <class Order>
+  static void scales(Raw raw, F32 d, F32 dmin, Scales& to) {
+    six_bit_scales(raw, d, dmin, to);
+  }
 };
 
 struct CodecQ5_K {
   using Block = BlockQ5_K;
   static constexpr int width = 256, highest = 31, offset = 0;
   static constexpr bool halves = false, has_min = true;
-  template <int g>
+  template <class Order, int g>
   static void codes(Raw raw, Ints* words) {
     Raw nibbles = raw + offsetof(Block, qs) / 4 + g / 2 * 8, fifth = raw + offsetof(Block, qh) / 4;
     for (int w = 0; w < 8; ++w) {
@@ -251,14 +246,17 @@ struct CodecQ5_K {
       words[w] = low | one_bit(fifth[w], g) << 4;
     }
   }
-  static void scales(Raw raw, F32 d, F32 dmin, Scales& to) { six_bit_scales(raw, d, dmin, to); }
+  template <class Order>
+  static void scales(Raw raw, F32 d, F32 dmin, Scales& to) {
+    six_bit_scales(raw, d, dmin, to);
+  }
 };
 
 struct CodecQ6_K {
   using Block = BlockQ6_K;
   static constexpr int width = 256, highest = 63, offset = 32;
   static constexpr bool halves = true, has_min = false;
-  template <int g>
+  template <class Order, int g>
   static void codes(Raw raw, Ints* words) {
     // Quarters 0 … 3 of a half: low nibbles of two times 32 bytes, then their high ones.
     constexpr int half = g / 4, quarter = g % 4;
@@ -269,13 +267,11 @@ struct CodecQ6_K {
       words[w] = low | two_bits(high[w], quarter) << 4;
     }
   }
+  template <class Order>
   static void scales(Raw raw, F32 d, F32, Scales& to) {
     for (int i = 0; i < 4; ++i) put_scales(to.scales, i, raw[offsetof(Block, sc) / 4 + i], d);
   }
 };
-
-template <class Codec>
-inline constexpr int stretch_bytes = static_cast<int>(sizeof(typename Codec::Block)) * stretch / Codec::width;
 
 // Fetches a group's share of the stretches that come next in order of address: a processor follows one long stream
 // better than `lanes` short ones, and a few lines at a time better than many at once.
@@ -284,62 +280,6 @@ inline void fetch_group(const std::byte* next, int g) {
   constexpr int share = lanes * stretch_bytes<Codec> / groups;
   for (int line = 0; line < share; line += 64) prefetch(next + g * share + line);
 }
-
-// The 16-bit float at byte `at` of a stretch of `size` bytes.
-template <int at, int size>
-inline F32 half_of_stretch(Raw raw) {
-  if constexpr (at < size / 16 * 16)
-    return half_at<at>(raw);
-  else
-    return half_at<size / 16 * 16 + at - (size - 16)>(raw);
-}
-
-// Lays a stretch of every row side by side and takes out the scales.
-template <class Codec>
-inline void read_stretch(Rows rows, Ints* raw, Scales& to) {
-  using Block = typename Codec::Block;
-  constexpr int size = stretch_bytes<Codec>, whole = size / 16 * 16;
-  int at = 0;
-  for (; at + long_bytes <= whole; at += long_bytes) {
-    long_side_by_side(rows, at, raw + at / 4);
-  }
-  for (; at < whole; at += 16) {
-    side_by_side(rows, at, raw + at / 4);
-  }
-  if constexpr (whole < size) {
-    side_by_side(rows, size - 16, raw + whole / 4);
-  }
-  if constexpr (Codec::width == 32) {
-    constexpr int bytes = sizeof(Block);
-    for (int g = 0; g < groups; g += 2) {
-      Raw two = raw + g * bytes / 4;
-      store(to.scales[g], half_at<offsetof(Block, d)>(two));
-      store(to.scales[g + 1], half_at<bytes + offsetof(Block, d)>(two));
-      if constexpr (Codec::has_min) {
-        store(to.mins[g], half_at<offsetof(Block, m)>(two));
-        store(to.mins[g + 1], half_at<bytes + offsetof(Block, m)>(two));
-      }
-    }
-  } else {
-    F32 dmin = zero();
-    if constexpr (Codec::has_min) dmin = -half_of_stretch<offsetof(Block, dmin), size>(raw);
-    Codec::scales(raw, half_of_stretch<offsetof(Block, d), size>(raw), dmin, to);
-  }
-}
-
-// The same where rows end within the stretch, after `count` blocks, or where fewer than `lanes` rows are left: zeros
-// take the place of what is missing.
-template <class Codec>
-inline void read_part(Rows rows, int row_count, int count, Ints* raw, Scales& to) {
-  constexpr int size = stretch_bytes<Codec>;
-  std::byte copies[lanes][size] = {};
-  for (int row = 0; row < row_count; ++row)
-    std::memcpy(copies[row], rows[row], static_cast<size_t>(count) * sizeof(typename Codec::Block));
-  read_stretch<Codec>({copies[0], size}, raw, to);
-}
-
-template <class Codec>
-inline constexpr int raw_words = (stretch_bytes<Codec> + 15) / 16 * 4;
 
 // Calls group.operator()<g>() for the first `count` groups of a stretch.
 template <class Group>
@@ -353,5 +293,65 @@ inline void for_groups(int count, Group&& group) {
   if (count > 6) group.template operator()<6>();
   if (count > 7) group.template operator()<7>();
 }
+
+// Calls pair.operator()<g>() with the first g of every pair of the first `count` groups of a stretch.
+template <class Pair>
+inline void for_pairs(int count, Pair&& pair) {
+  pair.template operator()<0>();
+  if (count > 2) pair.template operator()<2>();
+  if (count > 4) pair.template operator()<4>();
+  if (count > 6) pair.template operator()<6>();
+}
+
+// Takes out the scales of the first `count` groups of a stretch.
+template <class Order, class Codec>
+inline void read_scales(Raw raw, int count, Scales& to) {
+  using Block = typename Codec::Block;
+  constexpr int size = stretch_bytes<Codec>;
+  if constexpr (Codec::width == 32) {
+    for_pairs(count, [&]<int g>() {
+      store(to.scales[g], Order::template half<Codec, g, offsetof(Block, d)>(raw));
+      store(to.scales[g + 1], Order::template half<Codec, g + 1, offsetof(Block, d)>(raw));
+      if constexpr (Codec::has_min) {
+        store(to.mins[g], Order::template half<Codec, g, 2>(raw));
+        store(to.mins[g + 1], Order::template half<Codec, g + 1, 2>(raw));
+      }
+    });
+  } else {
+    F32 dmin = zero();
+    if constexpr (Codec::has_min) dmin = -Order::template half_of_stretch<offsetof(Block, dmin), size>(raw);
+    Codec::template scales<Order>(raw, Order::template half_of_stretch<offsetof(Block, d), size>(raw), dmin, to);
+  }
+}
+
+// Lays a stretch of every row side by side.
+template <class Codec>
+inline void read_stretch(Rows rows, Ints* raw) {
+  constexpr int size = stretch_bytes<Codec>, whole = size / 16 * 16;
+  int at = 0;
+  for (; at + long_bytes <= whole; at += long_bytes) {
+    long_side_by_side(rows, at, raw + at / 4);
+  }
+  for (; at < whole; at += 16) {
+    side_by_side(rows, at, raw + at / 4);
+  }
+  if constexpr (whole < size) {
+    side_by_side(rows, size - 16, raw + whole / 4);
+  }
+}
+
+// The same where rows end within the stretch, after `count` blocks, or where fewer than `lanes` rows are left: zeros
+// take the place of what is missing.
+template <class Codec>
+inline void read_part(Rows rows, int row_count, int count, Ints* raw) {
+  constexpr int size = stretch_bytes<Codec>;
+  std::byte copies[lanes][size] = {};
+  for (int row = 0; row < row_count; ++row)
+    std::memcpy(copies[row], rows[row], static_cast<size_t>(count) * sizeof(typename Codec::Block));
+  read_stretch<Codec>({copies[0], size}, raw);
+}
+
+template <class Codec>
+inline constexpr int raw_words = (stretch_bytes<Codec> + 15) / 16 * 4;
 
 }  // namespace vivace::VIVACE_ISA

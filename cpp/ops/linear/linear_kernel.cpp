@@ -5,6 +5,7 @@
 #include "ops/linear/codecs.h"
 #include "ops/linear/float_tile.h"
 #include "ops/linear/linear.h"
+#include "ops/linear/panels.h"
 #include "ops/linear/units.h"
 #include "ops/row_scaled/row_scaled.h"
 
@@ -21,7 +22,7 @@ void row_pointers(const Tensor& weight, int64_t first, const Stored* (&pointers)
 }
 
 // Few rows: codes go from the bytes of a stretch straight into dot products.
-template <class Codec, int R>
+template <class Order, class Codec, int R>
 VIVACE_APART void multiply_raw(Raw raw, const Scales& scales, int count, const std::byte* next, const A8Block* const* x,
                                float (*sums)[lanes]) {
   F32 sum[R];
@@ -29,7 +30,7 @@ VIVACE_APART void multiply_raw(Raw raw, const Scales& scales, int count, const s
   for_groups(count, [&]<int g>() {
     Ints words[8];
     fetch_group<Codec>(next, g);
-    Codec::template codes<g>(raw, words);
+    Codec::template codes<Order, g>(raw, words);
     multiply_group<Codec, R>(
         g, scales, x, [&](int w) { return words[w]; }, sum);
   });
@@ -50,60 +51,155 @@ inline void multiply_panel(const Panel& panel, int count, const std::byte* next,
   for (int r = 0; r < R; ++r) store(sums[r], sum[r]);
 }
 
-template <class Codec>
-void unpack(Raw raw, Panel& panel) {
-  for_groups(groups, [&]<int g>() {
+template <class Order, class Codec>
+void unpack(Raw raw, int count, Panel& panel) {
+  for_groups(count, [&]<int g>() {
     Ints words[8];
-    Codec::template codes<g>(raw, words);
+    Codec::template codes<Order, g>(raw, words);
     for (int w = 0; w < 8; ++w) store_ints(panel.codes[g][w], words[w]);
   });
 }
 
 // Batch rows up to which a panel is not worth its stores (measured).
-template <class Codec>
-inline constexpr int raw_rows = dot_rows > 4 && Codec::width == 32 ? 4 : 2;
+template <class Order, class Codec>
+inline constexpr int raw_rows = Order::is_panel                      ? dot_rows
+                                : dot_rows > 4 && Codec::width == 32 ? 4
+                                                                     : 2;
 
+// sums[row] += a stretch of `count` groups, from column group `group` on, times every row of the block. `next` is
+// fetched meanwhile.
+template <class Order, class Codec>
+void multiply_stretch(Raw raw, Panel& panel, int group, int count, const std::byte* next, const Tensor& x,
+                      int64_t first, int64_t rows, float (*sums)[lanes]) {
+  read_scales<Order, Codec>(raw, count, panel.scales);
+  const bool few = rows <= raw_rows<Order, Codec>;
+  if (!few) unpack<Order, Codec>(raw, count, panel);
+  const A8Block* rows_of_x[dot_rows];
+  const auto multiply_rows = [&]<int R>(int64_t row) {
+    for (int r = 0; r < R; ++r) rows_of_x[r] = x.row<const A8Block>(first + row + r) + group;
+    if (few)
+      multiply_raw<Order, Codec, R>(raw, panel.scales, count, next, rows_of_x, sums + row);
+    else
+      multiply_panel<Codec, R>(panel, count, row == 0 ? next : nullptr, rows_of_x, sums + row);
+  };
+  int64_t row = 0;
+  for (; row + dot_rows <= rows; row += dot_rows) multiply_rows.template operator()<dot_rows>(row);
+  if constexpr (dot_rows > 4)
+    for (; row + 4 <= rows; row += 4) multiply_rows.template operator()<4>(row);
+  for (; row + 2 <= rows; row += 2) multiply_rows.template operator()<2>(row);
+  if (row < rows) multiply_rows.template operator()<1>(row);
+}
+
+// Weights as they lie in the file.
 template <class Codec>
-void quantised(const OpRun& run, Team& team) {
-  constexpr int64_t size = stretch_bytes<Codec>;
+void from_file(const OpRun& run, Team& team) {
+  constexpr int size = stretch_bytes<Codec>;
   const Tensor &x = run.inputs[0], &weight = run.inputs[1];
-  const int64_t all_groups = weight.columns / 32;
+  const int all_groups = static_cast<int>(weight.columns / 32);
   alignas(64) float sums[row_block][lanes];
   Ints raw[raw_words<Codec>];
   Panel panel;
-
   for_units(run, team, lanes, block_of_rows(x.stride, row_block), [&](int64_t n, int64_t first, int64_t rows) {
     const int weight_rows = static_cast<int>(smaller(lanes, weight.rows - n));
     Rows stretches = {weight.data + n * weight.stride, weight.stride};
     const std::byte* next = stretches[lanes];
     std::memset(sums, 0, static_cast<size_t>(rows) * sizeof(sums[0]));
-    for (int64_t group = 0; group < all_groups; group += groups) {
-      const int count = static_cast<int>(smaller(groups, all_groups - group));
+    for (int group = 0; group < all_groups; group += groups) {
+      const int count = all_groups - group < groups ? all_groups - group : groups;
       if (count == groups && weight_rows == lanes)
-        read_stretch<Codec>(stretches, raw, panel.scales);
+        read_stretch<Codec>(stretches, raw);
       else
-        read_part<Codec>(stretches, weight_rows, count * 32 / Codec::width, raw, panel.scales);
-      const bool few = rows <= raw_rows<Codec>;
-      if (!few) unpack<Codec>(raw, panel);
-      const A8Block* rows_of_x[dot_rows];
-      const auto multiply_rows = [&]<int R>(int64_t row) {
-        for (int r = 0; r < R; ++r) rows_of_x[r] = x.row<const A8Block>(first + row + r) + group;
-        if (few)
-          multiply_raw<Codec, R>(raw, panel.scales, count, next, rows_of_x, sums + row);
-        else
-          multiply_panel<Codec, R>(panel, count, row == 0 ? next : nullptr, rows_of_x, sums + row);
-      };
-      int64_t row = 0;
-      for (; row + dot_rows <= rows; row += dot_rows) multiply_rows.template operator()<dot_rows>(row);
-      if constexpr (dot_rows > 4)
-        for (; row + 4 <= rows; row += 4) multiply_rows.template operator()<4>(row);
-      for (; row + 2 <= rows; row += 2) multiply_rows.template operator()<2>(row);
-      if (row < rows) multiply_rows.template operator()<1>(row);
+        read_part<Codec>(stretches, weight_rows, count * 32 / Codec::width, raw);
+      multiply_stretch<FileOrder, Codec>(raw, panel, group, count, next, x, first, rows, sums);
       stretches.data += size;
       next += lanes * size;
     }
     for (int64_t row = 0; row < rows; ++row) finish(run, first + row, n, weight_rows, sums[row]);
   });
+}
+
+// Weights that were laid side by side when the model was loaded: one long stream.
+template <class Codec>
+void from_panels(const OpRun& run, Team& team) {
+  constexpr int size = lanes * 4 * words_of_panel<Codec>;
+  constexpr int ahead = 2 * size;
+  const Tensor &x = run.inputs[0], &weight = run.inputs[1];
+  const int all_groups = static_cast<int>(weight.columns / 32);
+  const int64_t unit_bytes = panel_unit_bytes(weight.dtype, weight.columns, lanes);
+  alignas(64) float sums[row_block][lanes];
+  Panel panel;
+  for_units(run, team, lanes, block_of_rows(x.stride, row_block), [&](int64_t n, int64_t first, int64_t rows) {
+    const std::byte* at = weight.data + n / lanes * unit_bytes;
+    std::memset(sums, 0, static_cast<size_t>(rows) * sizeof(sums[0]));
+    for (int group = 0; group < all_groups; group += groups, at += size) {
+      const int count = all_groups - group < groups ? all_groups - group : groups;
+      multiply_stretch<PanelOrder, Codec>(reinterpret_cast<Raw>(at), panel, group, count, at + ahead, x, first, rows,
+                                          sums);
+    }
+    const int64_t weight_rows = smaller(lanes, weight.rows - n);
+    for (int64_t row = 0; row < rows; ++row) finish(run, first + row, n, weight_rows, sums[row]);
+  });
+}
+
+// Writes a stretch of `count` groups in PanelOrder.
+template <class Codec>
+void write_panel(Raw raw, int count, std::byte* to) {
+  Ints* out = reinterpret_cast<Ints*>(to);
+  if constexpr (Codec::width == 32) {
+    constexpr int words = words_of_block<Codec>, head = head_bytes<Codec>;
+    for_pairs(count, [&]<int g>() {
+      Ints* pair = out + g / 2 * PanelOrder::words_of_pair<Codec>;
+      const auto write_block = [&]<int block>() {
+        for_words<words>(
+            [&]<int w>() { pair[block * words + w] = FileOrder::word<Codec, g + block, head + 4 * w>(raw); });
+        for (int at = 0; at < head; at += 2) {
+          uint32_t halves[lanes];
+          store_ints(halves, at == 0 ? FileOrder::low_word<Codec, g + block, 0>(raw)
+                                     : FileOrder::low_word<Codec, g + block, head - 2>(raw));
+          uint16_t* vector = reinterpret_cast<uint16_t*>(pair + 2 * words) + (at + block) * lanes;
+          for (int i = 0; i < lanes; ++i) vector[i] = static_cast<uint16_t>(halves[i]);
+        }
+      };
+      write_block.template operator()<0>();
+      write_block.template operator()<1>();
+    });
+  } else {
+    constexpr int size = stretch_bytes<Codec>;
+    for_words<words_of_panel<Codec>>([&]<int w>() { out[w] = FileOrder::last_word_of_stretch<4 * w, size>(raw); });
+  }
+}
+
+template <class Codec>
+void pack(const OpRun& run, Team& team) {
+  const Tensor& weight = run.inputs[0];
+  const int all_groups = static_cast<int>(weight.columns / 32);
+  const int64_t unit_bytes = panel_unit_bytes(weight.dtype, weight.columns, lanes);
+  Ints raw[raw_words<Codec>];
+  team.share(ceil_div(weight.rows, lanes), 8, [&](int64_t begin, int64_t end) {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const int rows = static_cast<int>(smaller(lanes, weight.rows - unit * lanes));
+      Rows stretches = {weight.data + unit * lanes * weight.stride, weight.stride};
+      std::byte* to = run.outputs[0].data + unit * unit_bytes;
+      for (int group = 0; group < all_groups; group += groups) {
+        const int count = all_groups - group < groups ? all_groups - group : groups;
+        if (count == groups && rows == lanes)
+          read_stretch<Codec>(stretches, raw);
+        else
+          read_part<Codec>(stretches, rows, count * 32 / Codec::width, raw);
+        write_panel<Codec>(raw, count, to);
+        stretches.data += stretch_bytes<Codec>;
+        to += lanes * 4 * words_of_panel<Codec>;
+      }
+    }
+  });
+}
+
+template <class Codec>
+void quantised(const OpRun& run, Team& team) {
+  if (run.inputs[1].panels)
+    from_panels<Codec>(run, team);
+  else
+    from_file<Codec>(run, team);
 }
 
 template <class Weight>
@@ -177,6 +273,37 @@ void linear(const OpRun& run, Team& team) {
     case DType::I32:
     case DType::A8_TOKEN:
     case DType::A8:
+      return;
+  }
+}
+
+void pack_panels(const OpRun& run, Team& team) {
+  switch (run.inputs[0].dtype) {
+    case DType::Q4_0:
+      return pack<CodecQ4_0>(run, team);
+    case DType::Q4_1:
+      return pack<CodecQ4_1>(run, team);
+    case DType::Q5_0:
+      return pack<CodecQ5_0>(run, team);
+    case DType::Q5_1:
+      return pack<CodecQ5_1>(run, team);
+    case DType::Q8_0:
+      return pack<CodecQ8_0>(run, team);
+    case DType::Q2_K:
+      return pack<CodecQ2_K>(run, team);
+    case DType::Q3_K:
+      return pack<CodecQ3_K>(run, team);
+    case DType::Q4_K:
+      return pack<CodecQ4_K>(run, team);
+    case DType::Q5_K:
+      return pack<CodecQ5_K>(run, team);
+    case DType::Q6_K:
+      return pack<CodecQ6_K>(run, team);
+    case DType::IQ4_NL:
+      return pack<CodecIQ4_NL>(run, team);
+    case DType::IQ4_XS:
+      return pack<CodecIQ4_XS>(run, team);
+    default:
       return;
   }
 }

@@ -5,12 +5,14 @@
 // its groups of codes, in order of k, of one multiply-add each: it depends on neither the number of rows nor the lane,
 // and is the same on every level that has fused multiply-add.
 #pragma once
+#include "core/isa.h"
 #include "core/simd/codes.h"
 #include "ops/linear/a8.h"
 
 namespace vivace::VIVACE_ISA {
 
 inline constexpr int lanes = F32::lanes;
+static_assert(lanes == isa_lanes(Isa::VIVACE_ISA));
 inline constexpr int stretch = 256;          // columns of a panel
 inline constexpr int groups = stretch / 32;  // groups of codes of a panel
 

@@ -31,7 +31,8 @@ const run = (
   inputs: Inputs,
   isa: string,
   threads: number,
-): Float32Array => runNative(program, () => bytes, inputs, { isa, threads, fuse: true })['y'];
+  repack = true,
+): Float32Array => runNative(program, () => bytes, inputs, { isa, threads, fuse: true, repack })['y'];
 
 /** |x| · |W|ᵀ: what an output's rounding errors are proportional to. */
 function magnitudes({ dtype, bytes, shape: [out, columns] }: ReferenceWeight, x: Float32Array): Float64Array {
@@ -59,6 +60,8 @@ test.each(linearCases.map((linearCase) => [linearCase.name, linearCase]))('%s', 
       (value, i) => !(Math.abs(value - wanted[i]) <= 3e-7 * (sizes[i] + Math.abs(wanted[i]) + 1)),
     );
     if (wrong >= 0) throw new Error(`${isa}, ${threads} threads: value ${wrong} is ${y[wrong]}, not ${wanted[wrong]}`);
+    const inFile = run(program, weight.bytes, inputs, isa, 3 - threads, false);
+    expectSameBits(inFile, y, `${isa}, weights as in their file`);
   }
 });
 
@@ -193,8 +196,10 @@ describe.each(weightTypes)('%s', (dtype) => {
     behind.close();
     const bind: BindWeight = () => ({ mapping, offset });
     for (const { isa, threads } of variants()) {
-      const { y } = runNative(program, bind, { x, residual }, { isa, threads, fuse: true });
-      expectSameBits(y, run(program, bytes, { x, residual }, isa, threads), `${isa}, offset ${offset}`);
+      for (const repack of [true, false]) {
+        const { y } = runNative(program, bind, { x, residual }, { isa, threads, fuse: true, repack });
+        expectSameBits(y, run(program, bytes, { x, residual }, isa, threads), `${isa}, offset ${offset}`);
+      }
     }
     mapping.close();
     rmSync(folder, { recursive: true });

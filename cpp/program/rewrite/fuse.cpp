@@ -1,4 +1,4 @@
-#include "program/fuse.h"
+#include "program/rewrite/fuse.h"
 
 #include <cstring>
 #include <map>

@@ -1,0 +1,42 @@
+// Weights of `linear` rewritten in panel order (ops/linear/panels.h), a few at a time, by the whole team: the one copy
+// that a model makes of its weights. The file's pages are given back as soon as a weight is written.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "core/memory/arena.h"
+#include "core/thread_pool.h"
+#include "program/program.h"
+
+namespace vivace {
+
+class Panels {
+ public:
+  // Every weight that only has a faster order is chosen; nothing is written yet.
+  Panels(const Program& program, Isa isa);
+
+  // Writes the next weights, at least `bytes` in all unless fewer are left. Throws OUT_OF_MEMORY.
+  void pack(const Program& program, ThreadPool& pool, int threads, int64_t bytes);
+  bool done() const { return next_ == jobs_.size(); }
+  // Of 1.
+  double progress() const { return total_ == 0 ? 1 : static_cast<double>(packed_) / static_cast<double>(total_); }
+
+  // The panels of a weight, or null as long as it lies as in its file.
+  const std::byte* find(int value) const;
+  int64_t bytes() const { return packed_; }
+  // Bytes in files that are not read any more.
+  int64_t released() const { return released_; }
+
+ private:
+  struct Job {
+    int value;
+    int64_t offset, bytes;
+  };
+  std::vector<Job> jobs_;  // ascending offsets
+  size_t next_ = 0;
+  int64_t total_ = 0, packed_ = 0, released_ = 0;
+  Isa isa_;
+  Arena memory_;
+};
+
+}  // namespace vivace
