@@ -94,7 +94,7 @@ std::byte* bytes_of(const Napi::TypedArray& array) {
 }
 
 // [[value id, typed array], …]: checked for size, kept alive by the caller.
-std::vector<RunBinding> read_bindings(const Executable& executable, const Napi::Array& list, int64_t rows,
+std::vector<RunBinding> read_bindings(const Runner& executable, const Napi::Array& list, int64_t rows,
                                       int64_t outputs) {
   std::vector<RunBinding> bindings;
   for (uint32_t i = 0; i < list.Length(); ++i) {
@@ -115,7 +115,7 @@ std::vector<RunBinding> read_bindings(const Executable& executable, const Napi::
 
 // { logits, samplers, tokens, logprobs, errors }
 void read_sampling(const Napi::Object& given, Round& round) {
-  const Executable& executable = *round.state->executable;
+  const Runner& executable = *round.state->executable;
   round.logits = given.Get("logits").As<Napi::Number>().Int32Value();
   const Napi::Array samplers = given.Get("samplers").As<Napi::Array>();
   bool is_output = false;
@@ -184,7 +184,7 @@ std::shared_ptr<Ahead> read_ahead(const Napi::Object& given) {
 
 // { rows, outputs, bindings, batch?: { tokens, positions, sequences, parents?, outputRows, kv }, sampling?, ahead? }
 void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
-  const Executable& executable = *round.state->executable;
+  const Runner& executable = *round.state->executable;
   round.rows = request.Get("rows").As<Napi::Number>().Int64Value();
   round.outputs = request.Get("outputs").As<Napi::Number>().Int64Value();
   if (round.rows < 1 || round.rows > (1 << 20) || round.outputs < 0 || round.outputs > (1 << 20))
@@ -429,12 +429,13 @@ void ExecutableWrap::pack_sync(const Napi::CallbackInfo& info) {
 Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   const ExecutableState& state = alive(info.Env());
   Napi::Object sizes = Napi::Object::New(info.Env());
-  sizes.Set("mapped", static_cast<double>(state.mapped_bytes - state.executable->released_bytes()));
+  const RunnerSizes held = state.executable->sizes();
+  sizes.Set("mapped", static_cast<double>(state.mapped_bytes - held.released));
   sizes.Set("copied", static_cast<double>(state.copied_bytes));
-  sizes.Set("packed", static_cast<double>(state.executable->packed_bytes()));
-  sizes.Set("arena", static_cast<double>(state.executable->arena_bytes()));
-  sizes.Set("isa", isa_name(state.executable->isa()));
-  sizes.Set("threads", state.executable->threads());
+  sizes.Set("packed", static_cast<double>(held.weights));
+  sizes.Set("arena", static_cast<double>(held.arena));
+  sizes.Set("isa", held.level);
+  sizes.Set("threads", held.threads);
   sizes.Set("calls", static_cast<double>(state.executable->program().calls.size()));
   return sizes;
 }

@@ -13,12 +13,12 @@
 #include "core/memory/mapping.h"
 #include "decode/sample.h"
 #include "program/batch_storage.h"
-#include "program/executable.h"
+#include "program/runner.h"
 
 namespace vivace {
 
 struct ExecutableState {
-  std::unique_ptr<Executable> executable;
+  std::unique_ptr<Runner> executable;
   std::vector<std::shared_ptr<Mapping>> mappings;  // weights lie in these
   std::vector<std::unique_ptr<Arena>> copies;      // constants and transformed weights
   int64_t mapped_bytes = 0, copied_bytes = 0;
@@ -131,7 +131,7 @@ struct Round {
 
   // Each member draws for some of the outputs.
   void sample(Team& team) {
-    const Executable& executable = *state->executable;
+    const Runner& executable = *state->executable;
     const int64_t vocab = executable.program().values[static_cast<size_t>(logits)].columns;
     std::byte* data = executable.address(logits);
     for (const RunBinding& binding : bindings)

@@ -2,10 +2,7 @@
 // That is safe because the tables never move (reserved once) and a page is only freed when no sequence holds it.
 #include "caches/paged_kv.h"
 
-#include <cstring>
-
 #include "core/error.h"
-#include "core/memory/system.h"
 
 namespace vivace {
 namespace {
@@ -16,7 +13,8 @@ constexpr int64_t spare_bytes = int64_t{4}
 
 }  // namespace
 
-PagedKv::PagedKv(const PagedKvOptions& options) : options_(options) {
+PagedKv::PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store)
+    : options_(options), store_(std::move(store)) {
   const auto fits = [](DType dtype, int dim) {
     return dtype == DType::F32 || dtype == DType::F16 || (dtype == DType::Q8_0 && dim % 32 == 0);
   };
@@ -38,7 +36,8 @@ PagedKv::PagedKv(const PagedKvOptions& options) : options_(options) {
 }
 
 PagedKv::~PagedKv() {
-  for (const Page& page : pages_) unmap_memory(page.data, page_bytes_);
+  for (const Page& page : pages_)
+    if (page.data != nullptr) store_->unmap(page.data, page_bytes_);
 }
 
 PagedKv::Sequence& PagedKv::checked(int sequence) {
@@ -118,17 +117,10 @@ void PagedKv::reserve(int sequence, int count) {
   if (shared) {
     const int32_t shared_page = grown.pages[first_written];
     const int32_t copy = take_page();
-    std::byte* to = pages_[copy].data;
-    const std::byte* from = pages_[shared_page].data;
     // Only committed cells: another owner may be writing beyond them right now.
-    const int64_t cells = grown.length % size;
-    for (int layer = 0; layer < options_.layers; ++layer)
-      for (int head = 0; head < options_.kv_heads; ++head) {
-        const int64_t key = layer * layer_bytes_ + head * key_head_bytes_;
-        const int64_t value = layer * layer_bytes_ + value_offset_ + head * value_head_bytes_;
-        std::memcpy(to + key, from + key, static_cast<size_t>(cells * key_row_bytes_));
-        std::memcpy(to + value, from + value, static_cast<size_t>(cells * value_row_bytes_));
-      }
+    std::vector<PageStrip> strips;
+    add_strips(strips, pages_[shared_page].data, 0, pages_[copy].data, 0, grown.length % size);
+    store_->copy(strips);
     grown.pages[first_written] = copy;
     drop_page(shared_page);
   }
@@ -170,27 +162,33 @@ void PagedKv::commit(int sequence, int count) {
 void PagedKv::keep(int sequence, const int32_t* offsets, int kept) {
   Sequence& pruned = checked(sequence);
   const int64_t reserved = static_cast<int64_t>(pruned.pages.size()) * options_.page_size;
+  const int size = options_.page_size;
+  std::vector<PageStrip> strips;
   for (int i = 0; i < kept; ++i) {
     if (offsets[i] < i || (i > 0 && offsets[i] <= offsets[i - 1]) || pruned.length + int64_t{offsets[i]} >= reserved)
       throw Error("INTERNAL", "KV cache: kept cells must ascend within the reserved ones");
-    if (offsets[i] != i) copy_cell(pruned, pruned.length + offsets[i], pruned.length + i);
+    if (offsets[i] == i) continue;
+    // One after the other: a cell that is read here may be written in the next step.
+    const int from = pruned.length + offsets[i], to = pruned.length + i;
+    strips.clear();
+    add_strips(strips, pages_[pruned.pages[from / size]].data, from % size, pages_[pruned.pages[to / size]].data,
+               to % size, 1);
+    store_->copy(strips);
   }
   pruned.length += kept;
   truncate(sequence, pruned.length);  // drops whole pages that only held refused cells
 }
 
-void PagedKv::copy_cell(const Sequence& sequence, int from, int to) {
-  const int size = options_.page_size;
-  const std::byte* source = pages_[sequence.pages[from / size]].data;
-  std::byte* target = pages_[sequence.pages[to / size]].data;
+void PagedKv::add_strips(std::vector<PageStrip>& strips, const std::byte* source, int from, std::byte* target, int to,
+                         int64_t cells) const {
   for (int layer = 0; layer < options_.layers; ++layer)
     for (int head = 0; head < options_.kv_heads; ++head) {
       const int64_t key = layer * layer_bytes_ + head * key_head_bytes_;
       const int64_t value = layer * layer_bytes_ + value_offset_ + head * value_head_bytes_;
-      std::memcpy(target + key + to % size * key_row_bytes_, source + key + from % size * key_row_bytes_,
-                  static_cast<size_t>(key_row_bytes_));
-      std::memcpy(target + value + to % size * value_row_bytes_, source + value + from % size * value_row_bytes_,
-                  static_cast<size_t>(value_row_bytes_));
+      strips.push_back(
+          {target + key + to * key_row_bytes_, source + key + from * key_row_bytes_, cells * key_row_bytes_});
+      strips.push_back(
+          {target + value + to * value_row_bytes_, source + value + from * value_row_bytes_, cells * value_row_bytes_});
     }
 }
 
@@ -198,35 +196,52 @@ int64_t PagedKv::cell_bytes() const {
   return options_.layers * options_.kv_heads * (key_row_bytes_ + value_row_bytes_);
 }
 
+// Makes a strip of every row of some cells, in the order of read_cells, and moves them some thousands at a time.
+template <class Strip, class Move>
+void PagedKv::for_rows(int sequence, int begin, int count, Strip&& strip_of, Move&& move) const {
+  constexpr size_t most_strips = 16384;  // 400 KB
+  std::vector<PageStrip> strips;
+  const int size = options_.page_size;
+  for (int cell = begin; cell < begin + count; ++cell) {
+    for (int layer = 0; layer < options_.layers; ++layer) {
+      for (int head = 0; head < options_.kv_heads; ++head)
+        strips.push_back(
+            strip_of(keys(sequence, cell / size, layer, head) + cell % size * key_row_bytes_, key_row_bytes_));
+      for (int head = 0; head < options_.kv_heads; ++head)
+        strips.push_back(
+            strip_of(values(sequence, cell / size, layer, head) + cell % size * value_row_bytes_, value_row_bytes_));
+    }
+    if (strips.size() < most_strips && cell + 1 < begin + count) continue;
+    move(strips);
+    strips.clear();
+  }
+}
+
 void PagedKv::read_cells(int sequence, int begin, int count, std::byte* out) const {
   const Sequence& source = checked(sequence);
   if (begin < 0 || count < 0 || begin + count > source.length) throw Error("INTERNAL", "KV cache: read beyond length");
-  const int size = options_.page_size;
-  for (int cell = begin; cell < begin + count; ++cell)
-    for (int layer = 0; layer < options_.layers; ++layer) {
-      for (int head = 0; head < options_.kv_heads; ++head, out += key_row_bytes_)
-        std::memcpy(out, keys(sequence, cell / size, layer, head) + cell % size * key_row_bytes_,
-                    static_cast<size_t>(key_row_bytes_));
-      for (int head = 0; head < options_.kv_heads; ++head, out += value_row_bytes_)
-        std::memcpy(out, values(sequence, cell / size, layer, head) + cell % size * value_row_bytes_,
-                    static_cast<size_t>(value_row_bytes_));
-    }
+  for_rows(
+      sequence, begin, count,
+      [&](std::byte* row, int64_t bytes) {
+        const PageStrip strip{out, row, bytes};
+        out += bytes;
+        return strip;
+      },
+      [&](const std::vector<PageStrip>& strips) { store_->read(strips); });
 }
 
 void PagedKv::write_cells(int sequence, int begin, int count, const std::byte* in) {
   Sequence& target = checked(sequence);
   if (begin != target.length) throw Error("INTERNAL", "KV cache: restored cells must follow the last one");
   reserve(sequence, count);
-  const int size = options_.page_size;
-  for (int cell = begin; cell < begin + count; ++cell)
-    for (int layer = 0; layer < options_.layers; ++layer) {
-      for (int head = 0; head < options_.kv_heads; ++head, in += key_row_bytes_)
-        std::memcpy(keys(sequence, cell / size, layer, head) + cell % size * key_row_bytes_, in,
-                    static_cast<size_t>(key_row_bytes_));
-      for (int head = 0; head < options_.kv_heads; ++head, in += value_row_bytes_)
-        std::memcpy(values(sequence, cell / size, layer, head) + cell % size * value_row_bytes_, in,
-                    static_cast<size_t>(value_row_bytes_));
-    }
+  for_rows(
+      sequence, begin, count,
+      [&](std::byte* row, int64_t bytes) {
+        const PageStrip strip{row, in, bytes};
+        in += bytes;
+        return strip;
+      },
+      [&](const std::vector<PageStrip>& strips) { store_->write(strips); });
   commit(sequence, count);
 }
 
@@ -245,9 +260,9 @@ int32_t PagedKv::take_page() {
   if (page.data != nullptr) {
     --spares_;
   } else {
-    page.data = map_memory(page_bytes_);
+    page.data = store_->map(page_bytes_);
     if (page.data == nullptr)
-      throw Error("OUT_OF_MEMORY", "KV cache: the system has no " + std::to_string(page_bytes_) + " bytes for a page",
+      throw Error("OUT_OF_MEMORY", "KV cache: there are no " + std::to_string(page_bytes_) + " bytes left for a page",
                   "Use a shorter context, q8_0 keys and values, or fewer sessions.");
   }
   free_.pop_back();
@@ -261,7 +276,7 @@ void PagedKv::drop_page(int32_t id) {
   if (--page.references > 0) return;
   --used_;
   if (spares_ * page_bytes_ >= spare_bytes) {
-    unmap_memory(page.data, page_bytes_);
+    store_->unmap(page.data, page_bytes_);
     page.data = nullptr;
     free_.insert(free_.begin(), id);  // pages that still have memory are taken first
   } else {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "caches/page_store.h"
 #include "core/dtype.h"
 
 namespace vivace {
@@ -26,12 +27,13 @@ struct PagedKvOptions {
 
 class PagedKv {
  public:
-  explicit PagedKv(const PagedKvOptions& options);
+  explicit PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store = host_pages());
   ~PagedKv();
   PagedKv(const PagedKv&) = delete;
   PagedKv& operator=(const PagedKv&) = delete;
 
   const PagedKvOptions& options() const { return options_; }
+  const void* place() const { return store_->place(); }
   int64_t page_bytes() const { return page_bytes_; }
   int64_t pages_used() const { return used_; }
 
@@ -53,7 +55,9 @@ class PagedKv {
   // After a tree run: of the `count` cells from `length` on, keep those at the given ascending offsets, in this order.
   void keep(int sequence, const int32_t* offsets, int kept);
 
-  // [page_size, row] of one head in one page of a sequence. Valid for reserved cells.
+  // The pages of a sequence, in the order of its cells. Valid for reserved cells, like all addresses in them.
+  std::byte* page_base(int sequence, int page) const { return pages_[sequences_[sequence].pages[page]].data; }
+  // [page_size, row] of one head in one page of a sequence.
   std::byte* keys(int sequence, int page, int layer, int head) const {
     return page_base(sequence, page) + layer * layer_bytes_ + head * key_head_bytes_;
   }
@@ -62,6 +66,8 @@ class PagedKv {
   }
   int64_t key_row_bytes() const { return key_row_bytes_; }
   int64_t value_row_bytes() const { return value_row_bytes_; }
+  int64_t value_offset() const { return value_offset_; }
+  int64_t layer_bytes() const { return layer_bytes_; }
 
   // Save and restore: cells [begin, begin + count) as [cells][layers][K heads, V heads], in a caller's buffer.
   int64_t cell_bytes() const;
@@ -78,14 +84,18 @@ class PagedKv {
     int length = 0;
     bool alive = false;
   };
-  std::byte* page_base(int sequence, int page) const { return pages_[sequences_[sequence].pages[page]].data; }
   Sequence& checked(int sequence);
   const Sequence& checked(int sequence) const;
   int32_t take_page();
   void drop_page(int32_t page);
-  void copy_cell(const Sequence& sequence, int from, int to);
+  // The strips of `cells` cells from cell `from` of one page on, to those from cell `to` of another one.
+  void add_strips(std::vector<PageStrip>& strips, const std::byte* source, int from, std::byte* target, int to,
+                  int64_t cells) const;
+  template <class Strip, class Move>
+  void for_rows(int sequence, int begin, int count, Strip&& strip_of, Move&& move) const;
 
   PagedKvOptions options_;
+  std::unique_ptr<PageStore> store_;
   int64_t key_row_bytes_, value_row_bytes_, key_head_bytes_, value_head_bytes_, value_offset_, layer_bytes_,
       page_bytes_;
   std::vector<Page> pages_;

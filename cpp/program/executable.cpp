@@ -64,10 +64,14 @@ void Executable::find_bindables() {
     }
 }
 
-int Executable::find_value(const std::string& name) const {
-  for (size_t i = 0; i < program_.values.size(); ++i)
-    if (program_.values[i].name == name) return static_cast<int>(i);
-  return -1;
+RunnerSizes Executable::sizes() const {
+  RunnerSizes sizes;
+  sizes.weights = panels_ ? panels_->bytes() : 0;
+  sizes.released = panels_ ? panels_->released() : 0;
+  sizes.arena = arena_.size();
+  sizes.level = isa_name(options_.isa);
+  sizes.threads = options_.threads;
+  return sizes;
 }
 
 const Plan& Executable::plan_for(int64_t rows, int64_t outputs) {

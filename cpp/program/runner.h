@@ -1,0 +1,52 @@
+// What runs a program, whatever the device: the addon knows no more of the CPU's executable and of a graphics card's.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "program/profile.h"
+#include "program/program.h"
+
+namespace vivace {
+
+// Memory of a run's inputs (by value id) and, where the caller wants them outside the arena, outputs.
+struct RunBinding {
+  int value;
+  std::byte* data;
+};
+
+// Bytes, and words for where the program runs.
+struct RunnerSizes {
+  int64_t weights = 0;   // beyond what the description's mappings hold: copies in the order that kernels read
+  int64_t released = 0;  // of files, not read any more
+  int64_t arena = 0;
+  std::string level;  // instruction-set level, or the card
+  int threads = 1;
+};
+
+class Runner {
+ public:
+  virtual ~Runner() = default;
+  virtual const Program& program() const = 0;
+  // The device whose KV caches it takes (PageStore::place); null: the host's.
+  virtual const void* place() const { return nullptr; }
+
+  // Brings the next `bytes` of weights to where, and in the order in which, kernels read them fastest; gives the share
+  // done, of 1. Not during a run.
+  virtual double pack(int64_t bytes) = 0;
+  // Runs every call; `after` is called by every member of the team at the end (sampling), may be empty. `meanwhile`,
+  // unless empty, is called by one member when the others have work for a while, or when the run must wait; perhaps
+  // twice. The batch is copied; what it points to must stay until the end.
+  virtual void run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
+                   PagedKv* kv, const std::function<void(Team&)>& after,
+                   const std::function<void()>& meanwhile = {}) = 0;
+  // Where the host finds a value during `after` (null: nowhere).
+  virtual std::byte* address(int value) const = 0;
+
+  virtual RunnerSizes sizes() const = 0;
+  virtual void set_profiling(bool on) = 0;
+  virtual std::vector<CallProfile> profile() const = 0;
+};
+
+}  // namespace vivace
