@@ -1,6 +1,6 @@
 // The public API.
 export { loadModel, embeddedModelPath } from './model/load.js';
-export type { Device, LoadOptions } from './model/load.js';
+export type { Device, LoadOptions, Repack } from './model/load.js';
 export type { CacheOptions, CacheType, Model, SessionOptions } from './model/model.js';
 export type { ModelInfo } from './model/info.js';
 export type { Prompt, Session } from './session/session.js';

@@ -22,6 +22,8 @@ for await (const _ of start.generate(Int32Array.of(1, ...tokens(7, 0)), { ...opt
 const firstToken = since();
 start.dispose();
 
+// Like the peer, which does it before the first token.
+await model.repack();
 const session = model.createSession(sessionOptions);
 let mark = performance.now();
 for await (const _ of session.generate(Int32Array.of(1, ...tokens(prompt - 1, 1)), { ...options, maxTokens: 1 }));

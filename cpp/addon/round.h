@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "caches/paged_kv.h"
+#include "core/fair_mutex.h"
 #include "core/memory/arena.h"
 #include "core/memory/mapping.h"
 #include "decode/sample.h"
@@ -22,7 +23,7 @@ struct ExecutableState {
   std::vector<std::shared_ptr<Mapping>> mappings;  // weights lie in these
   std::vector<std::unique_ptr<Arena>> copies;      // constants and transformed weights
   int64_t mapped_bytes = 0, copied_bytes = 0;
-  std::mutex running;  // one run at a time: they share the arena
+  FairMutex running;  // one run at a time, for they share the arena; between rounds, weights are packed
   // What every run asks, looked up once.
   std::vector<int> inputs;
   int tokens = -1, positions = -1, output_rows = -1;  // the inputs that a batch fills

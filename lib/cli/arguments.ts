@@ -39,7 +39,7 @@ export interface ModelOptions {
   readonly device?: string;
   readonly threads?: number;
   readonly context?: number;
-  readonly repack?: boolean;
+  readonly repack?: string;
 }
 
 export function addModelOptions(command: Command): Command {
@@ -50,7 +50,10 @@ export function addModelOptions(command: Command): Command {
       new Option('--context <tokens>', "longest text, prompt and answer (default: the model's)").argParser(integer(1)),
     )
     .addOption(
-      new Option('--no-repack', 'read weights where they lie in the file, shared with other processes: slower'),
+      new Option(
+        '--repack <when>',
+        'rewrite weights in the fastest order: background (default), load, or never (they stay in the shared file)',
+      ),
     );
 }
 

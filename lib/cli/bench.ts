@@ -29,7 +29,7 @@ export function benchCommand(): Command {
     .option('--repeat <times>', 'measured runs, after one that is not measured', integer(1), 5)
     .option('--profile', 'show where the time goes, op by op, for a token and for the prompt');
   return addJsonOption(addModelOptions(command)).action(async (path: string | undefined, options: Options) => {
-    const opened = await open(path, options, options.json === true);
+    const opened = await open(path, { repack: 'load', ...options }, options.json === true);
     try {
       await bench(opened, options);
     } finally {

@@ -1,7 +1,7 @@
 // Loads the model that a command names, with a progress bar, and lets Ctrl-C end what is running before the program.
 import { basename } from 'node:path';
 import { embeddedModelPath, loadModel } from '../model/load.js';
-import type { Device } from '../model/load.js';
+import type { Device, Repack } from '../model/load.js';
 import type { Model } from '../model/model.js';
 import { openModelFile } from '../formats/open.js';
 import type { ModelSource } from '../formats/model-source.js';
@@ -26,7 +26,7 @@ export async function open(path: string | undefined, options: ModelOptions, quie
       ...(options.device === undefined ? {} : { device: options.device as Device }),
       ...(options.threads === undefined ? {} : { threads: options.threads }),
       ...(options.context === undefined ? {} : { contextLength: options.context }),
-      ...(options.repack === undefined ? {} : { repack: options.repack }),
+      ...(options.repack === undefined ? {} : { repack: options.repack as Repack }),
       onProgress: (fraction) => bar.update(fraction),
     });
     return { path: file, source: openModelFile(file), model, loadMs: performance.now() - begin };

@@ -35,13 +35,6 @@ export function word<T extends string>(name: string, value: unknown, fallback: T
   throw expected(`one of ${words.map((one) => `'${one}'`).join(', ')}`, name, value);
 }
 
-/** True or false. */
-export function flag(name: string, value: unknown, fallback: boolean): boolean {
-  if (value === undefined) return fallback;
-  if (typeof value === 'boolean') return value;
-  throw expected('true or false', name, value);
-}
-
 /** An AbortSignal of any realm. */
 export function signal(name: string, value: unknown): AbortSignal | undefined {
   if (value === undefined) return undefined;

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { join, resolve } from 'node:path';
-import { checkNames, flag, integer, signal as checkSignal, word } from '../decode/option-checks.js';
+import { checkNames, integer, signal as checkSignal, word } from '../decode/option-checks.js';
 import type * as referenceSampler from '../decode/reference-sampler.js';
 import { expected, VivaceError } from '../errors.js';
 import { openModelFile } from '../formats/open.js';
@@ -19,6 +19,10 @@ const devices = ['auto', 'cpu', 'cuda', 'cuda-emulated', 'reference'] as const;
 
 export type Device = (typeof devices)[number];
 
+const repacks = ['background', 'load', 'never'] as const;
+
+export type Repack = (typeof repacks)[number];
+
 export interface LoadOptions {
   /** Where to run. Default `auto`: the best there is. */
   readonly device?: Device;
@@ -27,11 +31,11 @@ export interface LoadOptions {
   /** Tokens that a session may hold at most. Default: what the model was made for. */
   readonly contextLength?: number;
   /**
-   * Rewrite quantised weights in memory in the order that this processor reads fastest (default), while loading; the
-   * file's memory is given back. With false they are used as they lie in the mapped file, which processes share:
-   * loading is quicker and decoding slower.
+   * Rewrite quantised weights in memory in the order that this processor reads fastest, and give the file's memory back:
+   * between the first runs (`background`, the default), before loadModel resolves (`load`), or not at all (`never`):
+   * weights then stay in the mapped file, which processes share, and decoding is slower. Results are the same.
    */
-  readonly repack?: boolean;
+  readonly repack?: Repack;
   /** Called with a fraction from 0 to 1 and a word for what is being done. */
   readonly onProgress?: (fraction: number, stage: string) => void;
   /** Gives up with ABORTED. */
@@ -46,7 +50,7 @@ export const embeddedModelPath = (): string => join(packageRoot, 'models', 'viva
 
 /**
  * Opens a GGUF file or a Hugging Face directory and makes it ready to run; without a path, or with `default`, the embedded
- * model. Weights of 16 and 32 bits are mapped, not read: they come in with the first run. Throws FILE_*, FORMAT_*, UNSUPPORTED_*,
+ * model. Weights are mapped, not read: they come in with the first run. Throws FILE_*, FORMAT_*, UNSUPPORTED_*,
  * MISSING_TENSOR, SHAPE_MISMATCH, DEVICE_UNAVAILABLE, NATIVE_LOAD_FAILED, OUT_OF_MEMORY, ABORTED.
  */
 export async function loadModel(path?: string, options: LoadOptions = {}): Promise<Model> {
@@ -61,7 +65,7 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   }
   const device = chooseDevice(word('device', options.device, 'auto', devices));
   const threads = integer('threads', options.threads, defaultThreads(), 1, 1024);
-  const repack = flag('repack', options.repack, true);
+  const repack = word('repack', options.repack, 'background', repacks);
   const signal = checkSignal('signal', options.signal);
   // Between steps the event loop turns, so that an abort can be heard.
   const step = async (fraction: number, stage: string): Promise<void> => {
@@ -89,9 +93,10 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
         : new NativeExecutor(program, (tensor) => store.bind(tensor), { threads, repack: false });
     const model = new Model(source, tokenizer, executor, store, contextLength);
     try {
-      if (repack && executor instanceof NativeExecutor)
+      if (repack === 'load' && executor instanceof NativeExecutor)
         for await (const fraction of executor.repack()) await step(0.6 + 0.4 * fraction, 'weights');
       await step(1, 'ready');
+      if (repack === 'background' && executor instanceof NativeExecutor) void executor.repackInBackground();
     } catch (error) {
       model.dispose();
       throw error;

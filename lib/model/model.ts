@@ -152,6 +152,15 @@ export class Model {
     return { ...this.executor.memory(), kv };
   }
 
+  /**
+   * Resolves when all weights lie in the order that is read fastest, which otherwise happens between the first runs
+   * (`repack` of LoadOptions); for benchmarks, and servers that warm up. Throws OUT_OF_MEMORY.
+   */
+  async repack(): Promise<void> {
+    this.check();
+    if (this.executor instanceof NativeExecutor) for await (const _ of this.executor.repack()) this.check();
+  }
+
   /** @internal Starts or stops profiling; where the time of rounds went so far. Undefined when the executor cannot tell. */
   profile(on?: boolean): readonly NativeCallProfile[] | undefined {
     this.check();

@@ -11,14 +11,15 @@ import type { KvShape, Program } from './program.js';
 // SampleError::disposed of cpp/decode/sample.h
 const disposedSampler = 4;
 
-/** Weights that are rewritten between two reports of progress: some tens of milliseconds. */
-const REPACK_BYTES = 256 * 2 ** 20;
+/** Weights that are rewritten between two runs: a few milliseconds. */
+const REPACK_BYTES = 16 * 2 ** 20;
 
 export class NativeExecutor implements Executor {
   readonly name = 'cpu';
   readonly kvShape: KvShape;
   private readonly compiled: NativeProgram;
   private readonly logits: number;
+  private disposed = false;
 
   /** Throws what the planner finds wrong with the program, and UNSUPPORTED_FEATURE for a level this machine lacks. */
   constructor(program: Program, bindWeight: BindWeight, options: NativeProgramOptions) {
@@ -90,16 +91,26 @@ export class NativeExecutor implements Executor {
   }
 
   /**
-   * Rewrites quantised weights in the order that kernels read fastest, off the JavaScript thread, and gives the file's
-   * memory back meanwhile. Not beside a run. Yields the share done, 0 to 1; may be left at any time.
+   * Rewrites quantised weights in the order that kernels read fastest, a few megabytes at a time between runs, off the
+   * JavaScript thread, and gives the file's memory back meanwhile. Results are the same at every point. Yields the share
+   * done, 0 to 1; may be left at any time.
    */
   async *repack(): AsyncGenerator<number> {
-    for (let done = 0; done < 1; yield done) {
+    for (let done = 0; done < 1 && !this.disposed; yield done) {
       try {
         done = await this.compiled.executable.pack(REPACK_BYTES);
       } catch (error) {
         throw fromNative(error);
       }
+    }
+  }
+
+  /** The same behind the caller's back; a process may end before it is done. Without memory for it, it warns and stops. */
+  async repackInBackground(): Promise<void> {
+    try {
+      for await (const _ of this.repack()) await new Promise((next) => setImmediate(next).unref());
+    } catch (error) {
+      process.emitWarning(error as Error);
     }
   }
 
@@ -132,6 +143,7 @@ export class NativeExecutor implements Executor {
   }
 
   dispose(): void {
+    this.disposed = true;
     this.compiled.dispose();
   }
 }

@@ -51,8 +51,13 @@ test('weights are rewritten once, or read where they lie: the same tokens either
   const folder = mkdtempSync(join(tmpdir(), 'vivace-life-'));
   const path = join(folder, 'q8.gguf');
   await quantizeModel(embeddedModelPath(), path, { type: 'Q8_0' });
-  using rewritten = await loadModel(path, { threads: 2, onProgress: (fraction) => stages.push(fraction) });
-  using shared = await loadModel(path, { threads: 2, repack: false });
+  using rewritten = await loadModel(path, {
+    threads: 2,
+    repack: 'load',
+    onProgress: (fraction) => stages.push(fraction),
+  });
+  using behind = await loadModel(path, { threads: 2 });
+  using shared = await loadModel(path, { threads: 2, repack: 'never' });
   expect(stages).toEqual([...stages].sort((a, b) => a - b));
   expect(stages.at(-1)).toBe(1);
   const [memory, there] = [rewritten.memoryUsage(), shared.memoryUsage()];
@@ -60,7 +65,7 @@ test('weights are rewritten once, or read where they lie: the same tokens either
   expect(memory.weights + memory.mapped).toBeLessThan(1.05 * (there.weights + there.mapped));
   expect(memory.mapped).toBeLessThan(there.mapped / 2);
   const texts = await Promise.all(
-    [rewritten, shared].map(async (one) => {
+    [rewritten, shared, behind].map(async (one) => {
       using session = one.createSession();
       const tokens: number[] = [];
       for await (const piece of session.generate(long(100), { maxTokens: 40, temperature: 0 }))
@@ -69,9 +74,14 @@ test('weights are rewritten once, or read where they lie: the same tokens either
     }),
   );
   expect(texts[0].length).toBeGreaterThan(0);
-  expect(texts[0]).toEqual(texts[1]);
+  expect(texts[1]).toEqual(texts[0]);
+  expect(texts[2]).toEqual(texts[0]);
+  for (let turn = 0; behind.memoryUsage().mapped > memory.mapped; ++turn) {
+    expect(turn).toBeLessThan(1000);
+    await new Promise((next) => setTimeout(next, 10));
+  }
   rmSync(folder, { recursive: true });
-  await expect(loadModel('default', { repack: 1 as unknown as boolean })).rejects.toMatchObject({
+  await expect(loadModel('default', { repack: 'later' as unknown as 'load' })).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',
   });
 });
@@ -81,7 +91,7 @@ test('an abort while weights are rewritten ends loading', async () => {
   const onProgress = (fraction: number, stage: string): void => {
     if (stage === 'weights' && fraction >= 0.6) controller.abort();
   };
-  await expect(loadModel('default', { onProgress, signal: controller.signal })).rejects.toMatchObject({
+  await expect(loadModel('default', { repack: 'load', onProgress, signal: controller.signal })).rejects.toMatchObject({
     code: 'ABORTED',
   });
 });

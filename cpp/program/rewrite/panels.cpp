@@ -33,7 +33,7 @@ void Panels::pack(const Program& program, ThreadPool& pool, int threads, int64_t
   } catch (const Error&) {
     throw Error("OUT_OF_MEMORY",
                 "The system has no " + std::to_string(total_) + " bytes for weights in the order that is read fastest",
-                "Load the model with repack: false, or close other programs.");
+                "Load the model with repack: 'never', or close other programs.");
   }
   static constexpr Kernel kernels[isa_count] = VIVACE_KERNELS(pack_panels);
   const Kernel kernel = kernels[static_cast<int>(isa_)];
