@@ -76,7 +76,7 @@ inline constexpr DTypeInfo dtype_table[] = {
     {DType::W8A8, "W8A8", 1, 1, false, 8, true},
     {DType::W4A8, "W4A8", 2, 1, false, 8, true},
     {DType::W4A8_G128, "W4A8_G128", 128, 66, false, 8, true},
-    {DType::A8, "A8", 32, 40, false},
+    {DType::A8, "A8", 32, 64, false},
     {DType::A8_TOKEN, "A8_TOKEN", 1, 1, false, 64},
 };
 

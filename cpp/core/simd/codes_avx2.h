@@ -97,13 +97,17 @@ inline F32 low_halves(Ints a) {
   return {_mm256_cvtph_ps(halves)};
 }
 
-// Σ codes · activations over `steps` words.
+// first + Σ codes · activations over `steps` words.
 template <int highest, int steps>
 struct Dot {
   // Two products of at most highest · 127 per step: small codes stay in 16 bits to the end.
   static constexpr bool narrow = highest * 254 * steps <= 32767;
   __m256i sum;
-  void start() { sum = _mm256_setzero_si256(); }
+  Ints first;
+  void start(Ints value) {
+    first = value;
+    sum = narrow ? _mm256_setzero_si256() : value.v;
+  }
   void step(Ints codes, const int8_t* activations) {
     __m256i a = _mm256_set1_epi32(four(activations)), c = codes.v;
     if constexpr (highest == signed_codes) {
@@ -119,7 +123,7 @@ struct Dot {
   }
   Ints finish() const {
     if constexpr (narrow)
-      return {_mm256_madd_epi16(sum, _mm256_set1_epi16(1))};
+      return first + Ints{_mm256_madd_epi16(sum, _mm256_set1_epi16(1))};
     else
       return {sum};
   }

@@ -113,11 +113,11 @@ inline F32 low_halves(Ints a) {
   return {_mm512_cvtph_ps(_mm512_cvtepi32_epi16(a.v))};
 }
 
-// Σ codes · activations over `steps` words.
+// first + Σ codes · activations over `steps` words.
 template <int highest, int steps>
 struct Dot {
   __m512i sum;
-  void start() { sum = _mm512_setzero_si512(); }
+  void start(Ints first) { sum = first.v; }
   void step(Ints codes, const int8_t* activations) {
     sum = _mm512_dpbusd_epi32(sum, codes.v, _mm512_set1_epi32(four(activations)));
   }

@@ -80,11 +80,11 @@ inline F32 low_halves(Ints a) {
   return load_f16(halves);
 }
 
-// Σ codes · activations over `steps` words.
+// first + Σ codes · activations over `steps` words.
 template <int highest, int steps>
 struct Dot {
   int32x4_t sum;
-  void start() { sum = vdupq_n_s32(0); }
+  void start(Ints first) { sum = first.v; }
   void step(Ints codes, const int8_t* activations) {
     const int8x16_t a = vreinterpretq_s8_s32(vdupq_n_s32(four(activations))), c = vreinterpretq_s8_s32(codes.v);
 #if defined(__ARM_FEATURE_DOTPROD)

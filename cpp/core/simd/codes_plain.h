@@ -90,11 +90,11 @@ inline F32 low_halves(Ints a) {
   return load_f16(halves);
 }
 
-// Σ codes · activations over `steps` words.
+// first + Σ codes · activations over `steps` words.
 template <int highest, int steps>
 struct Dot {
   Ints sum;
-  void start() { sum = splat(0); }
+  void start(Ints first) { sum = first; }
   void step(Ints codes, const int8_t* activations) {
     int8_t bytes[4 * F32::lanes];
     store_ints(bytes, codes);

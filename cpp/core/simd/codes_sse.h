@@ -80,13 +80,17 @@ inline F32 low_halves(Ints a) {
   return load_f16(halves);
 }
 
-// Σ codes · activations over `steps` words.
+// first + Σ codes · activations over `steps` words.
 template <int highest, int steps>
 struct Dot {
   // Two products of at most highest · 127 per step: small codes stay in 16 bits to the end.
   static constexpr bool narrow = highest * 254 * steps <= 32767;
   __m128i sum;
-  void start() { sum = _mm_setzero_si128(); }
+  Ints first;
+  void start(Ints value) {
+    first = value;
+    sum = narrow ? _mm_setzero_si128() : value.v;
+  }
   void step(Ints codes, const int8_t* activations) {
     __m128i a = _mm_set1_epi32(four(activations)), c = codes.v;
     if constexpr (highest == signed_codes) {
@@ -102,7 +106,7 @@ struct Dot {
   }
   Ints finish() const {
     if constexpr (narrow)
-      return {_mm_madd_epi16(sum, _mm_set1_epi16(1))};
+      return first + Ints{_mm_madd_epi16(sum, _mm_set1_epi16(1))};
     else
       return {sum};
   }

@@ -26,14 +26,26 @@ struct Panel {
   Scales scales;
 };
 
+// The power of two that an offset is.
+constexpr int log2_of(int offset) {
+  return offset > 1 ? 1 + log2_of(offset / 2) : 0;
+}
+
 // sum[r] += (half) group g of a panel's rows · block g of x[r], for R rows of the batch; words(w): word w of the group.
 template <class Codec, int R, int part, class Words>
 inline void multiply_part(int g, const Scales& scales, const A8Block* const* x, Words&& words, F32 (&sum)[R]) {
   constexpr int parts = Codec::halves ? 2 : 1, steps = 8 / parts;
   constexpr int offset = Codec::highest == signed_codes ? signed_bias : Codec::offset;
-  constexpr bool first = parts == 1 || part == 0, second = parts == 1 || part == 1;
+  constexpr int share = Codec::halves ? part : A8Block::all;
+  static_assert(offset == 0 || offset == 1 << log2_of(offset));
   Dot<Codec::highest, steps> dot[R];
-  for (int r = 0; r < R; ++r) dot[r].start();
+  // A sum begins with what the offset takes off: exact like all of it, so that order does not matter.
+  for (int r = 0; r < R; ++r) {
+    if constexpr (offset != 0)
+      dot[r].start(splat(x[r][g].minus_sums[share]) << log2_of(offset));
+    else
+      dot[r].start(splat(0));
+  }
   VIVACE_UNROLL
   for (int step = 0; step < steps; ++step) {
     const Ints codes = words(part * steps + step);
@@ -41,14 +53,9 @@ inline void multiply_part(int g, const Scales& scales, const A8Block* const* x, 
   }
   const F32 scale = load(scales.scales[g * parts + part]);
   for (int r = 0; r < R; ++r) {
-    const F32 unit = set1(x[r][g].scale);
-    Ints whole = dot[r].finish();
-    if constexpr (offset != 0) whole = whole + weigh_pair(x[r][g].sums, first ? -offset : 0, second ? -offset : 0);
-    sum[r] = fma(to_f32(whole), scale * unit, sum[r]);
-    if constexpr (Codec::has_min) {
-      const F32 activations = to_f32(weigh_pair(x[r][g].sums, first, second)) * unit;
-      sum[r] = fma(load(scales.mins[g * parts + part]), activations, sum[r]);
-    }
+    sum[r] = fma(to_f32(dot[r].finish()), scale * set1(x[r][g].scale), sum[r]);
+    if constexpr (Codec::has_min)
+      sum[r] = fma(load(scales.mins[g * parts + part]), set1(x[r][g].scaled_sums[share]), sum[r]);
   }
 }
 

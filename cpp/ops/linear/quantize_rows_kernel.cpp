@@ -22,6 +22,7 @@ void quantize_block(const float* x, A8Block& block) {
   if (top < 0x0d800000) return;  // 2^-100
   if (top >= 0x7f800000) {
     block.scale = f32_from_bits(0x7fc00000);
+    for (float& sum : block.scaled_sums) sum = block.scale;
     return;
   }
   const float largest = f32_from_bits(top), inverse = 127.0f / largest;
@@ -35,8 +36,11 @@ void quantize_block(const float* x, A8Block& block) {
   for (int half = 0; half < 2; ++half) {
     int32_t sum = 0;
     for (int i = 0; i < 16; ++i) sum += codes[16 * half + i];
-    block.sums[half] = static_cast<int16_t>(sum);
+    block.minus_sums[half] = -sum;
+    block.scaled_sums[half] = static_cast<float>(sum) * block.scale;
   }
+  block.minus_sums[A8Block::all] = block.minus_sums[0] + block.minus_sums[1];
+  block.scaled_sums[A8Block::all] = static_cast<float>(-block.minus_sums[A8Block::all]) * block.scale;
   for (int i = 0; i < 32; ++i) block.codes[i] = static_cast<int8_t>(codes[i]);
 }
 
