@@ -25,30 +25,36 @@ void row_pointers(const Tensor& weight, int64_t first, const Stored* (&pointers)
 template <class Order, class Codec, int R>
 VIVACE_APART void multiply_raw(Raw raw, const Scales& scales, int count, const std::byte* next, const A8Block* const* x,
                                float (*sums)[lanes]) {
-  F32 sum[R];
-  for (int r = 0; r < R; ++r) sum[r] = load(sums[r]);
+  const Scales* const all_scales[1] = {&scales};
+  F32 sum[1][R];
+  for (int r = 0; r < R; ++r) sum[0][r] = load(sums[r]);
   for_groups(count, [&]<int g>() {
     Ints words[8];
     fetch_group<Codec>(next, g);
     Codec::template codes<Order, g>(raw, words);
-    multiply_group<Codec, R>(
-        g, scales, x, [&](int w) { return words[w]; }, sum);
+    multiply_group<Codec, 1, R>(
+        g, all_scales, x, [&](int, int w) { return words[w]; }, sum);
   });
-  for (int r = 0; r < R; ++r) store(sums[r], sum[r]);
+  for (int r = 0; r < R; ++r) store(sums[r], sum[0][r]);
 }
 
 // Many rows: codes are unpacked once.
-template <class Codec, int R>
-inline void multiply_panel(const Panel& panel, int count, const std::byte* next, const A8Block* const* x,
-                           float (*sums)[lanes]) {
-  F32 sum[R];
-  for (int r = 0; r < R; ++r) sum[r] = load(sums[r]);
+template <class Codec, int P, int R>
+inline void multiply_panels(const Panel* panels, int count, const std::byte* next, const A8Block* const* x,
+                            float (*const (&sums)[P])[lanes]) {
+  const Scales* scales[P];
+  F32 sum[P][R];
+  for (int p = 0; p < P; ++p) {
+    scales[p] = &panels[p].scales;
+    for (int r = 0; r < R; ++r) sum[p][r] = load(sums[p][r]);
+  }
   for (int g = 0; g < count; ++g) {
     if (next != nullptr) fetch_group<Codec>(next, g);
-    multiply_group<Codec, R>(
-        g, panel.scales, x, [&](int w) { return load_ints(panel.codes[g][w]); }, sum);
+    multiply_group<Codec, P, R>(
+        g, scales, x, [&](int p, int w) { return load_ints(panels[p].codes[g][w]); }, sum);
   }
-  for (int r = 0; r < R; ++r) store(sums[r], sum[r]);
+  for (int p = 0; p < P; ++p)
+    for (int r = 0; r < R; ++r) store(sums[p][r], sum[p][r]);
 }
 
 template <class Order, class Codec>
@@ -80,7 +86,7 @@ void multiply_stretch(Raw raw, Panel& panel, int group, int count, const std::by
     if (few)
       multiply_raw<Order, Codec, R>(raw, panel.scales, count, next, rows_of_x, sums + row);
     else
-      multiply_panel<Codec, R>(panel, count, row == 0 ? next : nullptr, rows_of_x, sums + row);
+      multiply_panels<Codec, 1, R>(&panel, count, row == 0 ? next : nullptr, rows_of_x, {sums + row});
   };
   int64_t row = 0;
   for (; row + dot_rows <= rows; row += dot_rows) multiply_rows.template operator()<dot_rows>(row);
@@ -118,27 +124,89 @@ void from_file(const OpRun& run, Team& team) {
   });
 }
 
-// Weights that were laid side by side when the model was loaded: one long stream.
+// Panels that many rows are multiplied with at once, and rows of a tile then: two panels share broadcasts.
+inline constexpr int panels_at_once = F32::lanes == 16 ? 2 : 1;
+inline constexpr int shared_rows = dot_rows / panels_at_once;
+
+// Weights that were laid side by side when the model was loaded: one long stream. A unit is one panel's rows, for many
+// rows of the batch `panels_at_once` panels'.
+template <class Codec>
+class PanelUnit {
+  static constexpr int size = lanes * 4 * words_of_panel<Codec>;
+  static constexpr int ahead = 2 * size;
+
+ public:
+  PanelUnit(const OpRun& run)
+      : run_(run),
+        all_groups_(static_cast<int>(run.inputs[1].columns / 32)),
+        unit_bytes_(panel_unit_bytes(run.inputs[1].dtype, run.inputs[1].columns, lanes)) {}
+
+  void few(int64_t n, int64_t first, int64_t rows) {
+    const Tensor &x = run_.inputs[0], &weight = run_.inputs[1];
+    const std::byte* at = weight.data + n / lanes * unit_bytes_;
+    std::memset(sums_[0], 0, static_cast<size_t>(rows) * sizeof(sums_[0][0]));
+    for (int group = 0; group < all_groups_; group += groups, at += size)
+      multiply_stretch<PanelOrder, Codec>(reinterpret_cast<Raw>(at), panels_[0], group, groups_from(group), at + ahead,
+                                          x, first, rows, sums_[0]);
+    write(0, n, first, rows);
+  }
+
+  void many(int64_t n, int64_t first, int64_t rows) {
+    const Tensor &x = run_.inputs[0], &weight = run_.inputs[1];
+    if (panels_at_once == 1 || n + lanes >= weight.rows) return few(n, first, rows);
+    const std::byte* at[panels_at_once];
+    for (int p = 0; p < panels_at_once; ++p) {
+      at[p] = weight.data + (n / lanes + p) * unit_bytes_;
+      std::memset(sums_[p], 0, static_cast<size_t>(rows) * sizeof(sums_[p][0]));
+    }
+    for (int group = 0; group < all_groups_; group += groups) {
+      const int count = groups_from(group);
+      for (int p = 0; p < panels_at_once; ++p) {
+        const Raw raw = reinterpret_cast<Raw>(at[p]);
+        read_scales<PanelOrder, Codec>(raw, count, panels_[p].scales);
+        unpack<PanelOrder, Codec>(raw, count, panels_[p]);
+        // What comes next: the panel's next stretch, or the first of a panel of the next unit.
+        at[p] += group + groups < all_groups_ ? size : unit_bytes_ * panels_at_once - group / groups * size;
+      }
+      const A8Block* rows_of_x[shared_rows];
+      const auto multiply_rows = [&]<int R>(int64_t row) {
+        for (int r = 0; r < R; ++r) rows_of_x[r] = x.row<const A8Block>(first + row + r) + group;
+        float(*sums[panels_at_once])[lanes];
+        for (int p = 0; p < panels_at_once; ++p) sums[p] = sums_[p] + row;
+        const int64_t tile = row / shared_rows;  // each of the first fetches for one panel
+        multiply_panels<Codec, panels_at_once, R>(panels_, count, tile < panels_at_once ? at[tile] : nullptr, rows_of_x,
+                                                  sums);
+      };
+      int64_t row = 0;
+      for (; row + shared_rows <= rows; row += shared_rows) multiply_rows.template operator()<shared_rows>(row);
+      for (; row < rows; ++row) multiply_rows.template operator()<1>(row);
+    }
+    for (int p = 0; p < panels_at_once; ++p) write(p, n + p * lanes, first, rows);
+  }
+
+ private:
+  int groups_from(int group) const { return all_groups_ - group < groups ? all_groups_ - group : groups; }
+  void write(int p, int64_t n, int64_t first, int64_t rows) {
+    const int64_t count = smaller(lanes, run_.inputs[1].rows - n);
+    for (int64_t row = 0; row < rows; ++row) finish(run_, first + row, n, count, sums_[p][row]);
+  }
+
+  const OpRun& run_;
+  const int all_groups_;
+  const int64_t unit_bytes_;
+  alignas(64) float sums_[panels_at_once][row_block][lanes];
+  Panel panels_[panels_at_once];
+};
+
 template <class Codec>
 void from_panels(const OpRun& run, Team& team) {
-  constexpr int size = lanes * 4 * words_of_panel<Codec>;
-  constexpr int ahead = 2 * size;
-  const Tensor &x = run.inputs[0], &weight = run.inputs[1];
-  const int all_groups = static_cast<int>(weight.columns / 32);
-  const int64_t unit_bytes = panel_unit_bytes(weight.dtype, weight.columns, lanes);
-  alignas(64) float sums[row_block][lanes];
-  Panel panel;
-  for_units(run, team, lanes, block_of_rows(x.stride, row_block), [&](int64_t n, int64_t first, int64_t rows) {
-    const std::byte* at = weight.data + n / lanes * unit_bytes;
-    std::memset(sums, 0, static_cast<size_t>(rows) * sizeof(sums[0]));
-    for (int group = 0; group < all_groups; group += groups, at += size) {
-      const int count = all_groups - group < groups ? all_groups - group : groups;
-      multiply_stretch<PanelOrder, Codec>(reinterpret_cast<Raw>(at), panel, group, count, at + ahead, x, first, rows,
-                                          sums);
-    }
-    const int64_t weight_rows = smaller(lanes, weight.rows - n);
-    for (int64_t row = 0; row < rows; ++row) finish(run, first + row, n, weight_rows, sums[row]);
-  });
+  PanelUnit<Codec> unit(run);
+  const int64_t block = block_of_rows(run.inputs[0].stride, row_block);
+  if (run.outputs[0].rows <= raw_rows<PanelOrder, Codec>)
+    for_units(run, team, lanes, block, [&](int64_t n, int64_t first, int64_t rows) { unit.few(n, first, rows); });
+  else
+    for_units(run, team, lanes * panels_at_once, block,
+              [&](int64_t n, int64_t first, int64_t rows) { unit.many(n, first, rows); });
 }
 
 // Writes a stretch of `count` groups in PanelOrder.

@@ -31,38 +31,44 @@ constexpr int log2_of(int offset) {
   return offset > 1 ? 1 + log2_of(offset / 2) : 0;
 }
 
-// sum[r] += (half) group g of a panel's rows · block g of x[r], for R rows of the batch; words(w): word w of the group.
-template <class Codec, int R, int part, class Words>
-inline void multiply_part(int g, const Scales& scales, const A8Block* const* x, Words&& words, F32 (&sum)[R]) {
+// sum[p][r] += (half) group g of the rows of panel p · block g of x[r], for P panels and R rows of the batch; words(p,
+// w): word w of the group. Activations are broadcast once for all panels.
+template <class Codec, int P, int R, int part, class Words>
+inline void multiply_part(int g, const Scales* const* scales, const A8Block* const* x, Words&& words,
+                          F32 (&sum)[P][R]) {
   constexpr int parts = Codec::halves ? 2 : 1, steps = 8 / parts;
   constexpr int offset = Codec::highest == signed_codes ? signed_bias : Codec::offset;
   constexpr int share = Codec::halves ? part : A8Block::all;
   static_assert(offset == 0 || offset == 1 << log2_of(offset));
-  Dot<Codec::highest, steps> dot[R];
+  Dot<Codec::highest, steps> dot[P][R];
   // A sum begins with what the offset takes off: exact like all of it, so that order does not matter.
   for (int r = 0; r < R; ++r) {
-    if constexpr (offset != 0)
-      dot[r].start(splat(x[r][g].minus_sums[share]) << log2_of(offset));
-    else
-      dot[r].start(splat(0));
+    Ints first = splat(0);
+    if constexpr (offset != 0) first = splat(x[r][g].minus_sums[share]) << log2_of(offset);
+    for (int p = 0; p < P; ++p) dot[p][r].start(first);
   }
   VIVACE_UNROLL
   for (int step = 0; step < steps; ++step) {
-    const Ints codes = words(part * steps + step);
-    for (int r = 0; r < R; ++r) dot[r].step(codes, x[r][g].codes + 4 * (part * steps + step));
+    Ints codes[P];
+    for (int p = 0; p < P; ++p) codes[p] = words(p, part * steps + step);
+    for (int r = 0; r < R; ++r)
+      for (int p = 0; p < P; ++p) dot[p][r].step(codes[p], x[r][g].codes + 4 * (part * steps + step));
   }
-  const F32 scale = load(scales.scales[g * parts + part]);
-  for (int r = 0; r < R; ++r) {
-    sum[r] = fma(to_f32(dot[r].finish()), scale * set1(x[r][g].scale), sum[r]);
-    if constexpr (Codec::has_min)
-      sum[r] = fma(load(scales.mins[g * parts + part]), set1(x[r][g].scaled_sums[share]), sum[r]);
+  for (int p = 0; p < P; ++p) {
+    const F32 scale = load(scales[p]->scales[g * parts + part]);
+    for (int r = 0; r < R; ++r) {
+      sum[p][r] = fma(to_f32(dot[p][r].finish()), scale * set1(x[r][g].scale), sum[p][r]);
+      if constexpr (Codec::has_min)
+        sum[p][r] = fma(load(scales[p]->mins[g * parts + part]), set1(x[r][g].scaled_sums[share]), sum[p][r]);
+    }
   }
 }
 
-template <class Codec, int R, class Words>
-inline void multiply_group(int g, const Scales& scales, const A8Block* const* x, Words&& words, F32 (&sum)[R]) {
-  multiply_part<Codec, R, 0>(g, scales, x, words, sum);
-  if constexpr (Codec::halves) multiply_part<Codec, R, 1>(g, scales, x, words, sum);
+template <class Codec, int P, int R, class Words>
+inline void multiply_group(int g, const Scales* const* scales, const A8Block* const* x, Words&& words,
+                           F32 (&sum)[P][R]) {
+  multiply_part<Codec, P, R, 0>(g, scales, x, words, sum);
+  if constexpr (Codec::halves) multiply_part<Codec, P, R, 1>(g, scales, x, words, sum);
 }
 
 }  // namespace vivace::VIVACE_ISA
