@@ -4,7 +4,7 @@ import { openGguf } from '../../lib/formats/gguf.js';
 import { writeGguf, type GgufInput, type GgufTensorInput } from '../../lib/formats/gguf-writer.js';
 import type { ModelConfig } from '../../lib/formats/model-config.js';
 import type { GgufTokenizerSource } from '../../lib/formats/tokenizer-source.js';
-import { sharedData } from '../shared-data.js';
+import { sharedData } from '../fixtures/shared-data.js';
 import { scratch, thrown } from './scratch.js';
 
 const { at } = scratch();

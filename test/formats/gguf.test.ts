@@ -4,7 +4,7 @@ import { openGguf, stringTable, type GgufArray } from '../../lib/formats/gguf.js
 import { writeGguf, type GgufInput, type GgufTensorInput } from '../../lib/formats/gguf-writer.js';
 import { printable } from '../../lib/formats/model-source.js';
 import { dtypes, type DType } from '../../lib/program/dtype.js';
-import { sharedData } from '../shared-data.js';
+import { sharedData } from '../fixtures/shared-data.js';
 import { entry, rawGguf, text } from './raw-gguf.js';
 import { scratch, thrown } from './scratch.js';
 

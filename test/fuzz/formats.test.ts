@@ -10,7 +10,7 @@ import { openModelFile } from '../../lib/formats/open.js';
 import { openSafetensors } from '../../lib/formats/safetensors.js';
 import { overwrite, scratch } from '../formats/scratch.js';
 import { writeDirectory } from '../formats/hugging-face/directory.js';
-import { sharedData } from '../shared-data.js';
+import { sharedData } from '../fixtures/shared-data.js';
 
 const place = scratch();
 

@@ -7,7 +7,7 @@ import type { ModelConfig } from '../../lib/formats/model-config.js';
 import type { ModelSource } from '../../lib/formats/model-source.js';
 import { randomModel, randomModels, writeRandomGguf, writeRandomHuggingFace } from '../fixtures/random-model.js';
 import { isaLevels } from '../ops/executors.js';
-import { sharedData } from '../shared-data.js';
+import { sharedData } from '../fixtures/shared-data.js';
 import { compare, argmax, ForcedRun, readFixture, softmax } from './forced-run.js';
 import type { Deviation, LlamaCppCase, RunOptions, Top } from './forced-run.js';
 

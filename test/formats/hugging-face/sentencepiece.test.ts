@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import { readSentencePiece } from '../../../lib/formats/hugging-face/sentencepiece.js';
 import { openModelFile } from '../../../lib/formats/open.js';
 import type { GgufTokenizerSource } from '../../../lib/formats/tokenizer-source.js';
-import { sharedData } from '../../shared-data.js';
+import { sharedData } from '../../fixtures/shared-data.js';
 import { scratch, thrown } from '../scratch.js';
 import { writeDirectory } from './directory.js';
 

@@ -3,7 +3,7 @@ import { openGguf } from '../../../lib/formats/gguf.js';
 import { ggufTokenizer } from '../../../lib/formats/gguf/tokenizer.js';
 import { readSentencePiece } from '../../../lib/formats/hugging-face/sentencepiece.js';
 import { createTokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
-import { sharedData } from '../../shared-data.js';
+import { sharedData } from '../../fixtures/shared-data.js';
 import * as fs from 'node:fs';
 import { cpuSeconds, pieces, piecesSource, random, randomText, slowSentencePiece, type ToyPieces } from './toys.js';
 

@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import { openGguf } from '../../../lib/formats/gguf.js';
 import { ggufTokenizer } from '../../../lib/formats/gguf/tokenizer.js';
 import { createTokenizer, type Tokenizer } from '../../../lib/formats/tokenizer/tokenizer.js';
-import { sharedData } from '../../shared-data.js';
+import { sharedData } from '../../fixtures/shared-data.js';
 
 const SEPARATOR = '\n__ggml_vocab_test__\n';
 

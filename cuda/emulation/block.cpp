@@ -1,0 +1,205 @@
+#include "cuda/emulation/block.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace vivace::emulation {
+
+thread_local Thread* this_thread __attribute__((tls_model("initial-exec"))) = nullptr;
+
+namespace {
+
+constexpr int exchanges_per_warp = 8;
+
+std::string place(const Thread& thread) {
+  const Index &block = thread.block->index(), &at = thread.index;
+  const auto triple = [](const Index& i) {
+    return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")";
+  };
+  return "block " + triple(block) + ", thread " + triple(at);
+}
+
+}  // namespace
+
+void Block::enter(void* argument) {
+  Thread& thread = *static_cast<Thread*>(argument);
+  thread.block->launch_->body(thread.block->launch_->arguments);
+  thread.state = Thread::State::done;
+  thread.fiber.suspend();
+}
+
+void Block::start(Index index) {
+  index_ = index;
+  error_.clear();
+  const Extent& size = launch_->block;
+  const size_t count = size_t{size.x} * size.y * size.z;
+  if (threads_.size() < count) threads_.resize(count);
+  exchanges_.assign((count + 31) / 32 * exchanges_per_warp, {});
+  memory_.resize(shared_limit);
+  written_.assign(shared_limit, false);
+  arrays_.clear();
+  used_ = launch_->dynamic_bytes;
+  // What a kernel forgets to write is seen: a signalling pattern, and not the last block's values.
+  std::fill(memory_.begin(), memory_.end(), std::byte{0xcd});
+  unsigned rank = 0;
+  for (unsigned z = 0; z < size.z; ++z)
+    for (unsigned y = 0; y < size.y; ++y)
+      for (unsigned x = 0; x < size.x; ++x, ++rank) {
+        Thread& thread = threads_[rank];
+        thread.index = {x, y, z};
+        thread.rank = rank;
+        thread.state = Thread::State::ready;
+        thread.exchange = nullptr;
+        thread.block = this;
+        thread.fiber.prepare(enter, &thread);
+      }
+}
+
+bool Block::run(const LaunchInfo& launch, Index index) {
+  launch_ = &launch;
+  start(index);
+  const size_t count = size_t{launch.block.x} * launch.block.y * launch.block.z;
+  size_t done = 0;
+  while (done < count) {
+    bool progress = false;
+    for (size_t i = 0; i < count; ++i) {
+      Thread& thread = threads_[i];
+      if (thread.state == Thread::State::exchange && thread.exchange->complete) thread.state = Thread::State::ready;
+      if (thread.state != Thread::State::ready) continue;
+      progress = true;
+      this_thread = &thread;
+      thread.fiber.resume();
+      this_thread = nullptr;
+      if (!error_.empty()) return false;
+      if (thread.state == Thread::State::done) ++done;
+    }
+    if (progress) continue;
+    if (done == 0 && release_barrier()) continue;
+    error_ = std::string(launch.name) + ": " + waiting();
+    return false;
+  }
+  return true;
+}
+
+// All threads wait at a barrier: they go on.
+bool Block::release_barrier() {
+  const size_t count = size_t{launch_->block.x} * launch_->block.y * launch_->block.z;
+  barrier_sum_ = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (threads_[i].state != Thread::State::barrier) return false;
+    barrier_sum_ += threads_[i].barrier_value;
+  }
+  for (size_t i = 0; i < count; ++i) threads_[i].state = Thread::State::ready;
+  return true;
+}
+
+std::string Block::waiting() const {
+  const size_t count = size_t{launch_->block.x} * launch_->block.y * launch_->block.z;
+  size_t at_barrier = 0, at_exchange = 0, ended = 0;
+  const Thread* first = nullptr;
+  for (size_t i = 0; i < count; ++i) {
+    const Thread& thread = threads_[i];
+    at_barrier += thread.state == Thread::State::barrier ? 1 : 0;
+    at_exchange += thread.state == Thread::State::exchange ? 1 : 0;
+    ended += thread.state == Thread::State::done ? 1 : 0;
+    if (first == nullptr && thread.state != Thread::State::done) first = &thread;
+  }
+  return "not all threads reach a barrier: " + std::to_string(at_barrier) + " wait at __syncthreads, " +
+         std::to_string(at_exchange) + " for lanes of their warp, " + std::to_string(ended) +
+         " have ended; the first " + "that waits is " + place(*first);
+}
+
+int Block::barrier(int value) {
+  Thread& thread = *this_thread;
+  thread.barrier_value = value;
+  thread.state = Thread::State::barrier;
+  thread.fiber.suspend();
+  return barrier_sum_;
+}
+
+Exchange& Block::exchange(unsigned mask, int kind, uint64_t value) {
+  Thread& thread = *this_thread;
+  const int lane = thread.lane();
+  if ((mask >> lane & 1) == 0) fail("a lane takes part in an exchange whose mask leaves it out");
+  const size_t count = size_t{launch_->block.x} * launch_->block.y * launch_->block.z;
+  const size_t warp = thread.rank / 32;
+  // Lanes that the block does not have cannot arrive; a full mask means those that are there.
+  const size_t lanes = std::min<size_t>(32, count - warp * 32);
+  const unsigned present = lanes == 32 ? ~0u : (1u << lanes) - 1;
+  Exchange* free = nullptr;
+  Exchange* found = nullptr;
+  for (int i = 0; i < exchanges_per_warp; ++i) {
+    Exchange& one = exchanges_[warp * exchanges_per_warp + static_cast<size_t>(i)];
+    if (!one.used && free == nullptr) free = &one;
+    if (one.used && !one.complete && one.mask == (mask & present)) found = &one;
+  }
+  if (found == nullptr) {
+    if (free == nullptr) fail("too many exchanges of one warp at once");
+    *free = {};
+    free->used = true;
+    free->mask = mask & present;
+    free->kind = kind;
+    found = free;
+  }
+  if (found->kind != kind) fail("lanes of one mask meet in different operations");
+  found->values[lane] = value;
+  found->arrived |= 1u << lane;
+  if (found->arrived == found->mask) {
+    found->complete = true;
+    found->unread = found->mask;
+  } else {
+    thread.exchange = found;
+    thread.state = Thread::State::exchange;
+    thread.fiber.suspend();
+  }
+  return *found;
+}
+
+void Block::release(Exchange& exchange) {
+  exchange.unread &= ~(1u << this_thread->lane());
+  if (exchange.unread == 0) exchange.used = false;
+}
+
+std::byte* Block::shared(const void* key, size_t bytes, size_t alignment) {
+  if (key == nullptr) return memory_.data();
+  for (const SharedArray& array : arrays_)
+    if (array.key == key) return memory_.data() + array.offset;
+  const size_t offset = (used_ + alignment - 1) / alignment * alignment;
+  if (offset + bytes > shared_limit) fail("more than 256 KiB of shared memory");
+  arrays_.push_back({key, offset, bytes});
+  used_ = offset + bytes;
+  return memory_.data() + offset;
+}
+
+void Block::check_place(const std::byte* begin, const std::byte* at, size_t bytes, size_t size, const char* what) {
+  const std::ptrdiff_t offset = at - begin;
+  if (offset < 0 || static_cast<size_t>(offset) + bytes > size)
+    fail(std::string(what) + " beyond a shared array of " + std::to_string(size) + " bytes, at byte " +
+         std::to_string(offset));
+  if (reinterpret_cast<uintptr_t>(at) % bytes != 0 && bytes <= 16)
+    fail(std::string(what) + " of " + std::to_string(bytes) + " bytes at byte " + std::to_string(offset) +
+         " of a shared array: misaligned");
+}
+
+void Block::check_read(const std::byte* begin, const std::byte* at, size_t bytes, size_t size) {
+  check_place(begin, at, bytes, size, "a read");
+  const size_t from = static_cast<size_t>(at - memory_.data());
+  for (size_t i = 0; i < bytes; ++i)
+    if (!written_[from + i])
+      fail("a read of shared memory that nothing wrote, byte " + std::to_string(at - begin) + " of an array of " +
+           std::to_string(size));
+}
+
+void Block::check_write(const std::byte* begin, const std::byte* at, size_t bytes, size_t size) {
+  check_place(begin, at, bytes, size, "a write");
+  const size_t from = static_cast<size_t>(at - memory_.data());
+  for (size_t i = 0; i < bytes; ++i) written_[from + i] = true;
+}
+
+void Block::fail(const std::string& what) {
+  Thread& thread = *this_thread;
+  error_ = std::string(launch_->name) + ": " + what + " (" + place(thread) + ")";
+  for (;;) thread.fiber.suspend();  // run() ends the block; nobody comes back
+}
+
+}  // namespace vivace::emulation

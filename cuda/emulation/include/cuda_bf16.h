@@ -1,0 +1,3 @@
+// bfloat16 numbers of emulated kernels.
+#pragma once
+#include "cuda/emulation/half.h"

@@ -1,0 +1,3 @@
+// 16-bit floats of emulated kernels.
+#pragma once
+#include "cuda/emulation/half.h"

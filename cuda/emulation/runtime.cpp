@@ -1,0 +1,404 @@
+#include "cuda/emulation/runtime.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+using vivace::emulation::Block;
+using vivace::emulation::LaunchInfo;
+using Clock = std::chrono::steady_clock;
+
+struct vivace_graph {
+  std::vector<std::function<cudaError_t()>> steps;
+};
+struct vivace_graph_exec {
+  std::vector<std::function<cudaError_t()>> steps;
+};
+struct vivace_stream {
+  std::unique_ptr<vivace_graph> captured;
+};
+struct vivace_event {
+  Clock::time_point time;
+};
+
+namespace {
+
+constexpr size_t guard_bytes = 256;  // of a pattern before and behind every allocation of the device
+constexpr unsigned char guard = 0xa5;
+constexpr int multiprocessors = 4;
+
+std::mutex state_mutex;
+std::map<unsigned char*, size_t> allocations;  // by what the caller sees
+size_t allocated = 0, memory_limit = 0;
+std::set<std::string> launched;
+std::string report, listed;
+// After a kernel failed, everything fails until forget_errors(), as a spoilt context does.
+std::atomic<cudaError_t> spoilt{cudaSuccess};
+thread_local cudaError_t last = cudaSuccess;
+std::atomic<int> calls_left{0};
+std::atomic<cudaError_t> injected{cudaSuccess};
+
+bool spoils(cudaError_t error) {
+  return error == cudaErrorLaunchFailure || error == cudaErrorIllegalAddress;
+}
+
+cudaError_t result(cudaError_t error) {
+  if (error != cudaSuccess) last = error;
+  return error;
+}
+
+// Every call that can fail begins here.
+cudaError_t begin_call() {
+  if (spoilt != cudaSuccess) return result(spoilt);
+  if (calls_left > 0 && --calls_left == 0) {
+    const cudaError_t error = injected;
+    if (spoils(error)) spoilt = error;
+    return result(error);
+  }
+  return cudaSuccess;
+}
+
+// Does it now, or keeps it for the graph.
+cudaError_t on_stream(cudaStream_t stream, std::function<cudaError_t()> step) {
+  if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
+  if (stream != nullptr && stream->captured) {
+    stream->captured->steps.push_back(std::move(step));
+    return cudaSuccess;
+  }
+  return result(step());
+}
+
+void spoil(const std::string& what) {
+  std::lock_guard lock(state_mutex);
+  if (spoilt == cudaSuccess) report = what;
+  spoilt = cudaErrorLaunchFailure;
+}
+
+bool guards_intact(unsigned char* data, size_t bytes) {
+  for (size_t i = 0; i < guard_bytes; ++i)
+    if (data[bytes + i] != guard || *(data - 1 - i) != guard) return false;
+  return true;
+}
+
+void check_guards(const char* kernel) {
+  std::string what;
+  {
+    std::lock_guard lock(state_mutex);
+    for (const auto& [data, bytes] : allocations)
+      if (!guards_intact(data, bytes))
+        what = std::string(kernel) + ": wrote beyond an allocation of " + std::to_string(bytes) + " bytes";
+  }
+  if (!what.empty()) spoil(what);
+}
+
+// Blocks wait for nobody but their own threads, so some machine threads take them one after the other.
+void run_blocks(const LaunchInfo& info) {
+  const size_t blocks = size_t{info.grid.x} * info.grid.y * info.grid.z;
+  std::atomic<size_t> next{0};
+  std::atomic<bool> failed{false};
+  const auto work = [&] {
+    thread_local Block block;
+    for (size_t i = next++; i < blocks && !failed; i = next++) {
+      const auto x = static_cast<unsigned>(i % info.grid.x), y = static_cast<unsigned>(i / info.grid.x % info.grid.y);
+      const auto z = static_cast<unsigned>(i / info.grid.x / info.grid.y);
+      if (block.run(info, {x, y, z})) continue;
+      failed = true;
+      spoil(block.error());
+    }
+  };
+  const size_t threads = std::min<size_t>({blocks, 4, std::max(1u, std::thread::hardware_concurrency())});
+  // Small grids do not pay for a thread.
+  if (blocks * info.block.x * info.block.y * info.block.z < 4096 || threads < 2) {
+    work();
+    return;
+  }
+  std::vector<std::thread> others;
+  for (size_t i = 1; i < threads; ++i) others.emplace_back(work);
+  work();
+  for (std::thread& other : others) other.join();
+}
+
+}  // namespace
+
+namespace vivace::emulation {
+
+cudaError_t start_kernel(const char* name, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
+                         std::function<void()> body) {
+  const size_t threads = size_t{block.x} * block.y * block.z;
+  if (threads < 1 || threads > 1024 || block.z > 64 || grid.x < 1 || grid.y < 1 || grid.z < 1 || grid.y > 65535 ||
+      grid.z > 65535 || shared_bytes > 227 * 1024)
+    return result(cudaErrorInvalidConfiguration);
+  {
+    std::lock_guard lock(state_mutex);
+    launched.insert(name);
+  }
+  return on_stream(stream, [=, body = std::move(body)]() mutable {
+    LaunchInfo info;
+    info.name = name;
+    info.grid = {grid.x, grid.y, grid.z};
+    info.block = {block.x, block.y, block.z};
+    info.dynamic_bytes = shared_bytes;
+    info.body = [](void* function) { (*static_cast<std::function<void()>*>(function))(); };
+    info.arguments = &body;
+    run_blocks(info);
+    check_guards(name);
+    return spoilt.load();
+  });
+}
+
+const char* last_report() {
+  return report.c_str();
+}
+const char* kernels_launched() {
+  std::lock_guard lock(state_mutex);
+  listed.clear();
+  for (const std::string& name : launched) listed += name + "\n";
+  return listed.c_str();
+}
+void limit_memory(size_t bytes) {
+  memory_limit = bytes;
+}
+void fail_call(int n, cudaError_t error) {
+  injected = error;
+  calls_left = n;
+}
+void forget_errors() {
+  spoilt = cudaSuccess;
+  last = cudaSuccess;
+  report.clear();
+}
+
+}  // namespace vivace::emulation
+
+const char* cudaGetErrorName(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "cudaSuccess";
+    case cudaErrorInvalidValue:
+      return "cudaErrorInvalidValue";
+    case cudaErrorMemoryAllocation:
+      return "cudaErrorMemoryAllocation";
+    case cudaErrorInvalidConfiguration:
+      return "cudaErrorInvalidConfiguration";
+    case cudaErrorInsufficientDriver:
+      return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice:
+      return "cudaErrorNoDevice";
+    case cudaErrorIllegalAddress:
+      return "cudaErrorIllegalAddress";
+    case cudaErrorLaunchFailure:
+      return "cudaErrorLaunchFailure";
+    default:
+      return "cudaErrorUnknown";
+  }
+}
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorLaunchFailure && !report.empty() ? report.c_str() : cudaGetErrorName(error);
+}
+cudaError_t cudaPeekAtLastError() {
+  return spoilt != cudaSuccess ? spoilt.load() : last;
+}
+cudaError_t cudaGetLastError() {
+  const cudaError_t error = cudaPeekAtLastError();
+  last = cudaSuccess;
+  return error;
+}
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return begin_call();
+}
+cudaError_t cudaSetDevice(int device) {
+  return device == 0 ? begin_call() : result(cudaErrorInvalidDevice);
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return begin_call();
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  if (device != 0) return result(cudaErrorInvalidDevice);
+  *properties = {};
+  std::snprintf(properties->name, sizeof(properties->name), "emulated on this processor");
+  properties->totalGlobalMem = memory_limit != 0 ? memory_limit : size_t{4} << 30;
+  properties->multiProcessorCount = multiprocessors;
+  properties->major = 9;
+  properties->sharedMemPerBlockOptin = 227 * 1024;
+  properties->l2CacheSize = 1 << 20;
+  return begin_call();
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  *value = attribute == cudaDevAttrMultiProcessorCount      ? multiprocessors
+           : attribute == cudaDevAttrComputeCapabilityMajor ? 9
+           : attribute == cudaDevAttrComputeCapabilityMinor ? 0
+                                                            : 227 * 1024;
+  return begin_call();
+}
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return begin_call();
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return begin_call();
+}
+cudaError_t cudaDeviceSynchronize() {
+  return begin_call();
+}
+
+cudaError_t cudaMalloc(void** data, size_t bytes) {
+  if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
+  *data = nullptr;
+  if (bytes == 0) return cudaSuccess;
+  std::lock_guard lock(state_mutex);
+  if (memory_limit != 0 && allocated + bytes > memory_limit) return result(cudaErrorMemoryAllocation);
+  const size_t whole = (bytes + 2 * guard_bytes + 255) / 256 * 256;
+  auto* memory = static_cast<unsigned char*>(std::aligned_alloc(256, whole));
+  if (memory == nullptr) return result(cudaErrorMemoryAllocation);
+  // Fresh device memory holds anything: numbers that are none.
+  std::memset(memory, 0xff, whole);
+  std::memset(memory, guard, guard_bytes);
+  std::memset(memory + guard_bytes + bytes, guard, guard_bytes);
+  allocations[memory + guard_bytes] = bytes;
+  allocated += bytes;
+  *data = memory + guard_bytes;
+  return cudaSuccess;
+}
+cudaError_t cudaFree(void* data) {
+  if (data == nullptr) return cudaSuccess;
+  std::lock_guard lock(state_mutex);
+  const auto found = allocations.find(static_cast<unsigned char*>(data));
+  if (found == allocations.end()) return result(cudaErrorInvalidValue);
+  allocated -= found->second;
+  std::free(found->first - guard_bytes);
+  allocations.erase(found);
+  return spoilt;
+}
+cudaError_t cudaMallocHost(void** data, size_t bytes) {
+  if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
+  *data = std::aligned_alloc(256, (bytes + 255) / 256 * 256 + 256);
+  return *data != nullptr ? cudaSuccess : result(cudaErrorMemoryAllocation);
+}
+cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) {
+  return cudaMallocHost(data, bytes);
+}
+cudaError_t cudaFreeHost(void* data) {
+  std::free(data);
+  return spoilt;
+}
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  std::lock_guard lock(state_mutex);
+  *total = memory_limit != 0 ? memory_limit : size_t{4} << 30;
+  *free = *total > allocated ? *total - allocated : 0;
+  return begin_call();
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  return on_stream(stream, [=] {
+    if (bytes > 0) std::memmove(to, from, bytes);
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
+}
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+  return on_stream(stream, [=] {
+    std::memset(to, value, bytes);
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaMemset(void* to, int value, size_t bytes) {
+  return cudaMemsetAsync(to, value, bytes, nullptr);
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
+  *stream = new vivace_stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamCreate(cudaStream_t* stream) {
+  return cudaStreamCreateWithFlags(stream, 0);
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return spoilt;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (stream != nullptr && stream->captured) return result(cudaErrorStreamCaptureInvalidated);
+  return begin_call();
+}
+cudaError_t cudaStreamQuery(cudaStream_t) {
+  return begin_call();
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
+  return begin_call();
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
+  if (stream == nullptr || stream->captured) return result(cudaErrorInvalidValue);
+  stream->captured = std::make_unique<vivace_graph>();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  if (stream == nullptr || !stream->captured) return result(cudaErrorInvalidValue);
+  *graph = stream->captured.release();
+  return begin_call();
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
+  *exec = new vivace_graph_exec{graph->steps};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
+  if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
+  for (const auto& step : exec->steps)
+    if (const cudaError_t error = step(); error != cudaSuccess) return result(error);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return spoilt;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  delete exec;
+  return spoilt;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
+  *event = new vivace_event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  return cudaEventCreateWithFlags(event, 0);
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return spoilt;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  return on_stream(stream, [event] {
+    event->time = Clock::now();
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t) {
+  return begin_call();
+}
+cudaError_t cudaEventQuery(cudaEvent_t) {
+  return begin_call();
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+  *milliseconds = std::chrono::duration<float, std::milli>(end->time - begin->time).count();
+  return begin_call();
+}
