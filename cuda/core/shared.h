@@ -89,6 +89,9 @@ class Shared {
     emulation::this_thread->block->check_write(begin_, place, sizeof(V), bytes_);
     std::memcpy(place, &value, sizeof(V));
   }
+  emulation::PendingCopy pending(std::ptrdiff_t index, size_t bytes, const void* from) const {
+    return {begin_, at_ + index * static_cast<std::ptrdiff_t>(sizeof(T)), bytes, bytes_, from};
+  }
 
  private:
   std::byte* begin_;

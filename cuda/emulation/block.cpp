@@ -50,6 +50,7 @@ void Block::start(Index index) {
         thread.rank = rank;
         thread.state = Thread::State::ready;
         thread.exchange = nullptr;
+        thread.copies.clear();
         thread.block = this;
         thread.fiber.prepare(enter, &thread);
       }

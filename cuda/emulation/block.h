@@ -27,6 +27,14 @@ struct Exchange {
   bool complete = false, used = false;
 };
 
+// A copy into shared memory that was asked for and is not waited for yet.
+struct PendingCopy {
+  const std::byte* begin;  // of the array
+  std::byte* to;
+  size_t bytes, size;  // of the copy, of the array
+  const void* from;    // null: zeros
+};
+
 struct Thread {
   enum class State { ready, barrier, exchange, done };
   Fiber fiber;
@@ -35,6 +43,7 @@ struct Thread {
   State state = State::ready;
   Exchange* exchange = nullptr;
   int barrier_value = 0;
+  std::vector<std::vector<PendingCopy>> copies;  // groups in the order of their commits; the last one is open
   Block* block = nullptr;
   int lane() const { return static_cast<int>(rank % 32); }
 };

@@ -44,7 +44,7 @@ inline T from_bits(uint64_t bits) {
   return value;
 }
 
-enum ExchangeKind { sync_lanes, shuffle, vote, reduce_lanes };
+enum ExchangeKind { sync_lanes, shuffle, vote, reduce_lanes, matrices };
 
 // The value of the lane that `source` chooses for this lane, or this lane's own where it chooses none (-1).
 template <class T, class Source>

@@ -1,50 +1,11 @@
 // A program that tries what kernels rely on, emulated or on a card, and prints a line per check: `ok name` or
 // `FAILED name: why`. test/cuda/emulation.test.ts runs it.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include <cmath>
-#include <cstdio>
-#include <cstring>
-#include <string>
-#include <vector>
-
 #include "cuda/core/launch.h"
 #include "cuda/core/shared.h"
+#include "test/cuda/report.h"
 
 namespace vivace::cuda {
 namespace {
-
-int failures = 0;
-
-void report(const char* name, bool good, const std::string& why = "") {
-  if (good)
-    std::printf("ok %s\n", name);
-  else
-    std::printf("FAILED %s: %s\n", name, why.c_str());
-  failures += good ? 0 : 1;
-}
-
-template <class T>
-class DeviceArray {
- public:
-  explicit DeviceArray(size_t count) : count_(count) { check(cudaMalloc(&data_, count * sizeof(T)), "cudaMalloc"); }
-  explicit DeviceArray(const std::vector<T>& values) : DeviceArray(values.size()) {
-    check(cudaMemcpy(data_, values.data(), count_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
-  }
-  ~DeviceArray() { cudaFree(data_); }
-  DeviceArray(const DeviceArray&) = delete;
-  T* get() const { return data_; }
-  std::vector<T> values() const {
-    std::vector<T> out(count_);
-    check(cudaMemcpy(out.data(), data_, count_ * sizeof(T), cudaMemcpyDeviceToHost), "cudaMemcpy");
-    return out;
-  }
-
- private:
-  T* data_ = nullptr;
-  size_t count_;
-};
 
 __global__ void block_sums(const float* in, float* out, int count) {
   SHARED(float, sums, 32);
@@ -246,22 +207,16 @@ void mistakes() {
 void mistakes() {}
 #endif
 
-int run() {
-  try {
+}  // namespace
+}  // namespace vivace::cuda
+
+int main() {
+  using namespace vivace::cuda;
+  return run_checks([] {
     sums();
     warps();
     atomics();
     graphs();
     mistakes();
-  } catch (const Error& error) {
-    report("no error", false, error.what());
-  }
-  return failures == 0 ? 0 : 1;
-}
-
-}  // namespace
-}  // namespace vivace::cuda
-
-int main() {
-  return vivace::cuda::run();
+  });
 }
