@@ -133,7 +133,8 @@ inline constexpr int shared_rows = dot_rows / panels_at_once;
 template <class Codec>
 class PanelUnit {
   static constexpr int size = lanes * 4 * words_of_panel<Codec>;
-  static constexpr int ahead = 2 * size;
+  // Fetched so far ahead: what memory gives while one line is on its way (two stretches of Q4_0 were too few).
+  static constexpr int ahead = (8192 + size - 1) / size * size;
 
  public:
   PanelUnit(const OpRun& run)
