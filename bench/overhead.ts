@@ -2,7 +2,8 @@
 // [--threads 1,2] [--tokens 96] [--repeat 5] [--json] [--save]`. Without a model, the random llama of peers/make-model.ts in
 // Q4_0: 32000 tokens of vocabulary, 0.48 GB. `--save` writes bench/results/overhead.json. Needs `npm run build`.
 //
-// - outside kernels: time on the clock minus the time of all ops, per token, for greedy and for default drawing;
+// - outside kernels: time on the clock minus the time of all ops, per token, for greedy and for default drawing; with
+//   several threads JavaScript is woken inside the first linear, which takes longer for it when no core is free;
 // - parallel region: start to end of one that does nothing, its threads awake;
 // - require: in a fresh process, from before require('vivace') to after the native addon has been loaded;
 // - first token: from the start of a process to the first token of an 8-token prompt, the file in the page cache;
