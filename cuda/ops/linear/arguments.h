@@ -1,0 +1,44 @@
+// What the kernels of linear are given (contract: cpp/ops/linear/linear.h). Addresses are of the card.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace vivace::cuda {
+
+struct LinearArguments {
+  DType dtype;            // of the weight
+  const uint8_t* weight;  // [out, columns] as stored; the memory goes on to a multiple of 16 bytes at both ends
+  int64_t stride;         // bytes from row to row of weight
+  const uint8_t* x;       // [rows, columns] F32, A8 or A8_TOKEN
+  int64_t x_stride;
+  float* y;               // [rows, out]
+  const float* bias;      // [out] or null
+  const float* residual;  // [rows, out] or null
+  int rows, out, columns;
+
+  // Bias and residual; y may be the residual.
+  __device__ void store(float sum, int row, int n) const {
+    const int64_t at = static_cast<int64_t>(row) * out + n;
+    if (bias != nullptr) sum += bias[n];
+    if (residual != nullptr) sum += residual[at];
+    y[at] = sum;
+  }
+};
+
+// Each takes its types of weights and returns false, having done nothing, for other ones and for shapes that it does
+// not take. A row of y has the same bits whatever the other rows are, and however many.
+bool block_linear(const LinearArguments& arguments, cudaStream_t stream);   // GGUF's quantised types
+bool token_linear(const LinearArguments& arguments, cudaStream_t stream);   // W?A8; columns a multiple of 32
+bool scaled_linear(const LinearArguments& arguments, cudaStream_t stream);  // W?A16; columns a multiple of 32
+bool float_linear(const LinearArguments& arguments, cudaStream_t stream);   // F32, F16, BF16; columns a multiple of 8
+
+// The first of them that takes the arguments.
+inline bool fast_linear(const LinearArguments& arguments, cudaStream_t stream) {
+  return block_linear(arguments, stream) || token_linear(arguments, stream) || scaled_linear(arguments, stream) ||
+         float_linear(arguments, stream);
+}
+
+}  // namespace vivace::cuda

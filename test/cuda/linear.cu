@@ -1,0 +1,242 @@
+// The kernels of linear against sums in 64 bits: every type of weights, odd shapes, outputs that hold NaN before.
+// Prints a line per type: `ok name` or `FAILED name: why`. test/cuda/linear.test.ts runs it.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "core/dtype.h"
+#include "cuda/core/launch.h"
+#include "cuda/ops/linear/arguments.h"
+#include "ops/linear/a8.h"
+#include "quant/registry.h"
+#include "quant/row_scaled.h"
+
+namespace vivace::cuda {
+namespace {
+
+// Device memory that is aligned and goes on to a multiple of 256 bytes, as a program's weights do.
+template <class T>
+class DeviceArray {
+ public:
+  explicit DeviceArray(const std::vector<T>& values) : count_(values.size()) {
+    check(cudaMalloc(&data_, (count_ * sizeof(T) + 511) / 256 * 256), "cudaMalloc");
+    check(cudaMemcpy(data_, values.data(), count_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
+  }
+  ~DeviceArray() { cudaFree(data_); }
+  DeviceArray(const DeviceArray&) = delete;
+  T* get() const { return data_; }
+  std::vector<T> values() const {
+    std::vector<T> out(count_);
+    check(cudaMemcpy(out.data(), data_, count_ * sizeof(T), cudaMemcpyDeviceToHost), "cudaMemcpy");
+    return out;
+  }
+
+ private:
+  T* data_ = nullptr;
+  size_t count_;
+};
+
+std::vector<float> random_values(size_t count, unsigned seed) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(generator);
+  return values;
+}
+
+struct Case {
+  DType dtype;
+  int rows, out, columns;
+};
+
+// What linear sees of x, and what it is in floats.
+struct Activations {
+  std::vector<uint8_t> bytes;
+  std::vector<float> values;
+  int64_t stride = 0;
+};
+
+int code_of(float x, float inverse) {
+  return static_cast<int>(std::nearbyint(x * inverse));
+}
+
+float largest_of(const float* x, int count) {
+  float top = 0;
+  for (int i = 0; i < count; ++i) top = std::fmax(top, std::fabs(x[i]));
+  return top;
+}
+
+Activations activations_of(const Case& c, const std::vector<float>& x) {
+  Activations a;
+  a.values = x;
+  const DType type = activations_for(c.dtype);
+  a.stride = row_bytes(type, c.columns);
+  a.bytes.resize(static_cast<size_t>(a.stride * c.rows));
+  for (int r = 0; r < c.rows; ++r) {
+    uint8_t* to = a.bytes.data() + r * a.stride;
+    const float* from = x.data() + static_cast<size_t>(r) * static_cast<size_t>(c.columns);
+    float* value = a.values.data() + static_cast<size_t>(r) * static_cast<size_t>(c.columns);
+    if (type == DType::F32) std::memcpy(to, from, static_cast<size_t>(c.columns) * 4);
+    if (type == DType::A8_TOKEN) {
+      const float top = largest_of(from, c.columns), scale = top / 127;
+      int32_t sum = 0;
+      for (int k = 0; k < c.columns; ++k) {
+        const int code = code_of(from[k], 127 / top);
+        to[find_dtype(type)->header + k] = static_cast<uint8_t>(code);
+        value[k] = scale * static_cast<float>(code);
+        sum += code;
+      }
+      std::memcpy(to, &scale, 4);
+      std::memcpy(to + 4, &sum, 4);
+    }
+    if (type != DType::A8) continue;
+    for (int start = 0; start < c.columns; start += 32) {
+      A8Block block = {};
+      const float top = largest_of(from + start, 32);
+      block.scale = top / 127;
+      for (int i = 0; i < 32; ++i) {
+        const int code = code_of(from[start + i], 127 / top);
+        block.codes[i] = static_cast<int8_t>(code);
+        block.minus_sums[i / 16] -= code;
+        value[start + i] = block.scale * static_cast<float>(code);
+      }
+      block.minus_sums[2] = block.minus_sums[0] + block.minus_sums[1];
+      for (int i = 0; i < 3; ++i) block.scaled_sums[i] = static_cast<float>(-block.minus_sums[i]) * block.scale;
+      std::memcpy(to + start / 32 * static_cast<int>(sizeof(block)), &block, sizeof(block));
+    }
+  }
+  return a;
+}
+
+std::vector<float> run(const Case& c, const std::vector<uint8_t>& weight, const uint8_t* x, int64_t x_stride,
+                       const float* bias, const float* residual, bool& taken) {
+  const auto count = static_cast<size_t>(c.rows) * static_cast<size_t>(c.out);
+  const DeviceArray<uint8_t> w(weight), in(std::vector<uint8_t>(x, x + x_stride * c.rows));
+  const DeviceArray<float> y(std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()));
+  const DeviceArray<float> b(std::vector<float>(bias, bias + c.out));
+  const DeviceArray<float> more(std::vector<float>(residual, residual + count));
+  const LinearArguments arguments{
+      c.dtype, w.get(),  row_bytes(c.dtype, c.columns), in.get(), x_stride, y.get(), b.get(), more.get(), c.rows,
+      c.out,   c.columns};
+  taken = fast_linear(arguments, nullptr);
+  check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  return y.values();
+}
+
+// The same bits as the contract's formula in whole numbers.
+float token_value(const Case& c, const uint8_t* weight, const uint8_t* token) {
+  const RowScale scale = load_row_scale(weight);
+  const uint8_t* codes = weight + sizeof(RowScale);
+  int64_t sum = 0;
+  for (int k = 0; k < c.columns; ++k) {
+    const auto nibble = [&](const uint8_t* at, int i) { return i % 2 == 0 ? at[i / 2] & 15 : at[i / 2] >> 4; };
+    int code;
+    if (c.dtype == DType::W8A8) {
+      code = static_cast<int8_t>(codes[k]);
+    } else if (c.dtype == DType::W4A8) {
+      code = nibble(codes, k);
+    } else {
+      const uint8_t* block = codes + k / 128 * 66;
+      code = static_cast<int8_t>(block[0] * nibble(block + 2, k % 128) + static_cast<int8_t>(block[1]));
+    }
+    sum += code * static_cast<int8_t>(token[find_dtype(DType::A8_TOKEN)->header + k]);
+  }
+  float x_scale;
+  int32_t x_sum;
+  std::memcpy(&x_scale, token, 4);
+  std::memcpy(&x_sum, token + 4, 4);
+  return x_scale * std::fma(scale.scale, static_cast<float>(sum), -(scale.shift * static_cast<float>(x_sum)));
+}
+
+std::string compare(const Case& c) {
+  const auto in = static_cast<size_t>(c.columns), count = static_cast<size_t>(c.rows) * static_cast<size_t>(c.out);
+  const QuantType& type = *find_quant(c.dtype);
+  const int64_t size = row_bytes(c.dtype, c.columns);
+  const std::vector<float> raw = random_values(in * static_cast<size_t>(c.out), 1), bias = random_values(count, 2);
+  const std::vector<float> residual = random_values(count, 3);
+  std::vector<uint8_t> weight(static_cast<size_t>(size * c.out));
+  std::vector<float> weights(raw.size());
+  for (int n = 0; n < c.out; ++n) {
+    auto* row = reinterpret_cast<std::byte*>(weight.data() + n * size);
+    type.quantize_row(raw.data() + static_cast<size_t>(n) * in, row, c.columns);
+    type.dequantize_row(row, weights.data() + static_cast<size_t>(n) * in, c.columns);
+  }
+  const Activations x = activations_of(c, random_values(in * static_cast<size_t>(c.rows), 4));
+  bool taken = false;
+  const std::vector<float> y = run(c, weight, x.bytes.data(), x.stride, bias.data(), residual.data(), taken);
+  if (!taken) return "the kernels do not take it";
+  for (size_t i = 0; i < count; ++i) {
+    const size_t r = i / static_cast<size_t>(c.out), n = i % static_cast<size_t>(c.out);
+    if (activations_for(c.dtype) == DType::A8_TOKEN) {
+      float wanted = token_value(c, weight.data() + n * static_cast<size_t>(size),
+                                 x.bytes.data() + r * static_cast<size_t>(x.stride));
+      wanted += bias[n];
+      wanted += residual[i];
+      if (std::memcmp(&wanted, &y[i], 4) != 0) return "value " + std::to_string(i) + " has other bits";
+      continue;
+    }
+    double wanted = 0, sizes = 0;
+    for (size_t k = 0; k < in; ++k) {
+      const double product = static_cast<double>(x.values[r * in + k]) * static_cast<double>(weights[n * in + k]);
+      wanted += product;
+      sizes += std::fabs(product);
+    }
+    wanted += static_cast<double>(bias[n]) + static_cast<double>(residual[i]);
+    if (!(std::fabs(static_cast<double>(y[i]) - wanted) <= 3e-7 * (sizes + std::fabs(wanted) + 1)))
+      return "value " + std::to_string(i) + " is " + std::to_string(y[i]) + ", not " + std::to_string(wanted);
+  }
+  // A row alone, and one of a batch of another size.
+  for (const int some : {1, 5}) {
+    Case part = c;
+    part.rows = some < c.rows ? some : 1;
+    const int from = c.rows - part.rows;
+    const auto offset = static_cast<size_t>(from) * static_cast<size_t>(c.out);
+    const std::vector<float> again =
+        run(part, weight, x.bytes.data() + from * x.stride, x.stride, bias.data(), residual.data() + offset, taken);
+    if (std::memcmp(again.data(), y.data() + offset, again.size() * 4) != 0) return "a row depends on its batch";
+  }
+  return "";
+}
+
+std::string name_of(const Case& c) {
+  return std::string(find_dtype(c.dtype)->name) + " [" + std::to_string(c.rows) + ", " + std::to_string(c.columns) +
+         "] · " + std::to_string(c.out);
+}
+
+int run_all() {
+  const int batches[] = {1, 3, 8, 9, 17, 34}, outs[] = {1, 37, 70, 16};
+  int failures = 0, turn = 0;
+  for (const DTypeInfo& info : dtype_table) {
+    if (find_quant(info.id) == nullptr) continue;
+    std::string why;
+    for (int i = 0; i < 6 && why.empty(); ++i, ++turn) {
+      // Less than a step, steps for some warps alone, an odd end, more than the ring has stages.
+      const int steps[] = {256, 768, 1024 + 32, 256 * 15, 32, 2304};
+      const int width = info.block > 32 ? info.block : 32;
+      const Case c{info.id, batches[i], outs[turn % 4], (steps[i] + width - 1) / width * width};
+      why = compare(c);
+      if (!why.empty()) why = name_of(c) + ": " + why;
+    }
+    std::printf(why.empty() ? "ok %s\n" : "FAILED %s: %s\n", info.name, why.c_str());
+    std::fflush(stdout);
+    failures += why.empty() ? 0 : 1;
+  }
+  return failures;
+}
+
+}  // namespace
+}  // namespace vivace::cuda
+
+int main() {
+  try {
+    return vivace::cuda::run_all() == 0 ? 0 : 1;
+  } catch (const std::exception& error) {
+    std::printf("FAILED: %s\n", error.what());
+    return 1;
+  }
+}
