@@ -68,9 +68,9 @@ void unpack(Raw raw, int count, Panel& panel) {
 
 // Batch rows up to which a panel is not worth its stores (measured).
 template <class Order, class Codec>
-inline constexpr int raw_rows = Order::is_panel                      ? dot_rows
-                                : dot_rows > 4 && Codec::width == 32 ? 4
-                                                                     : 2;
+inline constexpr int raw_rows = dot_rows > 4 && !Order::is_panel && Codec::width != 32 ? 2
+                                : dot_rows > 4 || Order::is_panel                      ? 4
+                                                                                       : 2;
 
 // sums[row] += a stretch of `count` groups, from column group `group` on, times every row of the block. `next` is
 // fetched meanwhile.
@@ -155,32 +155,31 @@ class PanelUnit {
   void many(int64_t n, int64_t first, int64_t rows) {
     const Tensor &x = run_.inputs[0], &weight = run_.inputs[1];
     if (panels_at_once == 1 || n + lanes >= weight.rows) return few(n, first, rows);
-    const std::byte* at[panels_at_once];
-    for (int p = 0; p < panels_at_once; ++p) {
-      at[p] = weight.data + (n / lanes + p) * unit_bytes_;
-      std::memset(sums_[p], 0, static_cast<size_t>(rows) * sizeof(sums_[p][0]));
-    }
+    const std::byte* first_panel = weight.data + n / lanes * unit_bytes_;
+    for (auto& sums : sums_) std::memset(sums, 0, static_cast<size_t>(rows) * sizeof(sums[0]));
     for (int group = 0; group < all_groups_; group += groups) {
       const int count = groups_from(group);
       for (int p = 0; p < panels_at_once; ++p) {
-        const Raw raw = reinterpret_cast<Raw>(at[p]);
+        const Raw raw = reinterpret_cast<Raw>(first_panel + p * unit_bytes_ + group / groups * size);
         read_scales<PanelOrder, Codec>(raw, count, panels_[p].scales);
         unpack<PanelOrder, Codec>(raw, count, panels_[p]);
-        // What comes next: the panel's next stretch, or the first of a panel of the next unit.
-        at[p] += group + groups < all_groups_ ? size : unit_bytes_ * panels_at_once - group / groups * size;
       }
+      // What the panels' own stretches end before is fetched from the next unit's.
+      int64_t next = group / groups * size + ahead;
+      if (next >= unit_bytes_) next += unit_bytes_ * (panels_at_once - 1);
       const A8Block* rows_of_x[shared_rows];
       const auto multiply_rows = [&]<int R>(int64_t row) {
         for (int r = 0; r < R; ++r) rows_of_x[r] = x.row<const A8Block>(first + row + r) + group;
         float(*sums[panels_at_once])[lanes];
         for (int p = 0; p < panels_at_once; ++p) sums[p] = sums_[p] + row;
         const int64_t tile = row / shared_rows;  // each of the first fetches for one panel
-        multiply_panels<Codec, panels_at_once, R>(panels_, count, tile < panels_at_once ? at[tile] : nullptr, rows_of_x,
-                                                  sums);
+        const std::byte* fetched = tile < panels_at_once ? first_panel + tile * unit_bytes_ + next : nullptr;
+        multiply_panels<Codec, panels_at_once, R>(panels_, count, fetched, rows_of_x, sums);
       };
       int64_t row = 0;
       for (; row + shared_rows <= rows; row += shared_rows) multiply_rows.template operator()<shared_rows>(row);
-      for (; row < rows; ++row) multiply_rows.template operator()<1>(row);
+      for (; row + 2 <= rows; row += 2) multiply_rows.template operator()<2>(row);
+      if (row < rows) multiply_rows.template operator()<1>(row);
     }
     for (int p = 0; p < panels_at_once; ++p) write(p, n + p * lanes, first, rows);
   }
