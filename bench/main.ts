@@ -5,9 +5,10 @@ import { join } from 'node:path';
 const benches: Readonly<Record<string, { readonly file: string; readonly about: string }>> = {
   ops: {
     file: 'ops.ts',
-    about: 'each weight type of linear at several batch sizes, against the limits of this machine',
+    about: 'every op and weight type at realistic sizes, from memory, against the limits of this machine',
   },
   cases: { file: 'cases.ts', about: 'the cases that the tests of all other ops check, against memory bandwidth' },
+  overhead: { file: 'overhead.ts', about: 'what a token, a start and a model cost besides the work of kernels' },
   tokenize: { file: 'tokenize.ts', about: 'tokenizers against llama.cpp' },
   peers: {
     file: 'peers/compare.mjs',

@@ -1,139 +1,134 @@
-// Times linear for every weight type and several batch sizes, next to what this machine can reach at most:
-//   npm run bench -- ops [--type Q4_0,Q8_0] [--rows 1,8,512] [--threads 2] [--level avx2] [--out 8192] [--columns 4096]
-//                        [--rounds 15] [--json]
-// The limit of a run is the larger of reading its bytes at the measured bandwidth and doing its operations at the
-// measured peak; `of limit` is the limit's time over the best one.
+// Times every op at realistic sizes, next to what this machine can reach at most:
+//   npm run bench -- ops [--op linear,attention] [--type Q4_0,F16] [--rows 1,8,512] [--threads 2] [--level avx2]
+//                        [--out 8192] [--columns 4096] [--depth 4096] [--rounds 15] [--warm] [--json]
+// Before each round everything is driven out of the caches, and each call of a round has weights and inputs of its own;
+// --warm leaves the caches as they are. The limit of a call is the larger of moving its bytes at the measured bandwidth
+// and doing its operations at the measured peak, both measured again for each line; `of limit` is the limit's time over
+// the best one. Outputs may stay in a cache, so what writes much can exceed 100 %.
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { native } from '../lib/native.js';
-import { NativeProgram } from '../lib/program/native-program.js';
-import { dtypes, rowBytes } from '../lib/program/dtype.js';
-import type { DType } from '../lib/program/dtype.js';
-import { linearProgram, quantise, weightTypes } from '../test/ops/linear/cases.js';
-import { random } from '../test/ops/op-case.js';
-
-interface Measured {
-  readonly op: 'linear';
-  readonly type: string;
-  readonly rows: number;
-  readonly best: number; // seconds
-  readonly median: number;
-  readonly bytesPerSecond: number; // of weights, at the best time
-  readonly operationsPerSecond: number;
-  readonly ofLimit: number;
-  readonly bound: 'memory' | 'arithmetic';
-  readonly toOneRow?: number; // best time over that of one row
-}
+import { native, type Ceilings } from '../lib/native.js';
+import { dtypes, type DType } from '../lib/program/dtype.js';
+import type { KvDType } from '../lib/program/executor.js';
+import { weightTypes } from '../test/ops/linear/cases.js';
+import { coldBytes, limitsOf, measure, type Measured, type Place } from './measure.js';
+import { attentionSpec, embeddingSpecs, linearSpec, simpleSpecs, type Spec } from './op-shapes.js';
 
 const { values: options } = parseArgs({
   options: {
+    op: { type: 'string' },
     type: { type: 'string' },
-    rows: { type: 'string', default: '1,2,4,8,16,32,128,512' },
+    rows: { type: 'string' },
     threads: { type: 'string', default: String(availableParallelism()) },
     level: { type: 'string' },
     out: { type: 'string', default: '8192' },
     columns: { type: 'string', default: '4096' },
+    depth: { type: 'string', default: '4096' },
     rounds: { type: 'string', default: '15' },
+    warm: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
-const threads = Number(options.threads);
-const rounds = Number(options.rounds);
-const [out, columns] = [Number(options.out), Number(options.columns)];
-const types = options.type ? (options.type.split(',') as DType[]) : weightTypes;
-const batches = options.rows.split(',').map(Number);
+
+interface Line extends Measured {
+  readonly type: string;
+  readonly rows: number;
+  readonly shape: string;
+  readonly bytesPerSecond: number; // at the best time
+  readonly operationsPerSecond: number;
+  readonly limits: Ceilings;
+  readonly bound: 'memory' | 'arithmetic';
+  readonly ofLimit: number;
+  readonly toOneRow?: number; // best time over that of one row
+}
 
 void main();
 
 async function main(): Promise<void> {
-  const level = options.level ?? native().isaLevels().at(-1);
-  const limits = await native().ceilings(threads, 256 * 2 ** 20, level);
-  if (!options.json) {
-    const { bytesPerSecond, floatOperations, int8Operations } = limits;
+  const level = options.level ?? (native().isaLevels().at(-1) as string);
+  const { warm, json } = options;
+  const place: Place = { threads: Number(options.threads), level, rounds: Number(options.rounds), warm };
+  const lines: Line[] = [];
+  if (!json) {
+    const data = warm ? 'in the caches where it fits' : `in memory (${coldBytes >> 20} MiB read between rounds)`;
+    console.log(`${level}, ${place.threads} threads, data ${data}\n`);
     console.log(
-      `${level}, ${threads} threads, weight [${out}, ${columns}]; limits: ${giga(bytesPerSecond)} GB/s, ` +
-        `${giga(floatOperations)} G float and ${giga(int8Operations)} G int8 operations/s\n`,
+      'op                type      rows    best ms  median ms     GB/s    limit    Gop/s    limit  of limit  bound       to one row  shape',
     );
-    console.log('type        rows   best ms  median ms    GB/s   Gop/s  of limit  bound       to one row');
   }
-  const all: Measured[] = [];
-  for (const type of types)
-    for (const measured of measure(type, level, limits)) {
-      all.push(measured);
-      if (!options.json) print(measured);
+  for (const spec of specs()) {
+    const peak = await limitsOf(place);
+    for (const line of time(spec, place, peak, lines)) {
+      lines.push(line);
+      if (!json) print(line);
     }
-  if (options.json) console.log(JSON.stringify({ level, threads, out, columns, limits, ops: all }, null, 1));
+  }
+  if (json) console.log(JSON.stringify({ level, threads: place.threads, warm, coldBytes, ops: lines }, null, 1));
 }
 
-function* measure(
-  type: DType,
-  level: string | undefined,
-  limits: { bytesPerSecond: number; floatOperations: number; int8Operations: number },
-): Generator<Measured> {
-  const bytes = repeated(type);
-  const program = new NativeProgram(linearProgram({ dtype: type, columns, out }), () => bytes, {
-    threads,
-    ...(level ? { isa: level } : {}),
-  });
-  // Codes times 8-bit activations run on the integer units; W4A16 and W8A16 are multiplied as floats.
-  const peak = dtypes[type].block > 1 && !type.includes('A16') ? limits.int8Operations : limits.floatOperations;
-  let oneRow: number | undefined;
-  for (const rows of batches) {
-    const times = timesOf(program, rows);
-    const best = times[0];
-    if (rows === 1) oneRow = best;
-    const operations = 2 * rows * columns * out;
-    const memory = (bytes.length + 4 * rows * (columns + out)) / limits.bytesPerSecond;
-    const arithmetic = operations / peak;
+function* specs(): Generator<Spec> {
+  const wanted = options.op?.split(',');
+  const wants = (...ops: string[]): boolean => wanted === undefined || ops.some((op) => wanted.includes(op));
+  const rows = (fallback: string): number[] => (options.rows ?? fallback).split(',').map(Number);
+  const types = (options.type?.split(',') as DType[] | undefined) ?? weightTypes;
+  const [out, columns, depth] = [options.out, options.columns, options.depth].map(Number);
+  if (wants('linear', 'quantize_rows', 'quantize_tokens')) {
+    for (const type of types) for (const count of rows('1,4,8,32,512')) yield linearSpec(type, count, out, columns);
+  }
+  if (wants('attention', 'kv_write')) {
+    const caches = (['F16', 'Q8_0', 'F32'] as KvDType[]).filter((type) => !options.type || types.includes(type));
+    for (const type of caches) for (const count of rows('1,4,512')) yield attentionSpec(type, count, depth);
+  }
+  if (wants('embedding')) for (const count of rows('1,512')) yield* embeddingSpecs(count, types);
+  if (options.type) return;
+  for (const count of rows('1,512')) for (const spec of simpleSpecs(count)) if (wants(...spec.ops)) yield spec;
+}
+
+function* time(spec: Spec, place: Place, limits: Ceilings, before: readonly Line[]): Generator<Line> {
+  const { type, rows, shape } = spec;
+  const { program, run, dispose } = spec.open(place);
+  const measured = measure(program, run, place);
+  dispose();
+  for (const one of measured.filter(({ op }) => spec.ops.includes(op))) {
+    const { op, best, bytes, operations } = one;
+    // Codes times 8-bit activations run on the integer units; W4A16 and W8A16 are multiplied as floats.
+    const integer = op === 'linear' && dtypes[type as DType].block > 1 && !type.includes('A16');
+    const memory = bytes / limits.bytesPerSecond;
+    const arithmetic = operations / (integer ? limits.int8Operations : limits.floatOperations);
+    const same = before.find((line) => line.op === op && line.type === type && line.shape === shape && line.rows === 1);
     yield {
-      op: 'linear',
+      ...one,
       type,
       rows,
-      best,
-      median: times[times.length >> 1],
-      bytesPerSecond: bytes.length / best,
+      shape,
+      bytesPerSecond: bytes / best,
       operationsPerSecond: operations / best,
+      limits,
+      bound: memory >= arithmetic ? 'memory' : 'arithmetic',
       ofLimit: Math.max(memory, arithmetic) / best,
-      bound: memory > arithmetic ? 'memory' : 'arithmetic',
-      ...(oneRow === undefined ? {} : { toOneRow: best / oneRow }),
+      ...(same ? { toOneRow: best / same.best } : {}),
     };
   }
-  program.dispose();
 }
 
-/** Seconds per run on the wall clock, ascending; what surrounds linear is counted: the call, and quantisation of x. */
-function timesOf(program: NativeProgram, rows: number): number[] {
-  const x = random('x', rows * columns);
-  const y = new Float32Array(rows * out);
-  const times: number[] = [];
-  for (let round = -2; round < rounds; ++round) {
-    const begin = performance.now();
-    program.runSync({ x }, undefined, { y });
-    if (round >= 0) times.push((performance.now() - begin) / 1000);
-  }
-  return times.sort((a, b) => a - b);
-}
-
-/** The bytes of a large weight: 64 rows of normal numbers, over and over. */
-function repeated(type: DType): Uint8Array {
-  const few = Math.min(64, out);
-  const part = quantise(type, random('weight', few * columns), few, columns);
-  const bytes = new Uint8Array(out * rowBytes(type, columns));
-  for (let at = 0; at < bytes.length; at += part.length) bytes.set(part.subarray(0, bytes.length - at), at);
-  return bytes;
-}
-
-function print(m: Measured): void {
+function print(line: Line): void {
+  const { op, type, rows, best, median, limits, bound } = line;
+  const integer = op === 'linear' && type in dtypes && dtypes[type as DType].block > 1 && !type.includes('A16');
+  const peak = integer ? limits.int8Operations : limits.floatOperations;
   const columns = [
-    m.type.padEnd(10),
-    String(m.rows).padStart(5),
-    (m.best * 1e3).toFixed(3).padStart(9),
-    (m.median * 1e3).toFixed(3).padStart(10),
-    giga(m.bytesPerSecond).padStart(7),
-    giga(m.operationsPerSecond).padStart(7),
-    `${(100 * m.ofLimit).toFixed(0)} %`.padStart(9),
-    ` ${m.bound.padEnd(10)}`,
-    m.toOneRow === undefined ? '' : `${m.toOneRow.toFixed(2)}`.padStart(5),
+    op.padEnd(17),
+    type.padEnd(9),
+    String(rows).padStart(4),
+    (best * 1e3).toFixed(4).padStart(10),
+    (median * 1e3).toFixed(4).padStart(10),
+    giga(line.bytesPerSecond).padStart(8),
+    giga(limits.bytesPerSecond).padStart(8),
+    (line.operations > 0 ? giga(line.operationsPerSecond) : '').padStart(8),
+    (line.operations > 0 ? giga(peak) : '').padStart(8),
+    `${(100 * line.ofLimit).toFixed(0)} %`.padStart(9),
+    ` ${bound.padEnd(10)}`,
+    (line.toOneRow === undefined ? '' : line.toOneRow.toFixed(2)).padStart(10),
+    ` ${line.shape}`,
   ];
   console.log(columns.join(' '));
 }

@@ -109,7 +109,23 @@ async function compare(type, path) {
       `${name.padEnd(16)} vivace ${vivace.toFixed(1).padStart(9)}   llama.cpp ${llama.toFixed(1).padStart(9)}   ratio ${ratio.toFixed(2)}`,
     );
   }
-  return { type, bytes, bytesPerToken: perToken, bytesPerSecond: limit, bandwidthShare: share, table };
+  // Verifying drafted tokens: what a run of several rows takes over one of a single row.
+  const rows = Object.fromEntries(
+    [4, 8].map((count) => [count, of('vivace', ({ rowsMs }) => rowsMs[count] / rowsMs[1])]),
+  );
+  const one = of('vivace', ({ rowsMs }) => rowsMs[1]);
+  console.log(
+    `rows in one run  ${Object.entries(rows).map(([count, ratio]) => `${count}: ${ratio.toFixed(2)}`)} x one row (${one.toFixed(2)} ms)`,
+  );
+  return {
+    type,
+    bytes,
+    bytesPerToken: perToken,
+    bytesPerSecond: limit,
+    bandwidthShare: share,
+    table,
+    rows: { oneMs: one, timesOneRow: rows },
+  };
 }
 
 function worker(script, request) {

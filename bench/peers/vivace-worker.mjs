@@ -39,6 +39,7 @@ for await (const piece of session.generate(Int32Array.of(300), { ...options, max
   mark = now;
   done += piece.tokens.length;
 }
+const rowsMs = await timesOfRows();
 const { openModelFile } = createRequire(import.meta.url)('../../dist/formats/open.js');
 const { bytesPerToken } = createRequire(import.meta.url)('../../dist/cli/traffic.js');
 console.log(
@@ -49,8 +50,45 @@ console.log(
     firstTokenMs: firstToken,
     promptTokensPerSecond: (prompt / promptMs) * 1000,
     tokenMs: times,
+    rowsMs,
     generated: done,
     peakBytes: process.resourceUsage().maxRSS * 1024,
   }),
 );
 process.exit(0);
+
+/** Milliseconds of a run that verifies so many drafted tokens: that many rows of one sequence, a draw after each. */
+async function timesOfRows() {
+  const { executor } = model;
+  const { kv, sequence } = session.seat;
+  const past = kv.length(sequence);
+  const all = Object.fromEntries([1, 4, 8].map((rows) => [rows, []]));
+  const drawing = {
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    typicalP: 1,
+    repetitionPenalty: 1,
+    presencePenalty: 0,
+    frequencyPenalty: 0,
+  };
+  const greedy = { ...drawing, temperature: 0, logitBias: new Map(), seed: 1n, logprob: false, topLogprobs: 0 };
+  const samplers = Array.from({ length: 8 }, () => executor.createSampler({ ...greedy, vocab: model.info.vocabSize }));
+  for (let round = -2; round < 15; ++round) {
+    for (const [rows, times] of Object.entries(all)) {
+      const count = Number(rows);
+      const begin = performance.now();
+      await executor.run(kv, {
+        tokens: tokens(count, round + 9),
+        positions: Int32Array.from({ length: count }, (_, i) => past + i),
+        sequences: new Int32Array(count).fill(sequence),
+        outputs: Int32Array.from({ length: count }, (_, i) => i),
+        samplers: samplers.slice(0, count),
+      });
+      if (round >= 0) times.push(performance.now() - begin);
+      kv.truncate(sequence, past);
+    }
+  }
+  const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
+  return Object.fromEntries(Object.entries(all).map(([rows, times]) => [rows, median(times)]));
+}

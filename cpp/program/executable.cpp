@@ -156,7 +156,7 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
     Clock::time_point last = profile_.on ? Clock::now() : Clock::time_point{};
     for (size_t i = 0; i < steps_.size(); ++i) {
       const Step& step = steps_[i];
-      if (i == first_linear_ && meanwhile && team.thread() == 0) {
+      if (i == first_linear_ && meanwhile && team.thread() + 1 == team.threads()) {
         meanwhile();
         if (profile_.on) last = Clock::now();
       }
