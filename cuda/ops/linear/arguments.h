@@ -34,9 +34,15 @@ bool block_linear(const LinearArguments& arguments, cudaStream_t stream);   // G
 bool token_linear(const LinearArguments& arguments, cudaStream_t stream);   // W?A8; columns a multiple of 32
 bool scaled_linear(const LinearArguments& arguments, cudaStream_t stream);  // W?A16; columns a multiple of 32
 bool float_linear(const LinearArguments& arguments, cudaStream_t stream);   // F32, F16, BF16; columns a multiple of 8
+bool tiled_linear(const LinearArguments& arguments, cudaStream_t stream);   // F16, BF16, W?A8; as above
 
-// The first of them that takes the arguments.
+// Which kernel serves how many rows. W?A8 gives the same bits either way; F16 and BF16 round x to 16 bits from
+// `tiled_rows` on, as everybody does who multiplies them on tensor cores.
+inline constexpr int tiled_rows = 33;
+
+// The kernel for the arguments; false: none takes them.
 inline bool fast_linear(const LinearArguments& arguments, cudaStream_t stream) {
+  if (arguments.rows >= tiled_rows && tiled_linear(arguments, stream)) return true;
   return block_linear(arguments, stream) || token_linear(arguments, stream) || scaled_linear(arguments, stream) ||
          float_linear(arguments, stream);
 }

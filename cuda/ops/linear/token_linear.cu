@@ -1,21 +1,10 @@
 // linear for W8A8, W4A8 and W4A8_G128: x is A8_TOKEN. Products are summed over the whole row in whole numbers on tensor
 // cores, exactly; one multiplication with the scales of both rows follows. Layouts: cpp/quant/row_scaled.h.
 #include "cuda/ops/linear/staged.h"
+#include "cuda/ops/linear/tokens.h"
 
 namespace vivace::cuda {
 namespace {
-
-constexpr int token_header = find_dtype(DType::A8_TOKEN)->header;
-
-// Eight nibbles as bytes: columns 0, 2, 4, 6, then 1, 3, 5, 7.
-__device__ inline void nibble_bytes(uint32_t word, uint32_t (&out)[2]) {
-  out[0] = word & 0x0f0f0f0fu;
-  out[1] = word >> 4 & 0x0f0f0f0fu;
-}
-// Sums of four bytes, each modulo 256.
-__device__ inline uint32_t add_bytes(uint32_t a, uint32_t b) {
-  return ((a & 0x7f7f7f7fu) + (b & 0x7f7f7f7fu)) ^ ((a ^ b) & 0x80808080u);
-}
 
 struct CodesW8A8 {
   static constexpr int bytes = 256;
@@ -45,11 +34,6 @@ struct CodesW4A8_G128 {
   }
 };
 
-// A number at an even address.
-__device__ inline uint32_t word_at(const uint8_t* at) {
-  return load_as<unsigned short>(at, 0) | static_cast<uint32_t>(load_as<unsigned short>(at, 2)) << 16;
-}
-
 template <class Codes>
 struct Tokens {
   using Sum = int;
@@ -70,7 +54,7 @@ struct Tokens {
         const int row = batch + 8 * n + g;
         uint2 x = make_uint2(0, 0);
         if (row < a.rows)
-          x = load_as<uint2>(a.x + row * a.x_stride + token_header,
+          x = load_as<uint2>(a.x + row * a.x_stride + token_codes,
                              static_cast<size_t>(step * columns + 32 * j + 8 * t));
         uint32_t b[2] = {x.x, x.y};
         if constexpr (Codes::split) {
@@ -83,9 +67,7 @@ struct Tokens {
   }
 
   __device__ static float finish(const LinearArguments& a, int sum, int row, int n) {
-    const uint8_t *token = a.x + row * a.x_stride, *weight = a.weight + n * a.stride;
-    const float shifted = __uint_as_float(word_at(weight + 4)) * static_cast<float>(load_as<int>(token + 4, 0));
-    return load_as<float>(token, 0) * fmaf(__uint_as_float(word_at(weight)), static_cast<float>(sum), -shifted);
+    return finish_token(a, sum, row, n);
   }
 };
 
