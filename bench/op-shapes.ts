@@ -2,7 +2,7 @@
 // vocabulary 32000; a decoding row and a chunk of a prompt.
 import { native } from '../lib/native.js';
 import { ProgramBuilder } from '../lib/program/builder.js';
-import { dtypes, rowBytes, type DType } from '../lib/program/dtype.js';
+import { dtypes, rowBytes, takesA8, type DType } from '../lib/program/dtype.js';
 import type { KvDType } from '../lib/program/executor.js';
 import { NativeProgram } from '../lib/program/native-program.js';
 import type { Program, Rows, Value } from '../lib/program/program.js';
@@ -156,8 +156,7 @@ export const embeddingSpecs = (rows: number, types: readonly DType[] = weightTyp
 
 /** Each call with a weight of its own, all on the same rows. */
 export function linearSpec(type: DType, rows: number, out: number, columns: number): Spec {
-  const ops =
-    dtypes[type].block === 1 || type.includes('A16') ? ['linear'] : ['linear', 'quantize_rows', 'quantize_tokens'];
+  const ops = takesA8(type) ? ['linear', 'quantize_rows', 'quantize_tokens'] : ['linear'];
   return {
     ops,
     type,

@@ -8,7 +8,7 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { native, type Ceilings } from '../lib/native.js';
-import { dtypes, type DType } from '../lib/program/dtype.js';
+import { takesA8, type DType } from '../lib/program/dtype.js';
 import type { KvDType } from '../lib/program/executor.js';
 import { weightTypes } from '../test/ops/linear/cases.js';
 import { coldBytes, limitsOf, measure, type Measured, type Place } from './measure.js';
@@ -91,8 +91,7 @@ function* time(spec: Spec, place: Place, limits: Ceilings, before: readonly Line
   dispose();
   for (const one of measured.filter(({ op }) => spec.ops.includes(op))) {
     const { op, best, bytes, operations } = one;
-    // Codes times 8-bit activations run on the integer units; W4A16 and W8A16 are multiplied as floats.
-    const integer = op === 'linear' && dtypes[type as DType].block > 1 && !type.includes('A16');
+    const integer = op === 'linear' && takesA8(type);
     const memory = bytes / limits.bytesPerSecond;
     const arithmetic = operations / (integer ? limits.int8Operations : limits.floatOperations);
     const same = before.find((line) => line.op === op && line.type === type && line.shape === shape && line.rows === 1);
@@ -113,7 +112,7 @@ function* time(spec: Spec, place: Place, limits: Ceilings, before: readonly Line
 
 function print(line: Line): void {
   const { op, type, rows, best, median, limits, bound } = line;
-  const integer = op === 'linear' && type in dtypes && dtypes[type as DType].block > 1 && !type.includes('A16');
+  const integer = op === 'linear' && takesA8(type);
   const peak = integer ? limits.int8Operations : limits.floatOperations;
   const columns = [
     op.padEnd(17),

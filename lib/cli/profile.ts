@@ -2,7 +2,7 @@
 import { VivaceError } from '../errors.js';
 import { native, nativeCall, type Ceilings, type NativeCallProfile } from '../native.js';
 import type { Model } from '../model/model.js';
-import { dtypes, type DType } from '../program/dtype.js';
+import { dtypes, takesA8, type DType } from '../program/dtype.js';
 import { amount, bytes, percent, table } from './quantities.js';
 import { MEASURED_BYTES } from './traffic.js';
 
@@ -74,7 +74,7 @@ class Phase {
     const ran = [...this.sums.values()].filter(({ calls }) => calls > 0).sort((a, b) => b.seconds - a.seconds);
     const total = ran.reduce((sum, { seconds }) => sum + seconds, 0);
     const rows = ran.map(({ op, weight, type, calls, seconds, bytes: moved, operations }) => {
-      const peak = isInteger(op, type) ? limits.int8Operations : limits.floatOperations;
+      const peak = op === 'linear' && takesA8(type) ? limits.int8Operations : limits.floatOperations;
       return {
         op,
         weight,
@@ -134,10 +134,6 @@ export async function measureProfile(
     decode: phases.decode.profile(generate, repeat * generate, limits),
   };
 }
-
-/** Codes times 8-bit activations run on the integer units; W4A16 and W8A16 are multiplied as floats. */
-const isInteger = (op: string, type: string): boolean =>
-  op === 'linear' && type in dtypes && dtypes[type as DType].block > 1 && !type.includes('A16');
 
 /** A row per op and matrix; bytes are per call of the table's unit (a token, a prompt). */
 export function profileTable({ rows, ms, outsideMs }: Profile): string {

@@ -96,3 +96,7 @@ export const foreignDtypes: Readonly<Record<number, string>> = {
   35: 'TQ2_0',
   39: 'MXFP4',
 };
+
+/** Does `linear` with weights of a type multiply 8-bit activations, on the integer units? The others multiply floats. */
+export const takesA8 = (type: string): boolean =>
+  Object.hasOwn(dtypes, type) && !type.includes('A16') && (dtypes[type as DType].block > 1 || /^W\dA8/.test(type));
