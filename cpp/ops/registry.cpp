@@ -3,6 +3,7 @@
 // An op lives in cpp/ops/<family>/ as three files of one stem: <op>.h (contract), <op>.cpp (table row and checks) and
 // <op>_kernel.cpp (body, compiled once per instruction-set level). Families, at most five ops each:
 //   attention  rope_table, rope, kv_write, attention
+//   fused      rms_norm_quantize, gated_activation_quantize
 //   linear     linear, quantize_rows
 //   norm       rms_norm, layer_norm, softmax, log_softmax
 //   pointwise  add, mul, scale, soft_cap, gated_activation
@@ -14,6 +15,8 @@
 #include "ops/attention/kv_write.h"
 #include "ops/attention/rope.h"
 #include "ops/attention/rope_table.h"
+#include "ops/fused/gated_activation_quantize.h"
+#include "ops/fused/rms_norm_quantize.h"
 #include "ops/linear/linear.h"
 #include "ops/linear/quantize_rows.h"
 #include "ops/norm/layer_norm.h"
@@ -34,11 +37,27 @@ namespace vivace {
 namespace {
 
 const OpInfo* const table[] = {
-    &embedding_op,     &linear_op,     &quantize_rows_op, &quantize_tokens_op,
-    &column_select_op, &add_op,        &attention_op,     &gated_activation_op,
-    &kv_write_op,      &layer_norm_op, &log_softmax_op,   &mul_op,
-    &rms_norm_op,      &rope_op,       &rope_table_op,    &row_select_op,
-    &scale_op,         &soft_cap_op,   &softmax_op,
+    &embedding_op,
+    &linear_op,
+    &quantize_rows_op,
+    &quantize_tokens_op,
+    &column_select_op,
+    &add_op,
+    &attention_op,
+    &gated_activation_op,
+    &kv_write_op,
+    &layer_norm_op,
+    &log_softmax_op,
+    &mul_op,
+    &rms_norm_op,
+    &rope_op,
+    &rope_table_op,
+    &row_select_op,
+    &scale_op,
+    &soft_cap_op,
+    &softmax_op,
+    &rms_norm_quantize_op,
+    &gated_activation_quantize_op,
 };
 
 }  // namespace

@@ -36,6 +36,7 @@ Executable::Executable(Program program, const ExecutableOptions& options)
     for (int i = 0; i < count; ++i) rules[i].apply(program_);
   }
   lower_quantized_linears(program_);
+  if (options.fuse) fuse_quantizers(program_);
   check_program(program_);
   pool_ = ThreadPool::shared(options.threads);
   for (const CallInfo& call : program_.calls) {

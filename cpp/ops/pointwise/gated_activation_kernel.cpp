@@ -1,20 +1,11 @@
 // Body of gated_activation, compiled once per instruction-set level; VIVACE_ISA is the level's namespace.
 #include "ops/pointwise/gated_activation.h"
 
-#include "core/simd.h"
+#include "ops/activations.h"
 #include "ops/row_pieces.h"
 
 namespace vivace::VIVACE_ISA {
 namespace {
-
-inline F32 silu(F32 x) {
-  return x / (set1(1.0f) + exp(-x));
-}
-
-inline F32 gelu_tanh(F32 x) {
-  const F32 inner = fma(x * x, x * set1(0.044715f), x) * set1(0.797884561f);
-  return set1(0.5f) * x * (set1(1.0f) + tanh(inner));
-}
 
 template <class Activation>
 void gate_with(Activation activation, const OpRun& run, Team& team) {

@@ -90,4 +90,25 @@ void lower_quantized_linears(Program& program) {
   program.calls = std::move(calls);
 }
 
+void fuse_quantizers(Program& program) {
+  for (size_t i = 0; i < program.calls.size(); ++i) {
+    if (!is(program.calls[i], "quantize_rows")) continue;
+    const int x = program.calls[i].inputs[0];
+    const int at = producer(program, x);
+    if (at < 0 || uses(program, x) != 1) continue;
+    const CallInfo& maker = program.calls[static_cast<size_t>(at)];
+    // Norms of heads have several groups per row.
+    const bool norm = is(maker, "rms_norm") && program.values[static_cast<size_t>(maker.inputs[1])].columns ==
+                                                   program.values[static_cast<size_t>(x)].columns;
+    if (!norm && !is(maker, "gated_activation")) continue;
+    const char* name = norm ? "rms_norm_quantize" : "gated_activation_quantize";
+    const OpInfo* op = find_op(name);
+    if (op == nullptr) throw Error("INTERNAL", std::string("op ") + name + " is missing");
+    // What the maker reads may be overwritten in place by then, so both happen where the maker stood.
+    program.calls[static_cast<size_t>(at)] = {op, maker.inputs, program.calls[i].outputs, maker.attributes};
+    program.calls.erase(program.calls.begin() + static_cast<std::ptrdiff_t>(i));
+    --i;
+  }
+}
+
 }  // namespace vivace
