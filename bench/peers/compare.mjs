@@ -1,7 +1,8 @@
 // vivace against node-llama-cpp on the same file, in fresh processes that take turns; medians of the rounds, with the
 // limits of this machine measured in between. Usage:
 //   node compare.mjs [--types Q4_0,Q8_0,F16] [--size full|quarter] [--model file.gguf] [--prompt 512] [--generate 96]
-//                    [--depth 0] [--rounds 5] [--threads 2] [--cache q8_0] [--save name]
+//                    [--depth 0] [--rounds 5] [--threads 2] [--cache q8_0] [--attention both|flash] [--save name]
+// --cache: type of keys and values, for both peers. llama.cpp reads quantised values with flash attention only.
 // Needs `npm ci` in this folder and `npm run build` in the project.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
@@ -21,7 +22,8 @@ const { values: options } = parseArgs({
     depth: { type: 'string', default: '0' },
     rounds: { type: 'string', default: '5' },
     threads: { type: 'string', default: '2' },
-    cache: { type: 'string' },
+    cache: { type: 'string', default: 'f16' },
+    attention: { type: 'string', default: 'both' },
     save: { type: 'string' },
   },
 });
@@ -64,6 +66,7 @@ async function compare(type, path) {
   const ceilings = [];
   const common = {
     path,
+    cache: options.cache,
     threads: number('threads'),
     prompt: number('prompt'),
     generate: number('generate'),
@@ -71,9 +74,9 @@ async function compare(type, path) {
   };
   for (let round = 0; round < number('rounds'); ++round) {
     ceilings.push(await addon.ceilings(common.threads, 2 ** 29));
-    const cache = options.cache ? { keyType: options.cache, valueType: options.cache } : undefined;
-    rounds.vivace.push(worker('vivace-worker.mjs', { ...common, cache }));
-    rounds.llama.push(worker('llama-worker.mjs', { ...common, flashAttention: false }));
+    rounds.vivace.push(worker('vivace-worker.mjs', common));
+    if (options.attention === 'both' && options.cache !== 'q8_0')
+      rounds.llama.push(worker('llama-worker.mjs', { ...common, flashAttention: false }));
     rounds.llamaFlash.push(worker('llama-worker.mjs', { ...common, flashAttention: true }));
   }
   const of = (name, pick) => median(rounds[name].map(pick));
@@ -81,7 +84,7 @@ async function compare(type, path) {
   const limit = median(ceilings.map((ceiling) => ceiling.bytesPerSecond));
   const row = (name, pick, better) => {
     const ours = of('vivace', pick);
-    const theirs = [of('llama', pick), of('llamaFlash', pick)];
+    const theirs = ['llama', 'llamaFlash'].filter((name) => rounds[name].length > 0).map((name) => of(name, pick));
     const best = better === 'higher' ? Math.max(...theirs) : Math.min(...theirs);
     return { name, vivace: ours, llama: best, ratio: better === 'higher' ? ours / best : best / ours };
   };
@@ -96,7 +99,7 @@ async function compare(type, path) {
   const perToken = rounds.vivace[0].bytesPerToken;
   const share = (table[0].vivace * perToken) / limit;
   console.log(
-    `\n${type}: ${(bytes / 1e6).toFixed(0)} MB, ${common.threads} threads, prompt ${common.prompt}, depth ${common.depth}`,
+    `\n${type}: ${(bytes / 1e6).toFixed(0)} MB, ${common.threads} threads, prompt ${common.prompt}, depth ${common.depth}, cache ${common.cache}`,
   );
   console.log(
     `memory ${(limit / 1e9).toFixed(1)} GB/s; int8 ${(median(ceilings.map((c) => c.int8Operations)) / 1e9).toFixed(0)} Gop/s; f32 ${(median(ceilings.map((c) => c.floatOperations)) / 1e9).toFixed(0)} GFLOP/s`,

@@ -1,7 +1,7 @@
 // One process of node-llama-cpp: load, prompt, decode; prints its times as JSON. Started by compare.mjs.
 const begin = performance.timeOrigin;
 const since = () => performance.timeOrigin + performance.now() - begin;
-const { path, threads, prompt, generate, depth, flashAttention } = JSON.parse(process.argv[2]);
+const { path, threads, prompt, generate, depth, flashAttention, cache } = JSON.parse(process.argv[2]);
 
 const { getLlama, LlamaLogLevel } = await import('node-llama-cpp');
 const llama = await getLlama({ gpu: false, build: 'never', maxThreads: threads, logLevel: LlamaLogLevel.error });
@@ -12,6 +12,8 @@ const context = await model.createContext({
   batchSize: 512,
   threads,
   flashAttention,
+  experimentalKvCacheKeyType: cache.toUpperCase(),
+  experimentalKvCacheValueType: cache.toUpperCase(),
 });
 const loaded = since();
 const sequence = context.getSequence();

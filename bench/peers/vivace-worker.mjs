@@ -15,7 +15,7 @@ const options = {
   temperature: 0,
   logitBias: Object.fromEntries([...model.tokenizer.endOfGeneration].map((id) => [id, -Infinity])),
 };
-const sessionOptions = cache ? { cache } : {};
+const sessionOptions = { cache: { keyType: cache, valueType: cache } };
 
 const start = model.createSession(sessionOptions);
 for await (const _ of start.generate(Int32Array.of(1, ...tokens(7, 0)), { ...options, maxTokens: 1 }));
@@ -44,7 +44,7 @@ const { openModelFile } = createRequire(import.meta.url)('../../dist/formats/ope
 const { bytesPerToken } = createRequire(import.meta.url)('../../dist/cli/traffic.js');
 console.log(
   JSON.stringify({
-    bytesPerToken: bytesPerToken(openModelFile(path), prompt + depth + generate / 2),
+    bytesPerToken: bytesPerToken(openModelFile(path), prompt + depth + generate / 2, cache.toUpperCase()),
     importMs: imported,
     loadedMs: loaded,
     firstTokenMs: firstToken,

@@ -19,6 +19,14 @@
 #define VIVACE_ALWAYS_INLINE inline __attribute__((always_inline))
 #endif
 
+// For functions whose every call has to be inlined, lambdas included: a compiler that finds a file large enough stops
+// doing so by itself.
+#if defined(_MSC_VER)
+#define VIVACE_FLATTEN
+#else
+#define VIVACE_FLATTEN __attribute__((flatten))
+#endif
+
 #if defined(__AVX512F__)
 #include "core/simd/avx512.h"
 #elif defined(__AVX2__)
@@ -65,8 +73,9 @@ inline void store_some(float* p, F32 v, int count) {
     store_partial(p, v, count);
 }
 
-// Asks for the cache line at p; it will be read soon.
-inline void prefetch(const void* p) {
+// Asks for the cache line at p; it will be read soon. Always inline: GCC takes a function that only asks for one that
+// does nothing, and leaves calls of it out.
+VIVACE_ALWAYS_INLINE void prefetch(const void* p) {
 #if defined(_M_X64)
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 #elif defined(__GNUC__) || defined(__clang__)

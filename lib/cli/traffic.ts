@@ -3,13 +3,18 @@ import { availableParallelism } from 'node:os';
 import type { ModelSource } from '../formats/model-source.js';
 import { kvBytesPerToken } from '../models/memory.js';
 import { native, nativeCall } from '../native.js';
+import type { KvDType } from '../program/executor.js';
 
 /** Larger than any cache, so that the measurement is one of memory. */
 export const MEASURED_BYTES = 256 * 2 ** 20;
 
 /** Bytes read for one token behind `past` others: every weight once (of the embedding its row), and what is cached. */
-export function bytesPerToken({ config, tensors }: Pick<ModelSource, 'config' | 'tensors'>, past: number): number {
-  let bytes = past * kvBytesPerToken(config, 'F16', 'F16');
+export function bytesPerToken(
+  { config, tensors }: Pick<ModelSource, 'config' | 'tensors'>,
+  past: number,
+  cache: KvDType = 'F16',
+): number {
+  let bytes = past * kvBytesPerToken(config, cache, cache);
   for (const tensor of tensors.values()) {
     const isEmbedding = tensor.name === 'token_embd.weight';
     bytes += isEmbedding && !config.tiedEmbedding ? tensor.bytes / config.vocab : tensor.bytes;

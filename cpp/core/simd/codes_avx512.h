@@ -57,7 +57,8 @@ inline Ints weigh_pair(const int16_t* pair, int first, int second) {
 }
 
 // out[w] = word w of the 16 bytes at `offset` in every row.
-inline void side_by_side(Rows rows, int64_t offset, Ints* out) {
+template <class AnyRows>
+inline void side_by_side(AnyRows rows, int64_t offset, Ints* out) {
   const auto part = [&](int row) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[row] + offset)); };
   __m512i a[4];
   for (int i = 0; i < 4; ++i) {

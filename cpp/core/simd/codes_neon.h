@@ -54,7 +54,8 @@ inline Ints weigh_pair(const int16_t* pair, int first, int second) {
 }
 
 // out[w] = word w of the 16 bytes at `offset` in every row.
-inline void side_by_side(Rows rows, int64_t offset, Ints* out) {
+template <class AnyRows>
+inline void side_by_side(AnyRows rows, int64_t offset, Ints* out) {
   int32x4_t a[4];
   for (int i = 0; i < 4; ++i) a[i] = load_ints(rows[i] + offset).v;
   const int64x2_t b0 = vreinterpretq_s64_s32(vzip1q_s32(a[0], a[1])),

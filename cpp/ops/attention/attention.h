@@ -27,7 +27,7 @@ inline constexpr int queries_per_unit =
 struct AttentionScratch {
   int64_t queries;             // most query vectors of one unit of work
   int64_t key_pad, value_pad;  // dims rounded up to a whole number of vectors
-  int64_t state;               // of one query: value_pad values, m, l and padding
+  int64_t state;               // of one query: value_pad values, 16 sums of weights, m and padding
   int64_t slots;               // unmerged states of spans
   int64_t runs, members, carry, span_states, total;
 
@@ -35,17 +35,24 @@ struct AttentionScratch {
     queries = heads > queries_per_unit ? heads : queries_per_unit;
     key_pad = (key_dim + 15) / 16 * 16;
     value_pad = (value_dim + 15) / 16 * 16;
-    state = value_pad + 16;
+    state = value_pad + 32;
     slots = threads > 1 ? 4 * threads : 0;
-    runs = 0;                                   // [rows + 2] triples of int32
-    members = (3 * (rows + 2) + 15) / 16 * 16;  // per member: queries, scores, span states, merged states, rows as F32
+    runs = 0;                                     // [rows + 2] triples of int32
+    members = (3 * (rows + 2) + 15) / 16 * 16;    // per member, see member_floats()
     carry = members + threads * member_floats();  // two sets of states that pass from one wave of spans to the next
     span_states = carry + (slots > 0 ? 2 * queries * state : 0);
     total = span_states + slots * queries * state;
   }
+  constexpr int64_t row_floats() const { return attention_chunk * (key_pad > value_pad ? key_pad : value_pad); }
+  // Q8_0: scales of a chunk's values; weights of four queries for each block of values; codes of 32 keys side by side,
+  // their scales, 16 keys as they are stored.
+  constexpr int64_t scale_floats() const { return attention_chunk * value_pad / 32; }
+  constexpr int64_t weight_floats() const { return 4 * scale_floats(); }
+  constexpr int64_t panel_floats() const { return (8 + 1 + 5) * key_pad; }
+  // Queries, scores, states of a span, merged states, a chunk's rows as F32, and what Q8_0 wants.
   constexpr int64_t member_floats() const {
-    return queries * (key_pad + attention_chunk + 2 * state) +
-           attention_chunk * (key_pad > value_pad ? key_pad : value_pad);
+    return queries * (key_pad + attention_chunk + 2 * state) + row_floats() + scale_floats() + weight_floats() +
+           panel_floats();
   }
 };
 }  // namespace vivace

@@ -40,30 +40,22 @@ inline Visible visible_slots(const Batch& batch, int64_t row, int window) {
   return seen;
 }
 
-// Where the keys and values of slots [from, to) of a row lie; `values` may be null.
-inline void find_slots(const Batch& batch, const PagedKv& kv, int64_t row, int layer, int head, int prefix, int from,
-                       int to, const std::byte** keys, const std::byte** values) {
-  const int page_size = kv.options().page_size, sequence = batch.sequences[row];
-  const auto add = [&](int page, int slot, int count) {
-    const std::byte* key = kv.keys(sequence, page, layer, head) + slot * kv.key_row_bytes();
-    for (int i = 0; i < count; ++i, key += kv.key_row_bytes()) *keys++ = key;
-    if (values == nullptr) return;
-    const std::byte* value = kv.values(sequence, page, layer, head) + slot * kv.value_row_bytes();
-    for (int i = 0; i < count; ++i, value += kv.value_row_bytes()) *values++ = value;
-  };
-  const int plain = to < prefix ? to : prefix;
+// Calls body(page, slot, count) for neighbouring cells in which slots [from, to) of a row lie.
+template <class Body>
+inline void for_strips(const Batch& batch, const PagedKv& kv, int64_t row, int prefix, int from, int to, Body&& body) {
+  const int page_size = kv.options().page_size, plain = to < prefix ? to : prefix;
   if (from < plain) {
     int page = from / page_size, slot = from % page_size;
     for (int left = plain - from; left > 0; ++page, slot = 0) {
       const int count = page_size - slot < left ? page_size - slot : left;
-      add(page, slot, count);
+      body(page, slot, count);
       left -= count;
     }
   }
   if (to <= prefix) return;
   int slot = prefix;
   for_tree_cells(batch, row, [&](int cell) {
-    if (slot >= from) add(cell / page_size, cell % page_size, 1);
+    if (slot >= from) body(cell / page_size, cell % page_size, 1);
     return ++slot < to;
   });
 }

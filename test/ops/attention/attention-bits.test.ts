@@ -10,6 +10,7 @@ const shapes: readonly (readonly [string, Shape])[] = [
   ['one KV head', { heads: 3, kvHeads: 1, keyDim: 80, pageSize: 32 }],
   ['window and soft cap', { heads: 4, kvHeads: 2, keyDim: 32, window: 90, softcap: 15 }],
   ['Q8_0', { heads: 4, kvHeads: 2, keyDim: 32, keyType: 'Q8_0', valueType: 'Q8_0' }],
+  ['Q8_0, groups of 7', { heads: 7, kvHeads: 1, keyDim: 64, window: 90, keyType: 'Q8_0', valueType: 'Q8_0' }],
 ];
 const cases = isaLevels().flatMap((isa) => shapes.map(([name, shape]) => [isa, name, shape] as const));
 

@@ -1,0 +1,318 @@
+// What attention does with one chunk of slots: scores, weights, values. For files compiled per instruction-set level.
+#pragma once
+#include "caches/paged_kv.h"
+#include "ops/attention/attention_rows.h"
+#include "ops/attention/attention_tiles.h"
+
+namespace vivace::VIVACE_ISA {
+
+inline constexpr float infinity = __builtin_huge_valf();
+
+// One call's constants.
+struct Call {
+  const Batch& batch;
+  const PagedKv& kv;
+  const Tensor &q, &y;
+  const AttentionScratch& parts;
+  int layer, heads, kv_heads, group, window;
+  int64_t key_dim, value_dim;
+  float scale, softcap;
+};
+
+// Rows [row, end) of one sequence with one KV head: (end − row) · group query vectors.
+struct Unit {
+  int64_t row, end;
+  int head;
+};
+
+// One member's memory; `scales`, `weights` and `panel` serve Q8_0.
+struct Member {
+  float *queries, *scores, *span, *merged, *rows, *scales, *weights, *panel;
+
+  Member(const AttentionScratch& parts, float* mine) {
+    queries = mine;
+    scores = queries + parts.queries * parts.key_pad;
+    span = scores + parts.queries * attention_chunk;
+    merged = span + parts.queries * parts.state;
+    rows = merged + parts.queries * parts.state;
+    scales = rows + parts.row_floats();
+    weights = scales + parts.scale_floats();
+    panel = weights + parts.weight_floats();
+  }
+};
+
+// A state: `value_pad` values, sums of weights by lane, the maximum. Slots are the lanes' own, so that a state need not
+// be summed before the end.
+inline float* sums_in(const Call& call, float* state) {
+  return state + call.parts.value_pad;
+}
+inline float& max_in(const Call& call, float* state) {
+  return state[call.parts.value_pad + 16];
+}
+
+inline float exp_of(float x) {
+  float values[F32::lanes];
+  store(values, exp(set1(x)));
+  return values[0];
+}
+
+inline void clear(const Call& call, float* state) {
+  for (int64_t i = 0; i < call.parts.value_pad + 16; i += F32::lanes) store(state + i, zero());
+  max_in(call, state) = -infinity;
+}
+
+inline void load_queries(const Call& call, const Unit& unit, const Member& member) {
+  const F32 scale = set1(call.scale);
+#if defined(VIVACE_WIDE_DOT)
+  const bool codes = call.kv.options().key_dtype == DType::Q8_0;
+#else
+  const bool codes = false;
+#endif
+  float* queries = member.queries;
+  for (int64_t row = unit.row; row < unit.end; ++row)
+    for (int h = 0; h < call.group; ++h, queries += call.parts.key_pad) {
+      const float* in = call.q.row<const float>(row) + (unit.head * call.group + h) * call.key_dim;
+      float* out = codes ? member.rows : queries;
+      for (int64_t i = call.key_dim / 16 * 16; i < call.parts.key_pad; i += F32::lanes) store(out + i, zero());
+      for_lanes(call.key_dim, [&](int64_t i, int n) { store_some(out + i, load_some(in + i, n) * scale, n); });
+#if defined(VIVACE_WIDE_DOT)
+      if (codes) QueryCodes::make(out, call.key_dim, queries);
+#endif
+    }
+}
+
+// A maximum is kept while scores do not exceed it by more than this: weights up to e^8 cost no precision, and most
+// chunks then rescale nothing.
+inline constexpr float slack = 8.0f;
+
+// One chunk of scores becomes weights e^(s − m) of the state's maximum m; where m changes, what the state holds is
+// rescaled. Scores outside of [from, to) are unseen.
+inline void weigh(const Call& call, float* scores, int from, int to, float* state) {
+  if (call.softcap > 0.0f) {
+    const F32 cap = set1(call.softcap);
+    for_lanes(to - from, [&](int64_t i, int n) {
+      store_some(scores + from + i, cap * tanh(load_some(scores + from + i, n) / cap), n);
+    });
+  }
+  for (int k = 0; k < from; ++k) scores[k] = -infinity;
+  for (int k = to; k < attention_chunk; ++k) scores[k] = -infinity;
+  F32 largest = load(scores);
+  for (int k = F32::lanes; k < attention_chunk; k += F32::lanes) largest = max(largest, load(scores + k));
+  const float old = max_in(call, state), chunk_max = max_of(largest);
+  if (chunk_max > old + slack) {
+    if (old > -infinity) {
+      const F32 factor = exp(set1(old - chunk_max));
+      for (int64_t i = 0; i < call.parts.value_pad + 16; i += F32::lanes) store(state + i, load(state + i) * factor);
+    }
+    max_in(call, state) = chunk_max;
+  }
+  const F32 now = set1(max_in(call, state));
+  float* sums = sums_in(call, state);
+  F32 sum = load(sums);
+  for (int k = 0; k < attention_chunk; k += F32::lanes) {
+    const F32 weight = exp(load(scores + k) - now);
+    store(scores + k, weight);
+    sum += weight;
+  }
+  store(sums, sum);
+}
+
+// Cells [from, to) of a head, all of the prefix of `row`, that are read after a chunk.
+struct Next {
+  int64_t row;
+  int head, from, to;
+};
+
+// Rows of a unit that go through a chunk together, and the slots of the chunk that each of them sees.
+struct Together {
+  int row, rows;  // of the unit
+  const int *from, *to;
+};
+
+// One chunk for the query vectors of a few rows.
+class ChunkOfRows {
+ public:
+  ChunkOfRows(const Call& call, const Unit& unit, const Together& those, int prefix, int chunk, const Member& member,
+              float* states)
+      : call_(call), those_(those), member_(member), chunk_(chunk), prefix_(prefix) {
+    count_ = those.rows * call.group;
+    first_ = those.row * call.group;
+    queries_ = member.queries + first_ * call.parts.key_pad;
+    states_ = states + first_ * call.parts.state;
+    begin_ = those.from[0];
+    end_ = those.to[0];
+    for (int r = 1; r < those.rows; ++r) {
+      if (those.from[r] < begin_) begin_ = those.from[r];
+      if (those.to[r] > end_) end_ = those.to[r];
+    }
+    const int64_t key_bytes = call.kv.key_row_bytes(), value_bytes = call.kv.value_row_bytes();
+    const std::byte **key = keys_, **value = values_;
+    for_strips(call.batch, call.kv, unit.row + those.row, prefix, begin_, end_, [&](int page, int slot, int count) {
+      const int sequence = call.batch.sequences[unit.row];
+      const std::byte* k = call.kv.keys(sequence, page, call.layer, unit.head) + slot * key_bytes;
+      const std::byte* v = call.kv.values(sequence, page, call.layer, unit.head) + slot * value_bytes;
+      for (int i = 0; i < count; ++i) *key++ = k + i * key_bytes;
+      for (int i = 0; i < count; ++i) *value++ = v + i * value_bytes;
+    });
+  }
+
+  void attend(const Next& next) {
+    for (int values = 0; values < 2; ++values)
+      for_strips(call_.batch, call_.kv, next.row, next.to, next.from, next.to, [&](int page, int slot, int count) {
+        const int sequence = call_.batch.sequences[next.row];
+        const std::byte* rows = values ? call_.kv.values(sequence, page, call_.layer, next.head)
+                                       : call_.kv.keys(sequence, page, call_.layer, next.head);
+        const int64_t bytes = values ? call_.kv.value_row_bytes() : call_.kv.key_row_bytes();
+        (values ? ahead_values_ : ahead_keys_).add(rows + slot * bytes, count * bytes);
+      });
+    score();
+    for (int n = 0; n < count_; ++n) {
+      const int r = n / call_.group;
+      weigh(call_, scores(n), those_.from[r] - chunk_, those_.to[r] - chunk_, states_ + n * call_.parts.state);
+    }
+    with_values(call_.kv.options().value_dtype, [&]<class Rows>(Rows rows) {
+      if constexpr (Rows::block != 0) value_scales();
+      if (count_ <= tile_queries * Rows::most_tiles) return add(rows);
+      widen_rows<Rows>(values_, end_ - begin_, call_.value_dim, member_.rows, call_.parts.value_pad);
+      add(typename Rows::Copied{});
+    });
+  }
+
+ private:
+  float* scores(int n) const { return member_.scores + n * attention_chunk; }
+
+  // The slots that all (or any) of a tile's queries see, counted from begin_.
+  void tile_range(int n, int queries, bool all, int& low, int& high) const {
+    const int one = n / call_.group, last = (n + queries - 1) / call_.group;
+    low = those_.from[one], high = those_.to[one];
+    for (int r = one + 1; r <= last; ++r) {
+      if (all == (those_.from[r] > low)) low = those_.from[r];
+      if (all == (those_.to[r] < high)) high = those_.to[r];
+    }
+    low -= begin_;
+    high -= begin_;
+  }
+
+  void score() {
+#if defined(VIVACE_WIDE_DOT)
+    if (call_.kv.options().key_dtype == DType::Q8_0) return score_by_codes();
+#endif
+    const int64_t key_pad = call_.parts.key_pad, lines = (call_.kv.key_row_bytes() + 63) / 64;
+    const auto tiles = [&]<class Rows>(Rows) {
+      for_query_tiles(count_, [&]<int queries>(int n, Tile<queries>) {
+        int low, high;
+        tile_range(n, queries, false, low, high);
+        score_tiles<Rows, queries>(queries_ + n * key_pad, key_pad, keys_ + low, high - low, call_.key_dim,
+                                   scores(n) + begin_ - chunk_ + low, ahead_keys_, lines);
+      });
+    };
+    with_keys(call_.kv.options().key_dtype, [&]<class Rows>(Rows rows) {
+      if (count_ <= tile_queries * Rows::most_tiles) return tiles(rows);
+      widen_rows<Rows>(keys_, end_ - begin_, call_.key_dim, member_.rows, key_pad);
+      tiles(F32Rows{});
+    });
+  }
+
+#if defined(VIVACE_WIDE_DOT)
+  // Keys of F32::lanes slots, where they lie or, if they do not lie in a row, as copies.
+  Rows group_of_keys(int slot, std::byte* copies) const {
+    constexpr int lanes = F32::lanes;
+    const int64_t bytes = call_.kv.key_row_bytes();
+    if (slot >= begin_ && slot + lanes <= end_ && slot + lanes <= prefix_ && call_.kv.options().page_size % lanes == 0)
+      return {keys_[slot - begin_], bytes};
+    for (int i = 0; i < lanes; ++i) {
+      const int place = slot + i < begin_ ? begin_ : slot + i < end_ ? slot + i : end_ - 1;
+      std::memcpy(copies + i * bytes, keys_[place - begin_], static_cast<size_t>(bytes));
+    }
+    return {copies, bytes};
+  }
+
+  // A panel of keys at a time for all queries. Panels lie in the chunk at multiples of their size; a key that is seen
+  // stands for those that are not.
+  void score_by_codes() {
+    constexpr int cells = KeyCodes::cells, lanes = F32::lanes;
+    const int64_t key_pad = call_.parts.key_pad, lines = (34 * lanes + 63) / 64;
+    const KeyCodes panel(member_.panel, key_pad);
+    for (int slot = (begin_ - chunk_) / cells * cells; slot < end_ - chunk_; slot += cells) {
+      for (int group = 0; group < KeyCodes::groups; ++group)
+        panel.lay(group_of_keys(chunk_ + slot + group * lanes, panel.copies()), call_.key_dim, group, ahead_keys_,
+                  lines);
+      for (int n = 0; n < count_; n += 2) {
+        const int queries = n + 2 <= count_ ? 2 : 1, at = chunk_ + slot - begin_;
+        int low, high;
+        tile_range(n, queries, false, low, high);
+        if (low >= at + cells || high <= at) continue;
+        if (queries == 2)
+          panel.score<2>(queries_ + n * key_pad, key_pad, call_.key_dim, scores(n) + slot);
+        else
+          panel.score<1>(queries_ + n * key_pad, key_pad, call_.key_dim, scores(n) + slot);
+      }
+    }
+  }
+#endif
+
+  // Scales of the values' blocks, [block][attention_chunk].
+  void value_scales() const {
+    constexpr int lanes = F32::lanes;
+    const int seen = end_ - begin_, offset = begin_ - chunk_;
+    for (int64_t block = 0; block < call_.value_dim / 32; ++block) {
+      uint16_t halves[attention_chunk] = {};
+      VIVACE_UNROLL
+      for (int k = 0; k < seen; ++k) std::memcpy(halves + offset + k, values_[k] + block * 34, 2);
+      for (int k = 0; k < attention_chunk; k += lanes)
+        store(member_.scales + block * attention_chunk + k, load_f16(halves + k));
+    }
+  }
+
+  // What a tile's values are multiplied with.
+  template <class Rows>
+  const float* weights(int n, int queries) const {
+    if constexpr (Rows::block == 0) return scores(n);
+    float* out = member_.weights;
+    const float* scales = member_.scales;
+    for (int64_t block = 0; block < call_.value_dim / 32; ++block, scales += attention_chunk)
+      for (int i = 0; i < tile_queries; ++i, out += attention_chunk)
+        for (int k = 0; k < attention_chunk && i < queries; k += F32::lanes)
+          store(out + k, load(scales + k) * load(scores(n + i) + k));
+    return member_.weights;
+  }
+
+  template <class Rows>
+  void add(Rows) {
+    const int64_t row_bytes = call_.kv.value_row_bytes(), state = call_.parts.state;
+    const int offset = begin_ - chunk_;
+    for_query_tiles(count_, [&]<int queries>(int n, Tile<queries>) {
+      // What all queries of the tile see they read together; before and after it everyone reads alone.
+      int low, high;
+      tile_range(n, queries, true, low, high);
+      if (low > high) low = high;
+      const float* of_tile = weights<Rows>(n, queries);
+      const auto add_values = [&]<int size>(Tile<size>, int i, int from, int to) {
+        if (from >= to) return;
+        value_tiles<Rows, size>(of_tile + i * attention_chunk + offset + from, values_ + from, to - from,
+                                call_.value_dim, states_ + (n + i) * state, state, ahead_values_, row_bytes);
+      };
+      const auto alone = [&](bool before) {
+        for (int i = 0; i < queries; ++i) {
+          const int from = those_.from[(n + i) / call_.group] - begin_, to = those_.to[(n + i) / call_.group] - begin_;
+          add_values(Tile<1>{}, i, before || from > high ? from : high, before ? low : to);
+        }
+      };
+      if constexpr (queries > 1) alone(true);
+      add_values(Tile<queries>{}, 0, low, high);
+      if constexpr (queries > 1) alone(false);
+    });
+  }
+
+  const Call& call_;
+  const Together& those_;
+  const Member& member_;
+  const int chunk_, prefix_;
+  int count_, first_, begin_, end_;
+  const float* queries_;
+  float* states_;
+  const std::byte *keys_[attention_chunk], *values_[attention_chunk];
+  Ahead ahead_keys_, ahead_values_;
+};
+
+}  // namespace vivace::VIVACE_ISA
