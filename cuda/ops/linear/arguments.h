@@ -34,7 +34,8 @@ bool block_linear(const LinearArguments& arguments, cudaStream_t stream);   // G
 bool token_linear(const LinearArguments& arguments, cudaStream_t stream);   // W?A8; columns a multiple of 32
 bool scaled_linear(const LinearArguments& arguments, cudaStream_t stream);  // W?A16; columns a multiple of 32
 bool float_linear(const LinearArguments& arguments, cudaStream_t stream);   // F32, F16, BF16; columns a multiple of 8
-bool tiled_linear(const LinearArguments& arguments, cudaStream_t stream);   // F16, BF16, W?A8; as above
+// F16, BF16, W?A8; columns as above. `tile`: rows of x per block, 64, 128 or 256 with the same bits; 0: chosen.
+bool tiled_linear(const LinearArguments& arguments, cudaStream_t stream, int tile = 0);
 
 // Which kernel serves how many rows. W?A8 gives the same bits either way; F16 and BF16 round x to 16 bits from
 // `tiled_rows` on, as everybody does who multiplies them on tensor cores.

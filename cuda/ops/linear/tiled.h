@@ -143,14 +143,20 @@ void launch_tiled_rows(const LinearArguments& a, cudaStream_t stream) {
   launch<tiled_products<Kind, NT>>(Launch{grid, dim3(tiled_threads), shared, stream}, a);
 }
 
+// Tiles of `tile` rows; 0: the largest that still keep a card's 100 and more multiprocessors busy.
 template <class Kind>
-void launch_tiled(const LinearArguments& a, cudaStream_t stream) {
-  if (a.rows <= 64)
-    launch_tiled_rows<Kind, 2>(a, stream);
-  else if (a.rows <= 128)
+void launch_tiled(const LinearArguments& a, int tile, cudaStream_t stream) {
+  const auto serves = [&](int size) {
+    if (tile != 0) return tile == size;
+    const int64_t tiles = int64_t{(a.out + tile_out - 1) / tile_out} * ((a.rows + size - 1) / size);
+    return a.rows > size / 2 && tiles >= 100;
+  };
+  if (serves(256))
+    launch_tiled_rows<Kind, 8>(a, stream);
+  else if (serves(128))
     launch_tiled_rows<Kind, 4>(a, stream);
   else
-    launch_tiled_rows<Kind, 8>(a, stream);
+    launch_tiled_rows<Kind, 2>(a, stream);
 }
 
 }  // namespace vivace::cuda

@@ -94,26 +94,26 @@ struct TokensW4A8_G128 : Tokens {
 };
 
 template <class Kind>
-bool run(const LinearArguments& a, int width, cudaStream_t stream) {
+bool run(const LinearArguments& a, int width, int tile, cudaStream_t stream) {
   if (a.columns % width != 0) return false;
-  launch_tiled<Kind>(a, stream);
+  launch_tiled<Kind>(a, tile, stream);
   return true;
 }
 
 }  // namespace
 
-bool tiled_linear(const LinearArguments& a, cudaStream_t stream) {
+bool tiled_linear(const LinearArguments& a, cudaStream_t stream, int tile) {
   switch (a.dtype) {
     case DType::F16:
-      return run<Halves<false>>(a, 8, stream);
+      return run<Halves<false>>(a, 8, tile, stream);
     case DType::BF16:
-      return run<Halves<true>>(a, 8, stream);
+      return run<Halves<true>>(a, 8, tile, stream);
     case DType::W8A8:
-      return run<TokensW8A8>(a, 32, stream);
+      return run<TokensW8A8>(a, 32, tile, stream);
     case DType::W4A8:
-      return run<TokensW4A8>(a, 32, stream);
+      return run<TokensW4A8>(a, 32, tile, stream);
     case DType::W4A8_G128:
-      return run<TokensW4A8_G128>(a, 128, stream);
+      return run<TokensW4A8_G128>(a, 128, tile, stream);
     default:
       return false;
   }

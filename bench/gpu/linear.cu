@@ -1,0 +1,145 @@
+// Times linear's kernels on a card, next to what the card's memory and tensor cores give at most. Needs nothing but the
+// binary:
+//   nvcc -std=c++20 -O3 -arch=native -I. -Icpp -o bench-linear bench/gpu/linear.cu cuda/ops/linear/*_linear.cu
+//   ./bench-linear
+// A line per shape: rows, in, out, type, microseconds, achieved and limit (GB/s of weights, or TOP/s), their ratio.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <vector>
+
+#include "cuda/core/launch.h"
+#include "cuda/core/mma.h"
+#include "cuda/ops/linear/arguments.h"
+
+namespace vivace::cuda {
+namespace {
+
+constexpr int64_t arena_bytes = int64_t{1} << 30;  // beyond every second-level cache
+
+__global__ void copy_memory(const uint4* from, uint4* to, int64_t count) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) to[i] = from[i];
+}
+
+// Eight independent products per warp and turn.
+template <bool bytes>
+__global__ void multiply_always(float* out, int turns) {
+  const uint32_t a[4] = {threadIdx.x, 1, 2, 3}, b[2] = {threadIdx.x, 5};
+  int whole[8][4] = {};
+  float sums[8][4] = {};
+  for (int i = 0; i < turns; ++i)
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      if constexpr (bytes)
+        multiply_s8(whole[j], a, b);
+      else
+        multiply_f16(sums[j], a, b);
+    }
+  float all = 0;
+  for (int j = 0; j < 8; ++j) all += sums[j][0] + static_cast<float>(whole[j][0]);
+  out[blockIdx.x * blockDim.x + threadIdx.x] = all;
+}
+
+struct Timer {
+  cudaEvent_t begin, end;
+  Timer() {
+    check(cudaEventCreate(&begin), "cudaEventCreate");
+    check(cudaEventCreate(&end), "cudaEventCreate");
+  }
+  // Median seconds of one of `calls` calls, nine times; call(i) has its number.
+  template <class Call>
+  double seconds(int calls, Call&& call) {
+    std::vector<double> all;
+    for (int turn = 0; turn < 10; ++turn) {
+      check(cudaEventRecord(begin), "cudaEventRecord");
+      for (int i = 0; i < calls; ++i) call(i);
+      check(cudaEventRecord(end), "cudaEventRecord");
+      check(cudaEventSynchronize(end), "cudaEventSynchronize");
+      float milliseconds = 0;
+      check(cudaEventElapsedTime(&milliseconds, begin, end), "cudaEventElapsedTime");
+      if (turn > 0) all.push_back(milliseconds / 1000.0 / calls);  // the first one warms up
+    }
+    std::sort(all.begin(), all.end());
+    return all[all.size() / 2];
+  }
+};
+
+struct Limits {
+  double bytes, f16, s8;  // per second
+};
+
+Limits measure_limits(Timer& timer, uint8_t* arena, int multiprocessors) {
+  const int64_t half = arena_bytes / 2;
+  const double copy = timer.seconds(4, [&](int) {
+    launch<copy_memory>(Launch{dim3(static_cast<unsigned>(multiprocessors * 16)), dim3(512)},
+                        reinterpret_cast<const uint4*>(arena), reinterpret_cast<uint4*>(arena + half), half / 16);
+  });
+  const int turns = 4096;
+  const Launch full{dim3(static_cast<unsigned>(multiprocessors * 2)), dim3(256)};
+  const double products = 8.0 * turns * 8 * multiprocessors * 2;
+  const double f16 =
+      timer.seconds(2, [&](int) { launch<multiply_always<false>>(full, reinterpret_cast<float*>(arena), turns); });
+  const double s8 =
+      timer.seconds(2, [&](int) { launch<multiply_always<true>>(full, reinterpret_cast<float*>(arena), turns); });
+  return {arena_bytes / copy, products * 2 * 16 * 8 * 16 / f16, products * 2 * 16 * 8 * 32 / s8};
+}
+
+void time_shape(Timer& timer, uint8_t* arena, const Limits& limits, DType dtype, int rows, int columns, int out) {
+  const int64_t stride = row_bytes(dtype, columns), x_stride = row_bytes(activations_for(dtype), columns);
+  const int64_t weight_bytes = (out * stride + 511) / 256 * 256;
+  const int64_t copies =
+      std::max<int64_t>(1, std::min<int64_t>(32, (arena_bytes - (int64_t{256} << 20)) / weight_bytes));
+  uint8_t* x = arena + copies * weight_bytes;
+  auto* y = reinterpret_cast<float*>(x + (rows * x_stride + 511) / 256 * 256);
+  // Another copy of the weight each time: none is in a cache.
+  const double seconds = timer.seconds(static_cast<int>(copies), [&](int i) {
+    const LinearArguments arguments{
+        dtype, arena + i * weight_bytes, stride, x, x_stride, y, nullptr, nullptr, rows, out, columns};
+    if (!fast_linear(arguments, nullptr)) throw Error("INTERNAL", "no kernel takes this shape");
+  });
+  const double operations = 2.0 * rows * columns * out, bytes = static_cast<double>(out * stride);
+  const bool whole = activations_for(dtype) != DType::F32;
+  const double peak = whole ? limits.s8 : limits.f16;
+  const bool by_memory = bytes / limits.bytes > operations / peak;
+  const double reached = (by_memory ? bytes : operations) / seconds, limit = by_memory ? limits.bytes : peak;
+  const double unit = by_memory ? 1e9 : 1e12;
+  std::printf("%5d %6d %6d  %-11s %9.2f us  %8.1f of %8.1f %s  %.2f\n", rows, columns, out, find_dtype(dtype)->name,
+              seconds * 1e6, reached / unit, limit / unit, by_memory ? "GB/s" : "TOP/s", reached / limit);
+}
+
+void run() {
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
+  uint8_t* arena = nullptr;
+  check(cudaMalloc(&arena, arena_bytes), "cudaMalloc");
+  check(cudaMemset(arena, 0, arena_bytes), "cudaMemset");
+  Timer timer;
+  const Limits limits = measure_limits(timer, arena, properties.multiProcessorCount);
+  std::printf("%s: copy %.0f GB/s, mma f16 %.0f TFLOP/s, int8 %.0f TOP/s\n", properties.name, limits.bytes / 1e9,
+              limits.f16 / 1e12, limits.s8 / 1e12);
+  const DType few[] = {DType::W4A16_G128, DType::Q4_0, DType::Q4_K,      DType::Q6_K, DType::Q8_0,
+                       DType::W8A16_G128, DType::W8A8, DType::W4A8_G128, DType::F16};
+  for (const DType dtype : few)
+    for (const int rows : {1, 2, 4, 8, 16, 32})
+      for (const int out : {4096, 14336}) time_shape(timer, arena, limits, dtype, rows, 4096, out);
+  for (const DType dtype :
+       {DType::F16, DType::BF16, DType::W8A8, DType::W4A8, DType::W4A8_G128, DType::Q4_K, DType::W4A16_G128})
+    for (const int rows : {64, 256, 1024, 4096}) time_shape(timer, arena, limits, dtype, rows, 4096, 4096);
+  check(cudaFree(arena), "cudaFree");
+}
+
+}  // namespace
+}  // namespace vivace::cuda
+
+int main() {
+  try {
+    vivace::cuda::run();
+    return 0;
+  } catch (const std::exception& error) {
+    std::printf("%s\n", error.what());
+    return 1;
+  }
+}
