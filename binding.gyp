@@ -40,7 +40,7 @@
         ["target_arch=='x64'", { "cflags_cc": ["-march=x86-64-v2"], "dependencies": ["kernels_avx2", "kernels_avx512"] }],
         ["target_arch=='x64' and OS=='mac'", { "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-march=x86-64-v2"] } }],
         ["target_arch=='arm64'", { "dependencies": ["kernels_neon"] }],
-        ["OS=='linux'", { "ldflags": ["-pthread"] }]
+        ["OS=='linux'", { "ldflags": ["-pthread", "-ldl"] }]
       ]
     },
     {

@@ -21,6 +21,7 @@ export type ErrorCode =
   | 'TEMPLATE_ERROR'
   | 'NATIVE_LOAD_FAILED'
   | 'DEVICE_UNAVAILABLE'
+  | 'DEVICE_LOST'
   | 'DISPOSED'
   | 'BUSY'
   | 'ABORTED'

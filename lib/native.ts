@@ -189,6 +189,12 @@ export interface Ceilings {
   readonly regionSeconds: number;
 }
 
+/** A device that is not the CPU: the library that drives it, and which one. */
+export interface NativeDevice {
+  readonly library: string;
+  readonly index: number;
+}
+
 export interface NativeAddon {
   /** A file by its path, or so many bytes of memory. */
   Mapping: new (pathOrBytes: string | number) => NativeMapping;
@@ -201,10 +207,11 @@ export interface NativeAddon {
     keyType: number;
     valueType: number;
     maxPages: number;
+    device?: NativeDevice;
   }) => NativeKvCache;
   Executable: new (
     program: ProgramDescription,
-    options: { threads: number; fuse: boolean; isa?: string },
+    options: { threads: number; fuse: boolean; isa?: string; device?: NativeDevice },
   ) => NativeExecutable;
   Sampler: new (options: Record<string, unknown>) => NativeSampler;
   Tokenizer: new (options: NativeTokenizerOptions) => NativeTokenizer;
@@ -216,6 +223,20 @@ export interface NativeAddon {
   ceilings(threads: number, bytes: number, level?: string): Promise<Ceilings>;
   /** Instruction-set levels that this machine runs, best last. */
   isaLevels(): string[];
+  /** What a device library finds on this machine. Throws DEVICE_UNAVAILABLE. */
+  devices(library: string): {
+    build: string;
+    devices: {
+      name: string;
+      capability: string;
+      multiprocessors: number;
+      memory: number;
+      free: number;
+      unusable?: string;
+    }[];
+  };
+  /** Kernels of an emulated library that ran in this process, a line each. */
+  deviceKernels(library: string): string;
   ops(): { name: string; attributes: string[] }[];
   /** Rows of floats into blocks of a type and back; JavaScript allocates. */
   quantize(dtype: number, values: Float32Array, rows: number, columns: number, out: Uint8Array, threads?: number): void;

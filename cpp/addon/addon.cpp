@@ -1,10 +1,12 @@
 // Node-API and nothing else: the exports of the addon. lib/native.ts declares the same, with types.
-#include "addon/checkpoint_wrap.h"
-#include "addon/quant_wrap.h"
+#include "addon/device_wrap.h"
 #include "addon/sampler_wrap.h"
 #include "addon/tokenizer_wrap.h"
+#include "addon/weights/checkpoint_wrap.h"
+#include "addon/weights/quant_wrap.h"
 #include "addon/wraps.h"
 #include "core/ceilings.h"
+#include "program/op.h"
 
 namespace vivace {
 namespace {
@@ -96,6 +98,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   init_quant(env, exports);
   init_sampler(env, exports);
   init_tokenizer(env, exports);
+  exports.Set("devices", Napi::Function::New(env, list_devices));
+  exports.Set("deviceKernels", Napi::Function::New(env, device_kernels));
   exports.Set("ceilings", Napi::Function::New(env, ceilings_async));
   exports.Set("isaLevels", Napi::Function::New(env, isa_levels));
   exports.Set("ops", Napi::Function::New(env, op_table));

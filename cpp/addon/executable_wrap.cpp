@@ -2,10 +2,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "addon/device_wrap.h"
 #include "addon/round.h"
 #include "addon/sampler_wrap.h"
 #include "addon/wraps.h"
+#include "device/device_executable.h"
 #include "program/check_cache.h"
+#include "program/executable.h"
 
 namespace vivace {
 
@@ -200,6 +203,8 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     };
     round.kv = unwrap<KvCacheWrap>(env, given.Get("kv"), &AddonData::kv_cache, "KvCache")->kv;
     if (!round.kv) throw Error("DISPOSED", "The KV cache was disposed");
+    if (round.kv->place() != executable.place())
+      throw Error("INVALID_ARGUMENT", "run: the KV cache lies on another device than the program");
     if (!(round.kv->options() == round.state->checked)) {
       check_cache(executable.program(), round.kv->options());
       round.state->checked = round.kv->options();
@@ -367,9 +372,16 @@ ExecutableWrap::ExecutableWrap(const Napi::CallbackInfo& info) : Napi::ObjectWra
     if (given.Get("isa").IsString())
       options.isa = isa_named(info.Env(), given.Get("isa").As<Napi::String>().Utf8Value());
     if (options.threads < 1 || options.threads > 256) throw Error("INVALID_ARGUMENT", "threads must be 1 to 256");
+    DeviceOptions device;
+    device.threads = options.threads;
+    device.fuse = options.fuse;
+    device.library = read_device(given.Get("device"), device.device);
     auto state = std::make_shared<ExecutableState>();
     Program program = read_program(info.Env(), info[0].As<Napi::Object>(), *state);
-    state->executable = std::make_unique<Executable>(std::move(program), options);
+    if (device.library)
+      state->executable = std::make_unique<DeviceExecutable>(std::move(program), device);
+    else
+      state->executable = std::make_unique<Executable>(std::move(program), options);
     state->look_up();
     state_ = std::move(state);
   });

@@ -1,5 +1,7 @@
 // class KvCache: the paged cache, one method each; see cpp/caches/paged_kv.h.
+#include "addon/device_wrap.h"
 #include "addon/wraps.h"
+#include "device/device_pages.h"
 
 namespace vivace {
 
@@ -27,7 +29,9 @@ KvCacheWrap::KvCacheWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<KvCa
     options.key_dtype = static_cast<DType>(number("keyType"));
     options.value_dtype = static_cast<DType>(number("valueType"));
     options.max_pages = number("maxPages");
-    kv = std::make_shared<PagedKv>(options);
+    int device = 0;
+    const auto library = read_device(given.Get("device"), device);
+    kv = std::make_shared<PagedKv>(options, library ? device_pages(library, device) : host_pages());
   });
 }
 

@@ -8,7 +8,6 @@
 #include "addon/error_wrap.h"
 #include "caches/paged_kv.h"
 #include "core/memory/mapping.h"
-#include "program/executable.h"
 
 namespace vivace {
 

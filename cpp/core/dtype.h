@@ -86,6 +86,11 @@ constexpr const DTypeInfo* find_dtype(DType id) {
   return nullptr;
 }
 
+// Whether weights are stored like this.
+constexpr bool is_weight(DType id) {
+  return find_dtype(id) != nullptr && id != DType::I32 && id != DType::A8 && id != DType::A8_TOKEN;
+}
+
 // Bytes of one row of `columns` values; `columns` is a whole number of blocks.
 constexpr int64_t row_bytes(DType id, int64_t columns) {
   const DTypeInfo* info = find_dtype(id);

@@ -96,6 +96,12 @@ inline void require(bool condition, const char* code, const char* message) {
 #define VIVACE_NEON(name) nullptr
 #define VIVACE_DECLARE_NEON(name)
 #endif
+#if defined(VIVACE_NO_KERNELS)
+// For a device's library, which shares the checks.
+#define VIVACE_DECLARE_KERNEL(name)
+#define VIVACE_KERNELS(name) \
+  {}
+#else
 #define VIVACE_DECLARE_KERNEL(name) \
   namespace baseline {              \
   void name(const OpRun&, Team&);   \
@@ -105,3 +111,4 @@ inline void require(bool condition, const char* code, const char* message) {
   VIVACE_DECLARE_NEON(name)
 #define VIVACE_KERNELS(name) \
   { baseline::name, VIVACE_AVX2(name), VIVACE_AVX512(name), VIVACE_NEON(name) }
+#endif

@@ -44,7 +44,12 @@ export interface ModelOptions {
 
 export function addModelOptions(command: Command): Command {
   return command
-    .addOption(new Option('--device <name>', 'where to run: auto or cpu'))
+    .addOption(
+      new Option(
+        '--device <name>',
+        'where to run: auto, cpu, cuda or cuda-emulated (the kernels for cards, very slow)',
+      ),
+    )
     .addOption(new Option('--threads <count>', 'threads to compute with (default: one per core)').argParser(integer(1)))
     .addOption(
       new Option('--context <tokens>', "longest text, prompt and answer (default: the model's)").argParser(integer(1)),

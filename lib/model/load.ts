@@ -90,7 +90,7 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
     const executor =
       device === 'reference'
         ? referenceExecutor(program, store)
-        : new NativeExecutor(program, (tensor) => store.bind(tensor), { threads, repack: false });
+        : new NativeExecutor(program, (tensor) => store.bind(tensor), { threads, repack: false, deviceName: device });
     const model = new Model(source, tokenizer, executor, store, contextLength);
     try {
       if (repack === 'load' && executor instanceof NativeExecutor)
@@ -120,13 +120,8 @@ function missing(tensor: string): never {
   throw new VivaceError('MISSING_TENSOR', `The model file has no tensor \`${tensor}\``);
 }
 
-function chooseDevice(device: Device): 'cpu' | 'reference' {
-  if (device === 'reference' || device === 'cpu') return device;
-  if (device === 'auto') return 'cpu';
-  throw new VivaceError('DEVICE_UNAVAILABLE', `The device '${device}' is not part of this build`, {
-    remedy: "Use device: 'cpu'.",
-  });
-}
+/** `auto` stays on the CPU until the kernels for cards have run on one. */
+const chooseDevice = (device: Device): Exclude<Device, 'auto'> => (device === 'auto' ? 'cpu' : device);
 
 /** One per core, for hyper-threads share what a decode step is short of; 16 saturate the memory of most machines. */
 function defaultThreads(): number {

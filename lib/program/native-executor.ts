@@ -1,9 +1,11 @@
 // Programs of language models on the CPU: rounds over a row batch, sampling included, off the JavaScript thread.
 import { expected, VivaceError } from '../errors.js';
 import { fromNative, native, nativeCall } from '../native.js';
-import type { NativeCallProfile, NativeKvCache, NativeRequest, NativeSampler } from '../native.js';
+import type { NativeCallProfile, NativeDevice, NativeKvCache, NativeRequest, NativeSampler } from '../native.js';
 import { dtypes } from './dtype.js';
 import type { Executor, KvCache, KvOptions, RowSampler, RunRequest, RunResult, SamplerOptions } from './executor.js';
+import { findDevice } from './device-library.js';
+import type { DeviceName } from './device-library.js';
 import { NativeProgram } from './native-program.js';
 import type { BindWeight, NativeProgramOptions } from './native-program.js';
 import type { KvShape, Program } from './program.js';
@@ -14,21 +16,31 @@ const disposedSampler = 4;
 /** Weights that are rewritten between two runs: a few milliseconds. */
 const REPACK_BYTES = 16 * 2 ** 20;
 
+export interface NativeExecutorOptions extends NativeProgramOptions {
+  /** Default `cpu`. */
+  readonly deviceName?: 'cpu' | DeviceName;
+}
+
 export class NativeExecutor implements Executor {
-  readonly name = 'cpu';
+  readonly name: 'cpu' | DeviceName;
   readonly kvShape: KvShape;
   private readonly compiled: NativeProgram;
+  private readonly device: NativeDevice | undefined;
   private readonly logits: number;
   private disposed = false;
 
   /** Throws what the planner finds wrong with the program, and UNSUPPORTED_FEATURE for a level this machine lacks. */
-  constructor(program: Program, bindWeight: BindWeight, options: NativeProgramOptions) {
+  constructor(program: Program, bindWeight: BindWeight, options: NativeExecutorOptions) {
     if (!program.kv || !program.outputs['logits']) {
       throw new VivaceError('INTERNAL', `${program.name}: a language model's program needs a KV shape and logits`);
     }
     this.kvShape = program.kv;
     this.logits = program.outputs['logits'].id;
-    this.compiled = new NativeProgram(program, bindWeight, options);
+    const { deviceName = 'cpu' } = options;
+    this.name = deviceName;
+    this.device = deviceName === 'cpu' ? undefined : findDevice(deviceName);
+    const device = this.device ? { device: this.device } : {};
+    this.compiled = new NativeProgram(program, bindWeight, { ...options, ...device });
   }
 
   createKvCache(options: KvOptions): KvCache {
@@ -42,6 +54,7 @@ export class NativeExecutor implements Executor {
             keyType: dtypes[keyType].id,
             valueType: dtypes[valueType].id,
             maxPages,
+            ...(this.device ? { device: this.device } : {}),
           }),
       ),
     );

@@ -1,6 +1,6 @@
 // A program on the CPU: its description crosses the border once, then only rows do.
 import { native, nativeCall } from '../native.js';
-import type { NativeExecutable, NativeKvCache, NativeMapping, ProgramDescription } from '../native.js';
+import type { NativeDevice, NativeExecutable, NativeKvCache, NativeMapping, ProgramDescription } from '../native.js';
 import { dtypes, rowBytes } from './dtype.js';
 import type { Program, Value } from './program.js';
 
@@ -14,6 +14,8 @@ export interface NativeProgramOptions {
   readonly threads?: number; // default 1
   /** Instruction-set level (`baseline`, `avx2`, `avx512`, `neon`); default: the best of this machine. */
   readonly isa?: string;
+  /** Default: the CPU. */
+  readonly device?: NativeDevice;
   /** Apply the fusion rules; default true. */
   readonly fuse?: boolean;
   /** Rewrite quantised weights in the order that kernels read fastest, at once; default true. */
@@ -41,10 +43,16 @@ export class NativeProgram {
     bindWeight: BindWeight,
     options: NativeProgramOptions = {},
   ) {
-    const { threads = 1, isa, fuse = true, repack = true } = options;
+    const { threads = 1, isa, device, fuse = true, repack = true } = options;
     this.inputs = new Map(program.values.filter((value) => value.kind === 'input').map((value) => [value.name, value]));
     this.executable = nativeCall(
-      () => new (native().Executable)(describe(program, bindWeight), { threads, fuse, ...(isa ? { isa } : {}) }),
+      () =>
+        new (native().Executable)(describe(program, bindWeight), {
+          threads,
+          fuse,
+          ...(isa ? { isa } : {}),
+          ...(device ? { device } : {}),
+        }),
     );
     if (repack) nativeCall(() => this.executable.packSync());
   }

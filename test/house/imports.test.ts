@@ -23,6 +23,7 @@ const typescript: Record<string, { rank: number; also?: string[] }> = {
 };
 const native: Record<string, number> = {
   addon: 0,
+  device: 1,
   program: 1,
   ops: 2,
   quant: 2,

@@ -1,7 +1,10 @@
 // Runs one program on every native level and thread count that this machine has, for comparison with the reference.
+import { existsSync } from 'node:fs';
 import { native } from '../../lib/native.js';
+import type { NativeDevice } from '../../lib/native.js';
+import { libraryPlaces } from '../../lib/program/device-library.js';
 import { NativeProgram } from '../../lib/program/native-program.js';
-import type { BindWeight, NativeBatch } from '../../lib/program/native-program.js';
+import type { BindWeight, NativeBatch, NativeProgramOptions } from '../../lib/program/native-program.js';
 import type { Program } from '../../lib/program/program.js';
 
 export interface Variant {
@@ -14,6 +17,12 @@ export interface Variant {
 /** Levels that this machine runs, lowest first (baseline, avx2, avx512 or baseline, neon). */
 export const isaLevels = (): string[] => native().isaLevels();
 
+/** The kernels for cards, on this processor; none in builds without them and for other builds of the addon. */
+export const emulatedDevice = (): NativeDevice | undefined => {
+  const [library] = libraryPlaces('cuda-emulated');
+  return process.env['VIVACE_ADDON'] || !existsSync(library) ? undefined : { library, index: 0 };
+};
+
 /** Every level with 1 and 2 threads. */
 export const variants = (): Variant[] =>
   isaLevels().flatMap((isa) => [1, 2].map((threads) => ({ isa, threads, fuse: true })));
@@ -23,7 +32,7 @@ export function runNative(
   program: Program,
   bindWeight: BindWeight,
   inputs: Readonly<Record<string, Int32Array | Float32Array>>,
-  variant: Variant,
+  variant: Variant | NativeProgramOptions,
   batch?: NativeBatch,
 ): Record<string, Float32Array> {
   const compiled = new NativeProgram(program, bindWeight, variant);

@@ -4,7 +4,7 @@ import { ProgramBuilder } from '../../lib/program/builder.js';
 import type { Program, Rows, Value } from '../../lib/program/program.js';
 import { ReferenceProgram } from '../../lib/program/reference/interpreter.js';
 import { Generator } from '../fixtures/random/generator.js';
-import { isaLevels, runNative } from './executors.js';
+import { emulatedDevice, isaLevels, runNative } from './executors.js';
 
 export type Inputs = Readonly<Record<string, Int32Array | Float32Array>>;
 export type DeclareInput = (name: string, columns: number, dtype?: 'I32' | 'F32', rows?: Rows) => Value;
@@ -68,6 +68,7 @@ export function checkCase(opCase: OpCase): void {
   const program = programOf(opCase);
   const inPlace = programOf(opCase, true);
   const { y: wanted } = new ReferenceProgram(program, noWeights).run(inputs);
+  checkDevice(opCase, wanted);
   const run = (isa: string, threads: number, which = program, given = inputs): Float32Array =>
     runNative(which, noWeights, given, { isa, threads, fuse: true })['y'];
   for (const isa of isaLevels()) {
@@ -89,6 +90,16 @@ const perRow = (program: Program): Value[] =>
 
 const rowCount = (program: Program, inputs: Inputs): number =>
   Math.max(0, ...perRow(program).map(({ name, columns }) => inputs[name].length / columns));
+
+/** A device sums up in another order: a few roundings more. */
+function checkDevice(opCase: OpCase, wanted: ArrayLike<number>): void {
+  const { inputs, relative = 1e-6, absolute = 0 } = opCase;
+  const device = emulatedDevice();
+  if (!device) return;
+  const y = runNative(programOf(opCase), noWeights, inputs, { device })['y'];
+  expectClose(y, wanted, 2 * relative, 2 * absolute);
+  expectSameBits(runNative(programOf(opCase, true), noWeights, inputs, { device })['y'], y, 'device, in place');
+}
 
 function onlyRow(program: Program, inputs: Inputs, row: number): Inputs {
   const cut = perRow(program).map(({ name, columns }) => [

@@ -6,7 +6,7 @@ import type { Executor, KvCache, KvOptions, SamplerOptions } from '../../lib/pro
 import { NativeExecutor } from '../../lib/program/native-executor.js';
 import { ReferenceExecutor } from '../../lib/program/reference/executor.js';
 import { Generator } from '../fixtures/random/generator.js';
-import { variants } from '../ops/executors.js';
+import { emulatedDevice, variants } from '../ops/executors.js';
 import { expectClose } from '../ops/op-case.js';
 import { tinyModel, vocab } from './tiny-model.js';
 
@@ -115,6 +115,13 @@ async function story(executor: Executor): Promise<Float32Array[]> {
 
 describe.each([0, 11])('window %i', (window) => {
   const wanted = story(reference(window));
+
+  (emulatedDevice() ? test : test.skip)('the kernels for cards give the logits of the reference', async () => {
+    const { program, bytes } = tinyModel(window);
+    const executor = new NativeExecutor(program, bytes, { deviceName: 'cuda-emulated' });
+    expectRows(await story(executor), await wanted, 5e-3);
+    executor.dispose();
+  });
 
   test.each(variants().map((variant) => [`${variant.isa}, ${variant.threads} threads`, variant]))(
     '%s gives the logits of the reference',

@@ -10,8 +10,7 @@ void check(const OpShapes& shapes) {
   const Tensor &x = shapes.inputs[0], &weight = shapes.inputs[1], &bias = shapes.inputs[2];
   const Tensor &residual = shapes.inputs[3], &y = shapes.outputs[0];
   const DTypeInfo* info = find_dtype(weight.dtype);
-  require(info != nullptr && weight.dtype != DType::I32 && weight.dtype != DType::A8 && weight.dtype != DType::A8_TOKEN,
-          "DTYPE_MISMATCH", "linear: the weight's type is no weight format");
+  require(is_weight(weight.dtype), "DTYPE_MISMATCH", "linear: the weight's type is no weight format");
   require(x.dtype == activations_for(weight.dtype), "DTYPE_MISMATCH",
           "linear: x is A8 or A8_TOKEN for quantised weights, else F32");
   require(!info->per_token || weight.columns <= most_token_columns, "SHAPE_MISMATCH",

@@ -1,14 +1,12 @@
 // Table row and checks of embedding.
 #include "ops/rows/embedding.h"
 
-#include "quant/registry.h"
-
 namespace vivace {
 namespace {
 
 void check(const OpShapes& shapes) {
   const Tensor &weight = shapes.inputs[0], &tokens = shapes.inputs[1], &y = shapes.outputs[0];
-  require(find_quant(weight.dtype) != nullptr, "DTYPE_MISMATCH", "embedding: the weight's type is no weight format");
+  require(is_weight(weight.dtype), "DTYPE_MISMATCH", "embedding: the weight's type is no weight format");
   require(tokens.dtype == DType::I32 && y.dtype == DType::F32, "DTYPE_MISMATCH", "embedding: tokens are I32, y is F32");
   require(tokens.columns == 1 && tokens.rows == y.rows && weight.columns == y.columns, "SHAPE_MISMATCH",
           "embedding: tokens is [rows, 1], y [rows, width]");

@@ -13,7 +13,7 @@ import type { ReferenceWeight } from '../../../lib/program/reference/interpreter
 import { Generator } from '../../fixtures/random/generator.js';
 import { expectSameBits, random } from '../op-case.js';
 import type { Inputs } from '../op-case.js';
-import { isaLevels, runNative, variants } from '../executors.js';
+import { emulatedDevice, isaLevels, runNative, variants } from '../executors.js';
 import {
   activationsFor,
   linearCases,
@@ -53,13 +53,19 @@ test.each(linearCases.map((linearCase) => [linearCase.name, linearCase]))('%s', 
   const x = activationsFor(linearCase.dtype, inputs.x, linearCase.columns);
   const { y: wanted } = new ReferenceProgram(program, () => weight).run({ ...inputs, x });
   const sizes = magnitudes(weight, x);
-  for (const { isa, threads } of variants()) {
-    const y = run(program, weight.bytes, inputs, isa, threads);
+  const device = emulatedDevice();
+  const runs: { isa: string; threads: number }[] = variants();
+  for (const { isa, threads } of device ? [...runs, { isa: 'cuda-emulated', threads: 1 }] : runs) {
+    const y =
+      isa === 'cuda-emulated'
+        ? runNative(program, () => weight.bytes, inputs, { ...(device ? { device } : {}) })['y']
+        : run(program, weight.bytes, inputs, isa, threads);
     // Rounding of sums in 32 bits, and of bias and residual.
     const wrong = y.findIndex(
       (value, i) => !(Math.abs(value - wanted[i]) <= 3e-7 * (sizes[i] + Math.abs(wanted[i]) + 1)),
     );
     if (wrong >= 0) throw new Error(`${isa}, ${threads} threads: value ${wrong} is ${y[wrong]}, not ${wanted[wrong]}`);
+    if (isa === 'cuda-emulated') continue;
     const inFile = run(program, weight.bytes, inputs, isa, 3 - threads, false);
     expectSameBits(inFile, y, `${isa}, weights as in their file`);
   }

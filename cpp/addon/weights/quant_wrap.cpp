@@ -1,6 +1,6 @@
 // quantize and dequantize: rows of floats into stored blocks and back, for writers of model files and for tests.
 // JavaScript allocates both sides; sizes are checked here.
-#include "addon/quant_wrap.h"
+#include "addon/weights/quant_wrap.h"
 
 #include <cmath>
 #include <string>

@@ -1,5 +1,5 @@
 // convertCheckpoint: one linear map of a quantised checkpoint, from its mapped files into memory of its own.
-#include "addon/checkpoint_wrap.h"
+#include "addon/weights/checkpoint_wrap.h"
 
 #include <atomic>
 #include <exception>

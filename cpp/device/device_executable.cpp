@@ -1,0 +1,163 @@
+#include "device/device_executable.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "caches/paged_kv.h"
+#include "core/error.h"
+#include "device/device_pages.h"
+#include "program/rewrite/fuse.h"
+
+namespace vivace {
+
+DeviceExecutable::DeviceExecutable(Program program, const DeviceOptions& options)
+    : options_(options), table_(options.library->table()), program_(std::move(program)) {
+  options_.library->require_device(options_.device);
+  card_ = options_.library->devices()[static_cast<size_t>(options_.device)].name;
+  check_program(program_);
+  if (options.fuse) {
+    int count;
+    const FusionRule* rules = fusion_rules(count);
+    for (int i = 0; i < count; ++i) rules[i].apply(program_);
+  }
+  lower_quantized_linears(program_);
+  check_program(program_);
+  pool_ = ThreadPool::shared(options.threads);
+  profile_ = Profile(program_);
+  seconds_.resize(program_.calls.size());
+
+  std::vector<VivaceDeviceValue> values;
+  for (const ValueInfo& value : program_.values)
+    values.push_back({value.name.c_str(), static_cast<int32_t>(value.dtype), static_cast<int32_t>(value.kind),
+                      value.rows, value.columns, value.data});
+  std::vector<VivaceDeviceCall> calls;
+  for (const CallInfo& call : program_.calls)
+    calls.push_back({call.op->name, call.inputs.data(), call.outputs.data(), call.attributes.data(),
+                     static_cast<int32_t>(call.inputs.size()), static_cast<int32_t>(call.outputs.size()),
+                     static_cast<int32_t>(call.attributes.size())});
+  const VivaceDeviceProgram description = {values.data(),
+                                           calls.data(),
+                                           program_.outputs.data(),
+                                           static_cast<int32_t>(values.size()),
+                                           static_cast<int32_t>(calls.size()),
+                                           static_cast<int32_t>(program_.outputs.size())};
+  VivaceDeviceError error{};
+  check_device(table_.program_create(options_.device, &description, &handle_, &error), error);
+}
+
+DeviceExecutable::~DeviceExecutable() {
+  if (handle_ != nullptr) table_.program_destroy(handle_);
+}
+
+const void* DeviceExecutable::place() const {
+  return place_of(*options_.library, options_.device);
+}
+
+double DeviceExecutable::pack(int64_t bytes) {
+  VivaceDeviceError error{};
+  check_device(table_.program_load(handle_, bytes, &loaded_, &error), error);
+  return loaded_;
+}
+
+// Numbers the sequences of the batch and lists the pages that its rows see or write.
+VivaceDeviceBatch DeviceExecutable::describe(const Batch& batch, const PagedKv& kv) {
+  const PagedKvOptions& options = kv.options();
+  cache_ = {options.layers,
+            options.kv_heads,
+            options.key_dim,
+            options.value_dim,
+            options.page_size,
+            static_cast<int32_t>(options.key_dtype),
+            static_cast<int32_t>(options.value_dtype),
+            kv.key_row_bytes(),
+            kv.value_row_bytes(),
+            kv.value_offset(),
+            kv.layer_bytes()};
+  ids_.clear();
+  sequences_.resize(static_cast<size_t>(batch.rows));
+  int32_t last_cell = 0, added = 0;
+  std::vector<int32_t> last_cells;
+  for (int64_t row = 0; row < batch.rows; ++row) {
+    size_t at = ids_.size();
+    if (row > 0 && batch.sequences[row] == batch.sequences[row - 1])
+      at = static_cast<size_t>(sequences_[static_cast<size_t>(row - 1)]);
+    else
+      for (size_t i = 0; i < ids_.size() && at == ids_.size(); ++i)
+        if (ids_[i] == batch.sequences[row]) at = i;
+    if (at == ids_.size()) {
+      ids_.push_back(batch.sequences[row]);
+      last_cells.push_back(0);
+    }
+    sequences_[static_cast<size_t>(row)] = static_cast<int32_t>(at);
+    last_cells[at] = std::max(last_cells[at], batch.cells[row]);
+    last_cell = std::max(last_cell, batch.cells[row]);
+  }
+  if (batch.added_positions != nullptr) added = static_cast<int32_t>(batch.rows);
+  const int32_t stride = last_cell / options.page_size + 1;
+  pages_.assign(ids_.size() * static_cast<size_t>(stride), nullptr);
+  for (size_t i = 0; i < ids_.size(); ++i)
+    for (int32_t page = 0; page <= last_cells[i] / options.page_size; ++page)
+      pages_[i * static_cast<size_t>(stride) + static_cast<size_t>(page)] = kv.page_base(ids_[i], page);
+  VivaceDeviceBatch given{};
+  given.cache = &cache_;
+  given.sequences = sequences_.data();
+  given.positions = batch.positions;
+  given.cells = batch.cells;
+  given.first_cells = batch.first_cells;
+  given.visible = batch.visible;
+  given.added_offsets = batch.added_offsets;
+  given.added_positions = batch.added_positions;
+  given.tree_mask = batch.tree_mask;
+  given.pages = pages_.data();
+  given.tree_words = batch.tree_mask != nullptr ? static_cast<int32_t>(batch.tree_words) : 0;
+  given.added = added;
+  given.sequence_count = static_cast<int32_t>(ids_.size());
+  given.page_stride = stride;
+  return given;
+}
+
+void DeviceExecutable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
+                           PagedKv* kv, const std::function<void(Team&)>& after,
+                           const std::function<void()>& meanwhile) {
+  while (loaded_ < 1) pack(INT64_MAX);
+  bindings_.clear();
+  for (const RunBinding& binding : bindings) bindings_.push_back({binding.value, binding.data});
+  VivaceDeviceBatch given{};
+  if (batch != nullptr) given = describe(*batch, *kv);
+  VivaceDeviceRun run{};
+  run.rows = rows;
+  run.outputs = outputs;
+  run.bindings = bindings_.data();
+  run.binding_count = static_cast<int32_t>(bindings_.size());
+  run.batch = batch != nullptr ? &given : nullptr;
+  run.call_seconds = profile_.on ? seconds_.data() : nullptr;
+  if (meanwhile) meanwhile();
+  VivaceDeviceError error{};
+  check_device(table_.program_run(handle_, &run, &error), error);
+  if (profile_.on)
+    for (size_t i = 0; i < seconds_.size(); ++i)
+      if (seconds_[i] >= 0) profile_.passed(i, seconds_[i]);
+  if (after) {
+    const auto begin = std::chrono::steady_clock::now();
+    pool_->run(options_.threads, after);
+    if (profile_.on) profile_.drew(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+  if (profile_.on) profile_.ran(rows, outputs, batch, kv);
+}
+
+std::byte* DeviceExecutable::address(int value) const {
+  return static_cast<std::byte*>(table_.program_output(handle_, value));
+}
+
+RunnerSizes DeviceExecutable::sizes() const {
+  VivaceDeviceMemory memory{};
+  table_.program_memory(handle_, &memory);
+  RunnerSizes sizes;
+  sizes.weights = memory.weights;
+  sizes.arena = memory.arena + memory.buffers;
+  sizes.level = card_;
+  sizes.threads = options_.threads;
+  return sizes;
+}
+
+}  // namespace vivace

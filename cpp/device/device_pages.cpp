@@ -1,0 +1,55 @@
+#include "device/device_pages.h"
+
+#include "core/error.h"
+
+namespace vivace {
+namespace {
+
+class DevicePages final : public PageStore {
+ public:
+  DevicePages(std::shared_ptr<const DeviceLibrary> library, int device)
+      : library_(std::move(library)), table_(library_->table()), device_(device) {
+    library_->require_device(device);
+  }
+  ~DevicePages() override {
+    if (pages_ != nullptr) table_.pages_destroy(pages_);
+  }
+  const void* place() const override { return place_of(*library_, device_); }
+
+  std::byte* map(int64_t bytes) override {
+    VivaceDeviceError error{};
+    if (pages_ == nullptr) check_device(table_.pages_create(device_, bytes, &pages_, &error), error);
+    void* page = nullptr;
+    check_device(table_.page_map(pages_, &page, &error), error);
+    return static_cast<std::byte*>(page);
+  }
+  void unmap(std::byte* page, int64_t) override { table_.page_unmap(pages_, page); }
+
+  void copy(const std::vector<PageStrip>& strips) override { move(table_.pages_copy, strips); }
+  void read(const std::vector<PageStrip>& strips) override { move(table_.pages_read, strips); }
+  void write(const std::vector<PageStrip>& strips) override { move(table_.pages_write, strips); }
+
+ private:
+  void move(decltype(VivaceDeviceTable::pages_copy) how, const std::vector<PageStrip>& strips) {
+    if (strips.empty()) return;
+    VivaceDeviceError error{};
+    std::vector<VivaceDeviceStrip> list;
+    list.reserve(strips.size());
+    for (const PageStrip& strip : strips)
+      if (strip.bytes > 0) list.push_back({strip.to, strip.from, strip.bytes});
+    check_device(how(pages_, list.data(), static_cast<int64_t>(list.size()), &error), error);
+  }
+
+  std::shared_ptr<const DeviceLibrary> library_;
+  const VivaceDeviceTable& table_;
+  int device_;
+  void* pages_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<PageStore> device_pages(std::shared_ptr<const DeviceLibrary> library, int device) {
+  return std::make_unique<DevicePages>(std::move(library), device);
+}
+
+}  // namespace vivace

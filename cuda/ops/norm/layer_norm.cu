@@ -1,0 +1,38 @@
+// layer_norm: see cpp/ops/norm/layer_norm.h.
+#include "cuda/core/launch.h"
+#include "cuda/core/reduce.h"
+#include "cuda/ops/elementwise.h"
+
+namespace vivace::cuda {
+namespace {
+
+constexpr unsigned threads = 128;
+
+// One block per group.
+__global__ void normalise_layer(const float* x, const float* weight, const float* bias, float* y, int64_t width,
+                                float epsilon) {
+  const float* in = x + static_cast<int64_t>(blockIdx.x) * width;
+  float* out = y + static_cast<int64_t>(blockIdx.x) * width;
+  float sum = 0;
+  for (int64_t i = threadIdx.x; i < width; i += blockDim.x) sum += in[i];
+  const float mean = sum_of_block(sum) / static_cast<float>(width);
+  float squares = 0;
+  for (int64_t i = threadIdx.x; i < width; i += blockDim.x) squares = fmaf(in[i] - mean, in[i] - mean, squares);
+  const float inverse = 1.0f / sqrtf(sum_of_block(squares) / static_cast<float>(width) + epsilon);
+  for (int64_t i = threadIdx.x; i < width; i += blockDim.x) {
+    const float scaled = (in[i] - mean) * inverse * weight[i];
+    out[i] = bias == nullptr ? scaled : scaled + bias[i];
+  }
+}
+
+}  // namespace
+
+void layer_norm(const DeviceRun& run) {
+  const Tensor &x = run.inputs[0], &weight = run.inputs[1], &bias = run.inputs[2], &y = run.outputs[0];
+  const unsigned groups = static_cast<unsigned>(x.rows * x.columns / weight.columns);
+  launch<normalise_layer>(Launch{dim3(groups), dim3(threads), 0, run.stream}, values_of<const float>(x),
+                          values_of<const float>(weight), values_of<const float>(bias), values_of<float>(y),
+                          weight.columns, static_cast<float>(run.attributes[0]));
+}
+
+}  // namespace vivace::cuda

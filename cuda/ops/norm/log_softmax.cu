@@ -1,0 +1,32 @@
+// log_softmax: see cpp/ops/norm/log_softmax.h.
+#include "cuda/core/launch.h"
+#include "cuda/core/reduce.h"
+#include "cuda/ops/elementwise.h"
+
+namespace vivace::cuda {
+namespace {
+
+constexpr unsigned threads = 256;
+
+// One block per row. A NaN does not win the maximum, but it stays in the sum.
+__global__ void subtract_logarithm(const float* x, float* y, int64_t columns) {
+  const float* in = x + static_cast<int64_t>(blockIdx.x) * columns;
+  float* out = y + static_cast<int64_t>(blockIdx.x) * columns;
+  float top = -INFINITY;
+  for (int64_t i = threadIdx.x; i < columns; i += blockDim.x) top = fmaxf(top, in[i]);
+  top = max_of_block(top);
+  float sum = 0;
+  for (int64_t i = threadIdx.x; i < columns; i += blockDim.x) sum += expf(in[i] - top);
+  const float total = logf(sum_of_block(sum));
+  for (int64_t i = threadIdx.x; i < columns; i += blockDim.x) out[i] = in[i] - top - total;
+}
+
+}  // namespace
+
+void log_softmax(const DeviceRun& run) {
+  const Tensor &x = run.inputs[0], &y = run.outputs[0];
+  launch<subtract_logarithm>(Launch{dim3(static_cast<unsigned>(x.rows)), dim3(threads), 0, run.stream},
+                             values_of<const float>(x), values_of<float>(y), x.columns);
+}
+
+}  // namespace vivace::cuda

@@ -1,0 +1,61 @@
+// The table of all ops of a device: the rows of cpp/ops/registry.cpp, which has their contracts and checks.
+#include <cstring>
+
+#include "cuda/program/device_op.h"
+
+namespace vivace::cuda {
+
+// Each in cuda/ops/<family>/<name>.cu.
+void embedding(const DeviceRun&);
+void linear(const DeviceRun&);
+void quantize_rows(const DeviceRun&);
+void quantize_tokens(const DeviceRun&);
+void column_select(const DeviceRun&);
+void add(const DeviceRun&);
+void attention(const DeviceRun&);
+void gated_activation(const DeviceRun&);
+void kv_write(const DeviceRun&);
+void layer_norm(const DeviceRun&);
+void log_softmax(const DeviceRun&);
+void mul(const DeviceRun&);
+void rms_norm(const DeviceRun&);
+void rope(const DeviceRun&);
+void rope_table(const DeviceRun&);
+void row_select(const DeviceRun&);
+void scale(const DeviceRun&);
+void soft_cap(const DeviceRun&);
+void softmax(const DeviceRun&);
+
+namespace {
+
+const DeviceOp table[] = {
+    {"embedding", embedding, nullptr},
+    {"linear", linear, nullptr},
+    {"quantize_rows", quantize_rows, nullptr},
+    {"quantize_tokens", quantize_tokens, nullptr},
+    {"column_select", column_select, nullptr},
+    {"add", add, nullptr},
+    {"attention", attention, nullptr},
+    {"gated_activation", gated_activation, nullptr},
+    {"kv_write", kv_write, nullptr},
+    {"layer_norm", layer_norm, nullptr},
+    {"log_softmax", log_softmax, nullptr},
+    {"mul", mul, nullptr},
+    {"rms_norm", rms_norm, nullptr},
+    {"rope", rope, nullptr},
+    {"rope_table", rope_table, nullptr},
+    {"row_select", row_select, nullptr},
+    {"scale", scale, nullptr},
+    {"soft_cap", soft_cap, nullptr},
+    {"softmax", softmax, nullptr},
+};
+
+}  // namespace
+
+const DeviceOp* find_device_op(const char* name) {
+  for (const DeviceOp& op : table)
+    if (std::strcmp(op.name, name) == 0) return &op;
+  return nullptr;
+}
+
+}  // namespace vivace::cuda

@@ -1,0 +1,73 @@
+// The contract between the runner and the ops of a device: what a launcher sees. Shapes are checked by the rows of
+// cpp/ops, which both kinds of devices share.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/tensor.h"
+#include "program/op.h"
+
+namespace vivace::cuda {
+
+struct DeviceProperties {
+  int multiprocessors = 0;
+  int major = 0, minor = 0;
+  int shared_bytes = 0;  // that a block may ask for
+};
+
+// Sizes that differ from run to run; kernels read them, so that a graph can be launched again.
+struct BatchSizes {
+  int32_t rows, outputs;  // without the bucket's padding
+  int32_t tree_words;     // 0: chains
+  int32_t page_stride;
+};
+
+// The rows of a run in device memory, padded to the bucket's rows: padding has cell -1 and sees nothing. The addresses
+// stay the same from run to run.
+struct DeviceBatch {
+  const BatchSizes* sizes = nullptr;
+  const int32_t* sequences = nullptr;        // [bucket] 0, 1, 2 … in this run
+  const int32_t* positions = nullptr;        // [bucket]
+  const int32_t* cells = nullptr;            // [bucket]
+  const int32_t* first_cells = nullptr;      // [bucket]
+  const int32_t* visible = nullptr;          // [bucket]
+  const int32_t* added_offsets = nullptr;    // [bucket]
+  const int32_t* added_positions = nullptr;  // [bucket]
+  const uint64_t* tree_mask = nullptr;       // [bucket, sizes->tree_words]
+  std::byte* const* pages = nullptr;         // [sequences, sizes->page_stride]
+};
+
+// How a page is divided; bytes.
+struct DeviceKv {
+  int layers = 0, kv_heads = 0, key_dim = 0, value_dim = 0, page_size = 0;
+  DType key_dtype = DType::F16, value_dtype = DType::F16;
+  int64_t key_row = 0, value_row = 0, value_offset = 0, layer = 0;
+
+  bool operator==(const DeviceKv&) const = default;
+};
+
+struct DeviceRun {
+  Tensor inputs[max_inputs];  // device memory; data == nullptr: an optional input that is absent
+  Tensor outputs[max_outputs];
+  const double* attributes = nullptr;
+  DeviceBatch batch;
+  DeviceKv kv;
+  std::byte* scratch = nullptr;  // scratch(…) bytes, 256-byte aligned
+  cudaStream_t stream = nullptr;
+  const DeviceProperties* device = nullptr;
+};
+
+struct DeviceOp {
+  const char* name;
+  // Starts the kernels. Grids depend on shapes and properties alone, and nothing but launches happens, so that the
+  // call can be recorded in a graph. Throws what cuda/core/error.h throws.
+  void (*launch)(const DeviceRun&);
+  size_t (*scratch)(const OpShapes&, const DeviceProperties&);  // null: none
+};
+
+// The table of all ops (cuda/ops/registry.cpp); null: there is none of this name.
+const DeviceOp* find_device_op(const char* name);
+
+}  // namespace vivace::cuda

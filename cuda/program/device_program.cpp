@@ -1,0 +1,266 @@
+#include "cuda/program/device_program.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace vivace::cuda {
+namespace {
+
+DeviceProperties properties_of(int device) {
+  check(cudaSetDevice(device), "cudaSetDevice");
+  cudaDeviceProp found;
+  check(cudaGetDeviceProperties(&found, device), "cudaGetDeviceProperties");
+  DeviceProperties properties;
+  properties.multiprocessors = found.multiProcessorCount;
+  properties.major = found.major;
+  properties.minor = found.minor;
+  properties.shared_bytes = static_cast<int>(found.sharedMemPerBlockOptin);
+  return properties;
+}
+
+std::string mebibytes(int64_t bytes) {
+  return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB";
+}
+
+}  // namespace
+
+int64_t bucket_of(int64_t count) {
+  if (count > graph_rows) return (count + graph_rows - 1) / graph_rows * graph_rows;
+  int64_t size = count == 0 ? 0 : 1;
+  while (size < count) size *= 2;
+  return size;
+}
+
+DeviceProgram::DeviceProgram(int device, const VivaceDeviceProgram& description)
+    : device_(device), properties_(properties_of(device)) {
+  read(description);
+  check_program(program_);
+  weights_.plan(program_);
+  check_memory();
+}
+
+void DeviceProgram::read(const VivaceDeviceProgram& given) {
+  for (int32_t i = 0; i < given.value_count; ++i) {
+    const VivaceDeviceValue& value = given.values[i];
+    ValueInfo info;
+    info.name = value.name;
+    info.dtype = static_cast<DType>(value.dtype);
+    info.rows = value.rows;
+    info.columns = value.columns;
+    info.kind = static_cast<ValueKind>(value.kind);
+    info.data = static_cast<const std::byte*>(value.data);
+    program_.values.push_back(std::move(info));
+  }
+  for (int32_t i = 0; i < given.call_count; ++i) {
+    const VivaceDeviceCall& call = given.calls[i];
+    const OpInfo* op = find_op(call.op);
+    const DeviceOp* body = find_device_op(call.op);
+    if (op == nullptr || body == nullptr)
+      throw Error("INTERNAL", std::string("program: the device library has no op ") + call.op);
+    infos_.push_back(std::make_unique<OpInfo>(*op));
+    infos_.back()->scratch = nullptr;  // the CPU's kernels want it
+    ops_.push_back(body);
+    program_.calls.push_back({infos_.back().get(),
+                              {call.inputs, call.inputs + call.input_count},
+                              {call.outputs, call.outputs + call.output_count},
+                              {call.attributes, call.attributes + call.attribute_count}});
+  }
+  program_.outputs.assign(given.outputs, given.outputs + given.output_count);
+  outputs_.resize(program_.values.size());
+}
+
+// The plan of the values, and the largest scratch memory of a call behind them.
+Plan DeviceProgram::plan_for(int64_t rows, int64_t outputs, int64_t& scratch) const {
+  Plan plan = make_plan(program_, rows, outputs, 1);
+  scratch = 0;
+  for (size_t i = 0; i < ops_.size(); ++i) {
+    if (ops_[i]->scratch == nullptr) continue;
+    OpShapes shapes;
+    const CallInfo& call = program_.calls[i];
+    const auto shape_of = [&](int id) {
+      const ValueInfo& value = program_.values[static_cast<size_t>(id)];
+      return Tensor{value.dtype, actual_rows(value, rows, outputs), value.columns,
+                    row_bytes(value.dtype, value.columns)};
+    };
+    shapes.input_count = static_cast<int>(call.inputs.size());
+    shapes.output_count = static_cast<int>(call.outputs.size());
+    shapes.attributes = call.attributes.data();
+    for (size_t k = 0; k < call.inputs.size(); ++k)
+      if (call.inputs[k] >= 0) shapes.inputs[k] = shape_of(call.inputs[k]);
+    for (size_t k = 0; k < call.outputs.size(); ++k) shapes.outputs[k] = shape_of(call.outputs[k]);
+    scratch = std::max(scratch, static_cast<int64_t>(ops_[i]->scratch(shapes, properties_)));
+  }
+  plan.scratch_offset = (plan.bytes + 255) / 256 * 256;
+  plan.bytes = plan.scratch_offset + scratch;
+  return plan;
+}
+
+// Before anything is moved: weights, and values of a prompt's chunk of 512 rows.
+void DeviceProgram::check_memory() {
+  int64_t scratch = 0;
+  const int64_t arena = plan_for(512, 64, scratch).bytes;
+  size_t free = 0, all = 0;
+  check(cudaMemGetInfo(&free, &all), "cudaMemGetInfo");
+  const int64_t wanted = weights_.bytes() + arena;
+  if (wanted <= static_cast<int64_t>(free)) return;
+  throw Error("OUT_OF_MEMORY",
+              "The model needs " + mebibytes(wanted) + " on the graphics card (" + mebibytes(weights_.bytes()) +
+                  " for weights, " + mebibytes(arena) + " for values) before any context; " +
+                  mebibytes(static_cast<int64_t>(free)) + " of " + mebibytes(static_cast<int64_t>(all)) + " are free",
+              "Use weights of fewer bits, close other programs on the card, or use device: 'cpu'.");
+}
+
+double DeviceProgram::load(int64_t bytes) {
+  check(cudaSetDevice(device_), "cudaSetDevice");
+  return weights_.load(bytes, stream_);
+}
+
+Tensor DeviceProgram::tensor_of(int id, const Shape& shape) const {
+  Tensor tensor;
+  if (id < 0) return tensor;
+  const ValueInfo& value = program_.values[static_cast<size_t>(id)];
+  tensor.dtype = value.dtype;
+  tensor.rows = actual_rows(value, shape.plan.rows, shape.plan.outputs);
+  tensor.columns = value.columns;
+  tensor.stride = row_bytes(value.dtype, value.columns);
+  tensor.data = weights_.find(id);
+  if (tensor.data == nullptr) tensor.data = block_.input(shape.layout, id);
+  if (tensor.data == nullptr) tensor.data = arena_.data() + shape.plan.offsets[static_cast<size_t>(id)];
+  return tensor;
+}
+
+void DeviceProgram::make_steps(Shape& shape, const DeviceKv& kv) {
+  for (size_t i = 0; i < program_.calls.size(); ++i) {
+    const CallInfo& call = program_.calls[i];
+    Step step{ops_[i], {}, static_cast<int>(i)};
+    for (size_t k = 0; k < call.inputs.size(); ++k) step.run.inputs[k] = tensor_of(call.inputs[k], shape);
+    for (size_t k = 0; k < call.outputs.size(); ++k) step.run.outputs[k] = tensor_of(call.outputs[k], shape);
+    if (!call.outputs.empty() && step.run.outputs[0].rows == 0) continue;  // a prompt's chunk without outputs
+    step.run.attributes = call.attributes.data();
+    step.run.batch = block_.batch(shape.layout);
+    step.run.kv = kv;
+    step.run.scratch = arena_.data() + shape.plan.scratch_offset;
+    step.run.stream = stream_.get();
+    step.run.device = &properties_;
+    shape.steps.push_back(step);
+  }
+}
+
+DeviceProgram::Shape& DeviceProgram::shape_for(int64_t rows, int64_t outputs, const DeviceKv& kv) {
+  size_t cache = 0;
+  while (cache < caches_.size() && !(caches_[cache] == kv)) ++cache;
+  if (cache == caches_.size()) caches_.push_back(kv);
+  const Key key{rows, outputs, cache};
+  if (const auto known = shapes_.find(key); known != shapes_.end()) return known->second;
+  int64_t scratch = 0;
+  Plan plan = plan_for(rows, outputs, scratch);
+  if (plan.bytes > arena_.size()) {
+    shapes_.clear();  // they have addresses of the old arena
+    arena_.reserve(plan.bytes);
+  }
+  Shape& shape = shapes_[key];
+  shape.plan = std::move(plan);
+  shape.layout = RoundLayout(program_, rows, outputs);
+  return shape;
+}
+
+void DeviceProgram::launch_all(Shape& shape, double* seconds) {
+  if (seconds == nullptr && std::max(shape.plan.rows, shape.plan.outputs) <= graph_rows && ++shape.uses > 1) {
+    // The second time: a bucket that is used once is not worth recording.
+    if (!shape.graph.recorded())
+      shape.graph.record(stream_, [&] {
+        for (const Step& step : shape.steps) step.op->launch(step.run);
+      });
+    shape.graph.launch(stream_);
+    return;
+  }
+  if (seconds != nullptr) std::fill(seconds, seconds + program_.calls.size(), -1.0);
+  std::vector<Event> events;
+  if (seconds != nullptr) {
+    events.resize(shape.steps.size() + 1);
+    events[0].record(stream_);
+  }
+  for (size_t i = 0; i < shape.steps.size(); ++i) {
+    const Step& step = shape.steps[i];
+    try {
+      step.op->launch(step.run);
+    } catch (const Error& error) {
+      throw Error(error.code(), std::string("op ") + step.op->name + ": " + error.what(), error.remedy());
+    }
+    if (seconds != nullptr) events[i + 1].record(stream_);
+  }
+  if (seconds == nullptr) return;
+  stream_.wait();
+  for (size_t i = 0; i < shape.steps.size(); ++i) seconds[shape.steps[i].call] = events[i + 1].seconds_since(events[i]);
+}
+
+void DeviceProgram::run(const VivaceDeviceRun& run) {
+  if (!lost_.empty()) throw Error("DEVICE_LOST", lost_, "Load the model again.");
+  if (!weights_.loaded()) throw Error("INTERNAL", "device: a run before all weights are loaded");
+  check(cudaSetDevice(device_), "cudaSetDevice");
+  DeviceKv kv;
+  int64_t pages = 0;
+  if (run.batch != nullptr) {
+    const VivaceDeviceCache& cache = *run.batch->cache;
+    kv = {cache.layers,
+          cache.kv_heads,
+          cache.key_dim,
+          cache.value_dim,
+          cache.page_size,
+          static_cast<DType>(cache.key_dtype),
+          static_cast<DType>(cache.value_dtype),
+          cache.key_row,
+          cache.value_row,
+          cache.value_offset,
+          cache.layer};
+    pages = int64_t{run.batch->sequence_count} * run.batch->page_stride;
+  }
+  const int64_t rows = bucket_of(run.rows), outputs = bucket_of(run.outputs);
+  try {
+    if (block_.reserve(RoundLayout(program_, rows, outputs), pages)) shapes_.clear();
+    Shape& shape = shape_for(rows, outputs, kv);
+    if (shape.steps.empty()) make_steps(shape, kv);
+    block_.send(program_, shape.layout, run, stream_);
+    launch_all(shape, run.call_seconds);
+    copy_outputs(run, shape);
+    stream_.wait();
+  } catch (const Error& error) {
+    if (error.code() == "DEVICE_LOST") lost_ = error.what();
+    throw;
+  }
+  give_outputs(run);
+}
+
+void DeviceProgram::copy_outputs(const VivaceDeviceRun& run, const Shape& shape) {
+  for (int id : program_.outputs) {
+    const Tensor tensor = tensor_of(id, shape);
+    PinnedBuffer& buffer = outputs_[static_cast<size_t>(id)];
+    buffer.reserve(std::max<int64_t>(64, tensor.rows * tensor.stride));
+    const int64_t rows = actual_rows(program_.values[static_cast<size_t>(id)], run.rows, run.outputs);
+    if (rows > 0) stream_.copy_to_host(buffer.data(), tensor.data, rows * tensor.stride);
+  }
+}
+
+void DeviceProgram::give_outputs(const VivaceDeviceRun& run) {
+  for (int32_t i = 0; i < run.binding_count; ++i) {
+    const VivaceDeviceBinding& binding = run.bindings[i];
+    const ValueInfo& value = program_.values[static_cast<size_t>(binding.value)];
+    const PinnedBuffer& buffer = outputs_[static_cast<size_t>(binding.value)];
+    if (value.kind == ValueKind::input || buffer.data() == nullptr) continue;
+    const int64_t bytes = actual_rows(value, run.rows, run.outputs) * row_bytes(value.dtype, value.columns);
+    std::memcpy(binding.data, buffer.data(), static_cast<size_t>(bytes));
+  }
+}
+
+void* DeviceProgram::output(int value) const {
+  return value < 0 || static_cast<size_t>(value) >= outputs_.size() ? nullptr
+                                                                    : outputs_[static_cast<size_t>(value)].data();
+}
+
+VivaceDeviceMemory DeviceProgram::memory() const {
+  return {weights_.bytes(), arena_.size(), block_.bytes()};
+}
+
+}  // namespace vivace::cuda

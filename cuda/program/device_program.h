@@ -1,0 +1,76 @@
+// A program on a card: weights in one block of device memory, values in an arena that is planned per bucket of rows,
+// what differs from round to round in one small block that is copied before each, and one CUDA graph per small bucket.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "cuda/core/memory.h"
+#include "cuda/core/stream.h"
+#include "cuda/program/device_op.h"
+#include "cuda/program/round_block.h"
+#include "cuda/program/weights.h"
+#include "device/table.h"
+#include "program/plan.h"
+
+namespace vivace::cuda {
+
+// Rows and outputs are rounded up: 1, 2, 4 … 64, then multiples of 64. Up to 64 a bucket has a graph.
+inline constexpr int64_t graph_rows = 64;
+int64_t bucket_of(int64_t count);
+
+class DeviceProgram {
+ public:
+  // Throws what the ops' checks find wrong, and OUT_OF_MEMORY with figures.
+  DeviceProgram(int device, const VivaceDeviceProgram& description);
+
+  double load(int64_t bytes);
+  void run(const VivaceDeviceRun& run);
+  void* output(int value) const;
+  VivaceDeviceMemory memory() const;
+
+ private:
+  struct Step {
+    const DeviceOp* op;
+    DeviceRun run;
+    int call;
+  };
+  // A bucket of rows and outputs, and of KV caches of one kind.
+  struct Shape {
+    Plan plan;
+    RoundLayout layout;
+    std::vector<Step> steps;
+    Graph graph;
+    int64_t uses = 0;
+  };
+  using Key = std::tuple<int64_t, int64_t, size_t>;
+
+  void read(const VivaceDeviceProgram& description);
+  void check_memory();
+  Plan plan_for(int64_t rows, int64_t outputs, int64_t& scratch) const;
+  Shape& shape_for(int64_t rows, int64_t outputs, const DeviceKv& kv);
+  void make_steps(Shape& shape, const DeviceKv& kv);
+  Tensor tensor_of(int id, const Shape& shape) const;
+  void launch_all(Shape& shape, double* seconds);
+  void copy_outputs(const VivaceDeviceRun& run, const Shape& shape);
+  void give_outputs(const VivaceDeviceRun& run);
+
+  int device_;
+  DeviceProperties properties_;
+  Program program_;
+  std::vector<std::unique_ptr<OpInfo>> infos_;  // the CPU's rows without its scratch memory
+  std::vector<const DeviceOp*> ops_;            // by call
+  Stream stream_;
+  Weights weights_;
+  DeviceBuffer arena_;
+  RoundBlock block_;
+  std::vector<PinnedBuffer> outputs_;  // by value; empty: none
+  std::vector<DeviceKv> caches_;       // kinds of caches seen
+  std::map<Key, Shape> shapes_;
+  std::string lost_;  // why nothing runs any more
+};
+
+}  // namespace vivace::cuda

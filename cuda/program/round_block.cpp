@@ -1,0 +1,109 @@
+#include "cuda/program/round_block.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/error.h"
+#include "program/plan.h"
+
+namespace vivace::cuda {
+namespace {
+
+constexpr int array_count = 7;
+
+int64_t aligned(int64_t bytes) {
+  return (bytes + 255) / 256 * 256;
+}
+
+}  // namespace
+
+RoundLayout::RoundLayout(const Program& program, int64_t bucket_rows, int64_t bucket_outputs)
+    : rows(bucket_rows), outputs(bucket_outputs), inputs(program.values.size(), -1) {
+  int64_t at = aligned(sizeof(BatchSizes));
+  for (size_t id = 0; id < program.values.size(); ++id) {
+    const ValueInfo& value = program.values[id];
+    if (value.kind != ValueKind::input) continue;
+    inputs[id] = at;
+    at += aligned(actual_rows(value, rows, outputs) * row_bytes(value.dtype, value.columns));
+  }
+  arrays = at;
+  masks = aligned(arrays + array_count * rows * 4);
+  mask_words = (rows + 63) / 64;
+  pages = aligned(masks + rows * mask_words * 8);
+}
+
+bool RoundBlock::reserve(const RoundLayout& layout, int64_t page_entries) {
+  const int64_t wanted = layout.pages + page_entries * 8;
+  if (wanted <= device_.size()) return false;
+  const int64_t size = std::max(wanted * 2, int64_t{1} << 18);
+  host_.reserve(size);
+  device_.reserve(size);
+  return true;
+}
+
+DeviceBatch RoundBlock::batch(const RoundLayout& layout) const {
+  std::byte* base = device_.data();
+  const auto* arrays = reinterpret_cast<const int32_t*>(base + layout.arrays);
+  DeviceBatch batch;
+  batch.sizes = reinterpret_cast<const BatchSizes*>(base);
+  batch.sequences = arrays;
+  batch.positions = arrays + layout.rows;
+  batch.cells = arrays + 2 * layout.rows;
+  batch.first_cells = arrays + 3 * layout.rows;
+  batch.visible = arrays + 4 * layout.rows;
+  batch.added_offsets = arrays + 5 * layout.rows;
+  batch.added_positions = arrays + 6 * layout.rows;
+  batch.tree_mask = reinterpret_cast<const uint64_t*>(base + layout.masks);
+  batch.pages = reinterpret_cast<std::byte* const*>(base + layout.pages);
+  return batch;
+}
+
+std::byte* RoundBlock::input(const RoundLayout& layout, int value) const {
+  const int64_t offset = layout.inputs[static_cast<size_t>(value)];
+  return offset < 0 ? nullptr : device_.data() + offset;
+}
+
+void RoundBlock::send(const Program& program, const RoundLayout& layout, const VivaceDeviceRun& run, Stream& stream) {
+  std::byte* base = host_.data();
+  // Everything up to the masks is small; padding is zeros.
+  std::memset(base, 0, static_cast<size_t>(layout.masks));
+  BatchSizes sizes = {static_cast<int32_t>(run.rows), static_cast<int32_t>(run.outputs), 0, 0};
+  for (int32_t i = 0; i < run.binding_count; ++i) {
+    const VivaceDeviceBinding& binding = run.bindings[i];
+    const ValueInfo& value = program.values[static_cast<size_t>(binding.value)];
+    if (value.kind != ValueKind::input) continue;
+    const int64_t bytes = actual_rows(value, run.rows, run.outputs) * row_bytes(value.dtype, value.columns);
+    std::memcpy(base + layout.inputs[static_cast<size_t>(binding.value)], binding.data, static_cast<size_t>(bytes));
+  }
+  auto* arrays = reinterpret_cast<int32_t*>(base + layout.arrays);
+  std::fill(arrays + 2 * layout.rows, arrays + 3 * layout.rows, -1);  // cells of padding
+  int64_t masks = 0, pages = 0;
+  if (run.batch != nullptr) {
+    const VivaceDeviceBatch& batch = *run.batch;
+    if (batch.added > layout.rows || batch.tree_words > layout.mask_words)
+      throw Error("INTERNAL", "device: a batch does not fit its bucket");
+    const int32_t* const from[array_count] = {batch.sequences,      batch.positions, batch.cells,
+                                              batch.first_cells,    batch.visible,   batch.added_offsets,
+                                              batch.added_positions};
+    for (int i = 0; i < array_count; ++i) {
+      const int64_t count = i == 6 ? batch.added : run.rows;
+      std::memcpy(arrays + i * layout.rows, from[i], static_cast<size_t>(count) * 4);
+    }
+    sizes.tree_words = batch.tree_mask != nullptr ? batch.tree_words : 0;
+    sizes.page_stride = batch.page_stride;
+    const int64_t row_bytes_of_mask = int64_t{sizes.tree_words} * 8;
+    masks = layout.rows * row_bytes_of_mask;
+    if (masks > 0) {
+      const int64_t given = run.rows * row_bytes_of_mask;
+      std::memcpy(base + layout.masks, batch.tree_mask, static_cast<size_t>(given));
+      std::memset(base + layout.masks + given, 0, static_cast<size_t>(masks - given));
+    }
+    pages = int64_t{batch.sequence_count} * batch.page_stride * 8;
+    std::memcpy(base + layout.pages, batch.pages, static_cast<size_t>(pages));
+  }
+  std::memcpy(base, &sizes, sizeof(sizes));
+  stream.copy_to_device(device_.data(), base, layout.masks + masks);
+  if (pages > 0) stream.copy_to_device(device_.data() + layout.pages, base + layout.pages, pages);
+}
+
+}  // namespace vivace::cuda

@@ -1,0 +1,42 @@
+// What differs from round to round: inputs, the rows' arrays and page tables, in one block that lies in pinned memory
+// and, at the same offsets, on the card.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "cuda/core/memory.h"
+#include "cuda/core/stream.h"
+#include "cuda/program/device_op.h"
+#include "device/table.h"
+#include "program/program.h"
+
+namespace vivace::cuda {
+
+// Offsets for a bucket. Page tables come last, because their size is not the bucket's.
+struct RoundLayout {
+  int64_t rows = 0, outputs = 0;  // of the bucket
+  std::vector<int64_t> inputs;    // by value, −1: no input
+  int64_t arrays = 0;             // seven arrays of int32 [rows]
+  int64_t masks = 0, pages = 0;
+  int64_t mask_words = 0;  // most per row
+
+  RoundLayout() = default;
+  RoundLayout(const Program& program, int64_t rows, int64_t outputs);
+};
+
+class RoundBlock {
+ public:
+  // Room for the layout and `page_entries` page addresses. True: addresses have changed.
+  bool reserve(const RoundLayout& layout, int64_t page_entries);
+  // Fills the block from a run and copies it to the card.
+  void send(const Program& program, const RoundLayout& layout, const VivaceDeviceRun& run, Stream& stream);
+  DeviceBatch batch(const RoundLayout& layout) const;
+  std::byte* input(const RoundLayout& layout, int value) const;
+  int64_t bytes() const { return device_.size(); }
+
+ private:
+  PinnedBuffer host_;
+  DeviceBuffer device_;
+};
+
+}  // namespace vivace::cuda
