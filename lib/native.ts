@@ -120,15 +120,16 @@ export interface ProgramDescription {
 /** Text to tokens, by one of three engines. The arrays are copied, or read by the constructor only. */
 export interface NativeTokenizerOptions {
   readonly kind: 'byte-pair' | 'sentencepiece' | 'unigram';
-  /** The vocabulary: token i is `bytes[offsets[i], offsets[i + 1])`. */
+  /** The vocabulary: token i is `bytes[offsets[i], offsets[i + 1])`. Without offsets as skipStrings() expects it. */
   readonly bytes: Uint8Array;
-  readonly offsets: Uint32Array;
+  readonly offsets?: Uint32Array;
   /** As in GGUF: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte. */
   readonly types: Int32Array;
   readonly unknown?: number;
-  /** Of byte-pair: "left", separator, "right" in the order of their ranks. */
+  /** Of byte-pair: "left", separator, "right" in the order of their ranks; with offsets or, as above, with a count. */
   readonly mergeBytes?: Uint8Array;
   readonly mergeOffsets?: Uint32Array;
+  readonly mergeCount?: number;
   readonly separator?: number;
   /** Is the vocabulary spelled in GPT-2's alphabet of bytes. */
   readonly alphabet?: boolean;
@@ -215,6 +216,22 @@ export interface NativeAddon {
   ) => NativeExecutable;
   Sampler: new (options: Record<string, unknown>) => NativeSampler;
   Tokenizer: new (options: NativeTokenizerOptions) => NativeTokenizer;
+  /**
+   * Moves past strings that each stand behind their length in 8 bytes, lie in `list` and are no longer than `limit`.
+   * `moved` receives how many these were, `count` at most, and where the next one begins.
+   */
+  skipStrings(list: Uint8Array, position: number, count: number, limit: number, moved: Float64Array): void;
+  /** Such strings without their lengths: `bytes` of the exact size, `offsets` [count + 1]. */
+  gatherStrings(list: Uint8Array, bytes: Uint8Array, offsets: Uint32Array): void;
+  /** The first string that equals each of the wanted ones, or -1; with `types` only those not of type normal (1). */
+  findStrings(
+    bytes: Uint8Array,
+    offsets: Uint32Array,
+    wantedBytes: Uint8Array,
+    wantedOffsets: Uint32Array,
+    types: Int32Array | undefined,
+    found: Int32Array,
+  ): void;
   /** Ends of the pieces that a rule cuts a text into; returns their number, at most one per byte. */
   preSplit(rule: string, text: Uint8Array, ends: Uint32Array): number;
   /** Names of the rules, and the version of Unicode that they go by. */

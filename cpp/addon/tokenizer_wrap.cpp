@@ -10,6 +10,7 @@
 #include "text/encode/byte_pair.h"
 #include "text/encode/sentencepiece.h"
 #include "text/encode/unigram.h"
+#include "text/tables/find_few.h"
 
 namespace vivace {
 namespace {
@@ -45,27 +46,56 @@ bool flag(const Napi::Object& options, const char* name) {
   return options.Get(name).ToBoolean().Value();
 }
 
-StringArena arena(const Napi::Object& options, const char* bytes_name, const char* offsets_name) {
-  const View<uint8_t> text = bytes(options.Get(bytes_name), bytes_name);
-  const View<uint32_t> offsets = view<uint32_t>(options.Get(offsets_name), napi_uint32_array, offsets_name);
+StringArena arena(const Napi::Value& bytes_value, const Napi::Value& offsets_value, const char* bytes_name,
+                  const char* offsets_name) {
+  const View<uint8_t> text = bytes(bytes_value, bytes_name);
+  const View<uint32_t> offsets = view<uint32_t>(offsets_value, napi_uint32_array, offsets_name);
   bool valid = offsets.size > 0 && offsets.size < (1u << 28);
   for (size_t i = 1; valid && i < offsets.size; ++i) valid = offsets.data[i - 1] <= offsets.data[i];
   if (!valid || offsets.data[offsets.size - 1] > text.size)
     throw Error("FORMAT_INVALID", std::string("`") + offsets_name + "` do not lie in `" + bytes_name + "`");
   return {text.data, offsets.data, static_cast<uint32_t>(offsets.size - 1)};
 }
+StringArena arena(const Napi::Object& options, const char* bytes_name, const char* offsets_name) {
+  return arena(options.Get(bytes_name), options.Get(offsets_name), bytes_name, offsets_name);
+}
 
+// Without offsets the bytes are a StringList.
 Vocabulary read_vocabulary(const Napi::Object& options) {
-  const StringArena tokens = arena(options, "bytes", "offsets");
   const View<int32_t> types = integers(options.Get("types"), "types");
-  if (types.size != tokens.count) throw Error("FORMAT_INVALID", "The tokenizer has not one type for each token");
   Vocabulary vocabulary;
-  vocabulary.bytes.assign(tokens.bytes, tokens.bytes + tokens.offsets[tokens.count]);
-  vocabulary.offsets.assign(tokens.offsets, tokens.offsets + tokens.count + 1);
-  vocabulary.types.resize(tokens.count);
+  vocabulary.types.resize(types.size);
   std::transform(types.data, types.data + types.size, vocabulary.types.begin(),
                  [](int32_t type) { return static_cast<TokenType>(type); });
+  if (given(options, "offsets")) {
+    const StringArena tokens = arena(options, "bytes", "offsets");
+    if (types.size != tokens.count) throw Error("FORMAT_INVALID", "The tokenizer has not one type for each token");
+    vocabulary.bytes.assign(tokens.bytes, tokens.bytes + tokens.offsets[tokens.count]);
+    vocabulary.offsets.assign(tokens.offsets, tokens.offsets + tokens.count + 1);
+    return vocabulary;
+  }
+  const View<uint8_t> list = bytes(options.Get("bytes"), "bytes");
+  const bool fits = types.size < (1u << 28) && list.size >= 8 * types.size && list.size < UINT32_MAX;
+  if (fits) {
+    vocabulary.bytes.resize(list.size - 8 * types.size);
+    vocabulary.offsets.resize(types.size + 1);
+  }
+  if (!fits || !gather_strings({list.data, list.size}, vocabulary.size(), vocabulary.bytes.data(),
+                               vocabulary.bytes.size(), vocabulary.offsets.data()))
+    throw Error("FORMAT_INVALID", "The tokenizer has not one text for each type");
   return vocabulary;
+}
+
+MergeTexts read_merges(const Napi::Object& options) {
+  if (given(options, "mergeOffsets")) {
+    const StringArena merges = arena(options, "mergeBytes", "mergeOffsets");
+    return {merges.bytes, merges.offsets[merges.count], merges.count, merges.offsets};
+  }
+  const View<uint8_t> list = bytes(options.Get("mergeBytes"), "mergeBytes");
+  const int64_t count = options.Get("mergeCount").ToNumber().Int64Value();
+  if (count < 0 || count >= (1 << 28) || static_cast<size_t>(count) > list.size / 8)
+    throw Error("FORMAT_INVALID", "The tokenizer has more merges than bytes for them");
+  return {list.data, list.size, static_cast<uint32_t>(count), nullptr};
 }
 
 int32_t unknown_token(const Napi::Object& options, uint32_t size) {
@@ -83,7 +113,7 @@ const SplitRule* split_rule(const std::string& name) {
 
 std::unique_ptr<TokenizerEngine> byte_pair(const Napi::Object& given_options, Vocabulary vocabulary) {
   BytePairOptions options;
-  options.merges = arena(given_options, "mergeBytes", "mergeOffsets");
+  options.merges = read_merges(given_options);
   options.separator = static_cast<uint8_t>(given_options.Get("separator").ToNumber().Uint32Value());
   options.alphabet = flag(given_options, "alphabet");
   if (given(given_options, "rule")) options.rule = split_rule(given_options.Get("rule").ToString().Utf8Value());
@@ -199,6 +229,52 @@ class TokenizerWrap : public Napi::ObjectWrap<TokenizerWrap> {
   TokenSink sink_;
 };
 
+// skipStrings(list: Uint8Array, position, count, limit, out: Float64Array [2]): moves past strings that lie in the list
+// and are no longer than `limit`; out receives how many these were and where the next one begins.
+void skip_strings(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    const View<uint8_t> list = bytes(info[0], "list");
+    const View<double> out = view<double>(info[4], napi_float64_array, "out");
+    if (out.size < 2) throw Error("INVALID_ARGUMENT", "Expected room for two numbers");
+    StringList strings(list.data, list.size, static_cast<size_t>(info[1].ToNumber().Int64Value()));
+    const int64_t count = info[2].ToNumber().Int64Value();
+    const auto limit = static_cast<size_t>(info[3].ToNumber().Int64Value());
+    int64_t done = 0;
+    const uint8_t* string;
+    size_t length;
+    while (done < count && strings.next(&string, &length, limit)) ++done;
+    out.data[0] = static_cast<double>(done);
+    out.data[1] = static_cast<double>(strings.position());
+  });
+}
+
+// gatherStrings(list: Uint8Array, bytes: Uint8Array [list - 8 · count], offsets: Uint32Array [count + 1])
+void gather_string_list(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    const View<uint8_t> list = bytes(info[0], "list");
+    const View<uint8_t> out = bytes(info[1], "bytes");
+    const View<uint32_t> offsets = view<uint32_t>(info[2], napi_uint32_array, "offsets");
+    const bool fits = offsets.size > 0 && offsets.size <= (1u << 28) && out.size < UINT32_MAX;
+    if (!fits || !gather_strings({list.data, list.size}, static_cast<uint32_t>(offsets.size - 1), out.data, out.size,
+                                 offsets.data))
+      throw Error("INVALID_ARGUMENT", "Expected room for the strings of the list");
+  });
+}
+
+// findStrings(bytes, offsets, wantedBytes, wantedOffsets, types: Int32Array | undefined, found: Int32Array): the number
+// of the first string that equals each wanted one, or -1; with types only those count that are not of type normal.
+void find_strings(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    const StringArena strings = arena(info[0], info[1], "bytes", "offsets");
+    const StringArena wanted = arena(info[2], info[3], "wantedBytes", "wantedOffsets");
+    const View<int32_t> types = info[4].IsUndefined() ? View<int32_t>{} : integers(info[4], "types");
+    const View<int32_t> found = integers(info[5], "found");
+    if ((types.data != nullptr && types.size != strings.count) || found.size != wanted.count)
+      throw Error("INVALID_ARGUMENT", "Expected a type for each string and room for each wanted one");
+    find_few(strings, wanted, reinterpret_cast<const TokenType*>(types.data), found.data);
+  });
+}
+
 // preSplit(rule, text: Uint8Array, ends: Uint32Array): number of pieces; at most one per byte.
 Napi::Value pre_split_text(const Napi::CallbackInfo& info) {
   const size_t count = guarded(info.Env(), [&] {
@@ -228,6 +304,9 @@ Napi::Value list_split_rules(const Napi::CallbackInfo& info) {
 
 void init_tokenizer(Napi::Env env, Napi::Object exports) {
   exports.Set("Tokenizer", TokenizerWrap::define(env));
+  exports.Set("skipStrings", Napi::Function::New(env, skip_strings));
+  exports.Set("gatherStrings", Napi::Function::New(env, gather_string_list));
+  exports.Set("findStrings", Napi::Function::New(env, find_strings));
   exports.Set("preSplit", Napi::Function::New(env, pre_split_text));
   exports.Set("preSplitRules", Napi::Function::New(env, list_split_rules));
 }

@@ -1,9 +1,11 @@
 #include "text/encode/byte_pair.h"
 
 #include <algorithm>
+#include <bit>
 #include <string_view>
 #include <unordered_map>
 
+#include "core/error.h"
 #include "text/encode/cached_pieces.h"
 #include "text/encode/pair_merger.h"
 #include "text/encode/word_marks.h"
@@ -149,9 +151,9 @@ class BytePair final : public TokenizerEngine {
   void find_byte_symbols() {
     if (options_.alphabet) {
       for (int byte = 0; byte < 256; ++byte) {
-        uint8_t spelled[2];
+        uint8_t spelled[16];
         const auto length = static_cast<uint32_t>(spell_byte(static_cast<uint8_t>(byte), spelled) - spelled);
-        byte_symbols_[byte] = symbol_of(spelled, length, hash_bytes(spelled, length));
+        byte_symbols_[byte] = symbol_of(spelled, length, key_of_bytes(spelled, length));
       }
       return;
     }
@@ -160,96 +162,109 @@ class BytePair final : public TokenizerEngine {
   }
 
   // Merges may name symbols that the vocabulary lacks: these get ids from the vocabulary's size on.
-  int32_t symbol_of(const uint8_t* at, uint32_t length, uint64_t hash) {
-    const int32_t id = index_.find(at, length, hash);
-    if (id >= 0) return id;
-    const std::string name(reinterpret_cast<const char*>(at), length);
+  int32_t symbol_of(const uint8_t* at, uint32_t length, const ByteKey& key) {
+    const int32_t id = index_.find(at, length, key);
+    return id >= 0 ? id : stranger({reinterpret_cast<const char*>(at), length});
+  }
+
+  int32_t stranger(const std::string& name) {
     const auto next = static_cast<int32_t>(vocabulary_.size() + strangers_.size());
     const auto [entry, added] = stranger_ids_.emplace(name, next);
     if (added) strangers_.push_back(name);
     return entry->second;
   }
 
-  // A merge being read: where its halves are, and where they stand side by side.
+  // A merge being read: its halves, and where they stand side by side if that is longer than a key.
   struct Merge {
     const uint8_t* left;
-    const uint8_t* right;
-    const uint8_t* joined;
     uint32_t left_length, right_length;
-    uint64_t left_hash, right_hash, joined_hash;
+    size_t joined_at;
+    ByteKey left_key, right_key, joined_key;
+    const uint8_t* right() const { return left + left_length + 1; }
   };
 
   // In blocks, so that the slots of the index and of the table come from memory while other merges are worked on.
   void read_merges() {
-    const StringArena& merges = options_.merges;
+    const MergeTexts& merges = options_.merges;
     merges_.reserve(merges.count);
     constexpr uint32_t block = 64;
     Merge parts[block];
     MergeTable::Slot entries[block];
     std::vector<uint8_t> joined;
+    StringList list(merges.bytes, merges.size);
     for (uint32_t from = 0; from < merges.count; from += block) {
       const uint32_t until = std::min(from + block, merges.count);
-      joined.resize(merges.offsets[until] - merges.offsets[from] + copy_step);
-      uint8_t* next = joined.data();
+      joined.clear();
       uint32_t count = 0;
       for (uint32_t i = from; i < until; ++i) {
-        Merge& part = parts[count];
-        if (!cut_merge(i, part)) continue;
-        part.joined = next;
-        next = copy_few(next, part.left, part.left_length);
-        next = copy_few(next, part.right, part.right_length);
-        part.left_hash = hash_bytes(part.left, part.left_length);
-        part.right_hash = hash_bytes(part.right, part.right_length);
-        part.joined_hash = hash_bytes(part.joined, part.left_length + part.right_length);
+        const uint8_t* at;
+        size_t length;
+        if (merges.offsets != nullptr) {
+          at = merges.bytes + merges.offsets[i];
+          length = merges.offsets[i + 1] - merges.offsets[i];
+        } else if (!list.next(&at, &length, UINT32_MAX)) {
+          throw Error("FORMAT_INVALID", "The merges of the tokenizer do not lie in their bytes");
+        }
+        if (!read_merge(at, static_cast<uint32_t>(length), parts[count], joined)) continue;
+        index_.prefetch(parts[count].left_key);
+        index_.prefetch(parts[count].right_key);
+        index_.prefetch(parts[count].joined_key);
         entries[count++].rank = i;
       }
-      const auto each_hash = [&](const auto& body) {
-        for (uint32_t i = 0; i < count; ++i) {
-          body(parts[i].left_hash);
-          body(parts[i].right_hash);
-          body(parts[i].joined_hash);
-        }
-      };
-      each_hash([&](uint64_t hash) { index_.prefetch(hash); });
-      each_hash([&](uint64_t hash) { index_.prefetch_offset(hash); });
-      each_hash([&](uint64_t hash) { index_.prefetch_string(hash); });
       for (uint32_t i = 0; i < count; ++i) {
         const Merge& part = parts[i];
         MergeTable::Slot& entry = entries[i];
-        const int32_t left = symbol_of(part.left, part.left_length, part.left_hash);
+        const int32_t left = symbol_of(part.left, part.left_length, part.left_key);
         entry.left_and_1 = left + 1;
-        entry.right = symbol_of(part.right, part.right_length, part.right_hash);
-        entry.merged = symbol_of(part.joined, part.left_length + part.right_length, part.joined_hash);
+        entry.right = symbol_of(part.right(), part.right_length, part.right_key);
+        entry.merged = joined_symbol(part, joined);
         merges_.prefetch(left, entry.right);
       }
       for (uint32_t i = 0; i < count; ++i) merges_.add(entries[i]);
     }
   }
 
-  // The halves of a merge; false where it has none.
-  bool cut_merge(uint32_t i, Merge& part) const {
-    const uint8_t* at = options_.merges.begin(i);
-    const uint32_t length = options_.merges.length(i);
-    uint32_t cut = 1;
-    while (cut < length && at[cut] != options_.separator) ++cut;
+  // Cuts a merge into its halves; false where it has none.
+  bool read_merge(const uint8_t* at, uint32_t length, Merge& part, std::vector<uint8_t>& joined) const {
+    const uint32_t cut = find_separator(at, length);
     if (cut + 1 >= length) return false;
     part.left = at;
     part.left_length = cut;
-    part.right = at + cut + 1;
     part.right_length = length - cut - 1;
+    const bool open = static_cast<size_t>(options_.merges.bytes + options_.merges.size - at) >= length + size_t{16};
+    part.left_key = open ? open_key(at, cut) : key_of_bytes(at, cut);
+    part.right_key = open ? open_key(part.right(), part.right_length) : key_of_bytes(part.right(), part.right_length);
+    if (length - 1 <= ByteKey::whole) {
+      part.joined_key = join_keys(part.left_key, part.right_key);
+    } else {
+      part.joined_at = joined.size();
+      joined.insert(joined.end(), at, at + cut);
+      joined.insert(joined.end(), part.right(), part.right() + part.right_length);
+      part.joined_key = long_key(joined.data() + part.joined_at, length - 1);
+    }
     return true;
   }
 
-  static constexpr uint32_t copy_step = 16;
-  // Copies by 16 bytes where the merges go on that far; up to 15 bytes behind the copy are written too.
-  uint8_t* copy_few(uint8_t* to, const uint8_t* from, uint32_t length) const {
-    const uint8_t* end = options_.merges.bytes + options_.merges.offsets[options_.merges.count];
-    if (length > copy_step || end - from < copy_step) {
-      std::memcpy(to, from, length);
-    } else {
-      std::memcpy(to, from, copy_step);
+  // The first separator behind the first byte, or the length; 8 bytes at a time.
+  uint32_t find_separator(const uint8_t* at, uint32_t length) const {
+    constexpr uint64_t ones = 0x0101010101010101ull;
+    uint32_t cut = 1;
+    for (; cut + 8 <= length; cut += 8) {
+      const uint64_t other = load_8(at + cut) ^ ones * options_.separator;
+      const uint64_t zero = (other - ones) & ~other & ones << 7;
+      if (zero != 0) return cut + static_cast<uint32_t>(std::countr_zero(zero)) / 8;
     }
-    return to + length;
+    while (cut < length && at[cut] != options_.separator) ++cut;
+    return cut;
+  }
+
+  int32_t joined_symbol(const Merge& part, const std::vector<uint8_t>& joined) {
+    const uint32_t length = part.left_length + part.right_length;
+    if (!part.joined_key.is_whole()) return symbol_of(joined.data() + part.joined_at, length, part.joined_key);
+    const int32_t id = index_.find(nullptr, length, part.joined_key);
+    if (id >= 0) return id;
+    std::string name(reinterpret_cast<const char*>(part.left), part.left_length);
+    return stranger(name.append(reinterpret_cast<const char*>(part.right()), part.right_length));
   }
 
   const Vocabulary vocabulary_;

@@ -8,8 +8,16 @@
 
 namespace vivace {
 
+// "left", separator, "right" in the order of their ranks.
+struct MergeTexts {
+  const uint8_t* bytes = nullptr;
+  size_t size = 0;
+  uint32_t count = 0;
+  const uint32_t* offsets = nullptr;  // [count + 1] as in a StringArena; null: the bytes are a StringList
+};
+
 struct BytePairOptions {
-  StringArena merges;       // "left", separator, "right"; read by make_byte_pair only
+  MergeTexts merges;        // read by make_byte_pair only
   uint8_t separator = ' ';  // looked for after the first byte
   bool alphabet = true;
   const SplitRule* rule = nullptr;  // null: the text is one piece, or is cut where no merge can cross
@@ -19,6 +27,7 @@ struct BytePairOptions {
   bool fuse_unknown = false;  // neighbouring unknown characters become one unknown token
 };
 
+// Throws FORMAT_INVALID for a StringList that is not as long as `count` says.
 std::unique_ptr<TokenizerEngine> make_byte_pair(Vocabulary vocabulary, const BytePairOptions& options);
 
 }  // namespace vivace

@@ -64,6 +64,54 @@ inline void prefetch(const void* at) {
 #endif
 }
 
+// A string as the index compares it: up to 12 bytes as they are, of longer ones 96 bits of hashes.
+struct ByteKey {
+  static constexpr uint32_t whole = 12;  // bytes that a key holds
+  uint64_t low = 0;
+  uint32_t high = 0;
+  uint32_t size = 0;  // the length, of longer strings 13
+
+  bool is_whole() const { return size <= whole; }
+  uint64_t hash() const {
+    return mix_64(low ^
+                  (static_cast<uint64_t>(high) << 32 | static_cast<uint64_t>(size) << 28) * 0xA24BAED4963EE407ull);
+  }
+};
+
+inline ByteKey long_key(const uint8_t* at, size_t length) {
+  const uint64_t hash = hash_bytes(at, length);
+  return {hash, static_cast<uint32_t>(mix_64(hash ^ load_8(at + length - 8))), ByteKey::whole + 1};
+}
+
+// Of a string behind whose begin 16 bytes may be read: no branch depends on a short one's length.
+inline ByteKey open_key(const uint8_t* at, size_t length) {
+  if (length > ByteKey::whole) return long_key(at, length);
+  uint32_t high;
+  std::memcpy(&high, at + 8, 4);
+  const auto size = static_cast<uint32_t>(length);
+  const uint64_t all = ~uint64_t{0};
+  const uint64_t low_mask = size >= 8 ? all : ~(all << (8 * size & 63));
+  const uint64_t high_mask = size > 8 ? ~(all << (8 * (size - 8) & 63)) : 0;
+  return {load_8(at) & low_mask, high & static_cast<uint32_t>(high_mask), size};
+}
+
+// Reads no byte outside.
+inline ByteKey key_of_bytes(const uint8_t* at, size_t length) {
+  if (length > ByteKey::whole) return long_key(at, length);
+  uint8_t padded[16] = {};
+  std::memcpy(padded, at, length);
+  return open_key(padded, length);
+}
+
+// The key of two strings side by side, which together are whole.
+inline ByteKey join_keys(const ByteKey& left, const ByteKey& right) {
+  const uint32_t size = left.size + right.size, bits = 8 * left.size;
+  if (left.size == 0) return right;
+  if (bits >= 64) return {left.low, left.high | static_cast<uint32_t>(right.low << (bits - 64)), size};
+  const uint64_t above = right.low >> (64 - bits) | static_cast<uint64_t>(right.high) << bits;
+  return {left.low | right.low << bits, static_cast<uint32_t>(above), size};
+}
+
 class ByteIndex {
  public:
   // The arena must outlive the index. Strings for which `include` is false are left out, and empty ones.
@@ -74,60 +122,62 @@ class ByteIndex {
     while (capacity < 2 * static_cast<size_t>(strings.count)) capacity *= 2;
     slots_ = ZeroedArray<Slot>(capacity);
     mask_ = capacity - 1;
-    constexpr uint32_t block = 16;  // slots come from memory while the next hashes are computed
-    uint64_t hashes[block];
+    // The last strings, behind which 16 bytes may not be read.
+    uint32_t open = strings.count;
+    while (open > 0 && strings.offsets[strings.count] - strings.offsets[open - 1] < 16) --open;
+    constexpr uint32_t block = 16;  // slots come from memory while the next keys are computed
+    ByteKey keys[block];
     for (uint32_t from = 0; from < strings.count; from += block) {
       const uint32_t count = strings.count - from < block ? strings.count - from : block;
       for (uint32_t i = 0; i < count; ++i) {
-        hashes[i] = hash_bytes(strings.begin(from + i), strings.length(from + i));
-        prefetch(hashes[i]);
+        const uint8_t* at = strings.begin(from + i);
+        const uint32_t length = strings.length(from + i);
+        keys[i] = from + i < open ? open_key(at, length) : key_of_bytes(at, length);
+        prefetch(keys[i]);
       }
       for (uint32_t i = 0; i < count; ++i)
-        if (strings.length(from + i) > 0 && include(from + i)) add(from + i, hashes[i]);
+        if (strings.length(from + i) > 0 && include(from + i)) add(from + i, keys[i]);
     }
   }
 
-  void prefetch(uint64_t hash) const { vivace::prefetch(&slots_[hash & mask_]); }
-
-  // What find() will read when the slot is there, and when the offset is.
-  void prefetch_offset(uint64_t hash) const {
-    const Slot& slot = slots_[hash & mask_];
-    if (slot.entry != 0) vivace::prefetch(&strings_.offsets[slot.entry - 1]);
-  }
-  void prefetch_string(uint64_t hash) const {
-    const Slot& slot = slots_[hash & mask_];
-    if (slot.entry != 0) vivace::prefetch(strings_.begin(slot.entry - 1));
-  }
+  void prefetch(const ByteKey& key) const { vivace::prefetch(&slots_[key.hash() & mask_]); }
 
   // The number of the string, or -1.
-  int32_t find(const uint8_t* at, size_t length, uint64_t hash) const {
-    const uint32_t tag = static_cast<uint32_t>(hash >> 32);
-    for (size_t place = hash & mask_;; place = (place + 1) & mask_) {
+  int32_t find(const uint8_t* at, size_t length, const ByteKey& key) const {
+    for (size_t place = key.hash() & mask_;; place = (place + 1) & mask_) {
       const Slot& slot = slots_[place];
       if (slot.entry == 0) return -1;
-      if (slot.tag == tag && same(slot.entry - 1, at, length)) return static_cast<int32_t>(slot.entry - 1);
+      if (slot.low == key.low && slot.high == key.high && (slot.entry & 15) == key.size &&
+          (key.is_whole() || same(slot.number(), at, length)))
+        return static_cast<int32_t>(slot.number());
     }
   }
-  int32_t find(const uint8_t* at, size_t length) const { return find(at, length, hash_bytes(at, length)); }
+  int32_t find(const uint8_t* at, size_t length) const { return find(at, length, key_of_bytes(at, length)); }
 
   uint32_t longest() const { return longest_; }
 
  private:
   struct Slot {
-    uint32_t tag, entry;  // upper half of the hash; number of the string + 1, 0: empty
+    uint64_t low;
+    uint32_t high;
+    uint32_t entry;  // the size of the key, and above these four bits the number of the string + 1; 0: empty
+    uint32_t number() const { return (entry >> 4) - 1; }
   };
 
-  void add(uint32_t i, uint64_t hash) {
-    const uint32_t tag = static_cast<uint32_t>(hash >> 32);
-    size_t place = hash & mask_;
-    for (; slots_[place].entry != 0; place = (place + 1) & mask_)
-      if (slots_[place].tag == tag && same(slots_[place].entry - 1, strings_.begin(i), strings_.length(i))) return;
-    slots_[place] = {tag, i + 1};
+  void add(uint32_t i, const ByteKey& key) {
+    size_t place = key.hash() & mask_;
+    for (; slots_[place].entry != 0; place = (place + 1) & mask_) {
+      const Slot& slot = slots_[place];
+      if (slot.low == key.low && slot.high == key.high && (slot.entry & 15) == key.size &&
+          (key.is_whole() || same(slot.number(), strings_.begin(i), strings_.length(i))))
+        return;
+    }
+    slots_[place] = {key.low, key.high, (i + 1) << 4 | key.size};
     if (strings_.length(i) > longest_) longest_ = strings_.length(i);
   }
 
-  bool same(uint32_t i, const uint8_t* at, size_t length) const {
-    return strings_.length(i) == length && equal_bytes(strings_.begin(i), at, length);
+  bool same(uint32_t number, const uint8_t* at, size_t length) const {
+    return strings_.length(number) == length && equal_bytes(strings_.begin(number), at, length);
   }
 
   StringArena strings_;

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "text/tables/string_list.h"
+
 namespace vivace {
 
 // Strings one after the other in one arena; string i is bytes[offsets[i], offsets[i + 1]).

@@ -1,15 +1,22 @@
-// The bytes of a GGUF header, read from the file as far as the parser gets: chunks double, weights are never read.
+// The bytes of a GGUF header, read from the file as far as the parser gets; of the weights a megabyte at most.
+import { isUtf8 } from 'node:buffer';
 import { VivaceError } from '../../errors.js';
+import { native, nativeCall } from '../../native.js';
 import { readExactly } from '../file.js';
 
 /** A header may not be larger, whatever its counts say. */
 export const headerLimit = 100 * 2 ** 20;
 const firstRead = 64 * 1024;
+const nextReads = 2 ** 20;
+/** Taken when the first read did not suffice. Memory that is not filled costs nothing, copies into larger memory do. */
+const firstRoom = 2 ** 24;
 
-/** A cursor over the start of a file. At most twice the header is read; all lengths are checked before use. */
+/** A cursor over the start of a file. All lengths are checked before use. */
 export class HeaderBytes {
+  /** What has been read. */
   bytes: Buffer;
   position = 0;
+  private memory: Buffer;
   private view: DataView;
 
   constructor(
@@ -17,7 +24,8 @@ export class HeaderBytes {
     private readonly fd: number,
     readonly fileSize: number,
   ) {
-    this.bytes = Buffer.allocUnsafeSlow(Math.min(firstRead, fileSize));
+    this.memory = Buffer.allocUnsafeSlow(Math.min(firstRead, fileSize));
+    this.bytes = this.memory;
     readExactly(path, fd, this.bytes, 0);
     this.view = viewOf(this.bytes);
   }
@@ -45,11 +53,17 @@ export class HeaderBytes {
       );
     }
     if (end > headerLimit) throw this.fail(`the header is larger than ${headerLimit} bytes`, 'FORMAT_LIMIT');
-    const grown = Buffer.allocUnsafeSlow(Math.min(this.fileSize, headerLimit, Math.max(end, this.bytes.length * 2)));
-    grown.set(this.bytes);
-    readExactly(this.path, this.fd, grown.subarray(this.bytes.length), this.bytes.length);
-    this.bytes = grown;
-    this.view = viewOf(grown);
+    const last = Math.min(this.fileSize, headerLimit);
+    const done = this.bytes.length;
+    const until = Math.min(last, Math.max(end, done + nextReads));
+    if (until > this.memory.length) {
+      const room = Math.max(until, firstRoom, 2 * this.memory.length);
+      this.memory = Buffer.allocUnsafeSlow(Math.min(last, room));
+      this.memory.set(this.bytes);
+    }
+    readExactly(this.path, this.fd, this.memory.subarray(done, until), done);
+    this.bytes = this.memory.subarray(0, until);
+    this.view = viewOf(this.bytes);
   }
 
   u32(what: string): number {
@@ -84,31 +98,24 @@ export class HeaderBytes {
     return start;
   }
 
-  /** Moves past `count` strings: one plain loop, because vocabularies have hundreds of thousands. */
+  /** Moves past `count` strings: those that have been read in native code, because vocabularies have 100 000s. */
   skipStrings(count: number, limit: number, what: string): void {
-    for (let i = 0; i < count; i++) {
-      const start = this.position + 8;
-      if (start <= this.bytes.length && this.view.getUint32(start - 4, true) === 0) {
-        const end = start + this.view.getUint32(start - 8, true);
-        if (end <= this.bytes.length && end - start <= limit) {
-          this.position = end;
-          continue;
-        }
-      }
-      this.skipString(limit, what);
+    const moved = new Float64Array(2);
+    for (let left = count; left > 0; left--) {
+      nativeCall(() => native().skipStrings(this.bytes, this.position, left, limit, moved));
+      left -= moved[0];
+      this.position = moved[1];
+      if (left > 0) this.skipString(limit, what); // reads on or throws
     }
   }
 
   /** A name, which must be valid UTF-8. */
   name(limit: number, what: string): string {
     const start = this.skipString(limit, what);
-    try {
-      return strict.decode(this.bytes.subarray(start, this.position));
-    } catch (cause) {
-      throw new VivaceError('FORMAT_INVALID', `${this.path}: ${what} is not valid UTF-8`, { cause });
-    }
+    const bytes = this.bytes.subarray(start, this.position);
+    if (!isUtf8(bytes)) throw new VivaceError('FORMAT_INVALID', `${this.path}: ${what} is not valid UTF-8`);
+    return bytes.toString('utf8');
   }
 }
 
-const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -70,8 +70,7 @@ export interface TextTokens {
  */
 export function findTextTokens(vocabulary: Vocabulary, special: SpecialTokens, typed: boolean): TextTokens {
   const { types } = vocabulary;
-  const eligible = (id: number): boolean => !typed || types[id] !== TokenType.normal;
-  const found = vocabulary.findFew([...END_TEXTS, ...MIDDLE_TEXTS], eligible);
+  const found = vocabulary.findFew([...END_TEXTS, ...MIDDLE_TEXTS], typed);
   for (const id of found.values()) types[id] = TokenType.control;
   // In the harmony format <|end|> closes one message of several; <|return|> and <|call|> end the turn.
   const ends = new Map(found);

@@ -6,7 +6,7 @@
 import { VivaceError } from '../../errors.js';
 import type { GgufTokenizerSource, SpecialTokens } from '../tokenizer-source.js';
 import { findTextTokens } from './end-of-generation.js';
-import { NativeEncoder, nativeVocabulary } from './native-encoder.js';
+import { NativeEncoder, nativeMerges, nativeVocabulary } from './native-encoder.js';
 import { preSplit, type PreSplit } from './pre-split.js';
 import type { SpecialToken } from './special-splitter.js';
 import type { Recipe } from './vocabulary-tokenizer.js';
@@ -84,8 +84,7 @@ function bytePairs(source: GgufTokenizerSource, vocabulary: Vocabulary, pre: Pre
   return new NativeEncoder({
     kind: 'byte-pair',
     ...nativeVocabulary(vocabulary),
-    mergeBytes: merges.bytes,
-    mergeOffsets: merges.offsets,
+    ...nativeMerges(merges),
     separator: 0x20,
     alphabet: true,
     rule: pre.rule,
@@ -128,9 +127,8 @@ function specialTokens(vocabulary: Vocabulary): SpecialToken[] {
   // phi-3 strips white space after its special tokens. The file does not say so, only its placeholders give it away.
   const phi3 = vocabulary.findFew(['<|placeholder1|>', '<|end|>', '<0x0A>']).size === 3;
   const tokens: SpecialToken[] = [];
-  for (let id = 0; id < vocabulary.size; id++) {
+  for (const id of vocabulary.ofTypes([TokenType.unknown, TokenType.control, TokenType.userDefined])) {
     const type = types[id];
-    if (type !== TokenType.control && type !== TokenType.userDefined && type !== TokenType.unknown) continue;
     const text = vocabulary.text(id);
     const rstrip = phi3 && text !== '<unk>' && text !== '<s>' && text !== '<|endoftext|>';
     tokens.push({ id, text, always: type === TokenType.userDefined, rstrip });

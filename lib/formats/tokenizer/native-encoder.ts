@@ -1,6 +1,7 @@
 // Parts of a text to tokens by the native engines: one call for all of them.
 import { VivaceError } from '../../errors.js';
 import { native, nativeCall, type NativeTokenizer, type NativeTokenizerOptions } from '../../native.js';
+import type { StringTable } from '../gguf.js';
 import type { Vocabulary } from './vocabulary.js';
 
 /** A stretch of the input: a special token that it spells, or text. An inserted token spells nothing. */
@@ -122,14 +123,19 @@ export class NativeEncoder {
   }
 }
 
-/** What every engine is given of the vocabulary. */
-export function nativeVocabulary({
-  bytes,
-  offsets,
-  types,
-}: Vocabulary): Pick<NativeTokenizerOptions, 'bytes' | 'offsets' | 'types'> {
-  return { bytes, offsets, types };
+/** What every engine is given of the vocabulary: as it lies in the file, if it does. */
+export function nativeVocabulary({ bytes, offsets, list, types }: Vocabulary): NativeVocabulary {
+  return list ? { bytes: list, types } : { bytes, offsets, types };
 }
+
+export function nativeMerges(merges: StringTable): NativeMerges {
+  return merges.list
+    ? { mergeBytes: merges.list, mergeCount: merges.length }
+    : { mergeBytes: merges.bytes, mergeOffsets: merges.offsets };
+}
+
+type NativeVocabulary = Pick<NativeTokenizerOptions, 'bytes' | 'offsets' | 'types'>;
+type NativeMerges = Pick<NativeTokenizerOptions, 'mergeBytes' | 'mergeOffsets' | 'mergeCount'>;
 
 /** Lone surrogates become U+FFFD, as in UTF-8. */
 function wellFormed(text: string): string {
