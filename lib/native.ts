@@ -232,6 +232,19 @@ export interface NativeAddon {
     types: Int32Array | undefined,
     found: Int32Array,
   ): void;
+  /**
+   * The bytes of tokens one after the other: token t's are `bytes[places[2t], places[2t + 1])`; with `types` control and
+   * unknown tokens are left out. Goes on where `progress` says (next token, bytes written) and stops at a token that is
+   * none of the vocabulary, has a negative place or finds no room in `out`.
+   */
+  joinPieces(
+    tokens: Int32Array,
+    places: Int32Array,
+    bytes: Uint8Array,
+    types: Int32Array | undefined,
+    out: Uint8Array,
+    progress: Int32Array,
+  ): void;
   /** Ends of the pieces that a rule cuts a text into; returns their number, at most one per byte. */
   preSplit(rule: string, text: Uint8Array, ends: Uint32Array): number;
   /** Names of the rules, and the version of Unicode that they go by. */

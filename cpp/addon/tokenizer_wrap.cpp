@@ -11,6 +11,7 @@
 #include "text/encode/sentencepiece.h"
 #include "text/encode/unigram.h"
 #include "text/tables/find_few.h"
+#include "text/tables/join_pieces.h"
 
 namespace vivace {
 namespace {
@@ -275,6 +276,26 @@ void find_strings(const Napi::CallbackInfo& info) {
   });
 }
 
+// joinPieces(tokens: Int32Array, places: Int32Array [2 · vocabulary], bytes: Uint8Array, types: Int32Array | undefined,
+// out: Uint8Array, progress: Int32Array [2]): see lib/native.ts.
+void join_token_pieces(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    const View<int32_t> tokens = integers(info[0], "tokens"), places = integers(info[1], "places");
+    const View<uint8_t> arena = bytes(info[2], "bytes"), out = bytes(info[4], "out");
+    const View<int32_t> types = info[3].IsUndefined() ? View<int32_t>{} : integers(info[3], "types");
+    const View<int32_t> progress = integers(info[5], "progress");
+    if (progress.size != 2 || (types.data != nullptr && 2 * types.size != places.size))
+      throw Error("INVALID_ARGUMENT", "Expected a place and a type for each token");
+    const PieceArena pieces{arena.data, arena.size, places.data, places.size / 2,
+                            reinterpret_cast<const TokenType*>(types.data)};
+    const JoinProgress done =
+        join_pieces(pieces, tokens.data, tokens.size, out.data, out.size,
+                    {static_cast<size_t>(progress.data[0]), static_cast<size_t>(progress.data[1])});
+    progress.data[0] = static_cast<int32_t>(done.token);
+    progress.data[1] = static_cast<int32_t>(done.end);
+  });
+}
+
 // preSplit(rule, text: Uint8Array, ends: Uint32Array): number of pieces; at most one per byte.
 Napi::Value pre_split_text(const Napi::CallbackInfo& info) {
   const size_t count = guarded(info.Env(), [&] {
@@ -307,6 +328,7 @@ void init_tokenizer(Napi::Env env, Napi::Object exports) {
   exports.Set("skipStrings", Napi::Function::New(env, skip_strings));
   exports.Set("gatherStrings", Napi::Function::New(env, gather_string_list));
   exports.Set("findStrings", Napi::Function::New(env, find_strings));
+  exports.Set("joinPieces", Napi::Function::New(env, join_token_pieces));
   exports.Set("preSplit", Napi::Function::New(env, pre_split_text));
   exports.Set("preSplitRules", Napi::Function::New(env, list_split_rules));
 }

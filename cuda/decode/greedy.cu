@@ -86,8 +86,7 @@ __global__ void greedy_walk(const GreedyChoice* choices, const int32_t* tokens, 
     int found = rows;
     for (int base = at + 1; base < rows && found == rows; base += 32) {  // parents come before their children
       const int place = base + lane;
-      const bool match =
-          place < rows && wanted >= 0 && parents[begin + place] == at && tokens[begin + place] == wanted;
+      const bool match = place < rows && wanted >= 0 && parents[begin + place] == at && tokens[begin + place] == wanted;
       int first = match ? place : rows;
       for (int step = 16; step > 0; step /= 2) {
         const int other = __shfl_xor_sync(0xffffffffu, first, step);

@@ -21,16 +21,19 @@ struct GreedyChoice {
   int32_t error;  // SampleError: 0 none, 1 not_a_number, 2 infinite, 3 nothing_left
 };
 
-constexpr int greedy_parts_of(int vocab) { return (vocab + greedy_slice - 1) / greedy_slice; }
+constexpr int greedy_parts_of(int vocab) {
+  return (vocab + greedy_slice - 1) / greedy_slice;
+}
 
-// choices[row] for logits[row * stride, row * stride + vocab); parts: room for rows * greedy_parts_of(vocab). vocab > 0.
+// choices[row] for logits[row * stride, row * stride + vocab); parts: room for rows * greedy_parts_of(vocab). vocab >
+// 0.
 void choose_greedy(const float* logits, int64_t stride, int rows, int vocab, GreedyPart* parts, GreedyChoice* choices,
                    cudaStream_t stream);
 
 // Rows [begins[s], begins[s + 1]) are sequence s's: the first is its last accepted token, the others are drafts;
-// parents[row], counted from the sequence's first row, is less than the row's own place (a chain: place - 1). A draft is
-// accepted if its parent is and it is the parent's choice; of equal siblings the first counts.
-// accepted[begins[s] + i]: place of the i-th accepted draft, -1 beyond counts[s]; next[s]: the choice after the last one.
+// parents[row], counted from the sequence's first row, is less than the row's own place (a chain: place - 1). A draft
+// is accepted if its parent is and it is the parent's choice; of equal siblings the first counts. accepted[begins[s] +
+// i]: place of the i-th accepted draft, -1 beyond counts[s]; next[s]: the choice after the last one.
 void verify_greedy(const GreedyChoice* choices, const int32_t* tokens, const int32_t* parents, const int32_t* begins,
                    int sequences, int32_t* accepted, int32_t* counts, GreedyChoice* next, cudaStream_t stream);
 

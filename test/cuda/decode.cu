@@ -11,7 +11,9 @@ namespace vivace::cuda {
 namespace {
 
 std::mt19937 random(7);
-int below(int count) { return static_cast<int>(random() % static_cast<unsigned>(count)); }
+int below(int count) {
+  return static_cast<int>(random() % static_cast<unsigned>(count));
+}
 
 void choices() {
   bool good = true;
@@ -70,8 +72,10 @@ void verification(bool chain, const char* name) {
         tokens.push_back(below(3));
         parents.push_back(i == 0 ? -1 : chain ? i - 1 : below(i));
         const bool broken = below(20) == 0;
-        picks.push_back({broken ? -1 : chain && below(4) != 0 ? 1 : below(3), -0.5f * static_cast<float>(i),
-                         broken ? 1 : 0});
+        picks.push_back({broken                   ? -1
+                         : chain && below(4) != 0 ? 1
+                                                  : below(3),
+                         -0.5f * static_cast<float>(i), broken ? 1 : 0});
         if (chain && i > 0 && below(8) != 0 && picks[picks.size() - 2].token >= 0)
           tokens.back() = picks[picks.size() - 2].token;
       }

@@ -1,36 +1,44 @@
 // The bytes that tokens stand for, in one arena: read from the vocabulary when a token is first met, then only copied.
+import { native, nativeCall } from '../../native.js';
+
+const KEPT = 1 << 20; // bytes of scratch memory
 
 export class PieceStore {
-  private readonly starts: Int32Array; // -1: not met yet
-  private readonly ends: Int32Array;
+  private readonly places: Int32Array; // begin, or -1 for a token that was not met yet, and end
   private bytes = new Uint8Array(1 << 12);
   private used = 0;
+  private joined = new Uint8Array(1 << 12);
 
   constructor(
     size: number,
     private readonly read: (token: number) => Uint8Array,
   ) {
-    this.starts = new Int32Array(size).fill(-1);
-    this.ends = new Int32Array(size);
+    this.places = new Int32Array(2 * size).fill(-1);
   }
 
   /** A view. */
   get(token: number): Uint8Array {
-    if (this.starts[token] < 0) this.add(token);
-    return this.bytes.subarray(this.starts[token], this.ends[token]);
+    if (this.places[2 * token] < 0) this.add(token);
+    return this.bytes.subarray(this.places[2 * token], this.places[2 * token + 1]);
   }
 
-  length(token: number): number {
-    if (this.starts[token] < 0) this.add(token);
-    return this.ends[token] - this.starts[token];
+  /** The bytes of tokens of the vocabulary, until the next call; with types without control and unknown tokens. */
+  join(tokens: Int32Array, types?: Int32Array): Uint8Array {
+    if (this.joined.length > KEPT) this.joined = new Uint8Array(KEPT);
+    const progress = new Int32Array(2);
+    for (;;) {
+      nativeCall(() => native().joinPieces(tokens, this.places, this.bytes, types, this.joined, progress));
+      const [next, end] = progress;
+      if (next === tokens.length) return this.joined.subarray(0, end);
+      if (this.places[2 * tokens[next]] < 0) this.add(tokens[next]);
+      else this.grow(end);
+    }
   }
 
-  /** Copies a token's bytes to `at`; returns where they end. The token was met by length(). */
-  copy(token: number, target: Uint8Array, at: number): number {
-    const { bytes } = this;
-    // Most tokens are a few bytes long, where a loop beats a call of set().
-    for (let i = this.starts[token], end = this.ends[token]; i < end; i++) target[at++] = bytes[i];
-    return at;
+  private grow(end: number): void {
+    const larger = new Uint8Array(2 * this.joined.length);
+    larger.set(this.joined.subarray(0, end));
+    this.joined = larger;
   }
 
   private add(token: number): void {
@@ -41,8 +49,8 @@ export class PieceStore {
       this.bytes = larger;
     }
     this.bytes.set(piece, this.used);
-    this.starts[token] = this.used;
+    this.places[2 * token] = this.used;
     this.used += piece.length;
-    this.ends[token] = this.used;
+    this.places[2 * token + 1] = this.used;
   }
 }

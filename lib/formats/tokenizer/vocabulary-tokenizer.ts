@@ -64,27 +64,15 @@ export class VocabularyTokenizer implements Tokenizer {
   /** The first token that is not special loses one leading space if encode() puts one there. */
   decode(tokens: ArrayLike<number>, options: DecodeOptions = {}): string {
     const { skipSpecial = true } = options;
-    const { store } = this;
     const { types } = this.vocabulary;
-    let size = 0;
-    for (let i = 0; i < tokens.length; i++) size += store.length(this.check(tokens[i]));
-    const bytes = new Uint8Array(size);
-    let dropsSpace = this.addsSpacePrefix;
-    let at = 0;
-    for (let i = 0; i < tokens.length; i++) {
-      const token = tokens[i];
-      const special = types[token] === TokenType.control || types[token] === TokenType.unknown;
-      if (special && skipSpecial) continue;
-      const start = at;
-      at = store.copy(token, bytes, at);
-      if (!dropsSpace || special) continue;
-      dropsSpace = false;
-      if (at > start && bytes[start] === SPACE) {
-        bytes.copyWithin(start, start + 1, at);
-        at--;
-      }
-    }
-    return lenient.decode(bytes.subarray(0, at));
+    const ids = this.checked(tokens);
+    const bytes = this.store.join(ids, skipSpecial ? types : undefined);
+    const first = this.addsSpacePrefix ? ids.findIndex((token) => !this.isSpecial(token)) : -1;
+    if (first < 0 || this.piece(ids[first])[0] !== SPACE) return lenient.decode(bytes);
+    let start = 0;
+    if (!skipSpecial) for (let i = 0; i < first; i++) start += this.piece(ids[i]).length;
+    bytes.copyWithin(start, start + 1);
+    return lenient.decode(bytes.subarray(0, -1));
   }
 
   piece(token: number): Uint8Array {
@@ -144,6 +132,13 @@ export class VocabularyTokenizer implements Tokenizer {
   private check(token: number): number {
     if (Number.isInteger(token) && token >= 0 && token < this.vocabSize) return token;
     throw new VivaceError('INVALID_ARGUMENT', `Expected a token id below ${this.vocabSize}, received ${token}`);
+  }
+
+  private checked(tokens: ArrayLike<number>): Int32Array {
+    const ids = tokens instanceof Int32Array ? tokens : Int32Array.from(tokens);
+    const size = this.vocabSize;
+    for (let i = 0; i < ids.length; i++) if (ids[i] !== tokens[i] || ids[i] >>> 0 >= size) this.check(tokens[i]);
+    return ids;
   }
 
   private readPiece(token: number): Uint8Array {
