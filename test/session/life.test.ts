@@ -246,7 +246,8 @@ describe('loading', () => {
   });
 
   test.each<[unknown, string, string]>([
-    [{ device: 'cuda' }, 'DEVICE_UNAVAILABLE', "The device 'cuda' is not part of this build"],
+    // No library, or no driver: what is missing depends on the machine.
+    [{ device: 'cuda' }, 'DEVICE_UNAVAILABLE', ''],
     [
       { device: 'gpu' },
       'INVALID_ARGUMENT',

@@ -140,7 +140,7 @@ class PanelUnit {
   PanelUnit(const OpRun& run)
       : run_(run),
         all_groups_(static_cast<int>(run.inputs[1].columns / 32)),
-        unit_bytes_(panel_unit_bytes(run.inputs[1].dtype, run.inputs[1].columns, lanes)) {}
+        unit_bytes_(panel_unit_bytes(Codec::width, sizeof(typename Codec::Block), run.inputs[1].columns, lanes)) {}
 
   void few(int64_t n, int64_t first, int64_t rows) {
     const Tensor &x = run_.inputs[0], &weight = run_.inputs[1];
@@ -241,7 +241,7 @@ template <class Codec>
 void pack(const OpRun& run, Team& team) {
   const Tensor& weight = run.inputs[0];
   const int all_groups = static_cast<int>(weight.columns / 32);
-  const int64_t unit_bytes = panel_unit_bytes(weight.dtype, weight.columns, lanes);
+  const int64_t unit_bytes = panel_unit_bytes(Codec::width, sizeof(typename Codec::Block), weight.columns, lanes);
   Ints raw[raw_words<Codec>];
   team.share(ceil_div(weight.rows, lanes), 8, [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; ++unit) {

@@ -18,14 +18,14 @@ constexpr bool has_panels(DType dtype) {
   return activations_for(dtype) == DType::A8;
 }
 
-// Of `lanes` rows.
-constexpr int64_t panel_unit_bytes(DType dtype, int64_t columns, int64_t lanes) {
-  const DTypeInfo& info = *find_dtype(dtype);
-  const int64_t blocks = columns / info.block;
-  return info.block == 32 ? (blocks + 1) / 2 * 2 * info.bytes * lanes : blocks * ((info.bytes + 3) / 4 * 4) * lanes;
+// Of `lanes` rows in blocks of so many columns and bytes.
+constexpr int64_t panel_unit_bytes(int block, int64_t bytes, int64_t columns, int64_t lanes) {
+  const int64_t blocks = columns / block;
+  return block == 32 ? (blocks + 1) / 2 * 2 * bytes * lanes : blocks * ((bytes + 3) / 4 * 4) * lanes;
 }
 constexpr int64_t panel_bytes(DType dtype, int64_t rows, int64_t columns, int64_t lanes) {
-  return (rows + lanes - 1) / lanes * panel_unit_bytes(dtype, columns, lanes);
+  const DTypeInfo& info = *find_dtype(dtype);
+  return (rows + lanes - 1) / lanes * panel_unit_bytes(info.block, info.bytes, columns, lanes);
 }
 
 // Not an op: run.inputs[0] is a weight in the order of its file, run.outputs[0].data the place for panel_bytes().

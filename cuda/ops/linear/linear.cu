@@ -1,9 +1,29 @@
 // linear: see cpp/ops/linear/linear.h. Chooses the kernel; each is in a file of its own.
+#include "cuda/ops/elementwise.h"
+#include "cuda/ops/linear/arguments.h"
 #include "cuda/ops/linear/linear.h"
 
 namespace vivace::cuda {
 
 void linear(const DeviceRun& run) {
+  const Tensor &x = run.inputs[0], &weight = run.inputs[1], &y = run.outputs[0];
+  const LinearArguments arguments = {weight.dtype,
+                                     values_of<const uint8_t>(weight),
+                                     weight.stride,
+                                     values_of<const uint8_t>(x),
+                                     x.stride,
+                                     values_of<float>(y),
+                                     values_of<const float>(run.inputs[2]),
+                                     values_of<const float>(run.inputs[3]),
+                                     static_cast<int>(y.rows),
+                                     static_cast<int>(y.columns),
+                                     static_cast<int>(x.columns)};
+  // Tiles for many rows of F16 and BF16 would round activations to 16 bits: not before that is measured on a card.
+  const bool floats = weight.dtype == DType::F16 || weight.dtype == DType::BF16;
+  const bool tiled = !floats && arguments.rows >= tiled_rows && tiled_linear(arguments, run.stream);
+  if (tiled || block_linear(arguments, run.stream) || token_linear(arguments, run.stream) ||
+      scaled_linear(arguments, run.stream) || float_linear(arguments, run.stream))
+    return;
   plain_linear(run);
 }
 
