@@ -11,64 +11,18 @@
 #include "core/isa.h"
 #include "decode/philox.h"
 #include "decode/sample_kernel.h"
+#include "decode/select.h"
+#include "decode/truncate_kernel.h"
 
 namespace vivace {
 namespace {
 
 constexpr uint32_t seen = 1, generated_once = 2;
+// A block of a list takes about 8 times as long as a block of the passes over all, which have a start of their own.
+constexpr int64_t listed_cost = 8, many_blocks = 32;
 
 int64_t blocks_of(int64_t count) {
   return (count + sample_block - 1) / sample_block;
-}
-
-// Orders as floats do (no NaN here), for integer comparison.
-uint32_t ordered(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value + 0.0f);  // -0 becomes +0: they are equal
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-
-// Greater score first, of equals the lower index: all keys differ.
-uint64_t key_of(float score, int64_t index) {
-  return uint64_t{ordered(score)} << 32 | (0xFFFFFFFFu - static_cast<uint32_t>(index));
-}
-int64_t index_of(uint64_t key) {
-  return 0xFFFFFFFFu - static_cast<uint32_t>(key);
-}
-
-// The least key of the smallest set of greatest keys whose mass reaches `wanted`; at least one key. Quickselect whose
-// partition has no branch that depends on data; reorders the keys.
-template <class Mass>
-uint64_t least_kept(uint64_t* keys, int64_t count, double wanted, Mass&& mass) {
-  uint64_t* begin = keys;
-  uint64_t* end = keys + count;
-  uint64_t least = 0;
-  double have = 0;
-  uint32_t state = 0x9E3779B9u;
-  while (begin < end) {
-    state = state * 1664525u + 1013904223u;
-    std::swap(*begin, begin[(uint64_t{state} * static_cast<uint64_t>(end - begin)) >> 32]);
-    const uint64_t pivot = *begin;
-    uint64_t* split = begin + 1;  // [begin + 1, split) are greater
-    double greater = 0;
-    for (uint64_t* at = begin + 1; at < end; ++at) {
-      const uint64_t key = *at;
-      const bool above = key > pivot;
-      *at = *split;
-      *split = key;
-      split += above;
-      greater += above ? mass(key) : 0.0;
-    }
-    if (split > begin + 1 && have + greater >= wanted) {
-      ++begin;
-      end = split;
-      continue;
-    }
-    have += greater + mass(pivot);
-    least = pivot;
-    if (have >= wanted) break;
-    begin = split;
-  }
-  return least;
 }
 
 const SampleKernel& choose_kernel() {
@@ -123,7 +77,10 @@ Sampler::Sampler(SamplerOptions options) : options_(std::move(options)) {
   if (o.temperature > 0) {
     weights_.resize(vocab);
     sums_.resize(blocks);
-    if (truncates()) ids_.resize(vocab);
+    if (truncates()) {
+      ids_.resize(vocab + 1);
+      masses_.resize(Buckets::masses);
+    }
     if (o.typical_p < 1) scores_.resize(vocab);
   }
   if ((o.temperature > 0 && truncates()) || o.top_logprobs > 0) keys_.resize(vocab);
@@ -163,6 +120,7 @@ void Sampler::release() {
   drop(weights_);
   drop(scores_);
   drop(sums_);
+  drop(masses_);
   drop(ids_);
   drop(keys_);
   drop(top_);
@@ -209,6 +167,7 @@ void Sampler::sample(float* logits, int64_t vocab, SampleResult& result) {
   result.error = adjust(logits, vocab);
   const bool adjusted = !saved_.empty();
   Peak peak{};
+  plain_total_ = 0;
   if (result.error == SampleError::none) {
     peak = sample_kernel().peak(logits, vocab, maxima_.data());
     if (peak.nan) {
@@ -223,12 +182,17 @@ void Sampler::sample(float* logits, int64_t vocab, SampleResult& result) {
     }
   }
   restore(logits);
-  if (result.error == SampleError::none && (options_.logprob || !top_.empty()))
-    report(logits, vocab, adjusted ? sample_kernel().peak(logits, vocab, maxima_.data()).value : peak.value, result);
+  if (result.error != SampleError::none || (!options_.logprob && top_.empty())) return;
+  if (adjusted) {
+    report(logits, vocab, sample_kernel().peak(logits, vocab, maxima_.data()).value, 0, result);
+  } else {
+    report(logits, vocab, peak.value, plain_total_, result);
+  }
 }
 
-void Sampler::report(const float* logits, int64_t vocab, float peak, SampleResult& result) {
-  const double log_total = peak + std::log(sample_kernel().weigh(logits, vocab, peak, 1.0f, nullptr, nullptr));
+void Sampler::report(const float* logits, int64_t vocab, float peak, double total, SampleResult& result) {
+  if (total <= 0) total = sample_kernel().weigh(logits, vocab, peak, 1.0f, nullptr, nullptr);
+  const double log_total = peak + std::log(total);
   result.logprob = static_cast<float>(logits[result.token] - log_total);
   if (!top_.empty()) report_top(logits, vocab, log_total, result);
 }
@@ -237,8 +201,14 @@ int32_t Sampler::draw(const float* logits, int64_t vocab, float peak) {
   // A temperature so small that its inverse overflows is as good as 1e-30.
   const auto scale = static_cast<float>(1 / std::max(options_.temperature, 1e-30));
   const double uniform = philox_uniform(options_.seed, generated_);
-  if (!truncates()) {
-    const double total = sample_kernel().weigh(logits, vocab, peak, scale, weights_.data(), sums_.data());
+  const bool ranked = options_.top_k > 0 && options_.top_k < vocab;
+  double total = 0;
+  if (!ranked) total = sample_kernel().weigh(logits, vocab, peak, scale, weights_.data(), sums_.data());
+  if (scale == 1) plain_total_ = total;
+  if (!truncates() || (!ranked && scatters(vocab, peak, scale, total))) {
+    if (options_.typical_p < 1) total = mask_typical(vocab, total);
+    if (options_.top_p < 1) total = mask_rank(weights_.data(), vocab, options_.top_p * total);
+    if (options_.min_p > 0) total = mask_light(vocab);
     const double target = uniform * total;
     double sum = 0;
     int64_t block = 0;
@@ -257,8 +227,7 @@ int32_t Sampler::draw(const float* logits, int64_t vocab, float peak) {
     }
     return static_cast<int32_t>(last);
   }
-  const bool ranked = options_.top_k > 0 && options_.top_k < vocab;
-  Kept kept = ranked ? keep_top_k(logits, vocab, peak, scale) : keep_weighed(logits, vocab, peak, scale);
+  Kept kept = ranked ? keep_top_k(logits, vocab, peak, scale) : keep_weighed(vocab, peak, scale, total);
   if (options_.typical_p < 1) keep_typical(kept);
   if (options_.top_p < 1) keep_top_p(kept);
   if (options_.min_p > 0) keep_min_p(kept);
@@ -320,22 +289,57 @@ Sampler::Kept Sampler::keep_top_k(const float* logits, int64_t vocab, float peak
   return kept;
 }
 
-Sampler::Kept Sampler::keep_weighed(const float* logits, int64_t vocab, float peak, float scale) {
+// What is lighter than this cannot be in the nucleus, nor pass min-p, whatever the rest looks like: together such
+// tokens hold less than (1 - topP) of `total`. The margin covers rounding. typical-p looks at everything.
+float Sampler::lightest(int64_t vocab, double total) const {
+  const float least = std::numeric_limits<float>::min();
+  if (options_.typical_p < 1) return least;
+  if (options_.top_p >= 1) return std::max(least, static_cast<float>(options_.min_p * 0.99));
+  return std::max(least, static_cast<float>((1 - options_.top_p) * total / static_cast<double>(vocab) * 0.99));
+}
+
+namespace {
+
+// A logit that weighs less than `weight`.
+float logit_below(float weight, float peak, float scale) {
+  return peak + static_cast<float>((std::log(weight) - 1e-3) / scale);
+}
+
+}  // namespace
+
+// Are the tokens that may survive truncation in so many blocks that passes over the whole vocabulary beat a list?
+bool Sampler::scatters(int64_t vocab, float peak, float scale, double total) const {
+  const float least = logit_below(lightest(vocab, total), peak, scale);
+  int64_t found = 0;
+  for (int64_t block = 0; block < blocks_of(vocab); ++block) found += maxima_[static_cast<size_t>(block)] >= least;
+  return found >= many_blocks && found * listed_cost > blocks_of(vocab);
+}
+
+// The same three steps on all weights in place: what is out of the running has no weight.
+double Sampler::mask_rank(const float* scores, int64_t vocab, double wanted) {
+  const Rank least = least_rank(scores, weights_.data(), vocab, wanted, {masses_.data(), ids_.data(), keys_.data()});
+  return truncate_kernel().mask(scores, weights_.data(), vocab, least.score, least.index, sums_.data());
+}
+
+double Sampler::mask_typical(int64_t vocab, double total) {
+  const double sum = truncate_kernel().surprise(weights_.data(), vocab, std::log(total), scores_.data());
+  truncate_kernel().nearness(scores_.data(), vocab, static_cast<float>(sum / total));
+  return mask_rank(scores_.data(), vocab, options_.typical_p * total);
+}
+
+double Sampler::mask_light(int64_t vocab) {
+  const Extent extent = truncate_kernel().extent(weights_.data(), weights_.data(), vocab);
+  const double cut = options_.min_p * std::bit_cast<float>(extent.greatest);  // no weight is negative
+  auto least = static_cast<float>(cut);
+  if (least < cut) least = std::nextafter(least, std::numeric_limits<float>::infinity());
+  return truncate_kernel().mask(weights_.data(), weights_.data(), vocab, least, vocab, sums_.data());
+}
+
+Sampler::Kept Sampler::keep_weighed(int64_t vocab, float peak, float scale, double total) {
   Kept kept;
-  kept.total = sample_kernel().weigh(logits, vocab, peak, scale, weights_.data(), nullptr);
-  // What is lighter than this cannot be in the nucleus, nor pass min-p, whatever the rest looks like: together such
-  // tokens hold less than (1 - topP). The margin covers rounding. typical-p looks at everything.
-  float cut = std::numeric_limits<float>::min();
-  if (options_.typical_p >= 1) {
-    if (options_.top_p < 1) {
-      cut = std::max(cut, static_cast<float>((1 - options_.top_p) * kept.total / static_cast<double>(vocab) * 0.99));
-    } else {
-      cut = std::max(cut, static_cast<float>(options_.min_p * 0.99));
-    }
-  }
-  const double total = kept.total;
+  const float cut = lightest(vocab, total);
   const float* maxima = maxima_.data();
-  const float least = peak + static_cast<float>((std::log(cut) - 1e-3) / scale);  // a logit that weighs less than cut
+  const float least = logit_below(cut, peak, scale);
   for (int64_t block = 0; block < blocks_of(vocab); ++block) {
     if (maxima[block] < least) continue;
     const int64_t end = std::min(vocab, (block + 1) * sample_block);

@@ -69,10 +69,15 @@ class Sampler {
   bool truncates() const;
   SampleError adjust(float* logits, int64_t vocab);
   void restore(float* logits);
-  void report(const float* logits, int64_t vocab, float peak, SampleResult& result);
+  void report(const float* logits, int64_t vocab, float peak, double total, SampleResult& result);
   int32_t draw(const float* logits, int64_t vocab, float peak);
+  float lightest(int64_t vocab, double total) const;
+  bool scatters(int64_t vocab, float peak, float scale, double total) const;
+  double mask_rank(const float* scores, int64_t vocab, double wanted);
+  double mask_typical(int64_t vocab, double total);
+  double mask_light(int64_t vocab);
   Kept keep_top_k(const float* logits, int64_t vocab, float peak, float scale);
-  Kept keep_weighed(const float* logits, int64_t vocab, float peak, float scale);
+  Kept keep_weighed(int64_t vocab, float peak, float scale, double total);
   void keep_typical(Kept& kept);
   void keep_top_p(Kept& kept);
   void keep_min_p(Kept& kept);
@@ -85,15 +90,17 @@ class Sampler {
   uint64_t generated_ = 0;  // tokens accepted since the first draw
   bool drawn_ = false;
   bool released_ = false;
-  std::vector<uint32_t> history_;                 // [vocab] times generated · 2 + (in the prompt or generated)
-  std::vector<int32_t> touched_;                  // ids whose history is not 0
+  double plain_total_ = 0;         // of the weights at temperature 1 that the last draw computed, 0 if it did not
+  std::vector<uint32_t> history_;  // [vocab] times generated · 2 + (in the prompt or generated)
+  std::vector<int32_t> touched_;   // ids whose history is not 0
   std::vector<std::pair<int32_t, float>> saved_;  // logits that bias and penalties changed, in that order
   std::vector<float> maxima_;                     // [vocab / 64] of the logits
   std::vector<float> weights_;                    // [kept]
   std::vector<float> scores_;                     // [kept] distance from the entropy
   std::vector<double> sums_;                      // [vocab / 64]
-  std::vector<int32_t> ids_;                      // [kept]
-  std::vector<uint64_t> keys_;                    // [kept] scratch of selections
+  std::vector<double> masses_;                    // scratch of selections, as the next two
+  std::vector<int32_t> ids_;                      // [kept + 1]
+  std::vector<uint64_t> keys_;                    // [kept]
   std::vector<TokenLogprob> top_;
 };
 

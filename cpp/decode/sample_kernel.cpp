@@ -7,6 +7,8 @@
 #include <cstring>
 #include <limits>
 
+#include "decode/block_ends.h"
+
 namespace vivace::VIVACE_ISA {
 namespace {
 
@@ -54,9 +56,7 @@ float block_sum(const float* x) {
   float half[32];
   for (int i = 0; i < 32; ++i) half[i] = x[i] + x[i + 32];
   for (int i = 0; i < 16; ++i) half[i] += half[i + 16];
-  for (int i = 0; i < 8; ++i) half[i] += half[i + 8];
-  for (int i = 0; i < 4; ++i) half[i] += half[i + 4];
-  return (half[0] + half[2]) + (half[1] + half[3]);
+  return sum_end(half);
 }
 
 Peak peak(const float* values, int64_t count, float* maxima) {
