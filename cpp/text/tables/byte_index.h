@@ -98,9 +98,20 @@ inline ByteKey open_key(const uint8_t* at, size_t length) {
 // Reads no byte outside.
 inline ByteKey key_of_bytes(const uint8_t* at, size_t length) {
   if (length > ByteKey::whole) return long_key(at, length);
-  uint8_t padded[16] = {};
-  std::memcpy(padded, at, length);
-  return open_key(padded, length);
+  const auto size = static_cast<uint32_t>(length);
+  if (size >= 4) {
+    uint32_t first, last;  // they overlap; what both hold is shifted out of the last
+    std::memcpy(&first, at, 4);
+    std::memcpy(&last, at + size - 4, 4);
+    if (size >= 8) return {load_8(at), static_cast<uint32_t>(uint64_t{last} >> 8 * (12 - size)), size};
+    return {first | uint64_t{last} >> 8 * (8 - size) << 32, 0, size};
+  }
+  uint64_t low = 0;
+  if (size > 0) {
+    low = at[0];
+    low |= uint64_t{at[size >> 1]} << 8 * (size >> 1) | uint64_t{at[size - 1]} << 8 * (size - 1);
+  }
+  return {low, 0, size};
 }
 
 // The key of two strings side by side, which together are whole.
