@@ -2,7 +2,7 @@
 // by which a warp reads 8 × 8 matrices of 16-bit numbers as mma wants them.
 //
 // Under emulation a copy happens when it is waited for, at the latest moment that the manual allows: a wait that is
-// missing shows as a read of memory that nothing wrote.
+// missing shows as a read of a place to which a copy is under way.
 #pragma once
 #include "cuda/core/shared.h"
 
@@ -79,7 +79,9 @@ inline void copy_async(const Shared<T>& array, size_t index, const void* from, b
   if (there && reinterpret_cast<uintptr_t>(from) % bytes != 0)
     thread.block->fail("an asynchronous copy of " + std::to_string(bytes) + " bytes: its source is misaligned");
   if (thread.copies.empty()) thread.copies.emplace_back();
-  thread.copies.back().push_back(array.pending(static_cast<std::ptrdiff_t>(index), bytes, there ? from : nullptr));
+  const emulation::PendingCopy copy{array.place_of(static_cast<std::ptrdiff_t>(index), bytes), there ? from : nullptr};
+  thread.block->begin_copy(copy);
+  thread.copies.back().push_back(copy);
 }
 inline void commit_copies() {
   emulation::Thread& thread = *emulation::this_thread;
@@ -91,13 +93,7 @@ inline void wait_copies() {
   emulation::Thread& thread = *emulation::this_thread;
   // The last one is open: it has not been committed.
   while (thread.copies.size() > pending + 1) {
-    for (const emulation::PendingCopy& copy : thread.copies.front()) {
-      thread.block->check_write(copy.begin, copy.to, copy.bytes, copy.size);
-      if (copy.from != nullptr)
-        std::memcpy(copy.to, copy.from, copy.bytes);
-      else
-        std::memset(copy.to, 0, copy.bytes);
-    }
+    for (const emulation::PendingCopy& copy : thread.copies.front()) thread.block->end_copy(copy);
     thread.copies.erase(thread.copies.begin());
   }
 }
@@ -113,7 +109,8 @@ inline void show(const T& mine, Look&& look) {
   if (all.mask != 0xffffffffu) block.fail("a warp of fewer than 32 lanes multiplies matrices");
   look([&](int lane) -> const T& { return *reinterpret_cast<const T*>(static_cast<uintptr_t>(all.values[lane])); });
   block.release(all);
-  __syncwarp();
+  // Not __syncwarp: reading matrices orders nothing else.
+  emulation::fold_lanes(0xffffffffu, emulation::matrices_seen, 0, 0, [](int a, int, int) { return a; });
 }
 
 template <int count, bool transposed, class T>

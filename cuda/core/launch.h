@@ -29,19 +29,18 @@ void launch_with(void (*)(Parameters...), const Launch& how, Parameters... argum
 
 #else
 
-// The kernel's name out of the compiler's own description of a function that has it for a parameter.
+// "… [with auto kernel = name<arguments>]" (GCC), "… [kernel = &space::name<arguments>]" (Clang): the bare name.
+inline std::string name_in(const std::string& description) {
+  const size_t begin = description.find("kernel = ") + 9;
+  std::string name = description.substr(begin, description.find_first_of("<;]", begin) - begin);
+  const size_t space = name.find_last_of(":&");
+  return space == std::string::npos ? name : name.substr(space + 1);
+}
+
+// Not inside a lambda: the description of one does not tell the arguments of the template around it.
 template <auto kernel>
 const char* kernel_name() {
-  static const std::string name = [] {
-    std::string all = __PRETTY_FUNCTION__;
-    const size_t begin = all.find("kernel = ") + 9;
-    all = all.substr(begin, all.find_last_of(']') - begin);
-    if (const size_t end = all.find(';'); end != std::string::npos) all.resize(end);
-    // Template arguments and what stands around the name are left out.
-    if (const size_t end = all.find('<'); end != std::string::npos) all.resize(end);
-    const size_t colon = all.find_last_of(":&");
-    return colon == std::string::npos ? all : all.substr(colon + 1);
-  }();
+  static const std::string name = name_in(__PRETTY_FUNCTION__);
   return name.c_str();
 }
 

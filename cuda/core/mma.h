@@ -8,6 +8,7 @@
 //   b[i]: rows 4 · part + 16 · i …, column group
 // and of both d[i]: row group + 8 · (i / 2), column 2 · part + i % 2.
 #pragma once
+#include "core/simd/half.h"
 #include "cuda/core/copy.h"
 
 namespace vivace::cuda {

@@ -77,20 +77,20 @@ class Shared {
 
   template <class V>
   V read(std::ptrdiff_t index) const {
-    const std::byte* place = at_ + index * static_cast<std::ptrdiff_t>(sizeof(T));
-    emulation::this_thread->block->check_read(begin_, place, sizeof(V), bytes_);
+    const emulation::SharedPlace place = place_of(index, sizeof(V));
+    emulation::this_thread->block->check_read(place);
     V value;
-    std::memcpy(&value, place, sizeof(V));
+    std::memcpy(&value, place.at, sizeof(V));
     return value;
   }
   template <class V>
   void write(std::ptrdiff_t index, const V& value) const {
-    std::byte* place = at_ + index * static_cast<std::ptrdiff_t>(sizeof(T));
-    emulation::this_thread->block->check_write(begin_, place, sizeof(V), bytes_);
-    std::memcpy(place, &value, sizeof(V));
+    const emulation::SharedPlace place = place_of(index, sizeof(V));
+    emulation::this_thread->block->check_write(place, &value);
+    std::memcpy(place.at, &value, sizeof(V));
   }
-  emulation::PendingCopy pending(std::ptrdiff_t index, size_t bytes, const void* from) const {
-    return {begin_, at_ + index * static_cast<std::ptrdiff_t>(sizeof(T)), bytes, bytes_, from};
+  emulation::SharedPlace place_of(std::ptrdiff_t index, size_t bytes) const {
+    return {begin_, at_ + index * static_cast<std::ptrdiff_t>(sizeof(T)), bytes, bytes_};
   }
 
  private:

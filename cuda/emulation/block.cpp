@@ -1,7 +1,6 @@
 #include "cuda/emulation/block.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace vivace::emulation {
 
@@ -35,12 +34,7 @@ void Block::start(Index index) {
   const size_t count = size_t{size.x} * size.y * size.z;
   if (threads_.size() < count) threads_.resize(count);
   exchanges_.assign((count + 31) / 32 * exchanges_per_warp, {});
-  memory_.resize(shared_limit);
-  written_.assign(shared_limit, false);
-  arrays_.clear();
-  used_ = launch_->dynamic_bytes;
-  // What a kernel forgets to write is seen: a signalling pattern, and not the last block's values.
-  std::fill(memory_.begin(), memory_.end(), std::byte{0xcd});
+  memory_.start(launch_->dynamic_bytes);
   unsigned rank = 0;
   for (unsigned z = 0; z < size.z; ++z)
     for (unsigned y = 0; y < size.y; ++y)
@@ -50,6 +44,7 @@ void Block::start(Index index) {
         thread.rank = rank;
         thread.state = Thread::State::ready;
         thread.exchange = nullptr;
+        thread.order = {};
         thread.copies.clear();
         thread.block = this;
         thread.fiber.prepare(enter, &thread);
@@ -91,6 +86,7 @@ bool Block::release_barrier() {
     barrier_sum_ += threads_[i].barrier_value;
   }
   for (size_t i = 0; i < count; ++i) threads_[i].state = Thread::State::ready;
+  memory_.next_epoch();
   return true;
 }
 
@@ -147,6 +143,7 @@ Exchange& Block::exchange(unsigned mask, int kind, uint64_t value) {
   found->arrived |= 1u << lane;
   if (found->arrived == found->mask) {
     found->complete = true;
+    if (kind == sync_lanes) order_lanes(warp, found->mask);
     found->unread = found->mask;
   } else {
     thread.exchange = found;
@@ -161,40 +158,47 @@ void Block::release(Exchange& exchange) {
   if (exchange.unread == 0) exchange.used = false;
 }
 
+// __syncwarp: what any of these lanes did or knew of comes before what all of them do next. (Shuffles and votes order
+// nothing: that is what CUDA's manual says of them.)
+void Block::order_lanes(size_t warp, unsigned mask) {
+  constexpr uint32_t last = (1u << 20) - 1;  // what a moment holds; from there on all is taken for ordered
+  uint32_t seen[32] = {};
+  Thread* lanes = &threads_[warp * 32];
+  for (size_t lane = 0; lane < 32; ++lane) {
+    if ((mask >> lane & 1) == 0) continue;
+    WarpOrder& order = lanes[lane].order;
+    order.seen[lane] = order.clock;
+    for (size_t i = 0; i < 32; ++i) seen[i] = std::max(seen[i], order.seen[i]);
+  }
+  for (size_t lane = 0; lane < 32; ++lane) {
+    if ((mask >> lane & 1) == 0) continue;
+    WarpOrder& order = lanes[lane].order;
+    std::copy(seen, seen + 32, order.seen);
+    order.clock = std::min(order.clock + 1, last);
+  }
+}
+
 std::byte* Block::shared(const void* key, size_t bytes, size_t alignment) {
-  if (key == nullptr) return memory_.data();
-  for (const SharedArray& array : arrays_)
-    if (array.key == key) return memory_.data() + array.offset;
-  const size_t offset = (used_ + alignment - 1) / alignment * alignment;
-  if (offset + bytes > shared_limit) fail("more than 256 KiB of shared memory");
-  arrays_.push_back({key, offset, bytes});
-  used_ = offset + bytes;
-  return memory_.data() + offset;
+  if (key == nullptr) return memory_.dynamic();
+  std::byte* found = memory_.array(key, bytes, alignment);
+  if (found == nullptr) fail("more than " + std::to_string(SharedMemory::limit / 1024) + " KiB of shared memory");
+  return found;
 }
 
-void Block::check_place(const std::byte* begin, const std::byte* at, size_t bytes, size_t size, const char* what) {
-  const std::ptrdiff_t offset = at - begin;
-  if (offset < 0 || static_cast<size_t>(offset) + bytes > size)
-    fail(std::string(what) + " beyond a shared array of " + std::to_string(size) + " bytes, at byte " +
-         std::to_string(offset));
-  if (reinterpret_cast<uintptr_t>(at) % bytes != 0 && bytes <= 16)
-    fail(std::string(what) + " of " + std::to_string(bytes) + " bytes at byte " + std::to_string(offset) +
-         " of a shared array: misaligned");
+void Block::check_read(const SharedPlace& place) {
+  const std::string wrong = memory_.read(place, this_thread->rank, this_thread->order);
+  if (!wrong.empty()) fail(wrong);
 }
-
-void Block::check_read(const std::byte* begin, const std::byte* at, size_t bytes, size_t size) {
-  check_place(begin, at, bytes, size, "a read");
-  const size_t from = static_cast<size_t>(at - memory_.data());
-  for (size_t i = 0; i < bytes; ++i)
-    if (!written_[from + i])
-      fail("a read of shared memory that nothing wrote, byte " + std::to_string(at - begin) + " of an array of " +
-           std::to_string(size));
+void Block::check_write(const SharedPlace& place, const void* value) {
+  const std::string wrong = memory_.write(place, this_thread->rank, this_thread->order, value);
+  if (!wrong.empty()) fail(wrong);
 }
-
-void Block::check_write(const std::byte* begin, const std::byte* at, size_t bytes, size_t size) {
-  check_place(begin, at, bytes, size, "a write");
-  const size_t from = static_cast<size_t>(at - memory_.data());
-  for (size_t i = 0; i < bytes; ++i) written_[from + i] = true;
+void Block::begin_copy(const PendingCopy& copy) {
+  const std::string wrong = memory_.begin_copy(copy.to, this_thread->rank, this_thread->order);
+  if (!wrong.empty()) fail(wrong);
+}
+void Block::end_copy(const PendingCopy& copy) {
+  memory_.end_copy(copy.to, this_thread->rank, this_thread->order, copy.from);
 }
 
 void Block::fail(const std::string& what) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cuda/emulation/fiber.h"
+#include "cuda/emulation/shared_memory.h"
 
 namespace vivace::emulation {
 
@@ -19,6 +20,9 @@ struct Extent {
 
 class Block;
 
+// What lanes of a warp meet for. Only sync_lanes orders their accesses to memory.
+enum ExchangeKind { sync_lanes, shuffle, vote, reduce_lanes, match_lanes, matrices, matrices_seen };
+
 // One exchange between lanes of a warp that is under way or being read.
 struct Exchange {
   unsigned mask = 0, arrived = 0, unread = 0;
@@ -29,10 +33,8 @@ struct Exchange {
 
 // A copy into shared memory that was asked for and is not waited for yet.
 struct PendingCopy {
-  const std::byte* begin;  // of the array
-  std::byte* to;
-  size_t bytes, size;  // of the copy, of the array
-  const void* from;    // null: zeros
+  SharedPlace to;
+  const void* from;  // null: zeros
 };
 
 struct Thread {
@@ -42,6 +44,7 @@ struct Thread {
   unsigned rank = 0;  // in its block
   State state = State::ready;
   Exchange* exchange = nullptr;
+  WarpOrder order;
   int barrier_value = 0;
   std::vector<std::vector<PendingCopy>> copies;  // groups in the order of their commits; the last one is open
   Block* block = nullptr;
@@ -79,32 +82,26 @@ class Block {
   // Shared memory of the block: the same bytes for every thread. `key` tells arrays apart; null: the dynamic ones.
   std::byte* shared(const void* key, size_t bytes, size_t alignment);
   size_t dynamic_bytes() const { return launch_->dynamic_bytes; }
-  void check_read(const std::byte* begin, const std::byte* at, size_t bytes, size_t size);
-  void check_write(const std::byte* begin, const std::byte* at, size_t bytes, size_t size);
+  void check_read(const SharedPlace& place);
+  void check_write(const SharedPlace& place, const void* value);
+  void begin_copy(const PendingCopy& copy);
+  void end_copy(const PendingCopy& copy);
 
   // Ends this block with a report; does not return.
   [[noreturn]] void fail(const std::string& what);
 
  private:
-  struct SharedArray {
-    const void* key;
-    size_t offset, bytes;
-  };
   void start(Index index);
   bool release_barrier();
   std::string waiting() const;
-  void check_place(const std::byte* begin, const std::byte* at, size_t bytes, size_t size, const char* what);
+  void order_lanes(size_t warp, unsigned mask);
   static void enter(void* thread);
 
-  static constexpr size_t shared_limit = 256 * 1024;
   const LaunchInfo* launch_ = nullptr;
   Index index_;
   std::vector<Thread> threads_;
   std::vector<Exchange> exchanges_;  // 8 per warp
-  std::vector<std::byte> memory_;
-  std::vector<bool> written_;
-  std::vector<SharedArray> arrays_;
-  size_t used_ = 0;
+  SharedMemory memory_;
   int barrier_sum_ = 0;
   std::string error_;
 };

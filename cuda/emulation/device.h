@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "cuda/emulation/block.h"
 #include "cuda/emulation/vectors.h"
@@ -44,8 +45,6 @@ inline T from_bits(uint64_t bits) {
   return value;
 }
 
-enum ExchangeKind { sync_lanes, shuffle, vote, reduce_lanes, matrices };
-
 // The value of the lane that `source` chooses for this lane, or this lane's own where it chooses none (-1).
 template <class T, class Source>
 inline T shuffle_from(unsigned mask, T value, Source&& source) {
@@ -69,6 +68,25 @@ inline T fold_lanes(unsigned mask, ExchangeKind kind, T value, T start, Fold&& f
     if ((all.mask >> lane & 1) != 0) result = fold(result, from_bits<T>(all.values[lane]), lane);
   block.release(all);
   return result;
+}
+
+// Whole numbers of 32 bits; the lowest lane's value is where the fold begins.
+template <class T, class Fold>
+inline T reduce_words(unsigned mask, T value, Fold&& fold) {
+  static_assert(std::is_integral_v<T> && sizeof(T) == 4);
+  bool begun = false;
+  return fold_lanes(mask, reduce_lanes, value, value, [&](T a, T b, int) {
+    const T result = begun ? fold(a, b) : b;
+    begun = true;
+    return result;
+  });
+}
+
+// To whole numbers as cards do it: NaN is 0, beyond the range its end.
+inline int to_int(float whole) {
+  if (whole != whole) return 0;
+  if (whole >= 0x1p31f) return INT32_MAX;
+  return whole < -0x1p31f ? INT32_MIN : static_cast<int>(whole);
 }
 
 }  // namespace vivace::emulation
@@ -137,20 +155,35 @@ inline int __any_sync(unsigned mask, int predicate) {
 inline int __all_sync(unsigned mask, int predicate) {
   return __ballot_sync(mask, predicate == 0 ? 1 : 0) == 0 ? 1 : 0;
 }
+// Of 32-bit whole numbers only, as on cards.
 template <class T>
 inline T __reduce_add_sync(unsigned mask, T value) {
-  return vivace::emulation::fold_lanes(mask, vivace::emulation::reduce_lanes, value, T{0},
-                                       [](T a, T b, int) { return static_cast<T>(a + b); });
+  return vivace::emulation::reduce_words(mask, value, [](T a, T b) { return static_cast<T>(a + b); });
 }
 template <class T>
 inline T __reduce_max_sync(unsigned mask, T value) {
-  return vivace::emulation::fold_lanes(mask, vivace::emulation::reduce_lanes, value, value,
-                                       [](T a, T b, int) { return a > b ? a : b; });
+  return vivace::emulation::reduce_words(mask, value, [](T a, T b) { return a > b ? a : b; });
 }
 template <class T>
 inline T __reduce_min_sync(unsigned mask, T value) {
-  return vivace::emulation::fold_lanes(mask, vivace::emulation::reduce_lanes, value, value,
-                                       [](T a, T b, int) { return a < b ? a : b; });
+  return vivace::emulation::reduce_words(mask, value, [](T a, T b) { return a < b ? a : b; });
+}
+inline unsigned __reduce_and_sync(unsigned mask, unsigned value) {
+  return vivace::emulation::reduce_words(mask, value, [](unsigned a, unsigned b) { return a & b; });
+}
+inline unsigned __reduce_or_sync(unsigned mask, unsigned value) {
+  return vivace::emulation::reduce_words(mask, value, [](unsigned a, unsigned b) { return a | b; });
+}
+inline unsigned __reduce_xor_sync(unsigned mask, unsigned value) {
+  return vivace::emulation::reduce_words(mask, value, [](unsigned a, unsigned b) { return a ^ b; });
+}
+// The lanes that have this lane's value.
+template <class T>
+inline unsigned __match_any_sync(unsigned mask, T value) {
+  const uint64_t mine = vivace::emulation::to_bits(value);
+  return static_cast<unsigned>(vivace::emulation::fold_lanes(
+      mask, vivace::emulation::match_lanes, mine, uint64_t{0},
+      [=](uint64_t found, uint64_t one, int lane) { return found | static_cast<uint64_t>(one == mine) << lane; }));
 }
 
 // Blocks run on several threads of this machine: atomics are atomic.
@@ -199,10 +232,10 @@ inline int __float_as_int(float value) {
   return static_cast<int>(__float_as_uint(value));
 }
 inline int __float2int_rn(float value) {
-  return static_cast<int>(std::nearbyint(value));
+  return vivace::emulation::to_int(std::nearbyint(value));
 }
 inline int __float2int_rd(float value) {
-  return static_cast<int>(std::floor(value));
+  return vivace::emulation::to_int(std::floor(value));
 }
 inline float __fadd_rn(float a, float b) {
   return a + b;
@@ -289,11 +322,18 @@ template <class T>
 inline T __ldcs(const T* address) {
   return *address;
 }
+// Of floating numbers the one that is a number.
 template <class A, class B>
 constexpr auto min(A a, B b) {
-  return a < b ? a : b;
+  if constexpr (std::is_floating_point_v<A> || std::is_floating_point_v<B>)
+    return a < b || b != b ? a : b;
+  else
+    return a < b ? a : b;
 }
 template <class A, class B>
 constexpr auto max(A a, B b) {
-  return a > b ? a : b;
+  if constexpr (std::is_floating_point_v<A> || std::is_floating_point_v<B>)
+    return a > b || b != b ? a : b;
+  else
+    return a > b ? a : b;
 }

@@ -62,11 +62,17 @@ inline __half __hsub(__half a, __half b) {
 inline __half __hmul(__half a, __half b) {
   return __float2half_rn(__half2float(a) * __half2float(b));
 }
-// The product of two halves is exact in 64 bits, and so nearly always is the sum: one rounding is what is left.
+// One rounding: what is not exact on the way gets an odd last bit, which is no tie (Boldo and Melquiond 2008). In 64
+// bits the product is exact, and the sum wherever it is near a tie of halves: less than 53 bits lie between its ends.
 inline __half __hfma(__half a, __half b, __half c) {
   const double sum = static_cast<double>(__half2float(a)) * static_cast<double>(__half2float(b)) +
                      static_cast<double>(__half2float(c));
-  return __float2half_rn(static_cast<float>(sum));
+  float narrow = static_cast<float>(sum);
+  if (std::isfinite(narrow) && static_cast<double>(narrow) != sum) {
+    if (std::abs(static_cast<double>(narrow)) > std::abs(sum)) narrow = std::nextafter(narrow, 0.0f);
+    narrow = __uint_as_float(__float_as_uint(narrow) | 1);
+  }
+  return __float2half_rn(narrow);
 }
 inline __half2 __hadd2(__half2 a, __half2 b) {
   return {__hadd(a.x, b.x), __hadd(a.y, b.y)};

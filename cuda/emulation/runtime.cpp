@@ -6,13 +6,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "cuda/emulation/global_memory.h"
 
 using vivace::emulation::Block;
 using vivace::emulation::LaunchInfo;
@@ -33,13 +34,10 @@ struct vivace_event {
 
 namespace {
 
-constexpr size_t guard_bytes = 256;  // of a pattern before and behind every allocation of the device
-constexpr unsigned char guard = 0xa5;
 constexpr int multiprocessors = 4;
 
 std::mutex state_mutex;
-std::map<unsigned char*, size_t> allocations;  // by what the caller sees
-size_t allocated = 0, memory_limit = 0;
+vivace::emulation::GlobalMemory memory;
 std::set<std::string> launched;
 std::string report, listed;
 // After a kernel failed, everything fails until forget_errors(), as a spoilt context does.
@@ -84,22 +82,31 @@ void spoil(const std::string& what) {
   spoilt = cudaErrorLaunchFailure;
 }
 
-bool guards_intact(unsigned char* data, size_t bytes) {
-  for (size_t i = 0; i < guard_bytes; ++i)
-    if (data[bytes + i] != guard || *(data - 1 - i) != guard) return false;
-  return true;
+void check_guards(const char* kernel) {
+  if (const size_t bytes = memory.spoilt(); bytes != 0)
+    spoil(std::string(kernel) + ": wrote beyond an allocation of " + std::to_string(bytes) + " bytes");
 }
 
-void check_guards(const char* kernel) {
-  std::string what;
-  {
-    std::lock_guard lock(state_mutex);
-    for (const auto& [data, bytes] : allocations)
-      if (!guards_intact(data, bytes))
-        what = std::string(kernel) + ": wrote beyond an allocation of " + std::to_string(bytes) + " bytes";
+// Blocks that are not running: their stacks and shared memory are used again.
+class IdleBlocks {
+ public:
+  std::unique_ptr<Block> take() {
+    std::lock_guard lock(mutex_);
+    if (blocks_.empty()) return std::make_unique<Block>();
+    std::unique_ptr<Block> block = std::move(blocks_.back());
+    blocks_.pop_back();
+    return block;
   }
-  if (!what.empty()) spoil(what);
-}
+  void give(std::unique_ptr<Block> block) {
+    std::lock_guard lock(mutex_);
+    blocks_.push_back(std::move(block));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Block>> blocks_;
+};
+IdleBlocks idle_blocks;
 
 // Blocks wait for nobody but their own threads, so some machine threads take them one after the other.
 void run_blocks(const LaunchInfo& info) {
@@ -107,14 +114,15 @@ void run_blocks(const LaunchInfo& info) {
   std::atomic<size_t> next{0};
   std::atomic<bool> failed{false};
   const auto work = [&] {
-    thread_local Block block;
+    std::unique_ptr<Block> block = idle_blocks.take();
     for (size_t i = next++; i < blocks && !failed; i = next++) {
       const auto x = static_cast<unsigned>(i % info.grid.x), y = static_cast<unsigned>(i / info.grid.x % info.grid.y);
       const auto z = static_cast<unsigned>(i / info.grid.x / info.grid.y);
-      if (block.run(info, {x, y, z})) continue;
+      if (block->run(info, {x, y, z})) continue;
       failed = true;
-      spoil(block.error());
+      spoil(block->error());
     }
+    idle_blocks.give(std::move(block));
   };
   const size_t threads = std::min<size_t>({blocks, 4, std::max(1u, std::thread::hardware_concurrency())});
   // Small grids do not pay for a thread.
@@ -166,7 +174,10 @@ const char* kernels_launched() {
   return listed.c_str();
 }
 void limit_memory(size_t bytes) {
-  memory_limit = bytes;
+  memory.limit(bytes);
+}
+void guard_pages(bool on) {
+  memory.guard_pages(on);
 }
 void fail_call(int n, cudaError_t error) {
   injected = error;
@@ -229,7 +240,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   if (device != 0) return result(cudaErrorInvalidDevice);
   *properties = {};
   std::snprintf(properties->name, sizeof(properties->name), "emulated on this processor");
-  properties->totalGlobalMem = memory_limit != 0 ? memory_limit : size_t{4} << 30;
+  properties->totalGlobalMem = memory.total();
   properties->multiProcessorCount = multiprocessors;
   properties->major = 9;
   properties->sharedMemPerBlockOptin = 227 * 1024;
@@ -259,28 +270,12 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
   if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
   *data = nullptr;
   if (bytes == 0) return cudaSuccess;
-  std::lock_guard lock(state_mutex);
-  if (memory_limit != 0 && allocated + bytes > memory_limit) return result(cudaErrorMemoryAllocation);
-  const size_t whole = (bytes + 2 * guard_bytes + 255) / 256 * 256;
-  auto* memory = static_cast<unsigned char*>(std::aligned_alloc(256, whole));
-  if (memory == nullptr) return result(cudaErrorMemoryAllocation);
-  // Fresh device memory holds anything: numbers that are none.
-  std::memset(memory, 0xff, whole);
-  std::memset(memory, guard, guard_bytes);
-  std::memset(memory + guard_bytes + bytes, guard, guard_bytes);
-  allocations[memory + guard_bytes] = bytes;
-  allocated += bytes;
-  *data = memory + guard_bytes;
-  return cudaSuccess;
+  *data = memory.take(bytes);
+  return *data != nullptr ? cudaSuccess : result(cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFree(void* data) {
   if (data == nullptr) return cudaSuccess;
-  std::lock_guard lock(state_mutex);
-  const auto found = allocations.find(static_cast<unsigned char*>(data));
-  if (found == allocations.end()) return result(cudaErrorInvalidValue);
-  allocated -= found->second;
-  std::free(found->first - guard_bytes);
-  allocations.erase(found);
+  if (!memory.give(data)) return result(cudaErrorInvalidValue);
   return spoilt;
 }
 cudaError_t cudaMallocHost(void** data, size_t bytes) {
@@ -296,9 +291,8 @@ cudaError_t cudaFreeHost(void* data) {
   return spoilt;
 }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  std::lock_guard lock(state_mutex);
-  *total = memory_limit != 0 ? memory_limit : size_t{4} << 30;
-  *free = *total > allocated ? *total - allocated : 0;
+  *total = memory.total();
+  *free = memory.free();
   return begin_call();
 }
 

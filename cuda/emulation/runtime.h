@@ -133,6 +133,9 @@ const char* last_report();
 const char* kernels_launched();
 // Allocations beyond so many bytes in all fail; 0: no limit.
 void limit_memory(size_t bytes);
+// For programs of tests: allocations from now on end at pages that nobody may touch, so that reads beyond them are
+// found as well. It takes the process's SIGSEGV.
+void guard_pages(bool on);
 // The n-th call from now on that can fail (1: the next one) fails with this error; afterwards all is well again, unless
 // it is an error that spoils a context. 0: none.
 void fail_call(int n, cudaError_t error);

@@ -42,6 +42,9 @@ class DeviceArray {
 // Runs all checks; the exit status of the program.
 template <class Checks>
 int run_checks(Checks&& checks) {
+#if !defined(__CUDACC__)
+  emulation::guard_pages(true);
+#endif
   try {
     checks();
   } catch (const Error& error) {
