@@ -1,5 +1,6 @@
 // Node-API and nothing else: the exports of the addon. lib/native.ts declares the same, with types.
 #include "addon/device_wrap.h"
+#include "addon/promise_worker.h"
 #include "addon/sampler_wrap.h"
 #include "addon/tokenizer_wrap.h"
 #include "addon/weights/checkpoint_wrap.h"
@@ -13,47 +14,33 @@ namespace {
 
 // ceilings(threads, bytes, level): Promise<{ bytesPerSecond, floatOperations, int8Operations, regionSeconds }>
 Napi::Value ceilings_async(const Napi::CallbackInfo& info) {
-  class Worker : public Napi::AsyncWorker {
+  class Worker final : public PromiseWorker {
    public:
     Worker(Napi::Env env, int threads, int64_t bytes, Isa isa)
-        : Napi::AsyncWorker(env),
-          deferred(Napi::Promise::Deferred::New(env)),
-          threads_(threads),
-          bytes_(bytes),
-          isa_(isa) {}
-    Napi::Promise::Deferred deferred;
+        : PromiseWorker(env), threads_(threads), bytes_(bytes), isa_(isa) {}
 
    protected:
-    void Execute() override {
-      try {
-        result_ = measure_ceilings(threads_, bytes_, isa_);
-      } catch (const std::exception& error) {
-        SetError(error.what());
-      }
-    }
-    void OnOK() override {
+    void work() override { ceilings_ = measure_ceilings(threads_, bytes_, isa_); }
+    Napi::Value result() override {
       Napi::Object out = Napi::Object::New(Env());
-      out.Set("bytesPerSecond", result_.bytes_per_second);
-      out.Set("floatOperations", result_.float_operations);
-      out.Set("int8Operations", result_.int8_operations);
-      out.Set("regionSeconds", result_.region_seconds);
-      deferred.Resolve(out);
-    }
-    void OnError(const Napi::Error& error) override {
-      deferred.Reject(to_napi(Env(), "OUT_OF_MEMORY", error.Message().c_str(), "").Value());
+      out.Set("bytesPerSecond", ceilings_.bytes_per_second);
+      out.Set("floatOperations", ceilings_.float_operations);
+      out.Set("int8Operations", ceilings_.int8_operations);
+      out.Set("regionSeconds", ceilings_.region_seconds);
+      return out;
     }
 
    private:
     int threads_;
     int64_t bytes_;
     Isa isa_;
-    Ceilings result_{};
+    Ceilings ceilings_{};
   };
   const int threads = info[0].As<Napi::Number>().Int32Value();
   if (threads < 1 || threads > 256) throw to_napi(info.Env(), "INVALID_ARGUMENT", "threads must be 1 to 256", "");
   const Isa isa = info[2].IsString() ? isa_named(info.Env(), info[2].As<Napi::String>().Utf8Value()) : best_isa();
   auto* worker = new Worker(info.Env(), threads, info[1].As<Napi::Number>().Int64Value(), isa);
-  const Napi::Promise promise = worker->deferred.Promise();
+  const Napi::Promise promise = worker->promise();
   worker->Queue();
   return promise;
 }

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "addon/device_wrap.h"
+#include "addon/promise_worker.h"
 #include "addon/round.h"
 #include "addon/sampler_wrap.h"
 #include "addon/wraps.h"
@@ -240,46 +241,31 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     throw Error("INTERNAL", "run: this program needs a batch and a KV cache");
 }
 
-class RoundWorker final : public Napi::AsyncWorker {
+class RoundWorker final : public PromiseWorker {
  public:
   RoundWorker(Napi::Env env, std::unique_ptr<Round> round, Napi::Object request)
-      : Napi::AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), round_(std::move(round)) {
+      : PromiseWorker(env), round_(std::move(round)) {
     request_ = std::make_shared<Napi::ObjectReference>(Napi::Persistent(request));  // keeps the caller's arrays alive
     if (round_->ahead) tell_each_round(env, request.Get("ahead").As<Napi::Object>());
   }
-  Napi::Promise promise() const { return deferred_.Promise(); }
 
  protected:
-  void Execute() override {
-    try {
-      round_->execute();
-    } catch (const Error& error) {
-      code_ = error.code();
-      remedy_ = error.remedy();
-      SetError(error.what());
-    } catch (const std::exception& error) {
-      code_ = "INTERNAL";
-      SetError(error.what());
-    }
-  }
-  void OnOK() override {
+  void work() override { round_->execute(); }
+  Napi::Value result() override {
     stop_messages();
     const Napi::Object request = request_->Value();
-    Napi::Value reports = Env().Undefined();
     if (round_->ahead) {
       round_->ahead->told.push_back(std::move(round_->drawn));
       tell_(Env(), request);
-    } else {
-      if (round_->has_batch) round_->batch.commit(round_->kv.get());
-      const Napi::Value sampling = request.Get("sampling");
-      if (sampling.IsObject()) reports = report_draws(Env(), sampling.As<Napi::Object>(), round_->drawn);
+      return Env().Undefined();
     }
-    deferred_.Resolve(reports);
+    if (round_->has_batch) round_->batch.commit(round_->kv.get());
+    const Napi::Value sampling = request.Get("sampling");
+    return sampling.IsObject() ? report_draws(Env(), sampling.As<Napi::Object>(), round_->drawn) : Env().Undefined();
   }
-  void OnError(const Napi::Error& error) override {
+  void failed() override {
     stop_messages();
     if (round_->ahead) tell_(Env(), request_->Value());
-    deferred_.Reject(to_napi(Env(), code_.c_str(), error.Message().c_str(), remedy_.c_str()).Value());
   }
 
  private:
@@ -309,46 +295,29 @@ class RoundWorker final : public Napi::AsyncWorker {
     if (round_->ahead && !round_->ahead->closed) messages_.Release();
   }
 
-  Napi::Promise::Deferred deferred_;
   std::unique_ptr<Round> round_;
   std::shared_ptr<Napi::ObjectReference> request_;
   std::function<void(Napi::Env, const Napi::Object&)> tell_;
   Napi::ThreadSafeFunction messages_;
-  std::string code_, remedy_;
 };
 
 // Rewrites some weights off the JavaScript thread.
-class PackWorker : public Napi::AsyncWorker {
+class PackWorker final : public PromiseWorker {
  public:
   PackWorker(Napi::Env env, std::shared_ptr<ExecutableState> state, int64_t bytes)
-      : Napi::AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), state_(std::move(state)), bytes_(bytes) {}
-  Napi::Promise promise() const { return deferred_.Promise(); }
+      : PromiseWorker(env), state_(std::move(state)), bytes_(bytes) {}
 
  protected:
-  void Execute() override {
-    try {
-      std::lock_guard turn(state_->running);
-      done_ = state_->executable->pack(bytes_);
-    } catch (const Error& error) {
-      code_ = error.code();
-      remedy_ = error.remedy();
-      SetError(error.what());
-    } catch (const std::exception& error) {
-      code_ = "INTERNAL";
-      SetError(error.what());
-    }
+  void work() override {
+    std::lock_guard turn(state_->running);
+    done_ = state_->executable->pack(bytes_);
   }
-  void OnOK() override { deferred_.Resolve(Napi::Number::New(Env(), done_)); }
-  void OnError(const Napi::Error& error) override {
-    deferred_.Reject(to_napi(Env(), code_.c_str(), error.Message().c_str(), remedy_.c_str()).Value());
-  }
+  Napi::Value result() override { return Napi::Number::New(Env(), done_); }
 
  private:
-  Napi::Promise::Deferred deferred_;
   std::shared_ptr<ExecutableState> state_;
   int64_t bytes_;
   double done_ = 0;
-  std::string code_, remedy_;
 };
 
 }  // namespace

@@ -39,6 +39,7 @@ Executable::Executable(Program program, const ExecutableOptions& options)
   if (options.fuse) fuse_quantizers(program_);
   check_program(program_);
   pool_ = ThreadPool::shared(options.threads);
+  panels_ = std::make_unique<Panels>(program_, options.isa);
   for (const CallInfo& call : program_.calls) {
     Step step{choose(*call.op, options.isa), {}, &call};
     step.run.attributes = call.attributes.data();
@@ -67,8 +68,8 @@ void Executable::find_bindables() {
 
 RunnerSizes Executable::sizes() const {
   RunnerSizes sizes;
-  sizes.weights = panels_ ? panels_->bytes() : 0;
-  sizes.released = panels_ ? panels_->released() : 0;
+  sizes.weights = panels_->bytes();
+  sizes.released = panels_->released();
   sizes.arena = arena_.size();
   sizes.level = isa_name(options_.isa);
   sizes.threads = options_.threads;
@@ -106,7 +107,7 @@ void Executable::set_tensors(int64_t rows, int64_t outputs) {
     return tensor;
   };
   const auto use_panels = [&](Step& step) {
-    if (!panels_ || std::strcmp(step.call->op->name, "linear") != 0) return;
+    if (std::strcmp(step.call->op->name, "linear") != 0) return;
     const std::byte* panels = panels_->find(step.call->inputs[1]);
     if (panels == nullptr) return;
     step.run.inputs[1].data = const_cast<std::byte*>(panels);
@@ -121,7 +122,6 @@ void Executable::set_tensors(int64_t rows, int64_t outputs) {
 }
 
 double Executable::pack(int64_t bytes) {
-  if (!panels_) panels_ = std::make_unique<Panels>(program_, options_.isa);
   panels_->pack(program_, *pool_, options_.threads, bytes);
   set_rows_ = -1;  // tensors of weights are stale
   return panels_->progress();

@@ -48,7 +48,7 @@ template <auto kernel, class... Parameters>
 void launch_with(void (*)(Parameters...), const Launch& how, Parameters... arguments) {
   check(emulation::start_kernel(kernel_name<kernel>(), how.grid, how.block, how.shared_bytes, how.stream,
                                 [=] { kernel(arguments...); }),
-        kernel_name<kernel>());
+        "launch");
 }
 
 #endif

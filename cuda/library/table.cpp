@@ -57,6 +57,8 @@ int devices(VivaceDeviceInfo* out, int32_t capacity, int32_t* count, VivaceDevic
     if (result == cudaErrorNoDevice) return void(cudaGetLastError());
     if (result != cudaSuccess) {
       cudaGetLastError();
+      // What a kernel broke for this process is no matter of the driver.
+      if (result >= cudaErrorIllegalAddress && result <= cudaErrorLaunchFailure) check(result, "cudaGetDeviceCount");
       const std::string has = driver == 0 ? "There is no NVIDIA driver"
                                           : "The NVIDIA driver serves CUDA " + std::to_string(driver / 1000) + "." +
                                                 std::to_string(driver % 1000 / 10);

@@ -38,7 +38,7 @@ void Panels::pack(const Program& program, ThreadPool& pool, int threads, int64_t
   static constexpr Kernel kernels[isa_count] = VIVACE_KERNELS(pack_panels);
   const Kernel kernel = kernels[static_cast<int>(isa_)];
   const size_t first = next_;
-  int64_t chosen = 0;
+  int64_t chosen = 0, released = 0;
   std::vector<OpRun> runs;
   for (; next_ < jobs_.size() && chosen < bytes; ++next_) {
     const Job& job = jobs_[next_];
@@ -49,7 +49,7 @@ void Panels::pack(const Program& program, ThreadPool& pool, int threads, int64_t
     run.outputs[0].data = memory + job.offset;
     runs.push_back(run);
     chosen += job.bytes;
-    if (weight.mapped) released_ += weight.rows * row_bytes(weight.dtype, weight.columns);
+    if (weight.mapped) released += weight.rows * row_bytes(weight.dtype, weight.columns);
   }
   pool.run(threads, [&](Team& team) {
     for (size_t i = 0; i < runs.size(); ++i) {
@@ -60,8 +60,9 @@ void Panels::pack(const Program& program, ThreadPool& pool, int threads, int64_t
         release_file_pages(weight.data, weight.rows * row_bytes(weight.dtype, weight.columns));
     }
   });
+  released_ += released;
   packed_ += chosen;
-  if (done()) packed_ = total_;
+  if (done()) packed_ = total_;  // with what lies between them
 }
 
 const std::byte* Panels::find(int value) const {

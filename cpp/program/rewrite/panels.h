@@ -1,6 +1,7 @@
 // Weights of `linear` rewritten in panel order (ops/linear/panels.h), a few at a time, by the whole team: the one copy
 // that a model makes of its weights. The file's pages are given back as soon as a weight is written.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -19,7 +20,7 @@ class Panels {
   void pack(const Program& program, ThreadPool& pool, int threads, int64_t bytes);
   bool done() const { return next_ == jobs_.size(); }
   // Of 1.
-  double progress() const { return total_ == 0 ? 1 : static_cast<double>(packed_) / static_cast<double>(total_); }
+  double progress() const { return total_ == 0 ? 1 : static_cast<double>(bytes()) / static_cast<double>(total_); }
 
   // The panels of a weight, or null as long as it lies as in its file.
   const std::byte* find(int value) const;
@@ -34,7 +35,8 @@ class Panels {
   };
   std::vector<Job> jobs_;  // ascending offsets
   size_t next_ = 0;
-  int64_t total_ = 0, packed_ = 0, released_ = 0;
+  int64_t total_ = 0;
+  std::atomic<int64_t> packed_ = 0, released_ = 0;  // asked for while weights are written
   Isa isa_;
   Arena memory_;
 };
