@@ -1,6 +1,8 @@
 // The public API.
 export { loadModel, embeddedModelPath } from './model/load.js';
 export type { Device, LoadOptions, Repack } from './model/load.js';
+export { listDevices } from './model/devices.js';
+export type { DeviceReport } from './model/devices.js';
 export type { CacheOptions, CacheType, Model, SessionOptions } from './model/model.js';
 export type { ModelInfo } from './model/info.js';
 export type { Prompt, Session } from './session/session.js';

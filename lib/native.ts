@@ -1,7 +1,9 @@
 // The face of the native addon: its types, written once, and the translation of its errors. Nothing else loads it.
-import { loadAddon } from './load-addon.js';
+import { addonPath, loadAddon } from './load-addon.js';
 import { VivaceError } from './errors.js';
 import type { ErrorCode } from './errors.js';
+
+export { addonPath };
 
 export interface NativeMapping {
   readonly size: number;
@@ -196,6 +198,17 @@ export interface NativeDevice {
   readonly index: number;
 }
 
+export interface NativeDeviceInfo {
+  readonly name: string;
+  readonly capability: string;
+  readonly multiprocessors: number;
+  /** Bytes. */
+  readonly memory: number;
+  readonly free: number;
+  /** Why it cannot be used. */
+  readonly unusable?: string;
+}
+
 export interface NativeAddon {
   /** A file by its path, or so many bytes of memory. */
   Mapping: new (pathOrBytes: string | number) => NativeMapping;
@@ -254,17 +267,7 @@ export interface NativeAddon {
   /** Instruction-set levels that this machine runs, best last. */
   isaLevels(): string[];
   /** What a device library finds on this machine. Throws DEVICE_UNAVAILABLE. */
-  devices(library: string): {
-    build: string;
-    devices: {
-      name: string;
-      capability: string;
-      multiprocessors: number;
-      memory: number;
-      free: number;
-      unusable?: string;
-    }[];
-  };
+  devices(library: string): { build: string; devices: NativeDeviceInfo[] };
   /** Kernels of an emulated library that ran in this process, a line each. */
   deviceKernels(library: string): string;
   ops(): { name: string; attributes: string[] }[];

@@ -82,8 +82,13 @@ int devices(VivaceDeviceInfo* out, int32_t capacity, int32_t* count, VivaceDevic
         continue;
       }
       size_t free = 0, all = properties.totalGlobalMem;
-      if (cudaSetDevice(i) != cudaSuccess || cudaMemGetInfo(&free, &all) != cudaSuccess) {
-        set_text(info.unusable, cudaGetErrorString(cudaGetLastError()));
+      cudaError_t opened = cudaSetDevice(i);
+      if (opened == cudaSuccess) opened = cudaMemGetInfo(&free, &all);
+      if (opened != cudaSuccess) {
+        cudaGetLastError();
+        set_text(info.unusable, opened == cudaErrorMemoryAllocation
+                                    ? "other programs have taken all of its memory"
+                                    : std::string("it cannot be opened: ") + cudaGetErrorString(opened));
       }
       info.memory = static_cast<int64_t>(all);
       info.memory_free = static_cast<int64_t>(free);

@@ -1,22 +1,37 @@
 // `vivace inspect model`: what is in a model file, and how much memory it will take. Reads headers only.
+// `vivace inspect --devices`: what this machine can run models on.
 import { statSync } from 'node:fs';
 import { Command } from 'commander';
+import { VivaceError } from '../errors.js';
 import { openModelFile } from '../formats/open.js';
 import type { ModelSource } from '../formats/model-source.js';
 import { estimateMemory } from '../models/memory.js';
 import { addJsonOption } from './arguments.js';
+import { showDevices } from './devices.js';
 import { bytes, count, table } from './quantities.js';
 import { printJson, style } from './terminal.js';
 
 export function inspectCommand(): Command {
   const command = new Command('inspect')
     .description('show what is in a model file: configuration, metadata, tensors, memory it will take')
-    .argument('<model>', 'GGUF file or Hugging Face directory');
-  return addJsonOption(command).action((path: string, { json }: { json?: boolean }) => {
+    .argument('[model]', 'GGUF file or Hugging Face directory')
+    .option('--devices', 'show what this machine can run models on, and why not on the rest');
+  return addJsonOption(command).action(async (path: string | undefined, options: InspectOptions) => {
+    if ((path === undefined) !== (options.devices === true)) {
+      throw new VivaceError('INVALID_ARGUMENT', 'Expected a model, or --devices without one', {
+        remedy: 'Write `vivace inspect model.gguf` or `vivace inspect --devices`.',
+      });
+    }
+    if (path === undefined) return showDevices(options.json === true);
     const source = openModelFile(path);
-    if (json === true) printJson(facts(source));
+    if (options.json === true) printJson(facts(source));
     else print(source);
   });
+}
+
+interface InspectOptions {
+  readonly devices?: boolean;
+  readonly json?: boolean;
 }
 
 const parametersOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);

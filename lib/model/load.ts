@@ -1,6 +1,4 @@
 // Opens a model file and makes it ready to run.
-import { readFileSync } from 'node:fs';
-import { availableParallelism, cpus } from 'node:os';
 import { join, resolve } from 'node:path';
 import { checkNames, integer, signal as checkSignal, word } from '../decode/option-checks.js';
 import type * as referenceSampler from '../decode/reference-sampler.js';
@@ -9,11 +7,13 @@ import { openModelFile } from '../formats/open.js';
 import { createTokenizer } from '../formats/tokenizer/tokenizer.js';
 import { WeightStore } from '../formats/weight-store.js';
 import { buildProgram } from '../models/registry.js';
+import { requireProbed } from '../program/device-probe.js';
 import { NativeExecutor } from '../program/native-executor.js';
 import type { Executor } from '../program/executor.js';
 import type * as reference from '../program/reference/executor.js';
 import type { Program } from '../program/program.js';
 import { Model } from './model.js';
+import { defaultThreads } from './threads.js';
 
 const devices = ['auto', 'cpu', 'cuda', 'cuda-emulated', 'reference'] as const;
 
@@ -74,6 +74,7 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
     if (signal?.aborted) throw new VivaceError('ABORTED', 'Loading was aborted', { cause: signal.reason });
   };
   await step(0, 'opening');
+  if (device === 'cuda') await requireProbed(device, signal);
   const source = openModelFile(path === undefined || path === 'default' ? embeddedModelPath() : path);
   const trained = source.config.contextLength;
   const contextLength = integer('contextLength', options.contextLength, trained, 1, 2 ** 30);
@@ -122,21 +123,3 @@ function missing(tensor: string): never {
 
 /** `auto` stays on the CPU until the kernels for cards have run on one. */
 const chooseDevice = (device: Device): Exclude<Device, 'auto'> => (device === 'auto' ? 'cpu' : device);
-
-/** One per core, for hyper-threads share what a decode step is short of; 16 saturate the memory of most machines. */
-function defaultThreads(): number {
-  const available = availableParallelism();
-  return Math.max(1, Math.min(16, Math.ceil(available / threadsPerCore())));
-}
-
-function threadsPerCore(): number {
-  if (process.platform === 'linux') {
-    try {
-      const siblings = readFileSync('/sys/devices/system/cpu/cpu0/topology/thread_siblings_list', 'latin1');
-      return /[,-]/.test(siblings) ? 2 : 1;
-    } catch {
-      return 1;
-    }
-  }
-  return process.arch === 'x64' && cpus().length > 4 ? 2 : 1;
-}

@@ -9,21 +9,25 @@ export type DeviceName = 'cuda' | 'cuda-emulated';
 // dist/ and lib/ both lie directly in the package.
 const packageRoot = resolve(__dirname, '..', '..');
 
-const suffix = process.platform === 'win32' ? '.dll' : process.platform === 'darwin' ? '.dylib' : '.so';
+const suffix = process.platform === 'win32' ? '.dll' : '.so';
 
-/** Files that may be the library, in the order in which they are looked for. */
+/** Files that may be the library, in the order in which they are looked for; one named by VIVACE_CUDA_LIBRARY is alone. */
 export function libraryPlaces(name: DeviceName): string[] {
-  const file = `vivace-${name}${name === 'cuda' ? suffix : '.so'}`;
-  const places = [join(packageRoot, 'build', 'Release', file)];
-  if (name === 'cuda') {
-    places.push(join(packageRoot, 'build-cuda', file));
-    try {
-      places.push(join(require.resolve('vivace-cuda/package.json'), '..', file));
-    } catch {
-      places.push(join(packageRoot, '..', 'vivace-cuda', file));
-    }
+  const emulated = join(packageRoot, 'build', 'Release', 'vivace-cuda-emulated.so');
+  if (name === 'cuda-emulated') return [emulated];
+  const named = process.env['VIVACE_CUDA_LIBRARY'];
+  if (named) return [resolve(named)];
+  const file = `vivace-cuda${suffix}`;
+  return [join(packageRoot, 'build-cuda', file), join(installedPackage(), `${process.platform}-${process.arch}`, file)];
+}
+
+/** Where `vivace-cuda` is installed for this package or for the program that runs; else where it would be. */
+function installedPackage(): string {
+  try {
+    return join(require.resolve('vivace-cuda/package.json', { paths: [packageRoot, process.cwd()] }), '..');
+  } catch {
+    return join(packageRoot, '..', 'vivace-cuda');
   }
-  return places;
 }
 
 /** The first device of a library. Throws DEVICE_UNAVAILABLE when there is no library. */
@@ -31,7 +35,10 @@ export function findDevice(name: DeviceName): NativeDevice {
   const places = libraryPlaces(name);
   const library = places.find((path) => existsSync(path));
   if (library !== undefined) return { library, index: 0 };
+  const build = name === 'cuda' ? 'npm run build:cuda` (needs nvcc 13.0)' : 'npm run build:native`';
   throw new VivaceError('DEVICE_UNAVAILABLE', `No library for the device '${name}'; looked for ${places.join(', ')}`, {
-    remedy: "Build it from a checkout (`npm run build:cuda`, which needs nvcc 13.0), or use device: 'cpu'.",
+    remedy: existsSync(join(packageRoot, 'CMakeLists.txt'))
+      ? `Build it: \`${build}, or use device: 'cpu'.`
+      : "Install the package `vivace-cuda` of the same version beside vivace, or use device: 'cpu'.",
   });
 }

@@ -17,6 +17,7 @@ const mistakes: [name: string, args: string[], message: RegExp][] = [
   ['a missing argument', ['tokenize'], /missing required argument 'model'/],
   ['too long a benchmark', ['bench', embedded, '--prompt', '100000'], /exceed the context/],
   ['a bias that is none', ['run', '--logit-bias', 'five'], /token=bias/],
+  ['neither model nor devices to inspect', ['inspect'], /Expected a model, or --devices without one/],
   ['an argument too many', ['inspect', embedded, embedded], /too many arguments/],
 ];
 

@@ -2,11 +2,13 @@
 import {
   embeddedModelPath,
   estimateMemory,
+  listDevices,
   loadModel,
   openModelFile,
   quantizeModel,
   VivaceError,
   type Chat,
+  type DeviceReport,
   type ErrorCode,
   type GenerateOptions,
   type GenerateResult,
@@ -21,6 +23,8 @@ import {
 
 export async function everything(signal: AbortSignal): Promise<void> {
   const path: string = embeddedModelPath();
+  const devices: DeviceReport[] = await listDevices();
+  console.log(devices.filter(({ usable }) => usable).map(({ device, freeMemory = 0 }) => `${device} ${freeMemory}`));
   const before: MemoryEstimate = estimateMemory(openModelFile(path), { contextLength: 4096, keyType: 'Q8_0' });
   const type: QuantizeType = 'Q4_K_M';
   const smaller: QuantizeResult = await quantizeModel(path, 'smaller.gguf', {

@@ -1,0 +1,21 @@
+// How many threads compute when nobody says.
+import { readFileSync } from 'node:fs';
+import { availableParallelism, cpus } from 'node:os';
+
+/** One per core, for hyper-threads share what a decode step is short of; 16 saturate the memory of most machines. */
+export function defaultThreads(): number {
+  const available = availableParallelism();
+  return Math.max(1, Math.min(16, Math.ceil(available / threadsPerCore())));
+}
+
+function threadsPerCore(): number {
+  if (process.platform === 'linux') {
+    try {
+      const siblings = readFileSync('/sys/devices/system/cpu/cpu0/topology/thread_siblings_list', 'latin1');
+      return /[,-]/.test(siblings) ? 2 : 1;
+    } catch {
+      return 1;
+    }
+  }
+  return process.arch === 'x64' && cpus().length > 4 ? 2 : 1;
+}
