@@ -21,6 +21,7 @@ class DevicePages final : public PageStore {
     if (pages_ == nullptr) check_device(table_.pages_create(device_, bytes, &pages_, &error), error);
     void* page = nullptr;
     check_device(table_.page_map(pages_, &page, &error), error);
+    if (page == nullptr) throw_out_of_memory(bytes);
     return static_cast<std::byte*>(page);
   }
   void unmap(std::byte* page, int64_t) override { table_.page_unmap(pages_, page); }
@@ -38,6 +39,15 @@ class DevicePages final : public PageStore {
     for (const PageStrip& strip : strips)
       if (strip.bytes > 0) list.push_back({strip.to, strip.from, strip.bytes});
     check_device(how(pages_, list.data(), static_cast<int64_t>(list.size()), &error), error);
+  }
+
+  [[noreturn]] void throw_out_of_memory(int64_t bytes) const {
+    const VivaceDeviceInfo card = library_->devices()[static_cast<size_t>(device_)];
+    throw Error("OUT_OF_MEMORY",
+                "KV cache: the graphics card has no memory for another page of " + std::to_string(bytes) + " bytes; " +
+                    std::to_string(card.memory_free >> 20) + " of " + std::to_string(card.memory >> 20) +
+                    " MiB are free",
+                "Use a shorter context, q8_0 keys and values, or fewer sessions, or close other programs on the card.");
   }
 
   std::shared_ptr<const DeviceLibrary> library_;

@@ -21,20 +21,31 @@ PagePool::PagePool(int device, int64_t page_bytes)
       page_bytes_((page_bytes + page_alignment - 1) / page_alignment * page_alignment),
       slab_pages_(std::max<int64_t>(1, slab_bytes / page_bytes_)) {}
 
+// Smaller ones when the card's memory is nearly full; null when not even a page fits.
+std::unique_ptr<PagePool::Slab> PagePool::new_slab() const {
+  auto slab = std::make_unique<Slab>();
+  int64_t pages = slab_pages_;
+  while (slab->memory.data() == nullptr) {
+    try {
+      slab->memory.reserve(pages * page_bytes_);
+    } catch (const Error& error) {
+      if (error.code() != "OUT_OF_MEMORY") throw;
+      if (pages == 1) return nullptr;
+      pages /= 2;
+    }
+  }
+  for (int64_t i = pages - 1; i >= 0; --i) slab->free.push_back(slab->memory.data() + i * page_bytes_);
+  return slab;
+}
+
 std::byte* PagePool::map() {
   check(cudaSetDevice(device_), "cudaSetDevice");
   Slab* from = nullptr;
   for (const auto& slab : slabs_)
     if (!slab->free.empty()) from = slab.get();
   if (from == nullptr) {
-    auto slab = std::make_unique<Slab>();
-    try {
-      slab->memory.reserve(slab_pages_ * page_bytes_);
-    } catch (const Error& error) {
-      if (error.code() == "OUT_OF_MEMORY") return nullptr;
-      throw;
-    }
-    for (int64_t i = slab_pages_ - 1; i >= 0; --i) slab->free.push_back(slab->memory.data() + i * page_bytes_);
+    std::unique_ptr<Slab> slab = new_slab();
+    if (slab == nullptr) return nullptr;
     slabs_.push_back(std::move(slab));
     from = slabs_.back().get();
   }

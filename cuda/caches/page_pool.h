@@ -29,6 +29,7 @@ class PagePool {
     std::vector<std::byte*> free;
     int64_t used = 0;
   };
+  std::unique_ptr<Slab> new_slab() const;
   enum class Move { copy, read, write };
   void move(Move how, const VivaceDeviceStrip* strips, int64_t count);
 

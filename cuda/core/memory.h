@@ -10,11 +10,23 @@
 
 namespace vivace::cuda {
 
+[[noreturn]] inline void throw_out_of_memory(int64_t bytes, const char* where) {
+  cudaGetLastError();
+  size_t free = 0, all = 0;
+  cudaMemGetInfo(&free, &all);
+  throw Error("OUT_OF_MEMORY",
+              "There are no " + mebibytes(bytes) + " left " + where + "; " + mebibytes(static_cast<int64_t>(free)) +
+                  " of the card's " + mebibytes(static_cast<int64_t>(all)) + " are free",
+              "Use weights of fewer bits, a shorter context, fewer sessions, or close other programs on the card.");
+}
+
 struct OnDevice {
+  static constexpr const char* name = "on the graphics card";
   static cudaError_t take(void** data, size_t bytes) { return cudaMalloc(data, bytes); }
   static void give(void* data) { cudaFree(data); }
 };
 struct OnHost {
+  static constexpr const char* name = "in pinned memory of the host";
   static cudaError_t take(void** data, size_t bytes) { return cudaMallocHost(data, bytes); }
   static void give(void* data) { cudaFreeHost(data); }
 };
@@ -27,12 +39,14 @@ class Buffer {
   Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Buffer& operator=(Buffer&&) = delete;
 
-  // At least so many bytes; what was there is lost when it grows. Throws OUT_OF_MEMORY.
+  // At least so many bytes; what was there is lost when it grows. Throws OUT_OF_MEMORY with figures.
   void reserve(int64_t bytes) {
     if (bytes <= size_) return;
     release();
     void* data = nullptr;
-    check(Place::take(&data, static_cast<size_t>(bytes)), "allocation");
+    const cudaError_t error = Place::take(&data, static_cast<size_t>(bytes));
+    if (error == cudaErrorMemoryAllocation) throw_out_of_memory(bytes, Place::name);
+    check(error, "allocation");
     data_ = static_cast<std::byte*>(data);
     size_ = bytes;
   }

@@ -33,6 +33,7 @@ void on_fault(int, siginfo_t* what, void*) {
 
 GlobalMemory::GlobalMemory() {
   if (std::getenv("VIVACE_EMULATED_GUARD_PAGES") != nullptr) guard_pages(true);
+  if (const char* bytes = std::getenv("VIVACE_EMULATED_MEMORY")) limit(std::strtoull(bytes, nullptr, 10));
 }
 
 void GlobalMemory::guard_pages(bool on) {

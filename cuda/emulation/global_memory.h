@@ -15,7 +15,7 @@ class GlobalMemory {
   void* take(size_t bytes);
   // False for what was not given, or was taken back already.
   bool give(void* data);
-  // Bytes that all allocations together may have; 0: the default.
+  // Bytes that all allocations together may have; 0: the default. VIVACE_EMULATED_MEMORY sets it for a whole process.
   void limit(size_t bytes) { limit_ = bytes; }
   size_t total() const { return limit_ != 0 ? limit_ : size_t{4} << 30; }
   size_t free();

@@ -43,6 +43,8 @@ std::string report, listed;
 // After a kernel failed, everything fails until forget_errors(), as a spoilt context does.
 std::atomic<cudaError_t> spoilt{cudaSuccess};
 thread_local cudaError_t last = cudaSuccess;
+// A kernel broke and nobody has heard of it: what comes after it does nothing, and who waits is told.
+std::atomic<bool> broken{false};
 std::atomic<int> calls_left{0};
 std::atomic<cudaError_t> injected{cudaSuccess};
 
@@ -55,6 +57,26 @@ cudaError_t result(cudaError_t error) {
   return error;
 }
 
+// VIVACE_EMULATED_FAULT=kernel or kernel:n in the environment: its n-th run breaks, as one that leaves its memory does
+// on a card, whose launches succeed first.
+class Fault {
+ public:
+  Fault() {
+    const char* words = std::getenv("VIVACE_EMULATED_FAULT");
+    if (words == nullptr) return;
+    kernel_ = words;
+    const size_t colon = kernel_.find(':');
+    if (colon != std::string::npos) left_ = std::atoi(kernel_.c_str() + colon + 1);
+    kernel_.resize(std::min(colon, kernel_.size()));
+  }
+  bool due(const char* kernel) { return kernel_ == kernel && --left_ == 0; }
+
+ private:
+  std::string kernel_;
+  std::atomic<int> left_{1};
+};
+Fault fault;
+
 // Every call that can fail begins here.
 cudaError_t begin_call() {
   if (spoilt != cudaSuccess) return result(spoilt);
@@ -66,6 +88,15 @@ cudaError_t begin_call() {
   return cudaSuccess;
 }
 
+// Calls that wait for the card hear of what went wrong there.
+cudaError_t begin_wait() {
+  if (broken.exchange(false)) {
+    std::lock_guard lock(state_mutex);
+    if (spoilt == cudaSuccess) spoilt = cudaErrorIllegalAddress;
+  }
+  return begin_call();
+}
+
 // Does it now, or keeps it for the graph.
 cudaError_t on_stream(cudaStream_t stream, std::function<cudaError_t()> step) {
   if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
@@ -73,7 +104,7 @@ cudaError_t on_stream(cudaStream_t stream, std::function<cudaError_t()> step) {
     stream->captured->steps.push_back(std::move(step));
     return cudaSuccess;
   }
-  return result(step());
+  return broken ? cudaSuccess : result(step());
 }
 
 void spoil(const std::string& what) {
@@ -151,6 +182,10 @@ cudaError_t start_kernel(const char* name, dim3 grid, dim3 block, size_t shared_
     launched.insert(name);
   }
   return on_stream(stream, [=, body = std::move(body)]() mutable {
+    if (fault.due(name)) {
+      broken = true;
+      return cudaSuccess;
+    }
     LaunchInfo info;
     info.name = name;
     info.grid = {grid.x, grid.y, grid.z};
@@ -184,6 +219,7 @@ void fail_call(int n, cudaError_t error) {
   calls_left = n;
 }
 void forget_errors() {
+  broken = false;
   spoilt = cudaSuccess;
   last = cudaSuccess;
   report.clear();
@@ -263,7 +299,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
   return begin_call();
 }
 cudaError_t cudaDeviceSynchronize() {
-  return begin_call();
+  return begin_wait();
 }
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
@@ -303,6 +339,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   });
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  if (const cudaError_t error = begin_wait(); error != cudaSuccess) return error;
   return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
 }
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
@@ -329,10 +366,10 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (stream != nullptr && stream->captured) return result(cudaErrorStreamCaptureInvalidated);
-  return begin_call();
+  return begin_wait();
 }
 cudaError_t cudaStreamQuery(cudaStream_t) {
-  return begin_call();
+  return begin_wait();
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
   return begin_call();
@@ -355,8 +392,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
   if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
-  for (const auto& step : exec->steps)
+  for (const auto& step : exec->steps) {
+    if (broken) return cudaSuccess;
     if (const cudaError_t error = step(); error != cudaSuccess) return result(error);
+  }
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
@@ -387,10 +426,10 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   });
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t) {
-  return begin_call();
+  return begin_wait();
 }
 cudaError_t cudaEventQuery(cudaEvent_t) {
-  return begin_call();
+  return begin_wait();
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
   *milliseconds = std::chrono::duration<float, std::milli>(end->time - begin->time).count();

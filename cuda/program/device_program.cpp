@@ -1,7 +1,9 @@
 #include "cuda/program/device_program.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <mutex>
 
 #include "core/error.h"
 
@@ -20,8 +22,15 @@ DeviceProperties properties_of(int device) {
   return properties;
 }
 
-std::string mebibytes(int64_t bytes) {
-  return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB";
+// By device: what the first program of this process has said that lost it. CUDA gives the others nothing any more,
+// either.
+std::mutex losses_mutex;
+std::map<int, std::string> losses;
+
+std::string loss_of(int device) {
+  std::lock_guard lock(losses_mutex);
+  const auto found = losses.find(device);
+  return found == losses.end() ? "" : "Another model has lost the graphics card for this process: " + found->second;
 }
 
 }  // namespace
@@ -34,7 +43,7 @@ int64_t bucket_of(int64_t count) {
 }
 
 DeviceProgram::DeviceProgram(int device, const VivaceDeviceProgram& description)
-    : device_(device), properties_(properties_of(device)) {
+    : device_(device), properties_(properties_of(device)), always_trail_(std::getenv("VIVACE_CUDA_TRAIL") != nullptr) {
   read(description);
   check_program(program_);
   weights_.plan(program_);
@@ -166,8 +175,34 @@ DeviceProgram::Shape& DeviceProgram::shape_for(int64_t rows, int64_t outputs, co
   return shape;
 }
 
+// Each op with the weight that it reads.
+std::vector<std::string> DeviceProgram::names_of(const Shape& shape) const {
+  std::vector<std::string> names;
+  for (const Step& step : shape.steps) {
+    std::string name = step.op->name;
+    for (const int id : program_.calls[static_cast<size_t>(step.call)].inputs)
+      if (id >= 0 && program_.values[static_cast<size_t>(id)].kind == ValueKind::weight)
+        name += " of " + program_.values[static_cast<size_t>(id)].name;
+    names.push_back(name);
+  }
+  return names;
+}
+
+void DeviceProgram::pass_on(const Error& error) {
+  if (error.code() != "DEVICE_LOST") throw error;
+  lost_ = std::string(error.what()) + ", " + trail_.where();
+  {
+    std::lock_guard lock(losses_mutex);
+    losses.emplace(device_, lost_);
+  }
+  throw Error("DEVICE_LOST", lost_, lost_remedy);
+}
+
 void DeviceProgram::launch_all(Shape& shape, double* seconds) {
-  if (seconds == nullptr && std::max(shape.plan.rows, shape.plan.outputs) <= graph_rows && ++shape.uses > 1) {
+  // A kernel that cannot stand a shape shows that the first time.
+  const bool again = seconds != nullptr || ++shape.uses > 1;
+  trail_.begin(again && !always_trail_ ? std::vector<std::string>{} : names_of(shape), stream_);
+  if (seconds == nullptr && again && !always_trail_ && std::max(shape.plan.rows, shape.plan.outputs) <= graph_rows) {
     // The second time: a bucket that is used once is not worth recording.
     if (!shape.graph.recorded())
       shape.graph.record(stream_, [&] {
@@ -187,8 +222,10 @@ void DeviceProgram::launch_all(Shape& shape, double* seconds) {
     try {
       step.op->launch(step.run);
     } catch (const Error& error) {
+      if (error.code() == "DEVICE_LOST") throw;  // an op before this one may have met it
       throw Error(error.code(), std::string("op ") + step.op->name + ": " + error.what(), error.remedy());
     }
+    trail_.passed(stream_);
     if (seconds != nullptr) events[i + 1].record(stream_);
   }
   if (seconds == nullptr) return;
@@ -197,7 +234,8 @@ void DeviceProgram::launch_all(Shape& shape, double* seconds) {
 }
 
 void DeviceProgram::run(const VivaceDeviceRun& run) {
-  if (!lost_.empty()) throw Error("DEVICE_LOST", lost_, "Load the model again.");
+  if (lost_.empty()) lost_ = loss_of(device_);
+  if (!lost_.empty()) throw Error("DEVICE_LOST", lost_, lost_remedy);
   if (!weights_.loaded()) throw Error("INTERNAL", "device: a run before all weights are loaded");
   check(cudaSetDevice(device_), "cudaSetDevice");
   DeviceKv kv;
@@ -227,8 +265,7 @@ void DeviceProgram::run(const VivaceDeviceRun& run) {
     copy_outputs(run, shape);
     stream_.wait();
   } catch (const Error& error) {
-    if (error.code() == "DEVICE_LOST") lost_ = error.what();
-    throw;
+    pass_on(error);
   }
   give_outputs(run);
 }

@@ -8,10 +8,12 @@
 #include <tuple>
 #include <vector>
 
+#include "core/error.h"
 #include "cuda/core/memory.h"
 #include "cuda/core/stream.h"
 #include "cuda/program/device_op.h"
 #include "cuda/program/round_block.h"
+#include "cuda/program/trail.h"
 #include "cuda/program/weights.h"
 #include "device/table.h"
 #include "program/plan.h"
@@ -55,6 +57,8 @@ class DeviceProgram {
   void make_steps(Shape& shape, const DeviceKv& kv);
   Tensor tensor_of(int id, const Shape& shape) const;
   void launch_all(Shape& shape, double* seconds);
+  std::vector<std::string> names_of(const Shape& shape) const;
+  [[noreturn]] void pass_on(const Error& error);
   void copy_outputs(const VivaceDeviceRun& run, const Shape& shape);
   void give_outputs(const VivaceDeviceRun& run);
 
@@ -70,6 +74,8 @@ class DeviceProgram {
   std::vector<PinnedBuffer> outputs_;  // by value; empty: none
   std::vector<DeviceKv> caches_;       // kinds of caches seen
   std::map<Key, Shape> shapes_;
+  Trail trail_;
+  bool always_trail_ = false;
   std::string lost_;  // why nothing runs any more
 };
 

@@ -1,0 +1,127 @@
+// A card that fails while a model runs, and one without enough memory: what is said, and what goes on. Each story is told by
+// a process of its own, because what was broken stays broken there, as on a card.
+import { spawnSync } from 'node:child_process';
+import { join, resolve } from 'node:path';
+import { emulatedDevice } from '../ops/executors.js';
+
+const root = resolve(__dirname, '..', '..');
+const whenEmulated = emulatedDevice() ? test : test.skip;
+
+interface Failure {
+  readonly code: string;
+  readonly message: string;
+  readonly remedy?: string;
+}
+
+/** Runs `story` with what it needs in scope; what it returns, or fails when the process does. */
+function tell<T>(story: string, env: NodeJS.ProcessEnv): T {
+  const script = `
+    const { loadModel } = require(${JSON.stringify(join(root, 'dist', 'index.js'))});
+    const failure = async (promise) => {
+      try {
+        await promise;
+        return { code: 'none', message: '' };
+      } catch ({ code, message, remedy }) {
+        return { code, message, remedy };
+      }
+    };
+    const load = (device = 'cuda-emulated', options = {}) => loadModel(undefined, { device, threads: 1, ...options });
+    const write = async (model, maxTokens, prompt = 'Once upon') => {
+      const session = model.createSession();
+      let text = '';
+      try {
+        for await (const piece of session.generate(prompt, { maxTokens, temperature: 0 })) text += piece.text;
+        return text;
+      } finally {
+        session.dispose();
+      }
+    };
+    (async () => { ${story} })().then((told) => console.log(JSON.stringify(told)));`;
+  const { stdout, stderr, status, signal } = spawnSync(process.execPath, ['-e', script], {
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+    timeout: 100_000,
+  });
+  if (status !== 0) throw new Error(`the process ended with ${status ?? signal}: ${stderr}`);
+  return JSON.parse(stdout) as T;
+}
+
+whenEmulated('an error names its op, poisons the card for the process, and the CPU goes on', () => {
+  const told = tell<{ first: Failure; again: Failure; other: Failure; cpu: string }>(
+    `
+    const [model, other] = [await load(), await load()];
+    await write(other, 1);
+    const first = await failure(write(model, 30));
+    const again = await failure(write(model, 30));
+    const poisoned = await failure(write(other, 4));
+    model.dispose();
+    other.dispose();
+    const cpu = await load('cpu');
+    return { first, again, other: poisoned, cpu: await write(cpu, 8) };`,
+    { VIVACE_EMULATED_FAULT: 'rotate:101', VIVACE_CUDA_TRAIL: '1' },
+  );
+  expect(told.first.code).toBe('DEVICE_LOST');
+  expect(told.first.message).toMatch(/stopped working .*cudaErrorIllegalAddress.*, in op rope, call \d+ of \d+$/);
+  expect(told.first.remedy).toMatch(/Start the process again/);
+  expect(told.again).toEqual(told.first);
+  expect(told.other.code).toBe('DEVICE_LOST');
+  expect(told.other.message).toMatch(/^Another model has lost the graphics card for this process: .*in op rope/);
+  expect(told.cpu.length).toBeGreaterThan(5);
+});
+
+test.each([
+  [{}, /in a run that leaves no trail; with VIVACE_CUDA_TRAIL=1 in the environment its op is named$/],
+  [{ VIVACE_CUDA_TRAIL: '1' }, /, in op linear of [\w.]+, call \d+ of \d+$/],
+])('an error in a recorded round, with %p', (env, message) => {
+  if (!emulatedDevice()) return;
+  const { code, message: said } = tell<Failure>(`return failure(write(await load(), 20));`, {
+    VIVACE_EMULATED_FAULT: 'multiply_floats:200',
+    ...env,
+  });
+  expect(code).toBe('DEVICE_LOST');
+  expect(said).toMatch(message);
+});
+
+whenEmulated('a trail changes no token', () => {
+  const texts = [{}, { VIVACE_CUDA_TRAIL: '1' }].map((env) => tell<string>('return write(await load(), 12);', env));
+  expect(texts[1]).toBe(texts[0]);
+});
+
+const megabytes = (count: number) => ({ VIVACE_EMULATED_MEMORY: String(count * 2 ** 20) });
+
+whenEmulated('a model that does not fit is refused before anything is moved, with figures', () => {
+  const { code, message, remedy } = tell<Failure>('return failure(load());', megabytes(2));
+  expect(code).toBe('OUT_OF_MEMORY');
+  expect(message).toMatch(
+    /^The model needs \d+ MiB on the graphics card \(\d+ MiB for weights, \d+ MiB for values\) .*; 2 MiB of 2 MiB are free$/,
+  );
+  expect(remedy).toMatch(/fewer bits/);
+});
+
+whenEmulated('a context that does not fit ends its session alone, with figures, and others go on', () => {
+  const told = tell<{ failed: Failure; before: string; after: string }>(
+    `
+    const model = await load();
+    const before = await write(model, 4);
+    // A page of 1024 tokens takes 2 MiB.
+    const sessions = [1, 2, 3, 4, 5].map(() => model.createSession({ cache: { pageSize: 1024 } }));
+    const failures = [];
+    for (const session of sessions) failures.push(await failure(session.forward(Int32Array.of(65))));
+    const failed = failures.at(-1);
+    for (const session of sessions) session.dispose();
+    return { failed, before, after: await write(model, 4) };`,
+    megabytes(12),
+  );
+  expect(told.failed.code).toBe('OUT_OF_MEMORY');
+  expect(told.failed.message).toMatch(/no memory for another page of \d+ bytes; [01] of 12 MiB are free/);
+  expect(told.failed.remedy).toMatch(/shorter context/);
+  expect(told.after).toBe(told.before);
+});
+
+whenEmulated('an error in the very first run is named without being asked for', () => {
+  const { code, message } = tell<Failure>('return failure(write(await load(), 1));', {
+    VIVACE_EMULATED_FAULT: 'rotate:3',
+  });
+  expect(code).toBe('DEVICE_LOST');
+  expect(message).toMatch(/, in op rope, call \d+ of \d+$/);
+});
