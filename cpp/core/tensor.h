@@ -14,7 +14,7 @@ struct Tensor {
   int64_t columns = 0;
   int64_t stride = 0;  // bytes from row to row
   std::byte* data = nullptr;
-  bool panels = false;  // a weight in panel order (ops/linear/panels.h): rows lie at no stride
+  bool panels = false;  // a weight in the executor's own order (ops/linear/panels.h): rows lie at no stride
 
   template <class T>
   T* row(int64_t index) const {

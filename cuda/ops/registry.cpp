@@ -26,11 +26,14 @@ void scale(const DeviceRun&);
 void soft_cap(const DeviceRun&);
 void softmax(const DeviceRun&);
 
+// Their scratch memory.
+size_t linear_memory(const OpShapes&, const DeviceProperties&);
+
 namespace {
 
 const DeviceOp table[] = {
     {"embedding", embedding, nullptr},
-    {"linear", linear, nullptr},
+    {"linear", linear, linear_memory},
     {"quantize_rows", quantize_rows, nullptr},
     {"quantize_tokens", quantize_tokens, nullptr},
     {"column_select", column_select, nullptr},

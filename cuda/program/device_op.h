@@ -48,6 +48,9 @@ struct DeviceKv {
   bool operator==(const DeviceKv&) const = default;
 };
 
+inline constexpr int ticket_count = 4096;
+
+// Of inputs `panels` says that a weight lies in fragments (cuda/quant/fragments.h).
 struct DeviceRun {
   Tensor inputs[max_inputs];  // device memory; data == nullptr: an optional input that is absent
   Tensor outputs[max_outputs];
@@ -55,6 +58,7 @@ struct DeviceRun {
   DeviceBatch batch;
   DeviceKv kv;
   std::byte* scratch = nullptr;  // scratch(…) bytes, 256-byte aligned
+  uint32_t* tickets = nullptr;   // ticket_count counters of blocks that are done: zeros, which kernels leave as zeros
   cudaStream_t stream = nullptr;
   const DeviceProperties* device = nullptr;
 };

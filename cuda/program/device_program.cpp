@@ -48,6 +48,8 @@ DeviceProgram::DeviceProgram(int device, const VivaceDeviceProgram& description)
   check_program(program_);
   weights_.plan(program_);
   check_memory();
+  tickets_.reserve(ticket_count * 4);
+  check(cudaMemset(tickets_.data(), 0, ticket_count * 4), "cudaMemset");
 }
 
 void DeviceProgram::read(const VivaceDeviceProgram& given) {
@@ -135,6 +137,7 @@ Tensor DeviceProgram::tensor_of(int id, const Shape& shape) const {
   tensor.columns = value.columns;
   tensor.stride = row_bytes(value.dtype, value.columns);
   tensor.data = weights_.find(id);
+  tensor.panels = weights_.in_fragments(id);
   if (tensor.data == nullptr) tensor.data = block_.input(shape.layout, id);
   if (tensor.data == nullptr) tensor.data = arena_.data() + shape.plan.offsets[static_cast<size_t>(id)];
   return tensor;
@@ -151,6 +154,7 @@ void DeviceProgram::make_steps(Shape& shape, const DeviceKv& kv) {
     step.run.batch = block_.batch(shape.layout);
     step.run.kv = kv;
     step.run.scratch = arena_.data() + shape.plan.scratch_offset;
+    step.run.tickets = reinterpret_cast<uint32_t*>(tickets_.data());
     step.run.stream = stream_.get();
     step.run.device = &properties_;
     shape.steps.push_back(step);

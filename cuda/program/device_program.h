@@ -69,7 +69,7 @@ class DeviceProgram {
   std::vector<const DeviceOp*> ops_;            // by call
   Stream stream_;
   Weights weights_;
-  DeviceBuffer arena_;
+  DeviceBuffer arena_, tickets_;
   RoundBlock block_;
   std::vector<PinnedBuffer> outputs_;  // by value; empty: none
   std::vector<DeviceKv> caches_;       // kinds of caches seen

@@ -1,5 +1,6 @@
 // The kernels of linear against sums in 64 bits: every type of weights, odd shapes, outputs that hold NaN before.
 // Prints a line per type: `ok name` or `FAILED name: why`. test/cuda/linear.test.ts runs it.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -12,6 +13,7 @@
 #include "core/dtype.h"
 #include "cuda/core/launch.h"
 #include "cuda/ops/linear/arguments.h"
+#include "cuda/quant/fragments.h"
 #include "ops/linear/a8.h"
 #include "quant/registry.h"
 #include "quant/row_scaled.h"
@@ -52,6 +54,8 @@ std::vector<float> random_values(size_t count, unsigned seed) {
 struct Case {
   DType dtype;
   int rows, out, columns;
+  bool fragments = false;
+  int multiprocessors = 132;  // of the card that a plan is made for
 };
 
 // What linear sees of x, and what it is in floats.
@@ -82,6 +86,13 @@ Activations activations_of(const Case& c, const std::vector<float>& x) {
     const float* from = x.data() + static_cast<size_t>(r) * static_cast<size_t>(c.columns);
     float* value = a.values.data() + static_cast<size_t>(r) * static_cast<size_t>(c.columns);
     if (type == DType::F32) std::memcpy(to, from, static_cast<size_t>(c.columns) * 4);
+    // Fragments: rounded to F16 under a power of two that brings the largest of 128 to [2^14, 2^15).
+    for (int start = 0; c.fragments && start < c.columns; start += 128) {
+      const int count = std::min(128, c.columns - start);
+      const int shift = 14 - std::ilogb(largest_of(from + start, count));
+      for (int i = start; i < start + count; ++i)
+        value[i] = std::ldexp(f32_from_f16(f16_from_f32(std::ldexp(from[i], shift))), -shift);
+    }
     if (c.rows >= tiled_rows && (c.dtype == DType::F16 || c.dtype == DType::BF16))
       for (int k = 0; k < c.columns; ++k)
         value[k] = c.dtype == DType::F16 ? f32_from_f16(f16_from_f32(from[k])) : f32_from_bf16(bf16_from_f32(from[k]));
@@ -119,15 +130,36 @@ Activations activations_of(const Case& c, const std::vector<float>& x) {
 std::vector<float> run(const Case& c, const std::vector<uint8_t>& weight, const uint8_t* x, int64_t x_stride,
                        const float* bias, const float* residual, bool& taken, int tile = 0) {
   const auto count = static_cast<size_t>(c.rows) * static_cast<size_t>(c.out);
-  const DeviceArray<uint8_t> w(weight), in(std::vector<uint8_t>(x, x + x_stride * c.rows));
+  const DeviceArray<uint8_t> stored(weight), in(std::vector<uint8_t>(x, x + x_stride * c.rows));
+  const auto bytes = static_cast<size_t>(c.fragments ? fragment_layout(c.dtype).bytes(c.out, c.columns) : 0);
+  const DeviceArray<uint8_t> order(std::vector<uint8_t>(bytes, 0xff));
+  // Poisoned: NaN as F16 and as F32.
+  const DeviceArray<uint8_t> scratch(std::vector<uint8_t>(
+      c.fragments ? linear_scratch(c.dtype, c.rows, c.out, c.columns, c.multiprocessors) : 0, 0xff));
+  const DeviceArray<uint32_t> tickets(std::vector<uint32_t>(linear_tickets, 0));
+  if (c.fragments) to_fragments(c.dtype, stored.get(), order.get(), c.out, c.columns, nullptr);
   const DeviceArray<float> y(std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()));
   const DeviceArray<float> b(std::vector<float>(bias, bias + c.out));
   const DeviceArray<float> more(std::vector<float>(residual, residual + count));
-  const LinearArguments arguments{
-      c.dtype, w.get(),  row_bytes(c.dtype, c.columns), in.get(), x_stride, y.get(), b.get(), more.get(), c.rows,
-      c.out,   c.columns};
+  const LinearArguments arguments{c.dtype,
+                                  c.fragments ? order.get() : stored.get(),
+                                  row_bytes(c.dtype, c.columns),
+                                  in.get(),
+                                  x_stride,
+                                  y.get(),
+                                  b.get(),
+                                  more.get(),
+                                  c.rows,
+                                  c.out,
+                                  c.columns,
+                                  c.fragments,
+                                  scratch.get(),
+                                  tickets.get(),
+                                  c.multiprocessors};
   taken = tile == 0 ? fast_linear(arguments, nullptr) : tiled_linear(arguments, nullptr, tile);
   check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  for (const uint32_t ticket : tickets.values())
+    if (ticket != 0) throw Error("INTERNAL", "a ticket is left");
   return y.values();
 }
 
@@ -204,8 +236,16 @@ std::string compare(const Case& c) {
         run(part, weight, x.bytes.data() + from * x.stride, x.stride, bias.data(), residual.data() + offset, taken);
     if (std::memcmp(again.data(), y.data() + offset, again.size() * 4) != 0) return "a row depends on its batch";
   }
+  // Other cuts of the same shape: two warps or more to a block, a block per slice or for all of them.
+  for (const int multiprocessors : {0, 4, 1000}) {
+    if (!c.fragments) break;
+    Case other = c;
+    other.multiprocessors = multiprocessors;
+    const std::vector<float> again = run(other, weight, x.bytes.data(), x.stride, bias.data(), residual.data(), taken);
+    if (std::memcmp(again.data(), y.data(), count * 4) != 0) return "the cut changes bits";
+  }
   for (const int tile : {128, 256}) {
-    if (c.rows <= 64) break;
+    if (c.rows <= 64 || c.fragments) break;
     const std::vector<float> again =
         run(c, weight, x.bytes.data(), x.stride, bias.data(), residual.data(), taken, tile);
     if (!taken || std::memcmp(again.data(), y.data(), count * 4) != 0) return "the size of tiles changes bits";
@@ -231,6 +271,14 @@ int run_all() {
       const Case c{info.id, batches[i], outs[turn % 4], (steps[i] + width - 1) / width * width};
       why = compare(c);
       if (!why.empty()) why = name_of(c) + ": " + why;
+    }
+    // Tiles of x of all sizes, several of the largest; slices, some of them short; strips and units that are not full.
+    const int many[] = {1, 5, 9, 17, 33, 70}, widths[] = {2048 + 384, 160, 1024 + 32, 384, 1152, 256};
+    for (int i = 0; has_fragments(info.id, 32) && i < 6 && why.empty(); ++i) {
+      const int columns = (widths[i] + info.block - 1) / info.block * info.block;
+      const Case c{info.id, many[i], outs[(i + 1) % 4], columns, true};
+      why = compare(c);
+      if (!why.empty()) why = name_of(c) + " in fragments: " + why;
     }
     // Tiles of all sizes, none full; an odd end of the last step.
     const bool is_tiled = info.per_token || info.bytes == 2;

@@ -23,7 +23,12 @@ test('linear for every type of weights gives what sums in 64 bits give, and the 
   try {
     const program = join(folder, 'linear');
     const plain = [...filesIn('cuda/emulation', /\.cpp$/), ...filesIn('cpp/quant', /\.cpp$/)];
-    const kernels = [...filesIn('cuda/ops/linear', /_linear\.cu$/), join(root, 'test', 'cuda', 'linear.cu')];
+    const kernels = [
+      ...filesIn('cuda/ops/linear', /_linear\.cu$/),
+      ...filesIn('cuda/ops/linear/fragments', /_linear\.cu$/),
+      join(root, 'cuda', 'quant', 'fragments.cu'),
+      join(root, 'test', 'cuda', 'linear.cu'),
+    ];
     const includes = ['cuda/emulation/include', '.', 'cpp'].map((path) => `-I${join(root, path)}`);
     const flags = ['-std=c++20', '-O1', '-ffp-contract=off', '-Wall', '-Wextra', '-Werror', ...includes];
     execFileSync(compiler, [...flags, '-o', program, ...plain, '-x', 'c++', ...kernels, '-lpthread'], {

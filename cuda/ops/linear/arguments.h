@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "cuda/program/device_op.h"
 
 namespace vivace::cuda {
 
@@ -18,6 +19,10 @@ struct LinearArguments {
   const float* bias;      // [out] or null
   const float* residual;  // [rows, out] or null
   int rows, out, columns;
+  bool fragments = false;       // weight lies as cuda/quant/fragments.h says; stride means nothing then
+  uint8_t* scratch = nullptr;   // linear_scratch(…) bytes, 256-byte aligned
+  uint32_t* tickets = nullptr;  // linear_tickets zeros; kernels leave them zero
+  int multiprocessors = 0;
 
   // Bias and residual; y may be the residual.
   __device__ void store(float sum, int row, int n) const {
@@ -30,12 +35,17 @@ struct LinearArguments {
 
 // Each takes its types of weights and returns false, having done nothing, for other ones and for shapes that it does
 // not take. A row of y has the same bits whatever the other rows are, and however many.
-bool block_linear(const LinearArguments& arguments, cudaStream_t stream);   // GGUF's quantised types
-bool token_linear(const LinearArguments& arguments, cudaStream_t stream);   // W?A8; columns a multiple of 32
-bool scaled_linear(const LinearArguments& arguments, cudaStream_t stream);  // W?A16; columns a multiple of 32
-bool float_linear(const LinearArguments& arguments, cudaStream_t stream);   // F32, F16, BF16; columns a multiple of 8
+bool block_linear(const LinearArguments& arguments, cudaStream_t stream);     // GGUF's quantised types
+bool token_linear(const LinearArguments& arguments, cudaStream_t stream);     // W?A8; columns a multiple of 32
+bool scaled_linear(const LinearArguments& arguments, cudaStream_t stream);    // W?A16; columns a multiple of 32
+bool float_linear(const LinearArguments& arguments, cudaStream_t stream);     // F32, F16, BF16; columns a multiple of 8
+bool fragment_linear(const LinearArguments& arguments, cudaStream_t stream);  // weights in fragments
 // F16, BF16, W?A8; columns as above. `tile`: rows of x per block, 64, 128 or 256 with the same bits; 0: chosen.
 bool tiled_linear(const LinearArguments& arguments, cudaStream_t stream, int tile = 0);
+
+// What fragment_linear needs for this shape.
+size_t linear_scratch(DType dtype, int rows, int out, int columns, int multiprocessors);
+inline constexpr int linear_tickets = ticket_count;
 
 // Which kernel serves how many rows. W?A8 gives the same bits either way; F16 and BF16 round x to 16 bits from
 // `tiled_rows` on, as everybody does who multiplies them on tensor cores.
@@ -43,6 +53,7 @@ inline constexpr int tiled_rows = 33;
 
 // The kernel for the arguments; false: none takes them.
 inline bool fast_linear(const LinearArguments& arguments, cudaStream_t stream) {
+  if (arguments.fragments) return fragment_linear(arguments, stream);
   if (arguments.rows >= tiled_rows && tiled_linear(arguments, stream)) return true;
   return block_linear(arguments, stream) || token_linear(arguments, stream) || scaled_linear(arguments, stream) ||
          float_linear(arguments, stream);

@@ -5,6 +5,12 @@
 
 namespace vivace::cuda {
 
+size_t linear_memory(const OpShapes& shapes, const DeviceProperties& device) {
+  const Tensor &weight = shapes.inputs[1], &y = shapes.outputs[0];
+  return linear_scratch(weight.dtype, static_cast<int>(y.rows), static_cast<int>(y.columns),
+                        static_cast<int>(weight.columns), device.multiprocessors);
+}
+
 void linear(const DeviceRun& run) {
   const Tensor &x = run.inputs[0], &weight = run.inputs[1], &y = run.outputs[0];
   const LinearArguments arguments = {weight.dtype,
@@ -17,7 +23,15 @@ void linear(const DeviceRun& run) {
                                      values_of<const float>(run.inputs[3]),
                                      static_cast<int>(y.rows),
                                      static_cast<int>(y.columns),
-                                     static_cast<int>(x.columns)};
+                                     static_cast<int>(x.columns),
+                                     weight.panels,
+                                     reinterpret_cast<uint8_t*>(run.scratch),
+                                     run.tickets,
+                                     run.device->multiprocessors};
+  if (arguments.fragments) {
+    fragment_linear(arguments, run.stream);
+    return;
+  }
   // Tiles for many rows of F16 and BF16 would round activations to 16 bits: not before that is measured on a card.
   const bool floats = weight.dtype == DType::F16 || weight.dtype == DType::BF16;
   const bool tiled = !floats && arguments.rows >= tiled_rows && tiled_linear(arguments, run.stream);

@@ -109,6 +109,24 @@ export function activationsFor(dtype: DType, x: Float32Array, columns: number): 
   return quantisedTypes.includes(dtype) ? throughA8(x) : x;
 }
 
+/** What 16-bit floats keep under a power of two that brings the largest of `width` values to [2^14, 2^15). */
+export function throughHalves(x: Float32Array, columns: number, width: number): Float32Array {
+  const exponent = (value: number) => ((new Uint32Array(Float32Array.of(value).buffer)[0] >> 23) & 255) - 127;
+  return x.map((value, i) => {
+    const column = i % columns;
+    const start = i - (column % width);
+    const all = x.subarray(start, Math.min(start + width, i - column + columns));
+    const top = exponent(all.reduce((most, one) => Math.max(most, Math.abs(one)), 0));
+    const step = 2 ** (Math.max(exponent(value), top - 28) - 10);
+    return roundHalfEven(value / step) * step;
+  });
+}
+
+/** What kernels for cards make of x for weights in fragments (cuda/quant/fragments.h); undefined for other ones. */
+export function halvedOnCards(dtype: DType, x: Float32Array, columns: number): Float32Array | undefined {
+  return /^W\dA16/.test(dtype) && columns % 32 === 0 ? throughHalves(x, columns, 128) : undefined;
+}
+
 function roundHalfEven(value: number): number {
   const floor = Math.floor(value);
   const rest = value - floor;

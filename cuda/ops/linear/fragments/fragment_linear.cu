@@ -1,0 +1,71 @@
+// linear for weights in fragments: cuts a shape into blocks, and rounds x once where more than one tile would.
+#include "cuda/ops/linear/fragments/products.h"
+
+namespace vivace::cuda {
+namespace {
+
+constexpr int halving_warps = 8;
+
+// A warp per row (x) and unit (y).
+__global__ void halve_rows(LinearArguments a, FragmentPlan plan) {
+  const int lane = static_cast<int>(threadIdx.x % 32), unit = static_cast<int>(blockIdx.y);
+  const int row = static_cast<int>(blockIdx.x) * halving_warps + static_cast<int>(threadIdx.x / 32);
+  const int64_t at = int64_t{unit} * gridDim.x * halving_warps + row;
+  const HalvedX x = halve_x(load_x(a, row, unit));
+  store_as(a.scratch + at * (2 * FragmentLayout::columns), static_cast<size_t>(8 * lane), x.values);
+  if (lane == 0) store_as(a.scratch + plan.scale_offset, static_cast<size_t>(4 * at), x.scale);
+}
+
+// Tiles of x, strips and slices: none of them changes a bit.
+FragmentPlan plan_fragments(DType dtype, int rows, int out, int columns, int multiprocessors) {
+  const FragmentLayout layout = fragment_layout(dtype);
+  FragmentPlan plan;
+  plan.tiles = rows <= 8 ? 1 : rows <= 16 ? 2 : rows <= 32 ? 4 : 8;
+  plan.halved = rows > 8;
+  const int wide = layout.bits == 4 ? 8 : 4, units = static_cast<int>(layout.units(columns));
+  plan.slices = (units + slice_units - 1) / slice_units;
+  const int64_t tiles = (rows + 8 * plan.tiles - 1) / (8 * plan.tiles);
+  const auto blocks = [&](int warps) { return tiles * ((layout.strips(out) + warps - 1) / warps); };
+  // Partial sums of many rows cost more than idle multiprocessors.
+  const int64_t wanted = rows <= 16 ? int64_t{2} * multiprocessors : int64_t{5} * multiprocessors / 8;
+  plan.warps = wide;
+  plan.split = plan.slices > 1 && blocks(wide) < wanted;
+  if (blocks(wide) * (plan.split ? plan.slices : 1) < multiprocessors * 3 / 4) plan.warps = 2;
+  plan.split = plan.split && blocks(plan.warps) <= linear_tickets;
+  if (plan.halved) {
+    const auto padded = static_cast<size_t>(tiles * 8 * plan.tiles), count = static_cast<size_t>(units) * padded;
+    plan.scale_offset = count * 2 * FragmentLayout::columns;
+    plan.partial_offset = (plan.scale_offset + count * 4 + 255) / 256 * 256;
+  }
+  plan.bytes = plan.partial_offset;
+  if (plan.split) {
+    const auto sums =
+        static_cast<size_t>(blocks(plan.warps) * plan.slices) * static_cast<size_t>(plan.warps * plan.tiles);
+    plan.bytes += sums * 16 * 32;
+  }
+  return plan;
+}
+
+}  // namespace
+
+size_t linear_scratch(DType dtype, int rows, int out, int columns, int multiprocessors) {
+  return has_fragments(dtype, columns) ? plan_fragments(dtype, rows, out, columns, multiprocessors).bytes : 0;
+}
+
+bool fragment_linear(const LinearArguments& a, cudaStream_t stream) {
+  if (!has_fragments(a.dtype, a.columns)) return false;
+  const FragmentPlan plan = plan_fragments(a.dtype, a.rows, a.out, a.columns, a.multiprocessors);
+  if (plan.halved) {
+    const int tile = 8 * plan.tiles, padded = (a.rows + tile - 1) / tile * tile;
+    const dim3 grid(static_cast<unsigned>(padded / halving_warps),
+                    static_cast<unsigned>(fragment_layout(a.dtype).units(a.columns)));
+    launch<halve_rows>(Launch{grid, dim3(32 * halving_warps), 0, stream}, a, plan);
+  }
+  if (fragment_layout(a.dtype).bits == 4)
+    run_w4_fragments(a, plan, stream);
+  else
+    run_w8_fragments(a, plan, stream);
+  return true;
+}
+
+}  // namespace vivace::cuda
