@@ -51,10 +51,10 @@ test.each(linearCases.map((linearCase) => [linearCase.name, linearCase]))('%s', 
   const program = linearProgram(linearCase);
   const weight = linearWeight(linearCase);
   const inputs = linearInputs(linearCase) as { x: Float32Array };
-  const wantedOf = (x: Float32Array) => ({
-    ...new ReferenceProgram(program, () => weight).run({ ...inputs, x }),
-    sizes: magnitudes(weight, x),
-  });
+  const wantedOf = (given: Float32Array) => {
+    const { y } = new ReferenceProgram(program, () => weight).run({ ...inputs, x: given });
+    return { y, sizes: magnitudes(weight, given) };
+  };
   const forCpu = wantedOf(activationsFor(linearCase.dtype, inputs.x, linearCase.columns));
   const onCard = halvedOnCards(linearCase.dtype, inputs.x, linearCase.columns);
   const forCard = onCard ? wantedOf(onCard) : forCpu;
