@@ -35,10 +35,11 @@ void wait_while(const std::atomic<T>& value, T old) {
 
 void Team::barrier() {
   if (threads_ == 1) return;
+  share_ = 0;
   const int phase = state_.phase_.load(std::memory_order_relaxed);
   if (state_.arrived_.fetch_add(1, std::memory_order_acq_rel) == threads_ - 1) {
     state_.arrived_.store(0, std::memory_order_relaxed);
-    state_.next_.store(0, std::memory_order_relaxed);
+    for (std::atomic<int64_t>& next : state_.next_) next.store(0, std::memory_order_relaxed);
     state_.phase_.store(phase + 1, std::memory_order_release);
     state_.phase_.notify_all();
     return;
@@ -47,7 +48,7 @@ void Team::barrier() {
 }
 
 int64_t Team::next(int64_t chunk) {
-  return state_.next_.fetch_add(chunk, std::memory_order_relaxed);
+  return state_.next_[share_].fetch_add(chunk, std::memory_order_relaxed);
 }
 
 std::shared_ptr<ThreadPool> ThreadPool::shared(int threads) {

@@ -21,7 +21,8 @@ class Team {
   // Returns when all members have arrived.
   void barrier();
   // Hands out [0, count) in order, a chunk at a time, to whoever asks first. All members must call it with the same
-  // arguments, and a barrier must lie between two uses. Body: void(int64_t begin, int64_t end).
+  // arguments, at most `shares` times between two barriers. Body: void(int64_t begin, int64_t end).
+  static constexpr int shares = 4;
   template <class Body>
   void share(int64_t count, int64_t chunk, Body&& body) {
     if (threads_ == 1) {
@@ -30,6 +31,7 @@ class Team {
     }
     for (int64_t begin = next(chunk); begin < count; begin = next(chunk))
       body(begin, begin + chunk < count ? begin + chunk : count);
+    ++share_;
   }
   // The static share of [0, count) in units of `unit`: cheaper than share() for even work.
   void range(int64_t count, int64_t unit, int64_t& begin, int64_t& end) const {
@@ -44,6 +46,7 @@ class Team {
   int64_t next(int64_t chunk);
   int thread_;
   int threads_;
+  int share_ = 0;  // shares since the last barrier
   TeamState& state_;
 };
 
@@ -51,7 +54,7 @@ class TeamState {
   friend class Team;
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<int> phase_{0};
-  alignas(64) std::atomic<int64_t> next_{0};
+  alignas(64) std::atomic<int64_t> next_[Team::shares] = {};
 };
 
 class ThreadPool {

@@ -3,7 +3,7 @@
 // An op lives in cpp/ops/<family>/ as three files of one stem: <op>.h (contract), <op>.cpp (table row and checks) and
 // <op>_kernel.cpp (body, compiled once per instruction-set level). Families, at most five ops each:
 //   attention  rope_table, rope, kv_write, attention
-//   fused      rms_norm_quantize, gated_activation_quantize
+//   fused      rms_norm_quantize, gated_activation_quantize, gated_linear
 //   linear     linear, quantize_rows
 //   norm       rms_norm, layer_norm, softmax, log_softmax
 //   pointwise  add, mul, scale, soft_cap, gated_activation
@@ -16,6 +16,7 @@
 #include "ops/attention/rope.h"
 #include "ops/attention/rope_table.h"
 #include "ops/fused/gated_activation_quantize.h"
+#include "ops/fused/gated_linear.h"
 #include "ops/fused/rms_norm_quantize.h"
 #include "ops/linear/linear.h"
 #include "ops/linear/quantize_rows.h"
@@ -58,6 +59,7 @@ const OpInfo* const table[] = {
     &softmax_op,
     &rms_norm_quantize_op,
     &gated_activation_quantize_op,
+    &gated_linear_op,
 };
 
 }  // namespace

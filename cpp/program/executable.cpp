@@ -23,6 +23,11 @@ Kernel choose(const OpInfo& op, Isa isa) {
   return op.kernels[0];
 }
 
+bool overlap(const Tensor& a, const Tensor& b) {
+  if (a.data == nullptr || b.data == nullptr) return false;
+  return a.data < b.data + b.rows * b.stride && b.data < a.data + a.rows * a.stride;
+}
+
 }  // namespace
 
 Executable::Executable(Program program, const ExecutableOptions& options)
@@ -36,7 +41,10 @@ Executable::Executable(Program program, const ExecutableOptions& options)
     for (int i = 0; i < count; ++i) rules[i].apply(program_);
   }
   lower_quantized_linears(program_);
-  if (options.fuse) fuse_quantizers(program_);
+  if (options.fuse) {
+    fuse_quantizers(program_);
+    fuse_gates(program_);
+  }
   check_program(program_);
   pool_ = ThreadPool::shared(options.threads);
   panels_ = std::make_unique<Panels>(program_, options.isa);
@@ -46,8 +54,7 @@ Executable::Executable(Program program, const ExecutableOptions& options)
     steps_.push_back(step);
   }
   profile_ = Profile(program_);
-  while (first_linear_ < steps_.size() && std::strcmp(steps_[first_linear_].call->op->name, "linear") != 0)
-    ++first_linear_;
+  while (first_linear_ < steps_.size() && weights_in_panels(*steps_[first_linear_].call->op) == 0) ++first_linear_;
   find_bindables();
 }
 
@@ -107,17 +114,43 @@ void Executable::set_tensors(int64_t rows, int64_t outputs) {
     return tensor;
   };
   const auto use_panels = [&](Step& step) {
-    if (std::strcmp(step.call->op->name, "linear") != 0) return;
-    const std::byte* panels = panels_->find(step.call->inputs[1]);
-    if (panels == nullptr) return;
-    step.run.inputs[1].data = const_cast<std::byte*>(panels);
-    step.run.inputs[1].panels = true;
+    const int weights = weights_in_panels(*step.call->op);
+    const std::byte* panels[2];
+    for (int i = 0; i < weights; ++i) {
+      panels[i] = panels_->find(step.call->inputs[static_cast<size_t>(i) + 1]);
+      if (panels[i] == nullptr) return;  // all of a call's weights, or none
+    }
+    for (int i = 0; i < weights; ++i) {
+      step.run.inputs[i + 1].data = const_cast<std::byte*>(panels[i]);
+      step.run.inputs[i + 1].panels = true;
+    }
   };
   for (Step& step : steps_) {
     for (size_t i = 0; i < step.call->inputs.size(); ++i) step.run.inputs[i] = tensor_of(step.call->inputs[i]);
     for (size_t i = 0; i < step.call->outputs.size(); ++i) step.run.outputs[i] = tensor_of(step.call->outputs[i]);
     use_panels(step);
     step.run.scratch = arena_.data() + current_->scratch_offset;
+  }
+  join_steps();
+}
+
+// A linear needs not wait for the ones before it when it reads nothing that they write, and writes nothing that they
+// read or write: who is done with q goes on with k, and there is one wait for q, k and v.
+void Executable::join_steps() {
+  const auto touches = [](const Step& step, const Tensor& written) {
+    for (const Tensor& input : step.run.inputs)
+      if (overlap(input, written)) return true;
+    return overlap(step.run.outputs[0], written);
+  };
+  size_t first = 0;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    Step& step = steps_[i];
+    step.joins = i > 0 && i - first < Team::shares && weights_in_panels(*step.call->op) > 0 &&
+                 weights_in_panels(*steps_[i - 1].call->op) > 0 &&
+                 step.run.outputs[0].rows == steps_[first].run.outputs[0].rows;
+    for (size_t k = first; k < i && step.joins; ++k)
+      step.joins = !touches(step, steps_[k].run.outputs[0]) && !touches(steps_[k], step.run.outputs[0]);
+    if (!step.joins) first = i;
   }
 }
 
@@ -164,7 +197,8 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
       // Nothing to do for ops on no rows (a prompt chunk without outputs).
       if (outputs == 0 && !step.call->outputs.empty() && step.run.outputs[0].rows == 0) continue;
       step.kernel(step.run, team);
-      team.barrier();
+      // Times of single ops need a wait after each.
+      if (profile_.on || i + 1 == steps_.size() || !steps_[i + 1].joins) team.barrier();
       if (profile_.on && team.thread() == 0) {
         const Clock::time_point now = Clock::now();
         profile_.passed(i, std::chrono::duration<double>(now - last).count());

@@ -38,6 +38,7 @@ class Executable final : public Runner {
     Kernel kernel;
     OpRun run;
     const CallInfo* call;
+    bool joins = false;  // begins without waiting for the step before it
   };
   // A value that a run may bind to memory of its own, and the tensors that show it.
   struct Bindable {
@@ -49,6 +50,7 @@ class Executable final : public Runner {
   void prepare(int64_t rows, int64_t outputs);
   void find_bindables();
   void set_tensors(int64_t rows, int64_t outputs);
+  void join_steps();
 
   ExecutableOptions options_;
   Program program_;

@@ -79,10 +79,11 @@ std::vector<CallProfile> Profile::entries() const {
     };
     for (int id : call.inputs) count(id);
     for (int id : call.outputs) count(id);
-    if (is(call, "linear")) {
+    if (is(call, "linear") || is(call, "gated_linear")) {
       const bool of_outputs = program_->values[static_cast<size_t>(call.outputs[0])].rows == outputs_symbol;
       entry.operations =
           2 * (of_outputs ? outputs_ : rows_) * static_cast<double>(entry.rows) * static_cast<double>(entry.columns);
+      if (is(call, "gated_linear")) entry.operations *= 2;
     }
     list.push_back(std::move(entry));
     for (const Cells& cells : cells_) {

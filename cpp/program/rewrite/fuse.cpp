@@ -1,7 +1,10 @@
 #include "program/rewrite/fuse.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
+
+#include "ops/fused/gated_linear.h"
 
 namespace vivace {
 namespace {
@@ -108,6 +111,33 @@ void fuse_quantizers(Program& program) {
     program.calls[static_cast<size_t>(at)] = {op, maker.inputs, program.calls[i].outputs, maker.attributes};
     program.calls.erase(program.calls.begin() + static_cast<std::ptrdiff_t>(i));
     --i;
+  }
+}
+
+void fuse_gates(Program& program) {
+  for (size_t i = 0; i < program.calls.size(); ++i) {
+    const CallInfo& gate = program.calls[i];
+    if (!is(gate, "gated_activation") && !is(gate, "gated_activation_quantize")) continue;
+    const int sides[2] = {producer(program, gate.inputs[0]), producer(program, gate.inputs[1])};
+    const auto fits = [&](int side) {
+      if (sides[side] < 0 || uses(program, gate.inputs[side]) != 1) return false;
+      const CallInfo& call = program.calls[static_cast<size_t>(sides[side])];
+      if (!is(call, "linear")) return false;
+      for (size_t k = 2; k < call.inputs.size(); ++k)
+        if (call.inputs[k] != -1) return false;  // a bias or a residual
+      return true;
+    };
+    if (!fits(0) || !fits(1)) continue;
+    const std::vector<int>&left = program.calls[static_cast<size_t>(sides[0])].inputs,
+          &right = program.calls[static_cast<size_t>(sides[1])].inputs;
+    const auto type_of = [&](int id) { return program.values[static_cast<size_t>(id)].dtype; };
+    if (left[0] != right[0] || type_of(left[1]) != type_of(right[1]) || !has_gated_linear(type_of(left[1]))) continue;
+    const OpInfo* op = find_op("gated_linear");
+    if (op == nullptr) throw Error("INTERNAL", "op gated_linear is missing");
+    program.calls[i] = {op, {left[0], left[1], right[1]}, gate.outputs, gate.attributes};
+    for (const int side : {std::max(sides[0], sides[1]), std::min(sides[0], sides[1])})
+      program.calls.erase(program.calls.begin() + side);
+    i -= 2;
   }
 }
 

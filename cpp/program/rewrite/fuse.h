@@ -20,4 +20,7 @@ void lower_quantized_linears(Program& program);
 // After that, on the CPU: what makes the activations quantises them in the same pass, when nobody wants them as floats.
 void fuse_quantizers(Program& program);
 
+// After that, on the CPU: gate, up and their activation become one op.
+void fuse_gates(Program& program);
+
 }  // namespace vivace

@@ -11,17 +11,22 @@ namespace {
 constexpr int64_t alignment = 4096;  // of a weight: panels are read as aligned vectors
 }
 
+int weights_in_panels(const OpInfo& op) {
+  return std::strcmp(op.name, "linear") == 0 ? 1 : std::strcmp(op.name, "gated_linear") == 0 ? 2 : 0;
+}
+
 Panels::Panels(const Program& program, Isa isa) : isa_(isa) {
   std::vector<bool> seen(program.values.size());
   for (const CallInfo& call : program.calls) {
-    if (std::strcmp(call.op->name, "linear") != 0) continue;
-    const int id = call.inputs[1];
-    const ValueInfo& weight = program.values[static_cast<size_t>(id)];
-    if (seen[static_cast<size_t>(id)] || weight.data == nullptr || !has_panels(weight.dtype)) continue;
-    seen[static_cast<size_t>(id)] = true;
-    const int64_t bytes = panel_bytes(weight.dtype, weight.rows, weight.columns, isa_lanes(isa));
-    jobs_.push_back({id, total_, bytes});
-    total_ += (bytes + alignment - 1) / alignment * alignment;
+    for (int input = 1; input <= weights_in_panels(*call.op); ++input) {
+      const int id = call.inputs[static_cast<size_t>(input)];
+      const ValueInfo& weight = program.values[static_cast<size_t>(id)];
+      if (seen[static_cast<size_t>(id)] || weight.data == nullptr || !has_panels(weight.dtype)) continue;
+      seen[static_cast<size_t>(id)] = true;
+      const int64_t bytes = panel_bytes(weight.dtype, weight.rows, weight.columns, isa_lanes(isa));
+      jobs_.push_back({id, total_, bytes});
+      total_ += (bytes + alignment - 1) / alignment * alignment;
+    }
   }
 }
 

@@ -11,6 +11,9 @@
 
 namespace vivace {
 
+// How many inputs of an op, from its second on, may be weights in panel order.
+int weights_in_panels(const OpInfo& op);
+
 class Panels {
  public:
   // Every weight that only has a faster order is chosen; nothing is written yet.
