@@ -1,5 +1,5 @@
-// Copies that go on while a thread computes: cp.async from global to shared memory (PTX ISA, "cp.async"), and ldmatrix,
-// by which a warp reads 8 × 8 matrices of 16-bit numbers as mma wants them.
+// Copies that go on while a thread computes: cp.async from global to shared memory (PTX ISA, "cp.async"), and ldmatrix
+// and movmatrix, by which a warp reads and turns 8 × 8 matrices of 16-bit numbers as mma wants them.
 //
 // Under emulation a copy happens when it is waited for, at the latest moment that the manual allows: a wait that is
 // missing shows as a read of a place to which a copy is under way.
@@ -68,6 +68,14 @@ __device__ inline void load_transposed(uint32_t (&out)[2], const T* array, size_
                : "=r"(out[0]), "=r"(out[1])
                : "r"(shared_address(array + index))
                : "memory");
+}
+
+// Of an 8 × 8 matrix of 16-bit numbers, of which every lane has two neighbours (row l / 4, columns 2 · (l % 4) and one
+// more), the transposed one ("movmatrix").
+__device__ inline uint32_t transposed_matrix(uint32_t pair) {
+  uint32_t result;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
+  return result;
 }
 
 #else
@@ -140,6 +148,14 @@ inline void load_matrices(uint32_t (&out)[count], const Shared<T>& array, size_t
 template <int count, class T>
 inline void load_transposed(uint32_t (&out)[count], const Shared<T>& array, size_t index) {
   emulated::load<count, true>(out, array, index);
+}
+inline uint32_t transposed_matrix(uint32_t pair) {
+  const int lane = emulation::this_thread->lane(), row = lane / 4, column = 2 * (lane % 4);
+  uint32_t result = 0;
+  emulated::show(pair, [&](auto&& of) {
+    for (int i = 0; i < 2; ++i) result |= (of((column + i) * 4 + row / 2) >> (16 * (row % 2)) & 0xffffu) << (16 * i);
+  });
+  return result;
 }
 
 #endif

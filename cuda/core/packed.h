@@ -79,4 +79,23 @@ inline uint32_t subtract_bf16(uint32_t a, uint32_t b) {
 
 #endif
 
+// The upper 16 bits of two floats, the first one in the lower half: bfloat16, cut off.
+__device__ inline uint32_t upper_halves(float low, float high) {
+  return __byte_perm(__float_as_uint(low), __float_as_uint(high), 0x7632);
+}
+// A float is exactly the sum of three bfloat16 of 8 bits each (while none is too small to be one).
+__device__ inline void split_bf16(float low, float high, uint32_t (&parts)[3]) {
+  for (uint32_t& part : parts) {
+    part = upper_halves(low, high);
+    low -= __uint_as_float(part << 16);
+    high -= __uint_as_float(part & 0xffff0000u);
+  }
+}
+// A float as the sum of two halves: 22 bits of it, where it is neither beyond their range nor small.
+__device__ inline void split_f16(float low, float high, uint32_t (&parts)[2]) {
+  parts[0] = pack_f16(low, high);
+  const auto half_of = [](uint32_t bits) { return __half2float(__ushort_as_half(static_cast<unsigned short>(bits))); };
+  parts[1] = pack_f16(low - half_of(parts[0] & 0xffffu), high - half_of(parts[0] >> 16));
+}
+
 }  // namespace vivace::cuda

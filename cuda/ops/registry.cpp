@@ -13,6 +13,7 @@ void quantize_tokens(const DeviceRun&);
 void column_select(const DeviceRun&);
 void add(const DeviceRun&);
 void attention(const DeviceRun&);
+size_t attention_state(const OpShapes&);
 void gated_activation(const DeviceRun&);
 void kv_write(const DeviceRun&);
 void layer_norm(const DeviceRun&);
@@ -38,7 +39,7 @@ const DeviceOp table[] = {
     {"quantize_tokens", quantize_tokens, nullptr},
     {"column_select", column_select, nullptr},
     {"add", add, nullptr},
-    {"attention", attention, nullptr},
+    {"attention", attention, nullptr, attention_state},
     {"gated_activation", gated_activation, nullptr},
     {"kv_write", kv_write, nullptr},
     {"layer_norm", layer_norm, nullptr},

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/tensor.h"
+#include "cuda/program/row_plan.h"
 #include "program/op.h"
 
 namespace vivace::cuda {
@@ -22,6 +23,14 @@ struct BatchSizes {
   int32_t rows, outputs;  // without the bucket's padding
   int32_t tree_words;     // 0: chains
   int32_t page_stride;
+  int32_t units, items, runs;  // of the plan for attention
+};
+
+// What the rows of a run are, as far as it decides which kernels start; a graph is recorded for each.
+enum class RowsKind {
+  alone,    // no unit of the plan has several rows
+  several,  // one has
+  many,     // there are runs
 };
 
 // The rows of a run in device memory, padded to the bucket's rows: padding has cell -1 and sees nothing. The addresses
@@ -37,6 +46,10 @@ struct DeviceBatch {
   const int32_t* added_positions = nullptr;  // [bucket]
   const uint64_t* tree_mask = nullptr;       // [bucket, sizes->tree_words]
   std::byte* const* pages = nullptr;         // [sequences, sizes->page_stride]
+  const RowUnit* units = nullptr;            // [sizes->units + 1]
+  const RowRun* runs = nullptr;              // [sizes->runs]
+  const int32_t* states = nullptr;           // [bucket]
+  RowsKind kind = RowsKind::alone;
 };
 
 // How a page is divided; bytes.
@@ -59,6 +72,7 @@ struct DeviceRun {
   DeviceKv kv;
   std::byte* scratch = nullptr;  // scratch(…) bytes, 256-byte aligned
   uint32_t* tickets = nullptr;   // ticket_count counters of blocks that are done: zeros, which kernels leave as zeros
+  std::byte* states = nullptr;   // state(…) bytes for each state of the batch's plan, 256-byte aligned
   cudaStream_t stream = nullptr;
   const DeviceProperties* device = nullptr;
 };
@@ -69,6 +83,8 @@ struct DeviceOp {
   // call can be recorded in a graph. Throws what cuda/core/error.h throws.
   void (*launch)(const DeviceRun&);
   size_t (*scratch)(const OpShapes&, const DeviceProperties&);  // null: none
+  // Bytes for one state of the plan: how many there are depends on lengths, so they are not in the scratch memory.
+  size_t (*state)(const OpShapes&) = nullptr;
 };
 
 // The table of all ops (cuda/ops/registry.cpp); null: there is none of this name.

@@ -47,6 +47,7 @@ DeviceProgram::DeviceProgram(int device, const VivaceDeviceProgram& description)
   read(description);
   check_program(program_);
   weights_.plan(program_);
+  measure_states();
   check_memory();
   tickets_.reserve(ticket_count * 4);
   check(cudaMemset(tickets_.data(), 0, ticket_count * 4), "cudaMemset");
@@ -82,25 +83,42 @@ void DeviceProgram::read(const VivaceDeviceProgram& given) {
   outputs_.resize(program_.values.size());
 }
 
+OpShapes DeviceProgram::shapes_of(const CallInfo& call, int64_t rows, int64_t outputs) const {
+  OpShapes shapes;
+  const auto shape_of = [&](int id) {
+    const ValueInfo& value = program_.values[static_cast<size_t>(id)];
+    return Tensor{value.dtype, actual_rows(value, rows, outputs), value.columns, row_bytes(value.dtype, value.columns)};
+  };
+  shapes.input_count = static_cast<int>(call.inputs.size());
+  shapes.output_count = static_cast<int>(call.outputs.size());
+  shapes.attributes = call.attributes.data();
+  for (size_t k = 0; k < call.inputs.size(); ++k)
+    if (call.inputs[k] >= 0) shapes.inputs[k] = shape_of(call.inputs[k]);
+  for (size_t k = 0; k < call.outputs.size(); ++k) shapes.outputs[k] = shape_of(call.outputs[k]);
+  return shapes;
+}
+
+void DeviceProgram::measure_states() {
+  for (size_t i = 0; i < ops_.size(); ++i)
+    if (ops_[i]->state != nullptr)
+      state_bytes_ = std::max(state_bytes_, static_cast<int64_t>(ops_[i]->state(shapes_of(program_.calls[i], 1, 1))));
+}
+
+// They grow with what the sequences of a round have in their caches.
+void DeviceProgram::reserve_states(int64_t count) {
+  const int64_t wanted = count * state_bytes_;
+  if (wanted <= states_.size()) return;
+  shapes_.clear();  // they have addresses of the old ones
+  states_.reserve(std::max(int64_t{1} << 20, wanted + wanted / 2));
+}
+
 // The plan of the values, and the largest scratch memory of a call behind them.
 Plan DeviceProgram::plan_for(int64_t rows, int64_t outputs, int64_t& scratch) const {
   Plan plan = make_plan(program_, rows, outputs, 1);
   scratch = 0;
   for (size_t i = 0; i < ops_.size(); ++i) {
     if (ops_[i]->scratch == nullptr) continue;
-    OpShapes shapes;
-    const CallInfo& call = program_.calls[i];
-    const auto shape_of = [&](int id) {
-      const ValueInfo& value = program_.values[static_cast<size_t>(id)];
-      return Tensor{value.dtype, actual_rows(value, rows, outputs), value.columns,
-                    row_bytes(value.dtype, value.columns)};
-    };
-    shapes.input_count = static_cast<int>(call.inputs.size());
-    shapes.output_count = static_cast<int>(call.outputs.size());
-    shapes.attributes = call.attributes.data();
-    for (size_t k = 0; k < call.inputs.size(); ++k)
-      if (call.inputs[k] >= 0) shapes.inputs[k] = shape_of(call.inputs[k]);
-    for (size_t k = 0; k < call.outputs.size(); ++k) shapes.outputs[k] = shape_of(call.outputs[k]);
+    const OpShapes shapes = shapes_of(program_.calls[i], rows, outputs);
     scratch = std::max(scratch, static_cast<int64_t>(ops_[i]->scratch(shapes, properties_)));
   }
   plan.scratch_offset = (plan.bytes + 255) / 256 * 256;
@@ -143,7 +161,7 @@ Tensor DeviceProgram::tensor_of(int id, const Shape& shape) const {
   return tensor;
 }
 
-void DeviceProgram::make_steps(Shape& shape, const DeviceKv& kv) {
+void DeviceProgram::make_steps(Shape& shape, const DeviceKv& kv, RowsKind kind) {
   for (size_t i = 0; i < program_.calls.size(); ++i) {
     const CallInfo& call = program_.calls[i];
     Step step{ops_[i], {}, static_cast<int>(i)};
@@ -152,7 +170,9 @@ void DeviceProgram::make_steps(Shape& shape, const DeviceKv& kv) {
     if (!call.outputs.empty() && step.run.outputs[0].rows == 0) continue;  // a prompt's chunk without outputs
     step.run.attributes = call.attributes.data();
     step.run.batch = block_.batch(shape.layout);
+    step.run.batch.kind = kind;
     step.run.kv = kv;
+    step.run.states = states_.data();
     step.run.scratch = arena_.data() + shape.plan.scratch_offset;
     step.run.tickets = reinterpret_cast<uint32_t*>(tickets_.data());
     step.run.stream = stream_.get();
@@ -161,11 +181,11 @@ void DeviceProgram::make_steps(Shape& shape, const DeviceKv& kv) {
   }
 }
 
-DeviceProgram::Shape& DeviceProgram::shape_for(int64_t rows, int64_t outputs, const DeviceKv& kv) {
+DeviceProgram::Shape& DeviceProgram::shape_for(int64_t rows, int64_t outputs, const DeviceKv& kv, RowsKind kind) {
   size_t cache = 0;
   while (cache < caches_.size() && !(caches_[cache] == kv)) ++cache;
   if (cache == caches_.size()) caches_.push_back(kv);
-  const Key key{rows, outputs, cache};
+  const Key key{rows, outputs, cache, kind};
   if (const auto known = shapes_.find(key); known != shapes_.end()) return known->second;
   int64_t scratch = 0;
   Plan plan = plan_for(rows, outputs, scratch);
@@ -261,10 +281,14 @@ void DeviceProgram::run(const VivaceDeviceRun& run) {
   }
   const int64_t rows = bucket_of(run.rows), outputs = bucket_of(run.outputs);
   try {
-    if (block_.reserve(RoundLayout(program_, rows, outputs), pages)) shapes_.clear();
-    Shape& shape = shape_for(rows, outputs, kv);
-    if (shape.steps.empty()) make_steps(shape, kv);
-    block_.send(program_, shape.layout, run, stream_);
+    const RoundLayout layout(program_, rows, outputs);
+    if (block_.reserve(layout, pages)) shapes_.clear();
+    const RowPlanSizes plan = block_.fill(program_, layout, run);
+    reserve_states(plan.states);
+    const RowsKind kind = plan.runs > 0 ? RowsKind::many : plan.several ? RowsKind::several : RowsKind::alone;
+    Shape& shape = shape_for(rows, outputs, kv, kind);
+    if (shape.steps.empty()) make_steps(shape, kv, kind);
+    block_.send(layout, stream_);
     launch_all(shape, run.call_seconds);
     copy_outputs(run, shape);
     stream_.wait();
@@ -301,7 +325,7 @@ void* DeviceProgram::output(int value) const {
 }
 
 VivaceDeviceMemory DeviceProgram::memory() const {
-  return {weights_.bytes(), arena_.size(), block_.bytes()};
+  return {weights_.bytes(), arena_.size() + states_.size(), block_.bytes()};
 }
 
 }  // namespace vivace::cuda

@@ -40,7 +40,7 @@ class DeviceProgram {
     DeviceRun run;
     int call;
   };
-  // A bucket of rows and outputs, and of KV caches of one kind.
+  // A bucket of rows and outputs, of KV caches of one kind, and of one kind of rows.
   struct Shape {
     Plan plan;
     RoundLayout layout;
@@ -48,13 +48,16 @@ class DeviceProgram {
     Graph graph;
     int64_t uses = 0;
   };
-  using Key = std::tuple<int64_t, int64_t, size_t>;
+  using Key = std::tuple<int64_t, int64_t, size_t, RowsKind>;
 
   void read(const VivaceDeviceProgram& description);
   void check_memory();
   Plan plan_for(int64_t rows, int64_t outputs, int64_t& scratch) const;
-  Shape& shape_for(int64_t rows, int64_t outputs, const DeviceKv& kv);
-  void make_steps(Shape& shape, const DeviceKv& kv);
+  OpShapes shapes_of(const CallInfo& call, int64_t rows, int64_t outputs) const;
+  void measure_states();
+  void reserve_states(int64_t count);
+  Shape& shape_for(int64_t rows, int64_t outputs, const DeviceKv& kv, RowsKind kind);
+  void make_steps(Shape& shape, const DeviceKv& kv, RowsKind kind);
   Tensor tensor_of(int id, const Shape& shape) const;
   void launch_all(Shape& shape, double* seconds);
   std::vector<std::string> names_of(const Shape& shape) const;
@@ -70,6 +73,8 @@ class DeviceProgram {
   Stream stream_;
   Weights weights_;
   DeviceBuffer arena_, tickets_;
+  DeviceBuffer states_;
+  int64_t state_bytes_ = 0;  // of one state of the plan for attention, in the call that wants most
   RoundBlock block_;
   std::vector<PinnedBuffer> outputs_;  // by value; empty: none
   std::vector<DeviceKv> caches_;       // kinds of caches seen

@@ -27,7 +27,10 @@ RoundLayout::RoundLayout(const Program& program, int64_t bucket_rows, int64_t bu
     at += aligned(actual_rows(value, rows, outputs) * row_bytes(value.dtype, value.columns));
   }
   arrays = at;
-  masks = aligned(arrays + array_count * rows * 4);
+  units = aligned(arrays + array_count * rows * 4);
+  runs = aligned(units + (2 * rows + 1) * static_cast<int64_t>(sizeof(RowUnit)));
+  states = aligned(runs + (rows / many_rows + 1) * static_cast<int64_t>(sizeof(RowRun)));
+  masks = aligned(states + rows * 4);
   mask_words = (rows + 63) / 64;
   pages = aligned(masks + rows * mask_words * 8);
 }
@@ -55,6 +58,9 @@ DeviceBatch RoundBlock::batch(const RoundLayout& layout) const {
   batch.added_positions = arrays + 6 * layout.rows;
   batch.tree_mask = reinterpret_cast<const uint64_t*>(base + layout.masks);
   batch.pages = reinterpret_cast<std::byte* const*>(base + layout.pages);
+  batch.units = reinterpret_cast<const RowUnit*>(base + layout.units);
+  batch.runs = reinterpret_cast<const RowRun*>(base + layout.runs);
+  batch.states = reinterpret_cast<const int32_t*>(base + layout.states);
   return batch;
 }
 
@@ -63,11 +69,11 @@ std::byte* RoundBlock::input(const RoundLayout& layout, int value) const {
   return offset < 0 ? nullptr : device_.data() + offset;
 }
 
-void RoundBlock::send(const Program& program, const RoundLayout& layout, const VivaceDeviceRun& run, Stream& stream) {
+RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout, const VivaceDeviceRun& run) {
   std::byte* base = host_.data();
   // Everything up to the masks is small; padding is zeros.
   std::memset(base, 0, static_cast<size_t>(layout.masks));
-  BatchSizes sizes = {static_cast<int32_t>(run.rows), static_cast<int32_t>(run.outputs), 0, 0};
+  BatchSizes sizes = {static_cast<int32_t>(run.rows), static_cast<int32_t>(run.outputs), 0, 0, 0, 0, 0};
   for (int32_t i = 0; i < run.binding_count; ++i) {
     const VivaceDeviceBinding& binding = run.bindings[i];
     const ValueInfo& value = program.values[static_cast<size_t>(binding.value)];
@@ -77,6 +83,10 @@ void RoundBlock::send(const Program& program, const RoundLayout& layout, const V
   }
   auto* arrays = reinterpret_cast<int32_t*>(base + layout.arrays);
   std::fill(arrays + 2 * layout.rows, arrays + 3 * layout.rows, -1);  // cells of padding
+  const RowPlan plan = {reinterpret_cast<RowUnit*>(base + layout.units), reinterpret_cast<RowRun*>(base + layout.runs),
+                        reinterpret_cast<int32_t*>(base + layout.states)};
+  std::fill(plan.states, plan.states + layout.rows, one_chunk);
+  RowPlanSizes planned;
   int64_t masks = 0, pages = 0;
   if (run.batch != nullptr) {
     const VivaceDeviceBatch& batch = *run.batch;
@@ -100,10 +110,21 @@ void RoundBlock::send(const Program& program, const RoundLayout& layout, const V
     }
     pages = int64_t{batch.sequence_count} * batch.page_stride * 8;
     std::memcpy(base + layout.pages, batch.pages, static_cast<size_t>(pages));
+    planned = plan_rows(batch, run.rows, plan);
+    sizes.units = planned.units;
+    sizes.items = planned.items;
+    sizes.runs = planned.runs;
   }
   std::memcpy(base, &sizes, sizeof(sizes));
-  stream.copy_to_device(device_.data(), base, layout.masks + masks);
-  if (pages > 0) stream.copy_to_device(device_.data() + layout.pages, base + layout.pages, pages);
+  filled_ = layout.masks + masks;
+  filled_pages_ = pages;
+  return planned;
+}
+
+void RoundBlock::send(const RoundLayout& layout, Stream& stream) {
+  stream.copy_to_device(device_.data(), host_.data(), filled_);
+  if (filled_pages_ > 0)
+    stream.copy_to_device(device_.data() + layout.pages, host_.data() + layout.pages, filled_pages_);
 }
 
 }  // namespace vivace::cuda

@@ -14,9 +14,10 @@ namespace vivace::cuda {
 
 // Offsets for a bucket. Page tables come last, because their size is not the bucket's.
 struct RoundLayout {
-  int64_t rows = 0, outputs = 0;  // of the bucket
-  std::vector<int64_t> inputs;    // by value, −1: no input
-  int64_t arrays = 0;             // seven arrays of int32 [rows]
+  int64_t rows = 0, outputs = 0;            // of the bucket
+  std::vector<int64_t> inputs;              // by value, −1: no input
+  int64_t arrays = 0;                       // seven arrays of int32 [rows]
+  int64_t units = 0, runs = 0, states = 0;  // the plan for attention
   int64_t masks = 0, pages = 0;
   int64_t mask_words = 0;  // most per row
 
@@ -28,8 +29,10 @@ class RoundBlock {
  public:
   // Room for the layout and `page_entries` page addresses. True: addresses have changed.
   bool reserve(const RoundLayout& layout, int64_t page_entries);
-  // Fills the block from a run and copies it to the card.
-  void send(const Program& program, const RoundLayout& layout, const VivaceDeviceRun& run, Stream& stream);
+  // Fills the block from a run and gives what the plan of its rows needs.
+  RowPlanSizes fill(const Program& program, const RoundLayout& layout, const VivaceDeviceRun& run);
+  // Copies to the card what the last fill made.
+  void send(const RoundLayout& layout, Stream& stream);
   DeviceBatch batch(const RoundLayout& layout) const;
   std::byte* input(const RoundLayout& layout, int value) const;
   int64_t bytes() const { return device_.size(); }
@@ -37,6 +40,7 @@ class RoundBlock {
  private:
   PinnedBuffer host_;
   DeviceBuffer device_;
+  int64_t filled_ = 0, filled_pages_ = 0;  // bytes: from the beginning, and of page tables
 };
 
 }  // namespace vivace::cuda

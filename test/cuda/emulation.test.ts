@@ -10,7 +10,7 @@ const hasCompiler = spawnSync(compiler, ['--version']).status === 0;
 
 test.each([
   ['primitives', 6],
-  ['matrices', 5],
+  ['matrices', 6],
   ['arithmetic', 5],
   ['mistakes', 43],
 ])(

@@ -147,6 +147,24 @@ void copies() {
   report("asynchronous copies through three stages, with zeros in place of some", good);
 }
 
+__global__ void turn_matrix(const uint16_t* in, uint16_t* out) {
+  const int lane = static_cast<int>(threadIdx.x), at = lane / 4 * 8 + 2 * (lane % 4);
+  const uint32_t pair = transposed_matrix(in[at] | static_cast<uint32_t>(in[at + 1]) << 16);
+  out[at] = static_cast<uint16_t>(pair);
+  out[at + 1] = static_cast<uint16_t>(pair >> 16);
+}
+
+void turned() {
+  std::vector<uint16_t> in(64);
+  for (uint16_t& value : in) value = static_cast<uint16_t>(random_bits());
+  DeviceArray<uint16_t> from(in), to(64);
+  launch<turn_matrix>(Launch{dim3(1), dim3(32)}, static_cast<const uint16_t*>(from.get()), to.get());
+  const std::vector<uint16_t> out = to.values();
+  bool good = true;
+  for (size_t i = 0; i < 64; ++i) good = good && out[i] == in[i % 8 * 8 + i / 8];
+  report("a matrix of 16-bit numbers that is turned", good);
+}
+
 }  // namespace
 }  // namespace vivace::cuda
 
@@ -158,5 +176,6 @@ int main() {
     bytes<false>("products of matrices of signed bytes");
     bytes<true>("products of matrices of signed and unsigned bytes");
     copies();
+    turned();
   });
 }

@@ -1,10 +1,42 @@
 // attention: see cpp/ops/attention/attention.h. Chooses the kernel; each is in a file of its own.
 #include "cuda/ops/attention/attention.h"
 
+#include "cuda/ops/attention/decode/call.h"
+
 namespace vivace::cuda {
 
 void attention(const DeviceRun& run) {
+  if (run.batch.kind != RowsKind::many && decode_attention(run)) return;
   plain_attention(run);
+}
+
+size_t attention_state(const OpShapes& shapes) {
+  const auto heads = static_cast<int64_t>(shapes.attributes[1]);
+  return static_cast<size_t>(heads * state_floats(static_cast<int>(shapes.attributes[2]))) * sizeof(float);
+}
+
+bool decode_attention(const DeviceRun& run) {
+  const double* a = run.attributes;
+  DecodeCall call = {};
+  call.q = reinterpret_cast<const float*>(run.inputs[0].data);
+  call.y = reinterpret_cast<float*>(run.outputs[0].data);
+  call.states = reinterpret_cast<float*>(run.states);
+  call.batch = run.batch;
+  call.kv = run.kv;
+  call.layer = static_cast<int>(a[0]);
+  call.heads = static_cast<int>(a[1]);
+  call.group = call.heads / run.kv.kv_heads;
+  call.scale = static_cast<float>(a[3]);
+  call.softcap = static_cast<float>(a[4]);
+  call.window = static_cast<int>(a[5]);
+  const DType keys = run.kv.key_dtype, values = run.kv.value_dtype;
+  bool started = false;
+  if (keys == DType::F16 && values == DType::F16) started = decode_f16(run, call);
+  if (keys == DType::Q8_0 && values == DType::Q8_0) started = decode_q8_0(run, call);
+  if (keys == DType::F32 && values == DType::F32) started = decode_f32(run, call);
+  if (keys != values && keys != DType::F32 && values != DType::F32) started = decode_mixed(run, call);
+  if (started) merge_states(run, call);
+  return started;
 }
 
 }  // namespace vivace::cuda

@@ -7,4 +7,8 @@ namespace vivace::cuda {
 // Every shape, type of cache, window, soft cap and tree: one block per row and query head.
 void plain_attention(const DeviceRun& run);
 
+// Rows that the plan has in units (cuda/program/row_plan.h), and zeros for rows that see nothing. False, and nothing is
+// started, for what decode/call.h leaves out.
+bool decode_attention(const DeviceRun& run);
+
 }  // namespace vivace::cuda

@@ -62,11 +62,13 @@ __device__ inline VisibleSlots visible_slots(const DeviceBatch& batch, int64_t r
   const int first = batch.first_cells[row], hidden = batch.positions[row] - window;
   const int old = seen.prefix < first ? seen.prefix : first;
   seen.begin = hidden + 1 < 0 ? 0 : hidden + 1 < old ? hidden + 1 : old;
-  while (seen.begin < seen.end) {
-    const int cell = cell_of_slot(batch, row, seen, seen.begin);
+  for (int end = seen.end; seen.begin < end;) {
+    const int middle = seen.begin + (end - seen.begin) / 2, cell = cell_of_slot(batch, row, seen, middle);
     const int position = cell < first ? cell : batch.added_positions[batch.added_offsets[row] + cell - first];
-    if (position > hidden) break;
-    ++seen.begin;
+    if (position > hidden)
+      end = middle;
+    else
+      seen.begin = middle + 1;
   }
   return seen;
 }

@@ -6,10 +6,6 @@
 namespace vivace::cuda {
 namespace {
 
-// Upper halves of two floats, the first one low.
-__device__ inline uint32_t upper_halves(float low, float high) {
-  return __byte_perm(__float_as_uint(low), __float_as_uint(high), 0x7632);
-}
 // Takes the upper 16 bits out of a value: what is left is exact.
 __device__ inline float without_upper(float value) {
   return value - __uint_as_float(__float_as_uint(value) & 0xffff0000u);

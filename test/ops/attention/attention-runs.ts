@@ -1,7 +1,7 @@
-// Runs of kv_write and attention on the CPU, and an oracle that knows nothing of pages, batches or chunks: dense float64
+// Runs of kv_write and attention on a level of the CPU or on a device, and an oracle that knows nothing of pages, batches or chunks: dense float64
 // attention over lists of keys and values.
 import { native } from '../../../lib/native.js';
-import type { NativeKvCache } from '../../../lib/native.js';
+import type { NativeDevice, NativeKvCache } from '../../../lib/native.js';
 import { ProgramBuilder } from '../../../lib/program/builder.js';
 import { dtypes, rowBytes } from '../../../lib/program/dtype.js';
 import type { KvDType } from '../../../lib/program/executor.js';
@@ -62,20 +62,28 @@ export function tokens(label: string, count: number, shape: Shape, sequence = 0)
   return q.map((_, row) => ({ sequence, q: q[row], k: k[row], v: v[row] }));
 }
 
-/** One level and team with a cache whose free pages are full of NaN. */
+/** Where it runs: a level and team, or a device. */
+export interface Place {
+  readonly isa?: string;
+  readonly threads?: number;
+  readonly device?: NativeDevice;
+}
+
+/** One place with a cache whose free pages are full of NaN. */
 export class AttentionRun {
   readonly kv: NativeKvCache;
   private readonly compiled: NativeProgram;
 
   constructor(
     readonly shape: Shape,
-    { isa, threads }: { isa: string; threads: number },
+    place: Place,
   ) {
     const { kvHeads, keyDim, keyType = 'F16', valueType = 'F16', pageSize = 16 } = shape;
     const valueDim = valueDimOf(shape);
     const types = { keyType: dtypes[keyType].id, valueType: dtypes[valueType].id };
-    this.kv = new (native().KvCache)({ layers, kvHeads, keyDim, valueDim, pageSize, ...types, maxPages: 4096 });
-    this.compiled = new NativeProgram(attentionProgram(shape), () => new Uint8Array(), { isa, threads });
+    const sizes = { layers, kvHeads, keyDim, valueDim, pageSize, maxPages: 4096 };
+    this.kv = new (native().KvCache)({ ...sizes, ...types, ...(place.device ? { device: place.device } : {}) });
+    this.compiled = new NativeProgram(attentionProgram(shape), () => new Uint8Array(), place);
     this.poison();
   }
 
@@ -114,6 +122,26 @@ export class AttentionRun {
     const y: Float32Array[] = [];
     for (let from = 0; from < rows.length; from += chunk) y.push(...this.run(rows.slice(from, from + chunk)));
     return y;
+  }
+
+  /** Appends the keys and values of rows as they are stored, without a run: for long contexts. */
+  append(rows: readonly Row[], sequence: number): void {
+    const { kvHeads, keyDim, keyType = 'F16', valueType = 'F16' } = this.shape;
+    const { cellBytes } = this.kv.sizes();
+    const cells = new Uint8Array(rows.length * cellBytes);
+    rows.forEach(({ k, v }, row) => {
+      let at = row * cellBytes + (cellBytes / layers) * layer;
+      const add = (dtype: KvDType, values: Float32Array, dim: number): void => {
+        for (let head = 0; head < kvHeads; ++head) {
+          const bytes = quantiseRow(dtype, Float64Array.from(values.subarray(head * dim, (head + 1) * dim)));
+          cells.set(bytes, at);
+          at += bytes.length;
+        }
+      };
+      add(keyType, k, keyDim);
+      add(valueType, v, valueDimOf(this.shape));
+    });
+    this.kv.writeCells(sequence, rows.length, cells);
   }
 
   /** Leaves pages behind whose every value is NaN, in an order that is not that of their addresses. */

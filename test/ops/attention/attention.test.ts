@@ -2,15 +2,19 @@
 // prompts, single tokens and trees, with windows and soft caps, while everything unused in the cache is NaN.
 import type { KvDType } from '../../../lib/program/executor.js';
 import { Generator } from '../../fixtures/random/generator.js';
-import { isaLevels } from '../executors.js';
+import { emulatedDevice, isaLevels } from '../executors.js';
 import { expectClose } from '../op-case.js';
 import { AttentionRun, oracle, seen, tokens } from './attention-runs.js';
-import type { Row, Shape } from './attention-runs.js';
+import type { Place, Row, Shape } from './attention-runs.js';
 
 /** Keys and values are rounded as in the cache, so what remains is f32 arithmetic. */
 const absolute = 2e-5;
-/** Every level; that teams of any size give the same bits is attention-bits.test.ts. */
-const teams = isaLevels().map((isa, index) => ({ isa, threads: 1 + (index % 2) }));
+/** Every level, and the emulated device; that teams of any size give the same bits is attention-bits.test.ts. */
+const device = emulatedDevice();
+const teams: Place[] = [
+  ...isaLevels().map((isa, index) => ({ isa, threads: 1 + (index % 2) })),
+  ...(device ? [{ device }] : []),
+];
 
 /** Runs the rows in the given chunks at every level; every row (or every n-th) must be what the oracle says. */
 function expectOracle(shape: Shape, rows: readonly Row[], chunk: number, every = 1): void {

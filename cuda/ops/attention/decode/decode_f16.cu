@@ -1,0 +1,13 @@
+// attention over few rows of a sequence, keys and values of F16.
+#include "cuda/ops/attention/decode/decode.h"
+
+namespace vivace::cuda {
+
+bool decode_f16(const DeviceRun& run, const DecodeCall& call) {
+  if (!fits_strips(call.kv)) return false;
+  if (call.kv.value_dim <= 64) return start_widest<KeysF16, ValuesF16, 4, 4, 4>(run, call);
+  if (call.kv.value_dim <= 128) return start_widest<KeysF16, ValuesF16, 8, 4, 4>(run, call);
+  return start_widest<KeysF16, ValuesF16, 16, 2, 2>(run, call);
+}
+
+}  // namespace vivace::cuda

@@ -1,0 +1,97 @@
+// Strips: sixteen slots whose keys and values a warp copies into shared memory as they are stored. Pages have a
+// multiple of sixteen cells, so a strip of neighbouring cells lies in one page, and begins and ends at addresses that
+// 16 divides.
+#pragma once
+#include "cuda/core/copy.h"
+#include "cuda/core/unroll.h"
+#include "cuda/ops/attention/pages.h"
+
+namespace vivace::cuda {
+
+inline constexpr int strip_slots = 16, strip_stages = 2;
+
+// Slots [from, to) of a row in one KV head. Slots below `prefix` are the cells of the same number.
+struct StripWork {
+  int64_t row;
+  int from, to, prefix;
+};
+
+// Where keys and values of a layer and head begin in every page.
+struct StripPlace {
+  std::byte* const* pages;  // of the row's sequence
+  int64_t keys, values;
+
+  __device__ StripPlace(const DeviceBatch& batch, const DeviceKv& kv, int64_t row, int layer, int head)
+      : pages(batch.pages + static_cast<int64_t>(batch.sequences[row]) * batch.sizes->page_stride),
+        keys(layer * kv.layer + static_cast<int64_t>(head) * kv.page_size * kv.key_row),
+        values(layer * kv.layer + kv.value_offset + static_cast<int64_t>(head) * kv.page_size * kv.value_row) {}
+};
+
+// A stage of a warp's ring: rows of keys, rows of values, and each row's cell modulo 16, from which it follows how far
+// behind an address that 16 divides it begins.
+struct StripStage {
+  Shared<uint8_t> keys, values;
+  Shared<int32_t> cells;
+};
+
+template <class Keys, class Values>
+struct StripRing {
+  int key_slot, value_slot;  // bytes of a row in shared memory
+
+  __host__ __device__ StripRing(int key_dim, int value_dim)
+      : key_slot(Keys::slot_bytes(key_dim)), value_slot(Values::slot_bytes(value_dim)) {}
+  __host__ __device__ int stage_bytes() const { return strip_slots * (key_slot + value_slot) + 4 * strip_slots; }
+  __device__ StripStage stage(int warp, int turn) const {
+    const auto begin = static_cast<size_t>((warp * strip_stages + turn % strip_stages) * stage_bytes());
+    const auto keys = static_cast<size_t>(strip_slots * key_slot),
+               values = static_cast<size_t>(strip_slots * value_slot);
+    return {dynamic_shared<uint8_t>(begin, keys), dynamic_shared<uint8_t>(begin + keys, values),
+            dynamic_shared<int32_t>(begin + keys + values, strip_slots)};
+  }
+};
+
+// A row to its slot, eight lanes together; zeros when it is not there.
+__device__ inline void copy_strip_row(const Shared<uint8_t>& slots, int at, const std::byte* from, int shift, int bytes,
+                                      bool there) {
+  const int chunks = (shift + bytes + 15) / 16;
+  for (int c = static_cast<int>(threadIdx.x % 8); c < chunks; c += 8)
+    copy_async<16>(slots, static_cast<size_t>(at + 16 * c), from + 16 * c - shift, there);
+}
+
+// Starts the copies of strip `number` into a stage. Called by a whole warp.
+template <class Keys, class Values>
+__device__ inline void copy_strip(const DeviceBatch& batch, const DeviceKv& kv, const StripPlace& place,
+                                  const StripRing<Keys, Values>& ring, const StripStage& stage, const StripWork& work,
+                                  int number) {
+  const int lane = static_cast<int>(threadIdx.x % 32), first = number * strip_slots;
+  const int end = first + strip_slots < work.to ? first + strip_slots : work.to;
+  const bool plain = end <= work.prefix;
+  // Of the slot of this lane; of slots that are not there anything, nothing is read of them.
+  int cell = first + lane % strip_slots;
+  if (!plain) {
+    if (cell >= work.prefix) cell = cell < end ? tree_cell(batch, work.row, work.prefix, cell - work.prefix) : 0;
+  }
+  if (lane < strip_slots && (Keys::shifted || Values::shifted)) stage.cells[lane] = cell % strip_slots;
+  const std::byte* page = plain ? place.pages[first / kv.page_size] : nullptr;
+  const int within = first % kv.page_size;
+  ROLLED
+  for (int j = 0; j < strip_slots / 4; ++j) {
+    const int r = lane / 8 + 4 * j, slot = first + r;
+    const bool there = slot >= work.from && slot < end;
+    int own = within + r;
+    const std::byte* base = page;
+    if (!plain) {
+      const int other = __shfl_sync(0xffffffffu, cell, r);
+      own = other % kv.page_size;
+      base = place.pages[there ? other / kv.page_size : 0];
+    }
+    const int key_shift = Keys::shifted ? static_cast<int>(own * kv.key_row & 15) : 0;
+    const int value_shift = Values::shifted ? static_cast<int>(own * kv.value_row & 15) : 0;
+    copy_strip_row(stage.keys, r * ring.key_slot, base + place.keys + own * kv.key_row, key_shift,
+                   static_cast<int>(kv.key_row), there);
+    copy_strip_row(stage.values, r * ring.value_slot, base + place.values + own * kv.value_row, value_shift,
+                   static_cast<int>(kv.value_row), there);
+  }
+}
+
+}  // namespace vivace::cuda

@@ -1,0 +1,83 @@
+// Units, chunks and runs of a run's rows.
+#include "cuda/program/row_plan.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace vivace::cuda {
+namespace {
+
+// Cells of a row's tree beyond its prefix.
+int tree_cells(const VivaceDeviceBatch& batch, int64_t row) {
+  if (batch.tree_mask == nullptr) return 0;
+  const uint64_t* mask = batch.tree_mask + row * batch.tree_words;
+  const int64_t hidden = int64_t{batch.visible[row]} - batch.first_cells[row];  // bits below are in the prefix
+  int count = 0;
+  for (int64_t word = 0; word < batch.tree_words; ++word) {
+    const int64_t below = std::clamp<int64_t>(hidden - 64 * word, 0, 64);
+    if (below < 64) count += std::popcount(mask[word] >> below);
+  }
+  return count;
+}
+
+class Planner {
+ public:
+  Planner(const VivaceDeviceBatch& batch, const RowPlan& plan) : batch_(batch), plan_(plan) {}
+
+  // Rows [begin, end) of one sequence.
+  void add(int64_t begin, int64_t end) {
+    bool chain = true;
+    for (int64_t row = begin; row < end; ++row) chain = chain && tree_cells(batch_, row) == 0;
+    if (chain && end - begin >= many_rows) {
+      plan_.runs[sizes_.runs++] = {static_cast<int32_t>(begin), static_cast<int32_t>(end - begin)};
+      std::fill(plan_.states + begin, plan_.states + end, in_run);
+      return;
+    }
+    while (begin < end) {
+      const int chunk = chunk_of(slots(begin));
+      int shared = batch_.visible[begin] / chunk;
+      int64_t next = begin + 1;
+      for (; next < end && next - begin < rows_of_a_unit && chunk_of(slots(next)) == chunk; ++next)
+        shared = std::min(shared, batch_.visible[next] / chunk);
+      if (next - begin == 1) shared = 0;
+      if (shared > 0) add_unit(begin, next - begin, chunk, 0, shared);
+      sizes_.several = sizes_.several || shared > 0;
+      for (; begin < next; ++begin) {
+        const int chunks = (slots(begin) + chunk - 1) / chunk;
+        if (chunks > shared) add_unit(begin, 1, chunk, shared, chunks - shared);
+        plan_.states[begin] = chunks > 1 ? static_cast<int32_t>(sizes_.states) : one_chunk;
+        if (chunks > 1) sizes_.states += chunks;
+      }
+    }
+  }
+
+  RowPlanSizes finish() {
+    plan_.units[sizes_.units] = {0, 0, 1, 0, sizes_.items};
+    return sizes_;
+  }
+
+ private:
+  int slots(int64_t row) const { return batch_.visible[row] + tree_cells(batch_, row); }
+  void add_unit(int64_t row, int64_t rows, int chunk, int first_chunk, int chunks) {
+    plan_.units[sizes_.units++] = {static_cast<int32_t>(row), static_cast<int32_t>(rows), chunk, first_chunk,
+                                   sizes_.items};
+    sizes_.items += chunks;
+  }
+
+  const VivaceDeviceBatch& batch_;
+  RowPlan plan_;
+  RowPlanSizes sizes_;
+};
+
+}  // namespace
+
+RowPlanSizes plan_rows(const VivaceDeviceBatch& batch, int64_t rows, const RowPlan& plan) {
+  Planner planner(batch, plan);
+  for (int64_t begin = 0, end; begin < rows; begin = end) {
+    for (end = begin + 1; end < rows && batch.sequences[end] == batch.sequences[begin];) ++end;
+    planner.add(begin, end);
+  }
+  return planner.finish();
+}
+
+}  // namespace vivace::cuda
