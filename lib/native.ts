@@ -90,7 +90,10 @@ export interface NativeExecutable {
   /** Rewrites the next `bytes` of weights in the order that kernels read fastest; the share done. Not beside a run. */
   pack(bytes: number): Promise<number>;
   packSync(): void;
-  /** `mapped`: bytes read in their file; `packed`: bytes rewritten; `calls`: op calls after fusion. */
+  /**
+   * `mapped`: bytes read in their file; `packed`: bytes rewritten; `sent` and `received`: bytes copied to a card and from
+   * it so far; `calls`: op calls after fusion.
+   */
   sizes(): {
     mapped: number;
     copied: number;
@@ -98,6 +101,8 @@ export interface NativeExecutable {
     arena: number;
     isa: string;
     threads: number;
+    sent: number;
+    received: number;
     calls: number;
   };
   /** Starts or stops profiling; returns what was measured so far. */

@@ -120,26 +120,25 @@ std::vector<RunBinding> read_bindings(const Runner& executable, const Napi::Arra
 // { logits, samplers, tokens, logprobs, errors }
 void read_sampling(const Napi::Object& given, Round& round) {
   const Runner& executable = *round.state->executable;
-  round.logits = given.Get("logits").As<Napi::Number>().Int32Value();
+  round.draws.logits = given.Get("logits").As<Napi::Number>().Int32Value();
   const Napi::Array samplers = given.Get("samplers").As<Napi::Array>();
   bool is_output = false;
-  for (int id : executable.program().outputs) is_output = is_output || id == round.logits;
+  for (int id : executable.program().outputs) is_output = is_output || id == round.draws.logits;
   if (!is_output || samplers.Length() != round.outputs ||
-      executable.program().values[static_cast<size_t>(round.logits)].rows != outputs_symbol)
+      executable.program().values[static_cast<size_t>(round.draws.logits)].rows != outputs_symbol)
     throw Error("INTERNAL", "run: sampling wants the logits of every output");
   for (const char* name : {"tokens", "logprobs", "errors"})
     if (static_cast<int64_t>(given.Get(name).As<Napi::TypedArray>().ElementLength()) != round.outputs)
       throw Error("INTERNAL", std::string("run: ") + name + " has the wrong length");
   for (uint32_t i = 0; i < samplers.Length(); ++i) {
     const Napi::Value sampler = samplers.Get(i);
-    round.samplers.push_back(sampler.IsNull() ? nullptr : unwrap_sampler(sampler));
+    round.draws.samplers.push_back(sampler.IsNull() ? nullptr : unwrap_sampler(sampler));
   }
-  round.drawn.results.resize(round.samplers.size());
-  round.drawn.top.resize(round.samplers.size());
+  round.draws.clear();
   if (!round.ahead) return;
   bool all = round.has_batch && round.batch.can_follow();
-  for (const Sampler* sampler : round.samplers) all = all && sampler != nullptr;
-  for (const RunBinding& binding : round.bindings) all = all && binding.value != round.logits;
+  for (const Sampler* sampler : round.draws.samplers) all = all && sampler != nullptr;
+  for (const RunBinding& binding : round.bindings) all = all && binding.value != round.draws.logits;
   if (!all) throw Error("INTERNAL", "run: rounds ahead want one draw per sequence, after its last row");
 }
 
@@ -255,13 +254,14 @@ class RoundWorker final : public PromiseWorker {
     stop_messages();
     const Napi::Object request = request_->Value();
     if (round_->ahead) {
-      round_->ahead->told.push_back(std::move(round_->drawn));
+      round_->ahead->told.push_back(std::move(round_->draws.drawn));
       tell_(Env(), request);
       return Env().Undefined();
     }
     if (round_->has_batch) round_->batch.commit(round_->kv.get());
     const Napi::Value sampling = request.Get("sampling");
-    return sampling.IsObject() ? report_draws(Env(), sampling.As<Napi::Object>(), round_->drawn) : Env().Undefined();
+    return sampling.IsObject() ? report_draws(Env(), sampling.As<Napi::Object>(), round_->draws.drawn)
+                               : Env().Undefined();
   }
   void failed() override {
     stop_messages();
@@ -406,7 +406,7 @@ void ExecutableWrap::pack_sync(const Napi::CallbackInfo& info) {
   });
 }
 
-// { mapped, copied, packed, arena, isa, threads, calls }
+// { mapped, copied, packed, arena, isa, threads, sent, received, calls }
 Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   const ExecutableState& state = alive(info.Env());
   Napi::Object sizes = Napi::Object::New(info.Env());
@@ -417,6 +417,8 @@ Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   sizes.Set("arena", static_cast<double>(held.arena));
   sizes.Set("isa", held.level);
   sizes.Set("threads", held.threads);
+  sizes.Set("sent", static_cast<double>(held.sent));
+  sizes.Set("received", static_cast<double>(held.received));
   sizes.Set("calls", static_cast<double>(state.executable->program().calls.size()));
   return sizes;
 }

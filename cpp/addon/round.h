@@ -12,7 +12,6 @@
 #include "core/fair_mutex.h"
 #include "core/memory/arena.h"
 #include "core/memory/mapping.h"
-#include "decode/sample.h"
 #include "program/batch_storage.h"
 #include "program/runner.h"
 
@@ -46,12 +45,6 @@ struct ExecutableState {
   }
 };
 
-// What a round drew, owned: the samplers go on while JavaScript reads it.
-struct Drawn {
-  std::vector<SampleResult> results;  // per output
-  std::vector<std::vector<TokenLogprob>> top;
-};
-
 // How long a run goes on by itself: each token that it draws is the next round's row.
 struct Ahead {
   const std::atomic<int32_t>* rounds;  // how many may be; JavaScript changes it meanwhile, with Atomics.store
@@ -73,9 +66,7 @@ struct Round {
   bool has_batch = false;
   int64_t rows = 0, outputs = 0;
   std::vector<RunBinding> bindings;
-  int logits = -1;                 // the value that samplers draw from
-  std::vector<Sampler*> samplers;  // per output, null: no draw; their objects are kept alive by the request
-  Drawn drawn;
+  Draws draws;  // no samplers: none; else their objects are kept alive by the request
   std::shared_ptr<Ahead> ahead;
 
   void execute() {
@@ -83,17 +74,15 @@ struct Round {
     if (!ahead) return;
     for (int done = 1; goes_on(done); ++done) {
       std::vector<int32_t> tokens;
-      for (const SampleResult& result : drawn.results) tokens.push_back(result.token);
+      for (const SampleResult& result : draws.drawn.results) tokens.push_back(result.token);
       bool is_first;
       {
         std::lock_guard lock(ahead->mutex);
         is_first = ahead->told.empty();
-        ahead->told.push_back(std::move(drawn));
+        ahead->told.push_back(std::move(draws.drawn));
       }
       must_tell_ = is_first;  // else it has been called and not been heard yet
-      drawn = {};
-      drawn.results.resize(samplers.size());
-      drawn.top.resize(samplers.size());
+      draws.clear();
       batch.follow(tokens.data());
       rows = outputs;
       run();
@@ -107,13 +96,12 @@ struct Round {
       tell();
       turn.lock();
     }
-    std::function<void(Team&)> draw;
-    if (!samplers.empty()) draw = [this](Team& team) { sample(team); };
     // To wake the JavaScript thread takes 30 us, and it may take this core for as long as it has work, 200 us: the
     // other members of the team go on meanwhile.
     std::function<void()> tell;
     if (must_tell_) tell = [this] { this->tell(); };
-    state->executable->run(rows, outputs, bindings, has_batch ? &batch.batch() : nullptr, kv.get(), draw, tell);
+    state->executable->run(rows, outputs, bindings, has_batch ? &batch.batch() : nullptr, kv.get(),
+                           draws.samplers.empty() ? nullptr : &draws, tell);
     this->tell();
   }
 
@@ -125,27 +113,9 @@ struct Round {
   bool goes_on(int done) const {
     if (ahead->closed || done >= ahead->most || done > batch.follows()) return false;
     if (done >= ahead->rounds->load(std::memory_order_acquire)) return false;
-    for (const SampleResult& result : drawn.results)
+    for (const SampleResult& result : draws.drawn.results)
       if (result.error != SampleError::none || ahead->ends_with(result.token)) return false;
     return true;
-  }
-
-  // Each member draws for some of the outputs.
-  void sample(Team& team) {
-    const Runner& executable = *state->executable;
-    const int64_t vocab = executable.program().values[static_cast<size_t>(logits)].columns;
-    std::byte* data = executable.address(logits);
-    for (const RunBinding& binding : bindings)
-      if (binding.value == logits) data = binding.data;
-    for (int64_t output = team.thread(); output < outputs; output += team.threads()) {
-      const auto i = static_cast<size_t>(output);
-      if (samplers[i] == nullptr) continue;
-      SampleResult& result = drawn.results[i];
-      samplers[i]->sample(reinterpret_cast<float*>(data) + output * vocab, vocab, result);
-      if (result.error != SampleError::none) continue;
-      drawn.top[i].assign(result.top, result.top + result.top_count);
-      samplers[i]->accept(&result.token, 1);
-    }
   }
 
   bool must_tell_ = false;  // JavaScript does not know of the last round yet

@@ -94,6 +94,32 @@ bool Sampler::truncates() const {
 
 void Sampler::accept(const int32_t* tokens, int64_t count) {
   std::lock_guard lock(mutex_);
+  add(tokens, count);
+}
+
+bool Sampler::describe(DrawState& state, uint64_t later) {
+  std::lock_guard lock(mutex_);
+  state.options = &options_;
+  state.index = generated_ + later;
+  state.bias_tokens.clear();
+  state.biases.clear();
+  for (const auto& [token, bias] : options_.logit_bias) {
+    state.bias_tokens.push_back(token);
+    state.biases.push_back(bias);
+  }
+  state.seen = touched_;
+  state.times.clear();
+  for (const int32_t token : touched_) state.times.push_back(history_[static_cast<size_t>(token)] / generated_once);
+  return !released_;
+}
+
+void Sampler::drew(int32_t token) {
+  std::lock_guard lock(mutex_);
+  drawn_ = true;
+  add(&token, 1);
+}
+
+void Sampler::add(const int32_t* tokens, int64_t count) {
   if (drawn_) generated_ += static_cast<uint64_t>(count);
   if (history_.empty()) return;
   for (int64_t i = 0; i < count; ++i) {

@@ -46,6 +46,16 @@ struct SampleResult {
   SampleError error = SampleError::none;
 };
 
+// What a draw elsewhere needs to know: the options, and what the text so far has to do with it.
+struct DrawState {
+  const SamplerOptions* options = nullptr;
+  uint64_t index = 0;  // of the random number
+  std::vector<int32_t> bias_tokens;
+  std::vector<float> biases;
+  std::vector<int32_t> seen;    // tokens that penalties touch
+  std::vector<uint32_t> times;  // how often each was generated
+};
+
 // Calls may come from any thread, one at a time (they lock); sample() does not allocate.
 class Sampler {
  public:
@@ -58,10 +68,16 @@ class Sampler {
   // Draws from logits[0, min(vocab, options.vocab)), which are as before when it returns.
   void sample(float* logits, int64_t vocab, SampleResult& result);
 
+  // For a draw elsewhere: the next one, or the one after `later` more. False: disposed.
+  bool describe(DrawState& state, uint64_t later = 0);
+  // A draw elsewhere gave this token, which is in the text now.
+  void drew(int32_t token);
+
   // Gives all memory back; sample() then reports `disposed`.
   void release();
 
  private:
+  void add(const int32_t* tokens, int64_t count);
   struct Kept {  // the tokens still in the running, ascending ids
     int64_t count = 0;
     double total = 0;  // sum of their weights

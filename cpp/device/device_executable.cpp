@@ -24,7 +24,7 @@ DeviceExecutable::DeviceExecutable(Program program, const DeviceOptions& options
   check_program(program_);
   pool_ = ThreadPool::shared(options.threads);
   profile_ = Profile(program_);
-  seconds_.resize(program_.calls.size());
+  seconds_.resize(program_.calls.size() + 1);
 
   std::vector<VivaceDeviceValue> values;
   for (const ValueInfo& value : program_.values)
@@ -116,9 +116,73 @@ VivaceDeviceBatch DeviceExecutable::describe(const Batch& batch, const PagedKv& 
   return given;
 }
 
+namespace {
+
+// What the card has no kernels for is for the host: it gets these rows.
+bool draws_on_card(const SamplerOptions& options) {
+  return options.top_logprobs == 0;
+}
+
+}  // namespace
+
+void DeviceExecutable::describe(Draws& draws) {
+  const size_t count = draws.samplers.size();
+  states_.resize(count);
+  draws_.assign(count, {});
+  choices_.assign(count, {-1, 0, 0, nullptr});
+  for (size_t i = 0; i < count; ++i) {
+    if (draws.samplers[i] == nullptr) continue;
+    if (!draws.samplers[i]->describe(states_[i])) {
+      draws.drawn.results[i].error = SampleError::disposed;
+      continue;
+    }
+    const SamplerOptions& options = *states_[i].options;
+    VivaceDeviceDraw& draw = draws_[i];
+    draw.how = draws_on_card(options) ? VIVACE_DRAW_HERE : VIVACE_DRAW_HOST;
+    draw.vocab = static_cast<int32_t>(options.vocab);
+    draw.top_k = options.top_k;
+    draw.temperature = options.temperature;
+    draw.top_p = options.top_p;
+    draw.min_p = options.min_p;
+    draw.typical_p = options.typical_p;
+    draw.repetition_penalty = options.repetition_penalty;
+    draw.presence_penalty = options.presence_penalty;
+    draw.frequency_penalty = options.frequency_penalty;
+    draw.seed = options.seed;
+    draw.index = states_[i].index;
+    draw.bias_tokens = states_[i].bias_tokens.data();
+    draw.biases = states_[i].biases.data();
+    draw.bias_count = static_cast<int32_t>(states_[i].biases.size());
+    draw.seen = states_[i].seen.data();
+    draw.times = states_[i].times.data();
+    draw.seen_count = static_cast<int32_t>(states_[i].seen.size());
+  }
+}
+
+// Results of the card, and draws on the host's threads.
+void DeviceExecutable::take(Draws& draws) {
+  bool any = false;
+  for (size_t i = 0; i < draws_.size(); ++i) {
+    any = any || draws_[i].how == VIVACE_DRAW_HOST;
+    if (draws_[i].how != VIVACE_DRAW_HERE) continue;
+    SampleResult& result = draws.drawn.results[i];
+    result = {};
+    result.token = choices_[i].token;
+    result.error = static_cast<SampleError>(choices_[i].error);
+    if (result.error != SampleError::none) continue;
+    if (states_[i].options->logprob) result.logprob = choices_[i].logprob;
+    draws.samplers[i]->drew(result.token);
+  }
+  if (!any) return;
+  const int64_t vocab = program_.values[static_cast<size_t>(draws.logits)].columns;
+  pool_->run(options_.threads, [&](Team& team) {
+    for (size_t i = static_cast<size_t>(team.thread()); i < draws_.size(); i += static_cast<size_t>(team.threads()))
+      if (draws_[i].how == VIVACE_DRAW_HOST) draws.draw(i, choices_[i].logits, vocab);
+  });
+}
+
 void DeviceExecutable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
-                           PagedKv* kv, const std::function<void(Team&)>& after,
-                           const std::function<void()>& meanwhile) {
+                           PagedKv* kv, Draws* draws, const std::function<void()>& meanwhile) {
   while (loaded_ < 1) pack(INT64_MAX);
   bindings_.clear();
   for (const RunBinding& binding : bindings) bindings_.push_back({binding.value, binding.data});
@@ -131,22 +195,24 @@ void DeviceExecutable::run(int64_t rows, int64_t outputs, const std::vector<RunB
   run.binding_count = static_cast<int32_t>(bindings_.size());
   run.batch = batch != nullptr ? &given : nullptr;
   run.call_seconds = profile_.on ? seconds_.data() : nullptr;
-  if (meanwhile) meanwhile();
-  VivaceDeviceError error{};
-  check_device(table_.program_run(handle_, &run, &error), error);
-  if (profile_.on)
-    for (size_t i = 0; i < seconds_.size(); ++i)
-      if (seconds_[i] >= 0) profile_.passed(i, seconds_[i]);
-  if (after) {
-    const auto begin = std::chrono::steady_clock::now();
-    pool_->run(options_.threads, after);
-    if (profile_.on) profile_.drew(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  if (draws != nullptr) {
+    describe(*draws);
+    run.logits = draws->logits;
+    run.draws = draws_.data();
   }
-  if (profile_.on) profile_.ran(rows, outputs, batch, kv);
-}
-
-std::byte* DeviceExecutable::address(int value) const {
-  return static_cast<std::byte*>(table_.program_output(handle_, value));
+  VivaceDeviceError error{};
+  check_device(table_.program_start(handle_, &run, &error), error);
+  if (meanwhile) meanwhile();
+  check_device(table_.program_finish(handle_, choices_.data(), &error), error);
+  using Clock = std::chrono::steady_clock;
+  const auto begin = Clock::now();
+  if (draws != nullptr) take(*draws);
+  if (!profile_.on) return;
+  for (size_t i = 0; i + 1 < seconds_.size(); ++i)
+    if (seconds_[i] >= 0) profile_.passed(i, seconds_[i]);
+  if (draws != nullptr)
+    profile_.drew(std::max(0.0, seconds_.back()) + std::chrono::duration<double>(Clock::now() - begin).count());
+  profile_.ran(rows, outputs, batch, kv);
 }
 
 RunnerSizes DeviceExecutable::sizes() const {
@@ -157,6 +223,8 @@ RunnerSizes DeviceExecutable::sizes() const {
   sizes.arena = memory.arena + memory.buffers;
   sizes.level = card_;
   sizes.threads = options_.threads;
+  sizes.sent = memory.sent;
+  sizes.received = memory.received;
   return sizes;
 }
 

@@ -1,9 +1,11 @@
-// A program on a device: the same values and calls as on the CPU, given to the device's library. Tokens are drawn here,
-// on the host's threads, from the logits that the library leaves in host memory.
+// A program on a device: the same values and calls as on the CPU, given to the device's library, which draws tokens,
+// too. What it has no kernels for is drawn here, on the host's threads, from the rows of logits that the library then
+// copies.
 #pragma once
 #include <memory>
 #include <vector>
 
+#include "core/thread_pool.h"
 #include "device/library.h"
 #include "program/runner.h"
 
@@ -12,7 +14,7 @@ namespace vivace {
 struct DeviceOptions {
   std::shared_ptr<const DeviceLibrary> library;
   int device = 0;
-  int threads = 1;  // that draw
+  int threads = 1;  // that draw what the card does not
   bool fuse = true;
 };
 
@@ -26,14 +28,15 @@ class DeviceExecutable final : public Runner {
   const void* place() const override;
   double pack(int64_t bytes) override;
   void run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch, PagedKv* kv,
-           const std::function<void(Team&)>& after, const std::function<void()>& meanwhile = {}) override;
-  std::byte* address(int value) const override;
+           Draws* draws, const std::function<void()>& meanwhile = {}) override;
   RunnerSizes sizes() const override;
   void set_profiling(bool on) override { profile_.on = on; }
   std::vector<CallProfile> profile() const override { return profile_.entries(); }
 
  private:
   VivaceDeviceBatch describe(const Batch& batch, const PagedKv& kv);
+  void describe(Draws& draws);
+  void take(Draws& draws);
 
   DeviceOptions options_;
   const VivaceDeviceTable& table_;
@@ -49,6 +52,9 @@ class DeviceExecutable final : public Runner {
   std::vector<void*> pages_;
   std::vector<VivaceDeviceBinding> bindings_;
   std::vector<double> seconds_;
+  std::vector<DrawState> states_;
+  std::vector<VivaceDeviceDraw> draws_;
+  std::vector<VivaceDeviceChoice> choices_;
 };
 
 }  // namespace vivace

@@ -4,7 +4,7 @@
 #pragma once
 #include <stdint.h>
 
-#define VIVACE_DEVICE_TABLE_VERSION 1
+#define VIVACE_DEVICE_TABLE_VERSION 2
 
 typedef struct VivaceDeviceError {
   char code[32];  // the words of lib/errors.ts
@@ -71,12 +71,42 @@ typedef struct VivaceDeviceBinding {
   void* data;  // host memory, [actual rows, columns]
 } VivaceDeviceBinding;
 
+// How an output's token is drawn: the options of decode/sample.h, and what the text so far has to do with it.
+typedef struct VivaceDeviceDraw {
+  int32_t how;    // one of VivaceDeviceDrawHow
+  int32_t vocab;  // tokens at or beyond it are never drawn
+  int64_t top_k;  // 0: off
+  double temperature, top_p, min_p, typical_p;
+  double repetition_penalty, presence_penalty, frequency_penalty;
+  uint64_t seed, index;  // of the random number
+  const int32_t* bias_tokens;
+  const float* biases;    // [bias_count]
+  const int32_t* seen;    // tokens that penalties touch
+  const uint32_t* times;  // [seen_count] how often each was generated
+  int32_t bias_count, seen_count;
+} VivaceDeviceDraw;
+
+typedef enum VivaceDeviceDrawHow {
+  VIVACE_DRAW_NONE,  // nobody draws
+  VIVACE_DRAW_HERE,  // the card
+  VIVACE_DRAW_HOST,  // the host: it gets the row of logits
+} VivaceDeviceDrawHow;
+
+typedef struct VivaceDeviceChoice {
+  int32_t token;  // -1 where error is not 0, or the card does not draw
+  float logprob;  // natural, under softmax of the row as the model gave it
+  int32_t error;  // SampleError of decode/sample.h
+  float* logits;  // where the host draws: the row, until the program's next start
+} VivaceDeviceChoice;
+
 typedef struct VivaceDeviceRun {
   int64_t rows, outputs;
   const VivaceDeviceBinding* bindings;  // of every input, and of the outputs that are wanted elsewhere
   int32_t binding_count;
+  int32_t logits;                  // the value that tokens are drawn from
+  const VivaceDeviceDraw* draws;   // [outputs], null: none
   const VivaceDeviceBatch* batch;  // null: none
-  double* call_seconds;            // [calls], null: not measured
+  double* call_seconds;            // [calls + 1], the last one for draws; null: not measured
 } VivaceDeviceRun;
 
 typedef struct VivaceDeviceStrip {
@@ -87,6 +117,7 @@ typedef struct VivaceDeviceStrip {
 
 typedef struct VivaceDeviceMemory {
   int64_t weights, arena, buffers;  // bytes on the card
+  int64_t sent, received;           // bytes copied to it and from it so far
 } VivaceDeviceMemory;
 
 typedef struct VivaceDeviceTable {
@@ -100,10 +131,11 @@ typedef struct VivaceDeviceTable {
   int (*program_create)(int32_t device, const VivaceDeviceProgram* program, void** out, VivaceDeviceError* error);
   // Moves the next `bytes` of weights; *done is the share of all, 1 at the end. A run needs all of them.
   int (*program_load)(void* program, int64_t bytes, double* done, VivaceDeviceError* error);
-  // One after the other per program. Outputs are in host memory when it returns.
-  int (*program_run)(void* program, const VivaceDeviceRun* run, VivaceDeviceError* error);
-  // Host memory where the last run left an output; null: nowhere.
-  void* (*program_output)(void* program, int32_t value);
+  // One after the other per program, each ended by program_finish. What the run points to is copied, except for the
+  // memory of bindings of outputs, which is written by program_finish.
+  int (*program_start)(void* program, const VivaceDeviceRun* run, VivaceDeviceError* error);
+  // Waits for the run; fills its choices [outputs], unless it has no draws.
+  int (*program_finish)(void* program, VivaceDeviceChoice* choices, VivaceDeviceError* error);
   void (*program_memory)(void* program, VivaceDeviceMemory* out);
   void (*program_destroy)(void* program);
 

@@ -161,7 +161,7 @@ double Executable::pack(int64_t bytes) {
 }
 
 void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
-                     PagedKv* kv, const std::function<void(Team&)>& after, const std::function<void()>& meanwhile) {
+                     PagedKv* kv, Draws* draws, const std::function<void()>& meanwhile) {
   prepare(rows, outputs);
   if (rows != set_rows_ || outputs != set_outputs_ || arena_.data() != set_arena_) {
     set_tensors(rows, outputs);
@@ -179,11 +179,13 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
     set_batch_ = shown;
     set_kv_ = kv;
   }
+  float* logits = nullptr;
   for (const Bindable& bindable : bindables_) {
     std::byte* data = address(bindable.value);
     for (const RunBinding& binding : bindings)
       if (binding.value == bindable.value) data = binding.data;
     for (Tensor* tensor : bindable.tensors) tensor->data = data;
+    if (draws != nullptr && bindable.value == draws->logits) logits = reinterpret_cast<float*>(data);
   }
   using Clock = std::chrono::steady_clock;
   const std::function<void(Team&)> task = [&](Team& team) {
@@ -205,8 +207,11 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
         last = now;
       }
     }
-    if (!after) return;
-    after(team);
+    if (draws == nullptr) return;
+    const int64_t vocab = program_.values[static_cast<size_t>(draws->logits)].columns;
+    for (int64_t i = team.thread(); i < outputs; i += team.threads())
+      if (draws->samplers[static_cast<size_t>(i)] != nullptr)
+        draws->draw(static_cast<size_t>(i), logits + i * vocab, vocab);
     if (profile_.on && team.thread() == 0) profile_.drew(std::chrono::duration<double>(Clock::now() - last).count());
   };
   pool_->run(options_.threads, task, meanwhile);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/memory/arena.h"
+#include "core/thread_pool.h"
 #include "program/plan.h"
 #include "program/program.h"
 #include "program/rewrite/panels.h"
@@ -27,8 +28,7 @@ class Executable final : public Runner {
   const Program& program() const override { return program_; }
   double pack(int64_t bytes) override;
   void run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch, PagedKv* kv,
-           const std::function<void(Team&)>& after, const std::function<void()>& meanwhile = {}) override;
-  std::byte* address(int value) const override;
+           Draws* draws, const std::function<void()>& meanwhile = {}) override;
   RunnerSizes sizes() const override;
   void set_profiling(bool on) override { profile_.on = on; }
   std::vector<CallProfile> profile() const override { return profile_.entries(); }
@@ -48,6 +48,7 @@ class Executable final : public Runner {
   const Plan& plan_for(int64_t rows, int64_t outputs);
   // Makes the plan and the memory for this size, so that a run does not allocate. Throws.
   void prepare(int64_t rows, int64_t outputs);
+  std::byte* address(int value) const;
   void find_bindables();
   void set_tensors(int64_t rows, int64_t outputs);
   void join_steps();

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "core/thread_pool.h"
+#include "decode/draws.h"
 #include "program/profile.h"
 #include "program/program.h"
 
@@ -23,6 +23,7 @@ struct RunnerSizes {
   int64_t arena = 0;
   std::string level;  // instruction-set level, or the card
   int threads = 1;
+  int64_t sent = 0, received = 0;  // copied to the card and from it so far
 };
 
 class Runner {
@@ -35,14 +36,11 @@ class Runner {
   // Brings the next `bytes` of weights to where, and in the order in which, kernels read them fastest; gives the share
   // done, of 1. Not during a run.
   virtual double pack(int64_t bytes) = 0;
-  // Runs every call; `after` is called by every member of the team at the end (sampling), may be empty. `meanwhile`,
-  // unless empty, is called by one member when the others have work for a while, or when the run must wait; perhaps
-  // twice. The batch is copied; what it points to must stay until the end.
+  // Runs every call and draws, unless `draws` is null. `meanwhile`, unless empty, is called by one member of the team
+  // when the others have work for a while, or when the run must wait; perhaps twice. The batch is copied; what it
+  // points to must stay until the end.
   virtual void run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
-                   PagedKv* kv, const std::function<void(Team&)>& after,
-                   const std::function<void()>& meanwhile = {}) = 0;
-  // Where the host finds a value during `after` (null: nowhere).
-  virtual std::byte* address(int value) const = 0;
+                   PagedKv* kv, Draws* draws, const std::function<void()>& meanwhile = {}) = 0;
 
   virtual RunnerSizes sizes() const = 0;
   virtual void set_profiling(bool on) = 0;

@@ -19,14 +19,21 @@ class Stream {
   cudaStream_t get() const { return stream_; }
   void wait() { check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }
   void copy_to_device(void* to, const void* from, int64_t bytes) {
+    sent_ += bytes;
     check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream_), "copy to the card");
   }
   void copy_to_host(void* to, const void* from, int64_t bytes) {
+    received_ += bytes;
     check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream_), "copy to the host");
   }
 
+  // Bytes so far.
+  int64_t sent() const { return sent_; }
+  int64_t received() const { return received_; }
+
  private:
   cudaStream_t stream_ = nullptr;
+  int64_t sent_ = 0, received_ = 0;
 };
 
 class Event {

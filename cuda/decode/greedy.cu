@@ -34,7 +34,8 @@ __device__ inline GreedyPart merge_warp(GreedyPart part) {
   return part;
 }
 
-__global__ void greedy_slices(const float* logits, int64_t stride, int vocab, GreedyPart* parts) {
+__global__ void greedy_slices(const float* logits, int64_t stride, int vocab, GreedyPart* parts, const DrawRow* draws,
+                              int32_t wanted) {
   SHARED(float, peaks, slice_threads / 32);
   SHARED(int32_t, tokens, slice_threads / 32);
   SHARED(float, totals, slice_threads / 32);
@@ -42,6 +43,10 @@ __global__ void greedy_slices(const float* logits, int64_t stride, int vocab, Gr
   const float* row = logits + static_cast<int64_t>(blockIdx.y) * stride;
   const int thread = static_cast<int>(threadIdx.x), begin = static_cast<int>(blockIdx.x) * greedy_slice;
   GreedyPart part{-INFINITY, -1, 0, 0};
+  if (draws != nullptr) {
+    if ((draws[blockIdx.y].flags & wanted) == 0) return;
+    vocab = draws[blockIdx.y].vocab;
+  }
   for (int i = thread; i < greedy_slice; i += slice_threads) {
     if (begin + i >= vocab) break;
     const float logit = row[begin + i];
@@ -66,7 +71,12 @@ __global__ void greedy_slices(const float* logits, int64_t stride, int vocab, Gr
   parts[static_cast<int64_t>(blockIdx.y) * gridDim.x + blockIdx.x] = part;
 }
 
-__global__ void greedy_rows(const GreedyPart* parts, int count, GreedyChoice* choices) {
+__global__ void greedy_rows(const GreedyPart* parts, int count, GreedyChoice* choices, const DrawRow* draws,
+                            int32_t wanted) {
+  if (draws != nullptr && (draws[blockIdx.x].flags & wanted) == 0) {
+    if (threadIdx.x == 0) choices[blockIdx.x] = {-1, 0, 0};
+    return;
+  }
   const GreedyPart* row = parts + static_cast<int64_t>(blockIdx.x) * count;
   GreedyPart part{-INFINITY, -1, 0, 0};
   for (int i = static_cast<int>(threadIdx.x); i < count; i += 32) part = merge(part, row[i]);
@@ -108,13 +118,13 @@ __global__ void greedy_walk(const GreedyChoice* choices, const int32_t* tokens, 
 }  // namespace
 
 void choose_greedy(const float* logits, int64_t stride, int rows, int vocab, GreedyPart* parts, GreedyChoice* choices,
-                   cudaStream_t stream) {
+                   cudaStream_t stream, const DrawRow* draws, int32_t wanted) {
   if (rows == 0) return;
   const int count = greedy_parts_of(vocab);
   const dim3 grid(static_cast<unsigned>(count), static_cast<unsigned>(rows));
-  launch<greedy_slices>(Launch{grid, dim3(slice_threads), 0, stream}, logits, stride, vocab, parts);
+  launch<greedy_slices>(Launch{grid, dim3(slice_threads), 0, stream}, logits, stride, vocab, parts, draws, wanted);
   launch<greedy_rows>(Launch{dim3(static_cast<unsigned>(rows)), dim3(32), 0, stream},
-                      static_cast<const GreedyPart*>(parts), count, choices);
+                      static_cast<const GreedyPart*>(parts), count, choices, draws, wanted);
 }
 
 void verify_greedy(const GreedyChoice* choices, const int32_t* tokens, const int32_t* parents, const int32_t* begins,

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "cuda/decode/draw_row.h"
+
 namespace vivace::cuda {
 
 constexpr int greedy_slice = 1024;  // logits per block: 125 blocks for one row of 128k
@@ -26,9 +28,10 @@ constexpr int greedy_parts_of(int vocab) {
 }
 
 // choices[row] for logits[row * stride, row * stride + vocab); parts: room for rows * greedy_parts_of(vocab). vocab >
-// 0.
+// 0. With `draws` [rows] each row has its own vocabulary, of at most `vocab` tokens, and rows without one of the flags
+// `wanted` get token -1 without an error.
 void choose_greedy(const float* logits, int64_t stride, int rows, int vocab, GreedyPart* parts, GreedyChoice* choices,
-                   cudaStream_t stream);
+                   cudaStream_t stream, const DrawRow* draws = nullptr, int32_t wanted = 0);
 
 // Rows [begins[s], begins[s + 1]) are sequence s's: the first is its last accepted token, the others are drafts;
 // parents[row], counted from the sequence's first row, is less than the row's own place (a chain: place - 1). A draft

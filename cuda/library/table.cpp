@@ -103,11 +103,11 @@ int program_create(int32_t device, const VivaceDeviceProgram* program, void** ou
 int program_load(void* program, int64_t bytes, double* done, VivaceDeviceError* error) {
   return guarded(error, [&] { *done = program_of(program).load(bytes); });
 }
-int program_run(void* program, const VivaceDeviceRun* run, VivaceDeviceError* error) {
-  return guarded(error, [&] { program_of(program).run(*run); });
+int program_start(void* program, const VivaceDeviceRun* run, VivaceDeviceError* error) {
+  return guarded(error, [&] { program_of(program).start(*run); });
 }
-void* program_output(void* program, int32_t value) {
-  return program_of(program).output(value);
+int program_finish(void* program, VivaceDeviceChoice* choices, VivaceDeviceError* error) {
+  return guarded(error, [&] { program_of(program).finish(choices); });
 }
 void program_memory(void* program, VivaceDeviceMemory* out) {
   *out = program_of(program).memory();
@@ -155,8 +155,8 @@ const VivaceDeviceTable table = {
     devices,
     program_create,
     program_load,
-    program_run,
-    program_output,
+    program_start,
+    program_finish,
     program_memory,
     program_destroy,
     pages_create,

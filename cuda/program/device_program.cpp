@@ -235,7 +235,7 @@ void DeviceProgram::launch_all(Shape& shape, double* seconds) {
     shape.graph.launch(stream_);
     return;
   }
-  if (seconds != nullptr) std::fill(seconds, seconds + program_.calls.size(), -1.0);
+  if (seconds != nullptr) std::fill(seconds, seconds + program_.calls.size() + 1, -1.0);
   std::vector<Event> events;
   if (seconds != nullptr) {
     events.resize(shape.steps.size() + 1);
@@ -257,7 +257,12 @@ void DeviceProgram::launch_all(Shape& shape, double* seconds) {
   for (size_t i = 0; i < shape.steps.size(); ++i) seconds[shape.steps[i].call] = events[i + 1].seconds_since(events[i]);
 }
 
-void DeviceProgram::run(const VivaceDeviceRun& run) {
+DeviceProgram::~DeviceProgram() {
+  cudaSetDevice(device_);
+  cudaStreamSynchronize(stream_.get());  // copies may be under way after an error
+}
+
+void DeviceProgram::start(const VivaceDeviceRun& run) {
   if (lost_.empty()) lost_ = loss_of(device_);
   if (!lost_.empty()) throw Error("DEVICE_LOST", lost_, lost_remedy);
   if (!weights_.loaded()) throw Error("INTERNAL", "device: a run before all weights are loaded");
@@ -291,41 +296,57 @@ void DeviceProgram::run(const VivaceDeviceRun& run) {
     block_.send(layout, stream_);
     launch_all(shape, run.call_seconds);
     copy_outputs(run, shape);
+    start_draws(run, shape);
+  } catch (const Error& error) {
+    pass_on(error);
+  }
+}
+
+// Values leave the card only where somebody has memory for them.
+void DeviceProgram::copy_outputs(const VivaceDeviceRun& run, const Shape& shape) {
+  wanted_.clear();
+  for (int32_t i = 0; i < run.binding_count; ++i) {
+    const VivaceDeviceBinding& binding = run.bindings[i];
+    const ValueInfo& value = program_.values[static_cast<size_t>(binding.value)];
+    if (value.kind == ValueKind::input) continue;
+    const Tensor tensor = tensor_of(binding.value, shape);
+    const int64_t bytes = actual_rows(value, run.rows, run.outputs) * tensor.stride;
+    if (bytes == 0) continue;
+    PinnedBuffer& buffer = outputs_[static_cast<size_t>(binding.value)];
+    buffer.reserve(bytes);
+    stream_.copy_to_host(buffer.data(), tensor.data, bytes);
+    wanted_.push_back({binding.value, binding.data, bytes});
+  }
+}
+
+void DeviceProgram::start_draws(const VivaceDeviceRun& run, const Shape& shape) {
+  draws_here_ = run.draws != nullptr;
+  if (!draws_here_) return;
+  Event begin, end;
+  if (run.call_seconds != nullptr) begin.record(stream_);
+  const Tensor logits = tensor_of(run.logits, shape);
+  draws_.start(run, reinterpret_cast<float*>(logits.data), static_cast<int>(logits.columns), drawn_, stream_);
+  if (run.call_seconds == nullptr) return;
+  end.record(stream_);
+  stream_.wait();
+  run.call_seconds[program_.calls.size()] = end.seconds_since(begin);
+}
+
+void DeviceProgram::finish(VivaceDeviceChoice* choices) {
+  try {
+    check(cudaSetDevice(device_), "cudaSetDevice");
     stream_.wait();
   } catch (const Error& error) {
     pass_on(error);
   }
-  give_outputs(run);
-}
-
-void DeviceProgram::copy_outputs(const VivaceDeviceRun& run, const Shape& shape) {
-  for (int id : program_.outputs) {
-    const Tensor tensor = tensor_of(id, shape);
-    PinnedBuffer& buffer = outputs_[static_cast<size_t>(id)];
-    buffer.reserve(std::max<int64_t>(64, tensor.rows * tensor.stride));
-    const int64_t rows = actual_rows(program_.values[static_cast<size_t>(id)], run.rows, run.outputs);
-    if (rows > 0) stream_.copy_to_host(buffer.data(), tensor.data, rows * tensor.stride);
-  }
-}
-
-void DeviceProgram::give_outputs(const VivaceDeviceRun& run) {
-  for (int32_t i = 0; i < run.binding_count; ++i) {
-    const VivaceDeviceBinding& binding = run.bindings[i];
-    const ValueInfo& value = program_.values[static_cast<size_t>(binding.value)];
-    const PinnedBuffer& buffer = outputs_[static_cast<size_t>(binding.value)];
-    if (value.kind == ValueKind::input || buffer.data() == nullptr) continue;
-    const int64_t bytes = actual_rows(value, run.rows, run.outputs) * row_bytes(value.dtype, value.columns);
-    std::memcpy(binding.data, buffer.data(), static_cast<size_t>(bytes));
-  }
-}
-
-void* DeviceProgram::output(int value) const {
-  return value < 0 || static_cast<size_t>(value) >= outputs_.size() ? nullptr
-                                                                    : outputs_[static_cast<size_t>(value)].data();
+  for (const Wanted& one : wanted_)
+    std::memcpy(one.data, outputs_[static_cast<size_t>(one.value)].data(), static_cast<size_t>(one.bytes));
+  if (draws_here_) Draws::finish(drawn_, choices);
 }
 
 VivaceDeviceMemory DeviceProgram::memory() const {
-  return {weights_.bytes(), arena_.size() + states_.size(), block_.bytes()};
+  return {weights_.bytes(), arena_.size() + states_.size(), block_.bytes() + draws_.bytes(), stream_.sent(),
+          stream_.received()};
 }
 
 }  // namespace vivace::cuda

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "cuda/core/memory.h"
 #include "cuda/core/stream.h"
+#include "cuda/decode/draws.h"
 #include "cuda/program/device_op.h"
 #include "cuda/program/round_block.h"
 #include "cuda/program/trail.h"
@@ -28,10 +29,12 @@ class DeviceProgram {
  public:
   // Throws what the ops' checks find wrong, and OUT_OF_MEMORY with figures.
   DeviceProgram(int device, const VivaceDeviceProgram& description);
+  ~DeviceProgram();
 
   double load(int64_t bytes);
-  void run(const VivaceDeviceRun& run);
-  void* output(int value) const;
+  // A run until everything is given to the card, and until it is over.
+  void start(const VivaceDeviceRun& run);
+  void finish(VivaceDeviceChoice* choices);
   VivaceDeviceMemory memory() const;
 
  private:
@@ -48,6 +51,11 @@ class DeviceProgram {
     Graph graph;
     int64_t uses = 0;
   };
+  struct Wanted {  // an output that the caller has memory for
+    int value;
+    void* data;
+    int64_t bytes;
+  };
   using Key = std::tuple<int64_t, int64_t, size_t, RowsKind>;
 
   void read(const VivaceDeviceProgram& description);
@@ -63,7 +71,7 @@ class DeviceProgram {
   std::vector<std::string> names_of(const Shape& shape) const;
   [[noreturn]] void pass_on(const Error& error);
   void copy_outputs(const VivaceDeviceRun& run, const Shape& shape);
-  void give_outputs(const VivaceDeviceRun& run);
+  void start_draws(const VivaceDeviceRun& run, const Shape& shape);
 
   int device_;
   DeviceProperties properties_;
@@ -77,7 +85,12 @@ class DeviceProgram {
   int64_t state_bytes_ = 0;  // of one state of the plan for attention, in the call that wants most
   RoundBlock block_;
   std::vector<PinnedBuffer> outputs_;  // by value; empty: none
-  std::vector<DeviceKv> caches_;       // kinds of caches seen
+  // Of the run under way.
+  std::vector<Wanted> wanted_;
+  DrawSlot drawn_;
+  bool draws_here_ = false;
+  Draws draws_;
+  std::vector<DeviceKv> caches_;  // kinds of caches seen
   std::map<Key, Shape> shapes_;
   Trail trail_;
   bool always_trail_ = false;

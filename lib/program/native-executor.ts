@@ -149,6 +149,12 @@ export class NativeExecutor implements Executor {
     return this.compiled.executable.profile(on);
   }
 
+  /** Bytes copied to a card and from it so far. */
+  traffic(): { sent: number; received: number } {
+    const { sent, received } = this.compiled.executable.sizes();
+    return { sent, received };
+  }
+
   /** Instruction-set level and threads in use. */
   describe(): { isa: string; threads: number } {
     const { isa, threads } = this.compiled.executable.sizes();

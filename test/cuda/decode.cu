@@ -1,10 +1,12 @@
-// A program that tries greedy choices and greedy verification, emulated or on a card, against the plainest rules.
+// A program that tries the kernels of decoding, emulated or on a card: here greedy choices and greedy verification,
+// against the plainest rules.
 #include "cuda/decode/greedy.h"
 
 #include <cmath>
 #include <random>
 
 #include "cuda/core/launch.h"
+#include "test/cuda/decode.h"
 #include "test/cuda/report.h"
 
 namespace vivace::cuda {
@@ -120,5 +122,6 @@ int main() {
     choices();
     verification(true, "greedy chains");
     verification(false, "greedy trees");
+    sampling();
   });
 }

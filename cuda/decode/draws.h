@@ -1,0 +1,39 @@
+// The draws of a run on the card: options go there in one copy, kernels leave a choice per output, and choices come
+// back in another one. Only rows that the host draws from leave the card.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "cuda/core/memory.h"
+#include "cuda/core/stream.h"
+#include "cuda/decode/sample.h"
+#include "device/table.h"
+
+namespace vivace::cuda {
+
+// What the host holds of a run's draws while the run is under way.
+struct DrawSlot {
+  PinnedBuffer given, choices, rows;
+  std::vector<int64_t> places;  // by output: where its logits are in `rows`, −1: not there
+  int64_t vocab = 0;
+};
+
+class Draws {
+ public:
+  // Starts the kernels on logits [outputs, vocab], which may change them, and the copies to the host.
+  void start(const VivaceDeviceRun& run, float* logits, int vocab, DrawSlot& slot, Stream& stream);
+  // After the stream was waited for.
+  static void finish(const DrawSlot& slot, VivaceDeviceChoice* choices);
+  int64_t bytes() const { return given_.size() + old_.size() + room_.size() + choices_.size(); }
+
+ private:
+  void send(const VivaceDeviceRun& run, SampleRun& sample, int& rooms, DrawSlot& slot, Stream& stream);
+  void divide_room(SampleRun& sample, int rooms, Stream& stream);
+  static void grow(DeviceBuffer& buffer, int64_t bytes, Stream& stream);
+
+  DeviceBuffer given_, old_, room_, choices_;
+};
+
+}  // namespace vivace::cuda
