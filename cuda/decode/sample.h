@@ -7,7 +7,7 @@
 
 #include "cuda/decode/draw_row.h"
 #include "cuda/decode/greedy.h"
-#include "cuda/decode/select.h"
+#include "cuda/decode/select_sizes.h"
 
 namespace vivace::cuda {
 

@@ -7,12 +7,11 @@
 
 #include "cuda/core/reduce.h"
 #include "cuda/core/shared.h"
+#include "cuda/decode/select_sizes.h"
 
 namespace vivace::cuda {
 
-constexpr int select_few = 256;                   // are compared with each other; not more than threads of a block
-constexpr int select_buckets = 1024;              // a multiple of the threads of a block
-constexpr int select_words = select_buckets + 1;  // uint64 of global memory that a selection wants
+constexpr int select_few = 256;  // are compared with each other; not more than threads of a block
 
 // Floats as integers in the same order; -0 counts as 0.
 __device__ inline uint32_t float_order(float value) {
