@@ -4,14 +4,16 @@
     "plain": ["<!@(node -p \"require('./cpp/sources.json').plain.join(' ')\")"],
     "kernels": ["<!@(node -p \"require('./cpp/sources.json').kernels.join(' ')\")"],
     "x64_defines": ["VIVACE_HAS_AVX2", "VIVACE_HAS_AVX512"],
-    "arm64_defines": ["VIVACE_HAS_NEON"]
+    "arm64_defines": ["VIVACE_HAS_NEON"],
+    "arm64_gcc_defines": ["VIVACE_HAS_I8MM"]
   },
   "target_defaults": {
     "default_configuration": "Release",
     "include_dirs": ["cpp"],
     "conditions": [
       ["target_arch=='x64'", { "defines": ["<@(x64_defines)"] }],
-      ["target_arch=='arm64'", { "defines": ["<@(arm64_defines)"] }]
+      ["target_arch=='arm64'", { "defines": ["<@(arm64_defines)"] }],
+      ["target_arch=='arm64' and OS!='win'", { "defines": ["<@(arm64_gcc_defines)"] }]
     ],
     "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++20", "-std=gnu++1y"],
     "cflags_cc": ["-std=c++20", "-fexceptions", "-fvisibility=hidden", "-fPIC", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"],
@@ -40,6 +42,7 @@
         ["target_arch=='x64'", { "cflags_cc": ["-march=x86-64-v2"], "dependencies": ["kernels_avx2", "kernels_avx512"] }],
         ["target_arch=='x64' and OS=='mac'", { "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-march=x86-64-v2"] } }],
         ["target_arch=='arm64'", { "dependencies": ["kernels_neon"] }],
+        ["target_arch=='arm64' and OS!='win'", { "dependencies": ["kernels_i8mm"] }],
         ["OS=='linux'", { "ldflags": ["-pthread", "-ldl"] }]
       ]
     },
@@ -87,6 +90,18 @@
           "defines": ["VIVACE_ISA=neon", "VIVACE_LEVEL_neon"],
           "cflags_cc": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-uninitialized", "-Wno-maybe-uninitialized", "-march=armv8.2-a+dotprod+fp16"],
           "xcode_settings": { "GCC_OPTIMIZATION_LEVEL": "3", "OTHER_CPLUSPLUSFLAGS": ["-fno-math-errno", "-fno-trapping-math", "-march=armv8.2-a+dotprod+fp16"] }
+        }
+      ]
+    }],
+    ["target_arch=='arm64' and OS!='win'", {
+      "targets": [
+        {
+          "target_name": "kernels_i8mm",
+          "type": "static_library",
+          "sources": ["<@(kernels)"],
+          "defines": ["VIVACE_ISA=i8mm", "VIVACE_LEVEL_i8mm"],
+          "cflags_cc": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-uninitialized", "-Wno-maybe-uninitialized", "-march=armv8.2-a+dotprod+fp16+i8mm"],
+          "xcode_settings": { "GCC_OPTIMIZATION_LEVEL": "3", "OTHER_CPLUSPLUSFLAGS": ["-fno-math-errno", "-fno-trapping-math", "-march=armv8.2-a+dotprod+fp16+i8mm"] }
         }
       ]
     }]

@@ -23,6 +23,7 @@ if (cross && values.arch !== 'arm64') throw new Error(`Cannot cross-compile for 
 const defines = cross
   ? ['--CMAKE_SYSTEM_NAME=Linux', '--CMAKE_SYSTEM_PROCESSOR=aarch64', '--CMAKE_CXX_COMPILER=aarch64-linux-gnu-g++']
   : [];
+defines.push('--VIVACE_EMULATED_CUDA=OFF'); // no part of the package
 
 // prebuildify looks for build/Release below its working folder.
 const stage = join(root, `build-prebuild-${values.reuse ? 'reused' : values.arch}`);

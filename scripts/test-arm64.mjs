@@ -1,6 +1,6 @@
-// Cross-compiles the addon for 64-bit ARM and runs it under qemu with an ARM build of Node.js: the embedded model must write
-// the text that it writes here, and the tests of ops and number formats must pass. Needs g++-aarch64-linux-gnu, qemu-user and
-// dist/. `node scripts/test-arm64.mjs [jest arguments]`
+// Cross-compiles the addon for 64-bit ARM and runs it under qemu with an ARM build of Node.js: processors must be given the
+// levels that they run, the embedded model must write the text that it writes here, and the tests of ops must pass. Needs
+// g++-aarch64-linux-gnu, qemu-user and dist/. `node scripts/test-arm64.mjs [jest arguments]`
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -15,6 +15,8 @@ const version = (name) => createRequire(import.meta.url)(join(root, 'node_module
 mkdirSync(work, { recursive: true });
 run(process.execPath, [join(root, 'scripts', 'prebuild.mjs'), '--arch', 'arm64', '--out', work]);
 const addon = join(work, 'prebuilds', 'linux-arm64', 'vivace.glibc.node');
+const built = join(root, 'build-prebuild-arm64', 'build');
+process.stdout.write(run(process.execPath, [join(root, 'scripts', 'check-levels.mjs'), built, 'aarch64-linux-gnu-nm']));
 
 // Node.js for ARM, and the native parts of the test runner: npm refuses them here for their `cpu` field without --force.
 const packages = [
@@ -31,7 +33,19 @@ if (!existsSync(node) || !existsSync(join(modules, '@swc')) || !existsSync(join(
 }
 
 const env = { ...process.env, VIVACE_ADDON: addon, NODE_PATH: modules };
-const emulate = ['-L', '/usr/aarch64-linux-gnu', node];
+const emulate = ['-L', '/usr/aarch64-linux-gnu', '-cpu', 'max', node];
+
+// Processors without dot product, with it, and with products of matrices, too.
+for (const [cpu, wanted] of [
+  ['cortex-a72', 'baseline'],
+  ['neoverse-n1', 'baseline neon'],
+  ['max', 'baseline neon i8mm'],
+]) {
+  const script = `console.log(require(${JSON.stringify(addon)}).isaLevels().join(' '))`;
+  const levels = run('qemu-aarch64', ['-L', '/usr/aarch64-linux-gnu', '-cpu', cpu, node, '-e', script]).trim();
+  if (levels !== wanted) throw new Error(`A ${cpu} is given the levels ${levels}, not ${wanted}`);
+}
+
 const command = [join(root, 'bin', 'vivace.js'), 'run', 'Once upon a time', '-n', '24', '--temperature', '0', '--json'];
 const here = JSON.parse(run(process.execPath, command));
 const there = JSON.parse(run('qemu-aarch64', [...emulate, ...command, '--threads', '2'], { env }));
@@ -47,7 +61,7 @@ console.log(`arm64 wrote the same ${there.tokens.length} tokens as ${process.arc
 const given = process.argv.slice(2);
 const chosen = given.some((argument) => !argument.startsWith('-'));
 const jest = [join(root, 'node_modules', 'jest', 'bin', 'jest.js'), '--runInBand', '--testTimeout=600000'];
-const patterns = chosen ? [] : ['test/ops/(linear|norm)/'];
+const patterns = chosen ? [] : ['test/ops/(linear|norm|row_scaled)/'];
 const tests = spawnSync('qemu-aarch64', [...emulate, ...jest, ...patterns, ...given], {
   cwd: root,
   env,

@@ -22,6 +22,10 @@ const CeilingLoops& loops_of(Isa isa) {
     case Isa::avx2:
       return avx2::ceiling_loops;
 #endif
+#if defined(VIVACE_HAS_I8MM)
+    case Isa::i8mm:
+      return i8mm::ceiling_loops;
+#endif
 #if defined(VIVACE_HAS_NEON)
     case Isa::neon:
       return neon::ceiling_loops;

@@ -81,6 +81,15 @@ int32_t int8_multiply_add(int64_t rounds, int64_t& operations) {
   operations = rounds * chains * 32 * 2;
   for (int k = 1; k < chains; ++k) sum[0] = _mm256_add_epi32(sum[0], sum[k]);
   return _mm256_extract_epi32(sum[0], 0);
+#elif defined(__ARM_FEATURE_MATMUL_INT8)
+  int32x4_t sum[chains];
+  const int8x16_t a = vdupq_n_s8(3), b = vdupq_n_s8(5);
+  for (int k = 0; k < chains; ++k) sum[k] = vdupq_n_s32(k);
+  for (int64_t i = 0; i < rounds; ++i)
+    for (int k = 0; k < chains; ++k) sum[k] = vmmlaq_s32(sum[k], a, b);
+  operations = rounds * chains * 32 * 2;
+  for (int k = 1; k < chains; ++k) sum[0] = vaddq_s32(sum[0], sum[k]);
+  return vaddvq_s32(sum[0]);
 #elif defined(__ARM_FEATURE_DOTPROD)
   int32x4_t sum[chains];
   const int8x16_t a = vdupq_n_s8(3), b = vdupq_n_s8(5);

@@ -39,6 +39,10 @@ const SampleKernel& choose_kernel() {
     case Isa::neon:
       return neon::sample_kernel;
 #endif
+#if defined(VIVACE_HAS_I8MM)
+    case Isa::i8mm:
+      return i8mm::sample_kernel;
+#endif
     default:
       return baseline::sample_kernel;
   }

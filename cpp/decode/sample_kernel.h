@@ -36,5 +36,8 @@ extern const SampleKernel sample_kernel;
 namespace neon {
 extern const SampleKernel sample_kernel;
 }
+namespace i8mm {
+extern const SampleKernel sample_kernel;
+}
 
 }  // namespace vivace

@@ -23,6 +23,10 @@ const TruncateKernel& choose_kernel() {
     case Isa::neon:
       return neon::truncate_kernel;
 #endif
+#if defined(VIVACE_HAS_I8MM)
+    case Isa::i8mm:
+      return i8mm::truncate_kernel;
+#endif
     default:
       return baseline::truncate_kernel;
   }

@@ -65,5 +65,8 @@ extern const TruncateKernel truncate_kernel;
 namespace neon {
 extern const TruncateKernel truncate_kernel;
 }
+namespace i8mm {
+extern const TruncateKernel truncate_kernel;
+}
 
 }  // namespace vivace

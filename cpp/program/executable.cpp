@@ -16,9 +16,7 @@ int64_t bucket(int64_t count) {
 }
 
 Kernel choose(const OpInfo& op, Isa isa) {
-  if (isa == Isa::neon)
-    return op.kernels[static_cast<int>(Isa::neon)] ? op.kernels[static_cast<int>(Isa::neon)] : op.kernels[0];
-  for (int level = static_cast<int>(isa); level > 0; --level)
+  for (int level = static_cast<int>(isa); level >= static_cast<int>(isa_family(isa)); --level)
     if (op.kernels[level] != nullptr) return op.kernels[level];
   return op.kernels[0];
 }

@@ -96,6 +96,16 @@ inline void require(bool condition, const char* code, const char* message) {
 #define VIVACE_NEON(name) nullptr
 #define VIVACE_DECLARE_NEON(name)
 #endif
+#if defined(VIVACE_HAS_I8MM)
+#define VIVACE_I8MM(name) i8mm::name
+#define VIVACE_DECLARE_I8MM(name) \
+  namespace i8mm {                \
+  void name(const OpRun&, Team&); \
+  }
+#else
+#define VIVACE_I8MM(name) nullptr
+#define VIVACE_DECLARE_I8MM(name)
+#endif
 #if defined(VIVACE_NO_KERNELS)
 // For a device's library, which shares the checks.
 #define VIVACE_DECLARE_KERNEL(name)
@@ -108,7 +118,8 @@ inline void require(bool condition, const char* code, const char* message) {
   }                                 \
   VIVACE_DECLARE_AVX2(name)         \
   VIVACE_DECLARE_AVX512(name)       \
-  VIVACE_DECLARE_NEON(name)
+  VIVACE_DECLARE_NEON(name)         \
+  VIVACE_DECLARE_I8MM(name)
 #define VIVACE_KERNELS(name) \
-  { baseline::name, VIVACE_AVX2(name), VIVACE_AVX512(name), VIVACE_NEON(name) }
+  { baseline::name, VIVACE_AVX2(name), VIVACE_AVX512(name), VIVACE_NEON(name), VIVACE_I8MM(name) }
 #endif

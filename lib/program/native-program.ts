@@ -12,7 +12,7 @@ export type BindWeight = (tensor: string) => WeightSource;
 
 export interface NativeProgramOptions {
   readonly threads?: number; // default 1
-  /** Instruction-set level (`baseline`, `avx2`, `avx512`, `neon`); default: the best of this machine. */
+  /** Instruction-set level (`baseline`, `avx2`, `avx512`, `neon`, `i8mm`); default: the best of this machine. */
   readonly isa?: string;
   /** Default: the CPU. */
   readonly device?: NativeDevice;

@@ -14,7 +14,7 @@ export interface Variant {
   readonly repack?: boolean; // default true
 }
 
-/** Levels that this machine runs, lowest first (baseline, avx2, avx512 or baseline, neon). */
+/** Levels that this machine runs, lowest first (baseline, avx2, avx512 or baseline, neon, i8mm). */
 export const isaLevels = (): string[] => native().isaLevels();
 
 /** The kernels for cards, on this processor; none in builds without them and for other builds of the addon. */

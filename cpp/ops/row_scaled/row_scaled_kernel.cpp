@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "ops/linear/units.h"
+#include "ops/row_scaled/token_pairs.h"
 #include "ops/row_scaled/weight_rows.h"
 
 namespace vivace::VIVACE_ISA {
@@ -43,17 +44,23 @@ void finish_sums(const OpRun& run, int64_t row, int64_t n, const F32* sums, cons
 }
 
 template <class Row>
-void finish_sums(const OpRun& run, int64_t row, int64_t n, const Sums* sums, const float* scale, const float* shift) {
+void finish_totals(const OpRun& run, int64_t row, int64_t n, const int32_t* totals, const float* scale,
+                   const float* shift) {
   TokenScale token;
   std::memcpy(&token, run.inputs[0].row<const std::byte>(row), sizeof(token));
-  int32_t totals[tile];
-  totals4(totals, sums[0], sums[1], sums[2], sums[3]);
   const int32_t offset = Row::bias * token.sum;
   const float sum = static_cast<float>(token.sum);
   float values[tile];
   for (int i = 0; i < tile; ++i)
     values[i] = token.scale * (scale[i] * static_cast<float>(totals[i] - offset) - shift[i] * sum);
   finish(run, row, n, smaller(tile, run.inputs[1].rows - n), values);
+}
+
+template <class Row>
+void finish_sums(const OpRun& run, int64_t row, int64_t n, const Sums* sums, const float* scale, const float* shift) {
+  int32_t totals[tile];
+  totals4(totals, sums[0], sums[1], sums[2], sums[3]);
+  finish_totals<Row>(run, row, n, totals, scale, shift);
 }
 
 // Columns over which a row's parameters hold.
@@ -134,16 +141,16 @@ void stream(const OpRun& run, int64_t n, int64_t first) {
   for (int r = 0; r < R; ++r) finish_sums<Row>(run, first + r, n, sums[r], scales.scale, scales.shift);
 }
 
-// Unpacks `count` columns from column `from` on, whole vectors.
-template <class Row>
-void unpack(Row& row, int64_t from, int64_t count, int64_t stretch, typename Row::Kind::Stored* out) {
+// Unpacks `count` columns from column `from` on: calls put(k, vector) with whole vectors.
+template <class Row, class Put>
+void unpack(Row& row, int64_t from, int64_t count, int64_t stretch, Put&& put) {
   using Kind = typename Row::Kind;
   for (int64_t done = 0; done < count;) {
     const int64_t at = (from + done) % stretch, part = smaller(stretch - at, count - done);
     if (at == 0) row.enter();
     int64_t k = 0;
-    for (; k + Kind::lanes <= part; k += Kind::lanes) Kind::store_all(out + done + k, Row::columns(row.at(at + k)));
-    if (k < part) Kind::store_all(out + done + k, Row::columns(row.first(at + k, static_cast<int>(part - k))));
+    for (; k + Kind::lanes <= part; k += Kind::lanes) put(done + k, Row::columns(row.at(at + k)));
+    if (k < part) put(done + k, Row::columns(row.first(at + k, static_cast<int>(part - k))));
     done += part;
   }
 }
@@ -197,7 +204,9 @@ void through_chunks(const OpRun& run, int64_t n, int64_t first, int64_t batch_ro
 
   for (int64_t from = 0; from < columns; from += Kind::chunk) {
     const int64_t count = smaller(Kind::chunk, columns - from), whole = count / Kind::lanes * Kind::lanes;
-    for (int i = 0; i < chunk_rows; ++i) unpack(rows[i / tile][i % tile], from, count, stretch, unpacked[i]);
+    for (int i = 0; i < chunk_rows; ++i)
+      unpack(rows[i / tile][i % tile], from, count, stretch,
+             [&](int64_t k, typename Kind::Vector weights) { Kind::store_all(unpacked[i] + k, weights); });
     const auto multiply_rows = [&]<int R>(int64_t row) {
       const typename Kind::Stored* rows_of_x[R];
       for (int r = 0; r < R; ++r) rows_of_x[r] = Kind::row_of(x, first + row + r) + from;
@@ -220,6 +229,54 @@ void through_chunks(const OpRun& run, int64_t n, int64_t first, int64_t batch_ro
       finish_sums<Row>(run, first + row, n + i, &sums[row][i], scales.scale + i, scales.shift + i);
 }
 
+#if defined(VIVACE_PAIR_DOT)
+
+// The same for weights that are multiplied with bytes, two rows with two rows at once.
+template <class Row>
+void through_pairs(const OpRun& run, int64_t n, int64_t first, int64_t batch_rows) {
+  using Kind = typename Row::Kind;
+  constexpr int size = 2 * (Kind::chunk + Kind::lanes), pairs = chunk_rows / 2, pair_tile = 8;
+  const Tensor &x = run.inputs[0], &weight = run.inputs[1];
+  const int64_t columns = weight.columns, stretch = stretch_of<Row>(columns);
+  alignas(64) int8_t unpacked[pairs][size];
+  PairSums sums[row_block / 2][pairs];
+  std::memset(sums, 0, sizeof(sums));
+  Row rows[chunk_rows / tile][tile];
+  for (int half = 0; half < chunk_rows / tile; ++half) start_rows(rows[half], weight, n + half * tile);
+  Scales<chunk_rows> scales;
+  load_scales<Row>(weight, n, scales);
+
+  for (int64_t from = 0; from < columns; from += Kind::chunk) {
+    const int64_t count = smaller(Kind::chunk, columns - from), whole = count / Kind::lanes * Kind::lanes;
+    for (int i = 0; i < chunk_rows; ++i)
+      unpack(rows[i / tile][i % tile], from, count, stretch,
+             [&](int64_t k, Bytes codes) { store_paired(unpacked[i / 2], k, i, codes); });
+    const auto multiply_rows = [&]<int R>(int64_t row) {
+      const int8_t *rows_of_x[R], *weights[pairs];
+      for (int r = 0; r < R; ++r) rows_of_x[r] = Kind::row_of(x, first + row + r) + from;
+      for (int w = 0; w < pairs; ++w) weights[w] = unpacked[w];
+      add_pairs<pairs, R>(weights, rows_of_x, whole, R * x.stride, sums + row / 2);
+      if (whole == count) return;
+      const LastColumns<Kind, R> last(rows_of_x, whole, static_cast<int>(count - whole));
+      for (int w = 0; w < pairs; ++w) weights[w] += 2 * whole;
+      add_pairs<pairs, R>(weights, last.rows, Kind::lanes, 0, sums + row / 2);
+    };
+    int64_t row = 0;
+    for (; row + pair_tile <= batch_rows; row += pair_tile) multiply_rows.template operator()<pair_tile>(row);
+    for (; row + 2 <= batch_rows; row += 2) multiply_rows.template operator()<2>(row);
+    if (row < batch_rows) multiply_rows.template operator()<1>(row);
+  }
+  for (int64_t row = 0; row < batch_rows; ++row)
+    for (int i = 0; i < chunk_rows && n + i < weight.rows; i += tile) {
+      int32_t totals[tile];
+      const PairSums* of_tile = &sums[row / 2][i / 2];
+      totals_of_pairs(totals, of_tile[0], of_tile[1], static_cast<int>(row % 2));
+      finish_totals<Row>(run, first + row, n + i, totals, scales.scale + i, scales.shift + i);
+    }
+}
+
+#endif
+
 template <class Row>
 void multiply(const OpRun& run, Team& team) {
   const int64_t rows = run.outputs[0].rows;
@@ -233,7 +290,12 @@ void multiply(const OpRun& run, Team& team) {
     });
   } else {
     for_units(run, team, chunk_rows, block_of_rows(run.inputs[0].stride, row_block),
-              [&](int64_t n, int64_t first, int64_t count) { through_chunks<Row>(run, n, first, count); });
+              [&](int64_t n, int64_t first, int64_t count) {
+#if defined(VIVACE_PAIR_DOT)
+                if constexpr (Row::bits_of_x == 8) return through_pairs<Row>(run, n, first, count);
+#endif
+                through_chunks<Row>(run, n, first, count);
+              });
   }
 }
 

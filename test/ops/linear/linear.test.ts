@@ -23,6 +23,7 @@ import {
   linearWeight,
   quantise,
   quantisedTypes,
+  tokenTypes,
   weightTypes,
 } from './cases.js';
 
@@ -218,14 +219,22 @@ describe.each(weightTypes)('%s', (dtype) => {
   });
 });
 
-test.each(quantisedTypes)('%s: levels with fused multiply-add give the same bits', (dtype) => {
-  const fused = isaLevels().filter((isa) => isa === 'avx2' || isa === 'avx512');
-  if (fused.length < 2) return;
-  const [rows, columns, out] = [5, 1024, 40];
+describe.each([...quantisedTypes, ...tokenTypes])('%s: levels with fused multiply-add give the same bits', (dtype) => {
+  // All of ARM's have it, x86's baseline has not.
+  const [first, ...others] = isaLevels().filter((isa) => isa !== 'baseline' || process.arch === 'arm64');
+  const [columns, out] = [dtypes[dtype].block < 32 ? 4134 : 1024, 43];
   const bytes = quantise(dtype, random('weight', out * columns), out, columns);
   const program = linearProgram({ dtype, columns, out });
-  const x = random('x', rows * columns);
-  expectSameBits(run(program, bytes, { x }, fused[1], 2), run(program, bytes, { x }, fused[0], 1), dtype);
+
+  // Every mixture of register tiles, and what is left over.
+  test.each([1, 2, 3, 4, 5, 6, 7, 15, 33])('%i rows', (rows) => {
+    const x = random('x', rows * columns);
+    const wanted = first ? run(program, bytes, { x }, first, 1) : new Float32Array();
+    for (const isa of others) {
+      expectSameBits(run(program, bytes, { x }, isa, 2), wanted, isa);
+      expectSameBits(run(program, bytes, { x }, isa, 1, false), wanted, `${isa}, weights as in their file`);
+    }
+  });
 });
 
 test('the output may take the place of the residual', () => {

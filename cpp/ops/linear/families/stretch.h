@@ -17,7 +17,11 @@ VIVACE_APART void multiply_raw(Raw raw, const Scales& scales, int count, const s
     Ints words[8];
     fetch_group<Codec>(next, g);
     Codec::template codes<Order, g>(raw, words);
-    multiply_group<Codec, 1, R>(
+    constexpr bool in_pairs = has_pair_dot && R > 1;
+#if defined(VIVACE_PAIR_DOT)
+    if constexpr (in_pairs) pair_words(words);
+#endif
+    multiply_group<Codec, 1, R, in_pairs>(
         g, all_scales, x, [&](int, int w) { return words[w]; }, sum);
   });
   for (int r = 0; r < R; ++r) store(sums[r], sum[0][r]);
@@ -35,7 +39,7 @@ inline void multiply_panels(const Panel* panels, int count, const std::byte* nex
   }
   for (int g = 0; g < count; ++g) {
     if (next != nullptr) fetch_group<Codec>(next, g);
-    multiply_group<Codec, P, R>(
+    multiply_group<Codec, P, R, has_pair_dot>(
         g, scales, x, [&](int p, int w) { return load_ints(panels[p].codes[g][w]); }, sum);
   }
   for (int p = 0; p < P; ++p)
@@ -47,6 +51,9 @@ void unpack(Raw raw, int count, Panel& panel) {
   for_groups(count, [&]<int g>() {
     Ints words[8];
     Codec::template codes<Order, g>(raw, words);
+#if defined(VIVACE_PAIR_DOT)
+    pair_words(words);
+#endif
     for (int w = 0; w < 8; ++w) store_ints(panel.codes[g][w], words[w]);
   });
 }
@@ -68,10 +75,10 @@ void multiply_stretch(Raw raw, Panel& panel, int group, int count, const std::by
   const A8Block* rows_of_x[dot_rows];
   const auto multiply_rows = [&]<int R>(int64_t row) {
     for (int r = 0; r < R; ++r) rows_of_x[r] = x.row<const A8Block>(first + row + r) + group;
-    if (few)
-      multiply_raw<Order, Codec, R>(raw, panel.scales, count, next, rows_of_x, sums + row);
-    else
-      multiply_panels<Codec, 1, R>(&panel, count, row == 0 ? next : nullptr, rows_of_x, {sums + row});
+    if constexpr (R <= raw_rows<Order, Codec>) {
+      if (few) return multiply_raw<Order, Codec, R>(raw, panel.scales, count, next, rows_of_x, sums + row);
+    }
+    multiply_panels<Codec, 1, R>(&panel, count, row == 0 ? next : nullptr, rows_of_x, {sums + row});
   };
   int64_t row = 0;
   for (; row + dot_rows <= rows; row += dot_rows) multiply_rows.template operator()<dot_rows>(row);

@@ -63,13 +63,13 @@ class FileSums {
 };
 
 // Weights that were laid side by side when the model was loaded: one long stream per `lanes` rows. Where registers
-// allow, two panels share broadcasts of many rows of the batch.
+// allow, two panels share broadcasts (or pairs of rows) of many rows of the batch.
 template <class Codec>
 class PanelSums {
   static constexpr int size = lanes * 4 * words_of_panel<Codec>;
   // Fetched so far ahead: what memory gives while one line is on its way (two stretches of Q4_0 were too few).
   static constexpr int ahead = (8192 + size - 1) / size * size;
-  static constexpr bool has_pairs = F32::lanes == 16;
+  static constexpr bool has_pairs = F32::lanes == 16 || has_pair_dot;
   static constexpr int shared_rows = has_pairs ? dot_rows / 2 : dot_rows;
 
  public:
