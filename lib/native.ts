@@ -279,6 +279,15 @@ export interface NativeAddon {
   /** Rows of floats into blocks of a type and back; JavaScript allocates. */
   quantize(dtype: number, values: Float32Array, rows: number, columns: number, out: Uint8Array, threads?: number): void;
   dequantize(dtype: number, blocks: Uint8Array, rows: number, columns: number, out: Float32Array): void;
+  /** Blocks of a type in the order that `linear` reads at a level (`cpp/ops/linear/panels.h`). */
+  packPanels(
+    dtype: number,
+    blocks: Uint8Array,
+    rows: number,
+    columns: number,
+    level: string,
+    threads: number,
+  ): Uint8Array;
   /** Makes rows of type `dtype` in memory from `offset` on. Throws FORMAT_INVALID for scales that are not finite. */
   convertCheckpoint(
     source: NativeCheckpoint,

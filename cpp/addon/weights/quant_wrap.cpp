@@ -1,12 +1,17 @@
-// quantize and dequantize: rows of floats into stored blocks and back, for writers of model files and for tests.
+// quantize and dequantize: rows of floats into stored blocks and back, for writers of model files and for tests. And
+// packPanels: blocks into the order that `linear` reads, as models' weights are rewritten, for tests.
 // JavaScript allocates both sides; sizes are checked here.
 #include "addon/weights/quant_wrap.h"
 
 #include <cmath>
+#include <cstring>
 #include <string>
 
 #include "addon/error_wrap.h"
+#include "core/memory/arena.h"
 #include "core/thread_pool.h"
+#include "ops/linear/panels.h"
+#include "program/rewrite/panels.h"
 #include "quant/registry.h"
 
 namespace vivace {
@@ -80,11 +85,37 @@ void dequantize(const Napi::CallbackInfo& info) {
   });
 }
 
+// packPanels(dtype, blocks: Uint8Array, rows, columns, level, threads): Uint8Array
+Napi::Value pack(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Job job = job_of(info);
+    const auto blocks = info[1].As<Napi::Uint8Array>();
+    const Isa isa = isa_named(info.Env(), info[4].As<Napi::String>().Utf8Value());
+    const int threads = info[5].As<Napi::Number>().Int32Value();
+    check_sizes(job, static_cast<size_t>(job.rows * job.columns), blocks.ByteLength());
+    if (!has_panels(job.type->dtype)) throw Error("DTYPE_MISMATCH", "this type has no panels");
+    if (threads < 1 || threads > 256) throw Error("INVALID_ARGUMENT", "threads must be 1 to 256");
+    const int64_t size = panel_bytes(job.type->dtype, job.rows, job.columns, isa_lanes(isa));
+    Arena arena;  // aligned as vectors want it
+    std::byte* memory = arena.reserve(size);
+    std::memset(memory, 0xa5, static_cast<size_t>(size));
+    OpRun run;
+    run.inputs[0] = {job.type->dtype, job.rows, job.columns, job.row_bytes,
+                     reinterpret_cast<std::byte*>(const_cast<uint8_t*>(blocks.Data()))};
+    run.outputs[0].data = memory;
+    ThreadPool::shared(threads)->run(threads, [&](Team& team) { panel_packer(isa)(run, team); });
+    auto out = Napi::Uint8Array::New(info.Env(), static_cast<size_t>(size));
+    std::memcpy(out.Data(), memory, static_cast<size_t>(size));
+    return out;
+  });
+}
+
 }  // namespace
 
 void init_quant(Napi::Env env, Napi::Object exports) {
   exports.Set("quantize", Napi::Function::New(env, quantize));
   exports.Set("dequantize", Napi::Function::New(env, dequantize));
+  exports.Set("packPanels", Napi::Function::New(env, pack));
 }
 
 }  // namespace vivace

@@ -15,6 +15,11 @@ int weights_in_panels(const OpInfo& op) {
   return std::strcmp(op.name, "linear") == 0 ? 1 : std::strcmp(op.name, "gated_linear") == 0 ? 2 : 0;
 }
 
+Kernel panel_packer(Isa isa) {
+  static constexpr Kernel kernels[isa_count] = VIVACE_KERNELS(pack_panels);
+  return kernels[static_cast<int>(isa)];
+}
+
 Panels::Panels(const Program& program, Isa isa) : isa_(isa) {
   std::vector<bool> seen(program.values.size());
   for (const CallInfo& call : program.calls) {
@@ -40,8 +45,7 @@ void Panels::pack(const Program& program, ThreadPool& pool, int threads, int64_t
                 "The system has no " + std::to_string(total_) + " bytes for weights in the order that is read fastest",
                 "Load the model with repack: 'never', or close other programs.");
   }
-  static constexpr Kernel kernels[isa_count] = VIVACE_KERNELS(pack_panels);
-  const Kernel kernel = kernels[static_cast<int>(isa_)];
+  const Kernel kernel = panel_packer(isa_);
   const size_t first = next_;
   int64_t chosen = 0, released = 0;
   std::vector<OpRun> runs;

@@ -14,6 +14,9 @@ namespace vivace {
 // How many inputs of an op, from its second on, may be weights in panel order.
 int weights_in_panels(const OpInfo& op);
 
+// The kernel that writes panels for a level.
+Kernel panel_packer(Isa isa);
+
 class Panels {
  public:
   // Every weight that only has a faster order is chosen; nothing is written yet.

@@ -1,64 +1,15 @@
 // Quantised checkpoints: whatever the layout, every code, scale and zero point arrives at its place, to the last bit.
 import { VivaceError } from '../../../lib/errors.js';
-import { openSafetensors } from '../../../lib/formats/safetensors.js';
-import { writeSafetensors, type SafetensorsTensorInput } from '../../../lib/formats/safetensors-writer.js';
-import { splitCheckpoint } from '../../../lib/formats/hugging-face/quantised/modules.js';
+import type { SafetensorsTensorInput } from '../../../lib/formats/safetensors-writer.js';
 import type { Scheme } from '../../../lib/formats/hugging-face/quantised/scheme.js';
-import { packedTensors } from '../../../lib/formats/hugging-face/tensors.js';
-import { WeightStore } from '../../../lib/formats/weight-store.js';
+import type { WeightStore } from '../../../lib/formats/weight-store.js';
 import { rowBytes, type DType } from '../../../lib/program/dtype.js';
-import { dequantiseRow, halfToNumber } from '../../../lib/program/reference/dequantise.js';
-import { numberToHalf } from '../../../lib/program/reference/quantise.js';
+import { dequantiseRow } from '../../../lib/program/reference/dequantise.js';
 import { Generator } from '../../fixtures/random/generator.js';
-import { scratch, thrown } from '../scratch.js';
+import { thrown } from '../scratch.js';
 import * as write from './checkpoint-writers.js';
 import { groupOf, type Linear } from './checkpoint-writers.js';
-
-const { at } = scratch();
-const layer = 'model.layers.0.mlp.up_proj';
-const name = 'blk.0.ffn_up.weight';
-
-const half = (value: number): number => halfToNumber(numberToHalf(value));
-
-interface Options {
-  readonly rows: number;
-  readonly columns: number;
-  readonly bits: 2 | 4 | 8;
-  readonly group: number;
-  /** Undefined: random ones. */
-  readonly zero?: number;
-  readonly groupOf?: (column: number) => number;
-}
-
-/** Random codes, scales that 16-bit floats hold, zero points. */
-function linearOf({ rows, columns, bits, group, zero, groupOf: grouping }: Options): Linear {
-  const generator = new Generator(4, `${rows} ${columns} ${bits} ${group}`);
-  const highest = 2 ** bits - 1;
-  const groups = columns / group;
-  const codes = Uint8Array.from({ length: rows * columns }, () => generator.integer(0, highest));
-  const scales = Float64Array.from({ length: rows * groups }, () => half(generator.integer(1, 1000) / 65536));
-  const zeros = Uint8Array.from({ length: rows * groups }, () => zero ?? generator.integer(0, highest));
-  return {
-    rows,
-    columns,
-    bits,
-    group,
-    code: (row, column) => codes[row * columns + column],
-    scale: (row, g) => scales[row * groups + g],
-    zero: (row, g) => zeros[row * groups + g],
-    ...(grouping ? { groupOf: grouping } : {}),
-  };
-}
-
-let files = 0;
-function open(tensors: SafetensorsTensorInput[], scheme: Scheme | undefined): WeightStore {
-  const path = at(`${files++}.safetensors`);
-  writeSafetensors(path, { tensors });
-  const stored = [...openSafetensors(path).tensors.values()].map((tensor) => ({ ...tensor, file: 0 }));
-  const { modules, rest } = splitCheckpoint(stored, scheme);
-  expect(rest).toEqual([]);
-  return new WeightStore({ files: [path], tensors: packedTensors(modules, 'llama', new Map()) }, 2);
-}
+import { compressed, gptqScheme, half, layer, linearOf, name, open, typeOf } from './random-checkpoint.js';
 
 /** The weight as stored, with columns back in the order of the file. */
 function values(store: WeightStore, { rows, columns }: Linear, dtype: DType): Float64Array[] {
@@ -97,18 +48,6 @@ function check(tensors: SafetensorsTensorInput[], scheme: Scheme | undefined, li
   }
   store.close();
 }
-
-const typeOf = (bits: number, group: number, columns: number): DType => {
-  const stem = bits === 8 ? 'W8A16' : 'W4A16';
-  return (group === columns ? stem : `${stem}_G${Math.min(128, group)}`) as DType;
-};
-
-const gptqScheme = (bits: 2 | 4 | 8, symmetric: boolean, zeroPlusOne: boolean): Scheme => ({
-  method: 'gptq',
-  bits,
-  symmetric,
-  zeroPlusOne,
-});
 
 describe('gptq', () => {
   const shapes = [
@@ -169,11 +108,6 @@ test.each([
 ])('awq [%d, %d] in groups of %d', (rows, columns, group) => {
   const linear = linearOf({ rows, columns, bits: 4, group });
   check(write.awq(layer, linear), { method: 'awq' }, linear, typeOf(4, group, columns));
-});
-
-const compressed = (options: { bits: 4 | 8; symmetric: boolean; groupSize?: number; tokens?: boolean }): Scheme => ({
-  method: 'compressed-tensors',
-  groups: [{ targets: ['Linear'], tokens: false, ...options }],
 });
 
 describe('compressed-tensors', () => {
