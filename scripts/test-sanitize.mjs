@@ -37,7 +37,7 @@ const folders = [
   'models',
   'session',
   'engine',
-  'formats/tokenizer/native',
+  'formats',
 ];
 const given = process.argv.slice(2);
 const chosen = given.some((argument) => !argument.startsWith('-'));
