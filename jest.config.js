@@ -11,6 +11,7 @@ module.exports = {
   // Sources import each other as .js, which is what they become.
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   modulePathIgnorePatterns: ['<rootDir>/build', '<rootDir>/prebuilds/'],
+  reporters: ['default', '<rootDir>/test/house/launched-kernels.js'],
   testTimeout: 120000,
   maxWorkers: 2,
 };

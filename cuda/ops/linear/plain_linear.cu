@@ -19,8 +19,8 @@ struct Epilogue {
 };
 
 // Sums of 32 columns are added to the row's sum: less is rounded away than by one long sum.
-__global__ void multiply_floats(DType dtype, const uint8_t* weight, int64_t stride, const float* x, float* y,
-                                int64_t count, int64_t out, int64_t columns, Epilogue epilogue) {
+__global__ void multiply_any_floats(DType dtype, const uint8_t* weight, int64_t stride, const float* x, float* y,
+                                    int64_t count, int64_t out, int64_t columns, Epilogue epilogue) {
   for_each_value(count, [&](int64_t i) {
     const uint8_t* row = weight + i % out * stride;
     const float* in = x + i / out * columns;
@@ -73,8 +73,8 @@ void plain_linear(const DeviceRun& run) {
   const int64_t count = y.rows * y.columns;
   const auto* w = values_of<const uint8_t>(weight);
   if (x.dtype == DType::F32)
-    launch<multiply_floats>(elementwise(count, run), weight.dtype, w, weight.stride, values_of<const float>(x),
-                            values_of<float>(y), count, y.columns, x.columns, epilogue);
+    launch<multiply_any_floats>(elementwise(count, run), weight.dtype, w, weight.stride, values_of<const float>(x),
+                                values_of<float>(y), count, y.columns, x.columns, epilogue);
   else if (x.dtype == DType::A8)
     launch<multiply_blocks>(elementwise(count, run), weight.dtype, w, weight.stride, values_of<const A8Block>(x),
                             values_of<float>(y), count, y.columns, x.columns, epilogue);
