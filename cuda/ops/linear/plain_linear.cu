@@ -35,23 +35,6 @@ __global__ void multiply_any_floats(DType dtype, const uint8_t* weight, int64_t 
   });
 }
 
-// x is A8: per 32 columns a scale, sums and 32 codes.
-__global__ void multiply_blocks(DType dtype, const uint8_t* weight, int64_t stride, const A8Block* x, float* y,
-                                int64_t count, int64_t out, int64_t columns, Epilogue epilogue) {
-  for_each_value(count, [&](int64_t i) {
-    const uint8_t* row = weight + i % out * stride;
-    const A8Block* block = x + i / out * (columns / 32);
-    float sum = 0;
-    for (int64_t from = 0; from < columns; from += 32, ++block) {
-      float part = 0;
-      for (int k = 0; k < 32; ++k)
-        part = fmaf(weight_value(dtype, row, from + k), static_cast<float>(block->codes[k]), part);
-      sum = fmaf(part, block->scale, sum);
-    }
-    y[i] = epilogue.finish(sum, i, out);
-  });
-}
-
 // x is A8_TOKEN: a scale and a sum, then from byte 64 on the codes.
 __global__ void multiply_tokens(DType dtype, const uint8_t* weight, int64_t stride, const uint8_t* x, float* y,
                                 int64_t count, int64_t out, int64_t columns, Epilogue epilogue) {
@@ -75,9 +58,6 @@ void plain_linear(const DeviceRun& run) {
   if (x.dtype == DType::F32)
     launch<multiply_any_floats>(elementwise(count, run), weight.dtype, w, weight.stride, values_of<const float>(x),
                                 values_of<float>(y), count, y.columns, x.columns, epilogue);
-  else if (x.dtype == DType::A8)
-    launch<multiply_blocks>(elementwise(count, run), weight.dtype, w, weight.stride, values_of<const A8Block>(x),
-                            values_of<float>(y), count, y.columns, x.columns, epilogue);
   else
     launch<multiply_tokens>(elementwise(count, run), weight.dtype, w, weight.stride, values_of<const uint8_t>(x),
                             values_of<float>(y), count, y.columns, x.columns, epilogue);
