@@ -55,7 +55,7 @@ struct Case {
   DType dtype;
   int rows, out, columns;
   bool fragments = false;
-  int multiprocessors = 132;  // of the card that a plan is made for
+  int multiprocessors = 0;  // of the card that a plan is made for
 };
 
 // What linear sees of x, and what it is in floats.
@@ -236,16 +236,17 @@ std::string compare(const Case& c) {
         run(part, weight, x.bytes.data() + from * x.stride, x.stride, bias.data(), residual.data() + offset, taken);
     if (std::memcmp(again.data(), y.data() + offset, again.size() * 4) != 0) return "a row depends on its batch";
   }
-  // Other cuts of the same shape: two warps or more to a block, a block per slice or for all of them.
-  for (const int multiprocessors : {0, 4, 1000}) {
-    if (!c.fragments) break;
+  // Other cuts of the same shape. Fragments: two warps or more to a block, a block per slice or for all of them.
+  // Of GGUF's types: the kernel for few rows instead of tiles.
+  for (const int multiprocessors : {132, 4, 1000}) {
+    if (!c.fragments && !find_dtype(c.dtype)->quantized) break;
     Case other = c;
     other.multiprocessors = multiprocessors;
     const std::vector<float> again = run(other, weight, x.bytes.data(), x.stride, bias.data(), residual.data(), taken);
     if (std::memcmp(again.data(), y.data(), count * 4) != 0) return "the cut changes bits";
   }
   for (const int tile : {128, 256}) {
-    if (c.rows <= 64 || c.fragments) break;
+    if (c.rows <= 64 || c.fragments || find_dtype(c.dtype)->quantized) break;
     const std::vector<float> again =
         run(c, weight, x.bytes.data(), x.stride, bias.data(), residual.data(), taken, tile);
     if (!taken || std::memcmp(again.data(), y.data(), count * 4) != 0) return "the size of tiles changes bits";
@@ -279,6 +280,12 @@ int run_all() {
       const Case c{info.id, many[i], outs[(i + 1) % 4], columns, true};
       why = compare(c);
       if (!why.empty()) why = name_of(c) + " in fragments: " + why;
+    }
+    // Tiles of GGUF's types: several, none full.
+    if (info.quantized && why.empty()) {
+      const Case c{info.id, 70, 131, info.block == 32 ? 512 + 96 : 768};
+      why = compare(c);
+      if (!why.empty()) why = name_of(c) + ": " + why;
     }
     // Tiles of all sizes, none full; an odd end of the last step.
     const bool is_tiled = info.per_token || info.bytes == 2;

@@ -25,6 +25,7 @@ test('linear for every type of weights gives what sums in 64 bits give, and the 
     const plain = [...filesIn('cuda/emulation', /\.cpp$/), ...filesIn('cpp/quant', /\.cpp$/)];
     const kernels = [
       ...filesIn('cuda/ops/linear', /_linear\.cu$/),
+      ...filesIn('cuda/ops/linear/blocks', /_linear\.cu$/),
       ...filesIn('cuda/ops/linear/fragments', /_linear\.cu$/),
       join(root, 'cuda', 'quant', 'fragments.cu'),
       join(root, 'test', 'cuda', 'linear.cu'),

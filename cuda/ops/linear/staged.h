@@ -5,8 +5,8 @@
 // 210 bytes need no repacking then, and an embedding may read the same memory. Lanes take codes out of shared memory at
 // any even address, straight into operands of mma.sync: the 16 rows of A are rows of the weight, the 8 columns of B
 // rows of x. Which column of the weight is which k of the product is free as long as A and B agree: lane t takes
-// columns 8t … 8t + 7 of 32. At the end the four warps' sums are added in order. The order depends on columns alone, so
-// a row's bits are the same in every batch.
+// columns 8t … 8t + 7 of 32. After every four steps the warps' sums are added in order: steps begin at zero and are added
+// in the order of columns, as by the kernels for many rows, so a row's bits are the same in every batch.
 //
 // A kind says how a step is multiplied:
 //   columns, bytes     of a step; header: bytes of a row before the first; row_tiles
@@ -15,6 +15,8 @@
 //   finish(…)          what a sum becomes
 #pragma once
 #include <cuda_fp16.h>
+
+#include <type_traits>
 
 #include "cuda/core/copy.h"
 #include "cuda/core/launch.h"
@@ -61,6 +63,12 @@ inline constexpr int tile_rows = 16 * Kind::row_tiles;
 template <class Kind>
 inline constexpr int ring_bytes = staged_stages * tile_rows<Kind> * slot_bytes<Kind>;
 
+// Floats are added step by step in the order of columns, as every kernel does; whole numbers when all steps are done.
+template <class Kind>
+inline constexpr bool is_ordered = !std::is_integral_v<typename Kind::Sum>;
+template <class Kind>
+inline constexpr int exchanges = is_ordered<Kind> ? 2 : 1;
+
 // The first byte of a step of a row, and their number.
 template <class Kind>
 __device__ inline const uint8_t* step_begin(const LinearArguments& a, int row, int step) {
@@ -97,45 +105,60 @@ __global__ void __launch_bounds__(32 * staged_warps, 1) staged_linear(LinearArgu
   const auto ring = dynamic_shared<uint8_t>(static_cast<size_t>(warp * ring_bytes<Kind>), ring_bytes<Kind>);
   const auto slots_of = [&](int turn) { return ring + turn % staged_stages * tile_rows<Kind> * slot_bytes<Kind>; };
 
-  Sum sums[MT][NT][4] = {};
+  constexpr int outputs = tile_rows<Kind> * 8 * NT, own = outputs / (32 * staged_warps);
+  const auto all = dynamic_shared<Sum>(staged_warps * ring_bytes<Kind>, exchanges<Kind> * staged_warps * outputs);
+  Sum sums[MT][NT][4] = {}, total[own] = {};
   for (int i = 0; i < staged_stages - 1; ++i) {
     const int step = warp + i * staged_warps;
     if (step < steps) copy_step<Kind>(a, slots_of(i), first, step);
     commit_copies();
   }
-  for (int step = warp, turn = 0; step < steps; step += staged_warps, ++turn) {
+  const int rounds = (steps + staged_warps - 1) / staged_warps;
+  for (int turn = 0; turn < rounds; ++turn) {
+    const int step = warp + turn * staged_warps;
     wait_copies<staged_stages - 2>();
     __syncwarp();  // every lane's copies are there, and nobody reads the slots that are filled next
     const int next = step + (staged_stages - 1) * staged_warps;
     if (next < steps) copy_step<Kind>(a, slots_of(turn + staged_stages - 1), first, next);
     commit_copies();
-    const auto slots = slots_of(turn);
-    const auto row_of = [&](int row) {
-      const auto shift = static_cast<int>(reinterpret_cast<uintptr_t>(step_begin<Kind>(a, first + row, step)) & 15);
-      return StagedRow{slots + row * slot_bytes<Kind>, shift};
-    };
-    Kind::template multiply<NT>(a, row_of, first, batch, step, step_columns<Kind>(a, step) / 32, sums);
+    if (step < steps) {
+      const auto slots = slots_of(turn);
+      const auto row_of = [&](int row) {
+        const auto shift = static_cast<int>(reinterpret_cast<uintptr_t>(step_begin<Kind>(a, first + row, step)) & 15);
+        return StagedRow{slots + row * slot_bytes<Kind>, shift};
+      };
+      Kind::template multiply<NT>(a, row_of, first, batch, step, step_columns<Kind>(a, step) / 32, sums);
+    }
+    if (!is_ordered<Kind> && turn + 1 < rounds) continue;
+    // Two places in turns: who fills one again has met everybody since it was read.
+    const auto parts = all + turn % exchanges<Kind> * (staged_warps * outputs);
+    UNROLL
+    for (int m = 0; m < MT; ++m) UNROLL
+    for (int n = 0; n < NT; ++n) UNROLL
+    for (int i = 0; i < 4; ++i) {
+      parts[warp * outputs + (8 * n + 2 * t + i % 2) * tile_rows<Kind> + 16 * m + g + i / 2 * 8] = sums[m][n][i];
+      sums[m][n][i] = 0;
+    }
+    __syncthreads();
+    UNROLL
+    for (int i = 0; i < own; ++i) UNROLL
+    for (int w = 0; w < staged_warps; ++w)
+      total[i] += static_cast<Sum>(parts[w * outputs + i * 32 * staged_warps + static_cast<int>(threadIdx.x)]);
   }
 
-  const auto all = dynamic_shared<Sum>(staged_warps * ring_bytes<Kind>, staged_warps * tile_rows<Kind> * 8 * NT);
-  for (int m = 0; m < MT; ++m)
-    for (int n = 0; n < NT; ++n)
-      for (int i = 0; i < 4; ++i)
-        all[(warp * 8 * NT + 8 * n + 2 * t + i % 2) * tile_rows<Kind> + 16 * m + g + i / 2 * 8] = sums[m][n][i];
-  __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < tile_rows<Kind> * 8 * NT; i += 32 * staged_warps) {
-    const int n = first + i % tile_rows<Kind>, row = batch + i / tile_rows<Kind>;
-    if (n >= a.out || row >= a.rows) continue;
-    Sum sum = 0;
-    for (int w = 0; w < staged_warps; ++w) sum += static_cast<Sum>(all[w * 8 * NT * tile_rows<Kind> + i]);
-    a.store(Kind::finish(a, sum, row, n), row, n);
+  UNROLL
+  for (int i = 0; i < own; ++i) {
+    const int at = i * 32 * staged_warps + static_cast<int>(threadIdx.x);
+    const int n = first + at % tile_rows<Kind>, row = batch + at / tile_rows<Kind>;
+    if (n < a.out && row < a.rows) a.store(Kind::finish(a, total[i], row, n), row, n);
   }
 }
 
 template <class Kind, int NT>
 void launch_tiles(const LinearArguments& a, cudaStream_t stream) {
   const auto over = [](int count, int size) { return static_cast<unsigned>((count + size - 1) / size); };
-  constexpr size_t shared = staged_warps * (ring_bytes<Kind> + tile_rows<Kind> * 8 * NT * sizeof(typename Kind::Sum));
+  constexpr size_t shared =
+      staged_warps * (ring_bytes<Kind> + exchanges<Kind> * tile_rows<Kind> * 8 * NT * sizeof(typename Kind::Sum));
   static_assert(shared <= 99 * 1024, "what a block of compute capability 8.6 may have");
   launch<staged_linear<Kind, NT>>(
       Launch{dim3(over(a.out, tile_rows<Kind>), over(a.rows, 8 * NT)), dim3(32 * staged_warps), shared, stream}, a);

@@ -1,15 +1,16 @@
 // linear for GGUF's quantised types: x is A8, so 32 columns of 8 rows of x by 16 rows of the weight are one product of
 // bytes on tensor cores, whose sums are exact; scales of both sides follow in float.
-#include "cuda/ops/linear/block_codecs.h"
-#include "ops/linear/a8.h"
+#include "cuda/ops/linear/blocks/products.h"
+#include "cuda/ops/linear/blocks/tiles.h"
 
 namespace vivace::cuda {
 namespace {
 
+// For few rows of x, which come from the caches.
 template <class Codec>
 struct Blocks {
   using Sum = float;
-  static constexpr int columns = Codec::columns, bytes = Codec::bytes, header = 0, row_tiles = 1;
+  static constexpr int columns = Codec::columns, bytes = Codec::bytes, header = Codec::header, row_tiles = 1;
 
   template <int NT, class RowOf>
   __device__ static void multiply(const LinearArguments& a, RowOf row_of, int, int batch, int step, int groups,
@@ -17,15 +18,7 @@ struct Blocks {
     const int g = static_cast<int>(threadIdx.x % 32 / 4), t = static_cast<int>(threadIdx.x % 4);
     const StagedRow rows[2] = {row_of(g), row_of(g + 8)};
     for (int j = 0; j < groups; ++j) {
-      uint32_t codes[2][2];
-      Codec::codes(rows[0], j, t, codes[0]);
-      Codec::codes(rows[1], j, t, codes[1]);
-      ScaleAndMin scales[2][2];  // of both rows; by half
-      UNROLL
-      for (int h = 0; h < (Codec::halves ? 2 : 1); ++h) {
-        scales[0][h] = Codec::scales(rows[0], j, h);
-        scales[1][h] = Codec::scales(rows[1], j, h);
-      }
+      const BlockOperand<Codec> weights(rows[0], rows[1], j);
       UNROLL
       for (int n = 0; n < NT; ++n) {
         const uint8_t* x = a.x + (static_cast<int64_t>(step) * 8 + j) * static_cast<int64_t>(sizeof(A8Block));
@@ -34,7 +27,7 @@ struct Blocks {
         if (own < a.rows)
           b = load_as<uint2>(x + own * a.x_stride + offsetof(A8Block, codes), static_cast<size_t>(8 * t));
         const uint32_t columns_of_x[2] = {b.x, b.y};
-        float4 first[2], second[2];  // of the two rows of x that this lane has sums of: scale, minus_sums; scaled_sums
+        float4 first[2], second[2];
         UNROLL
         for (int c = 0; c < 2; ++c) {
           const int row = batch + 8 * n + 2 * t + c;
@@ -43,48 +36,20 @@ struct Blocks {
           first[c] = load_as<float4>(x + row * a.x_stride, 0);
           if constexpr (Codec::has_min) second[c] = load_as<float4>(x + row * a.x_stride, 16);
         }
-        if constexpr (Codec::halves) {
-          // Lanes 0 and 1 of four have the first 16 columns: what the others have is left out, then taken alone.
-          UNROLL
-          for (int h = 0; h < 2; ++h) {
-            const uint32_t keep = t / 2 == h ? 0xffffffffu : 0u;
-            const uint32_t half[4] = {codes[0][0] & keep, codes[1][0] & keep, codes[0][1] & keep, codes[1][1] & keep};
-            add<NT>(half, columns_of_x, h, scales, first, second, sums[0][n]);
-          }
-        } else {
-          const uint32_t all[4] = {codes[0][0], codes[1][0], codes[0][1], codes[1][1]};
-          add<NT>(all, columns_of_x, 2, scales, first, second, sums[0][n]);
-        }
+        multiply_block<Codec>(weights.codes, columns_of_x, weights.scales, first, second, sums[0][n]);
       }
-    }
-  }
-
-  template <int NT>
-  __device__ static void add(const uint32_t (&codes)[4], const uint32_t (&x)[2], int part,
-                             const ScaleAndMin (&scales)[2][2], const float4 (&first)[2], const float4 (&second)[2],
-                             float (&sums)[4]) {
-    int dots[4] = {0, 0, 0, 0};
-    multiply_s8(dots, codes, x);
-    UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const float4 &head = first[i % 2], &tail = second[i % 2];
-      const ScaleAndMin& scale = scales[i / 2][part == 2 ? 0 : part];
-      const float minus_sum = part == 0 ? head.y : part == 1 ? head.z : head.w;  // the bits of a whole number
-      const int dot = Codec::offset == 0 ? dots[i] : dots[i] + Codec::offset * __float_as_int(minus_sum);
-      sums[i] = fmaf(static_cast<float>(dot), scale.scale * head.x, sums[i]);
-      if constexpr (Codec::has_min)
-        sums[i] = fmaf(scale.min, part == 0 ? tail.x : part == 1 ? tail.y : tail.z, sums[i]);
     }
   }
 
   __device__ static float finish(const LinearArguments&, float sum, int, int) { return sum; }
 };
-static_assert(offsetof(A8Block, scale) == 0 && offsetof(A8Block, minus_sums) == 4);
-static_assert(offsetof(A8Block, scaled_sums) == 16 && sizeof(A8Block) % 16 == 0);
 
 template <class Codec>
 bool run(const LinearArguments& a, cudaStream_t stream) {
-  launch_staged<Blocks<Codec>>(a, stream);
+  if (tiles_serve<Codec>(a))
+    launch_block_tiles<Codec>(a, stream);
+  else
+    launch_staged<Blocks<Codec>>(a, stream);
   return true;
 }
 

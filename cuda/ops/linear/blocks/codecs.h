@@ -35,7 +35,7 @@ __device__ inline uint32_t iq4_word(uint32_t codes) {
 // 32 codes of which 16 bytes have 16 low and 16 high nibbles, at `qs` of block j of `size` bytes.
 template <int size, int qs>
 struct SplitNibbles {
-  static constexpr int columns = 256, bytes = 8 * size, offset = 0;
+  static constexpr int columns = 256, bytes = 8 * size, header = 0, offset = 0;
   static constexpr bool halves = false, has_min = false;
   __device__ static void codes(const StagedRow& row, int j, int t, uint32_t (&out)[2]) {
     const int at = j * size + qs + 8 * (t & 1), shift = 4 * (t >> 1);
@@ -90,7 +90,7 @@ struct CodecQ8_0 : SplitNibbles<34, 2> {
 // Blocks of 256.
 template <int size>
 struct SuperBlock {
-  static constexpr int columns = 256, bytes = size, offset = 0;
+  static constexpr int columns = 256, bytes = size, header = 0, offset = 0;
   static constexpr bool halves = false, has_min = false;
 };
 
