@@ -1,8 +1,10 @@
 // Times linear's kernels on a card, next to what the card's memory and tensor cores give at most. Needs nothing but the
 // binary:
-//   nvcc -std=c++20 -O3 -arch=native -I. -Icpp -o bench-linear bench/gpu/linear.cu cuda/ops/linear/*_linear.cu
+//   nvcc -std=c++20 -O3 -arch=native -DVIVACE_NO_KERNELS -I. -Icpp -o bench-linear bench/gpu/linear.cu \
+//     cuda/ops/linear/*_linear.cu cuda/ops/linear/*/*_linear.cu cuda/quant/fragments.cu
 //   ./bench-linear
 // A line per shape: rows, in, out, type, microseconds, achieved and limit (GB/s of weights, or TOP/s), their ratio.
+// Then what is aimed at: achieved, the aim, and yes or no. PyTorch's figures: bench/gpu/torch_peers.py.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -13,6 +15,7 @@
 #include "cuda/core/launch.h"
 #include "cuda/core/mma.h"
 #include "cuda/ops/linear/arguments.h"
+#include "cuda/quant/fragments.h"
 
 namespace vivace::cuda {
 namespace {
@@ -22,6 +25,16 @@ constexpr int64_t arena_bytes = int64_t{1} << 30;  // beyond every second-level 
 __global__ void copy_memory(const uint4* from, uint4* to, int64_t count) {
   const int64_t step = int64_t{gridDim.x} * blockDim.x;
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) to[i] = from[i];
+}
+
+// Weights of zeros would take less power, and clocks would rise.
+__global__ void fill_randomly(uint32_t* to, int64_t count) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
+    uint32_t word = static_cast<uint32_t>(i) * 2654435761u;
+    word = (word ^ word >> 15) * 2246822519u;
+    to[i] = (word ^ word >> 13) & 0xbfffbfffu;  // no infinities or NaN, as numbers of 16 or 32 bits
+  }
 }
 
 // Eight independent products per warp and turn.
@@ -87,17 +100,40 @@ Limits measure_limits(Timer& timer, uint8_t* arena, int multiprocessors) {
   return {arena_bytes / copy, products * 2 * 16 * 8 * 16 / f16, products * 2 * 16 * 8 * 32 / s8};
 }
 
-void time_shape(Timer& timer, uint8_t* arena, const Limits& limits, DType dtype, int rows, int columns, int out) {
+struct Card {
+  Timer& timer;
+  uint8_t* arena;
+  uint32_t* tickets;
+  int multiprocessors;
+  Limits limits;
+};
+
+struct Figures {
+  double seconds, weights, operations;  // weights: bytes per second; operations: per second
+};
+
+Figures time_shape(const Card& card, DType dtype, int rows, int columns, int out) {
+  const auto& [timer, arena, tickets, multiprocessors, limits] = card;
   const int64_t stride = row_bytes(dtype, columns), x_stride = row_bytes(activations_for(dtype), columns);
-  const int64_t weight_bytes = (out * stride + 511) / 256 * 256;
+  const bool fragments = has_fragments(dtype, columns);
+  const int64_t kept = fragments ? fragment_layout(dtype).bytes(out, columns) : out * stride;
+  const int64_t weight_bytes = (kept + 511) / 256 * 256;
   const int64_t copies =
       std::max<int64_t>(1, std::min<int64_t>(32, (arena_bytes - (int64_t{256} << 20)) / weight_bytes));
   uint8_t* x = arena + copies * weight_bytes;
-  auto* y = reinterpret_cast<float*>(x + (rows * x_stride + 511) / 256 * 256);
+  uint8_t* behind = x + (rows * x_stride + 511) / 256 * 256;
+  auto* y = reinterpret_cast<float*>(behind);
+  uint8_t* scratch = behind + (int64_t{rows} * out * 4 + 511) / 256 * 256;
   // Another copy of the weight each time: none is in a cache.
   const double seconds = timer.seconds(static_cast<int>(copies), [&](int i) {
-    const LinearArguments arguments{
-        dtype, arena + i * weight_bytes, stride, x, x_stride, y, nullptr, nullptr, rows, out, columns};
+    const LinearArguments arguments{dtype,          arena + i * weight_bytes,
+                                    stride,         x,
+                                    x_stride,       y,
+                                    nullptr,        nullptr,
+                                    rows,           out,
+                                    columns,        fragments,
+                                    scratch,        tickets,
+                                    multiprocessors};
     if (!fast_linear(arguments, nullptr)) throw Error("INTERNAL", "no kernel takes this shape");
   });
   const double operations = 2.0 * rows * columns * out, bytes = static_cast<double>(out * stride);
@@ -108,6 +144,47 @@ void time_shape(Timer& timer, uint8_t* arena, const Limits& limits, DType dtype,
   const double unit = by_memory ? 1e9 : 1e12;
   std::printf("%5d %6d %6d  %-11s %9.2f us  %8.1f of %8.1f %s  %.2f\n", rows, columns, out, find_dtype(dtype)->name,
               seconds * 1e6, reached / unit, limit / unit, by_memory ? "GB/s" : "TOP/s", reached / limit);
+  return {seconds, bytes / seconds, operations / seconds};
+}
+
+void print_aim(const char* what, double reached, double aim, bool at_least) {
+  std::printf("%-66s %9.2f, %s %.2f: %s\n", what, reached, at_least ? "at least" : "at most", aim,
+              (at_least ? reached >= aim : reached <= aim) ? "yes" : "no");
+}
+
+// What the kernels are meant to reach; figures of one shape each.
+void check_aims(const Card& card) {
+  char what[128];
+  std::printf("\n");
+  for (const DType dtype : {DType::W4A16_G128, DType::Q4_0, DType::Q4_K})
+    for (const int size : {4096, 8192}) {
+      const double share = time_shape(card, dtype, 1, size, size).weights / card.limits.bytes;
+      std::snprintf(what, sizeof(what), "%s, 1 row, %d: share of a copy's bandwidth", find_dtype(dtype)->name, size);
+      print_aim(what, share, 0.8, true);
+    }
+  for (const int out : {4096, 14336}) {
+    const double one = time_shape(card, DType::W4A16_G128, 1, 4096, out).seconds;
+    const double sixteen = time_shape(card, DType::W4A16_G128, 16, 4096, out).seconds;
+    std::snprintf(what, sizeof(what), "W4A16_G128, 4096 to %d: time of 16 rows over that of 1", out);
+    print_aim(what, sixteen / one, 1.3, false);
+    for (const int rows : {1, 8, 16, 32}) {
+      const double four = time_shape(card, DType::W4A16_G128, rows, 4096, out).seconds;
+      const double halves = time_shape(card, DType::F16, rows, 4096, out).seconds;
+      std::snprintf(what, sizeof(what), "W4A16_G128, 4096 to %d, %d rows: times as fast as F16", out, rows);
+      print_aim(what, halves / four, 3, true);
+    }
+  }
+  for (const DType dtype : {DType::W8A8, DType::W4A8, DType::W4A8_G128})
+    for (const int rows : {256, 1024}) {
+      const double share = time_shape(card, dtype, rows, 4096, 4096).operations / card.limits.s8;
+      std::snprintf(what, sizeof(what), "%s, %d rows: share of int8 products' peak", find_dtype(dtype)->name, rows);
+      print_aim(what, share, 0.6, true);
+    }
+  for (const DType dtype : {DType::F16, DType::BF16}) {
+    const double reached = time_shape(card, dtype, 4096, 4096, 4096).operations;
+    std::printf("%s 4096 x 4096 x 4096: %.1f TFLOP/s of %.1f, %.2f\n", find_dtype(dtype)->name, reached / 1e12,
+                card.limits.f16 / 1e12, reached / card.limits.f16);
+  }
 }
 
 void run() {
@@ -115,19 +192,25 @@ void run() {
   check(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
   uint8_t* arena = nullptr;
   check(cudaMalloc(&arena, arena_bytes), "cudaMalloc");
-  check(cudaMemset(arena, 0, arena_bytes), "cudaMemset");
+  launch<fill_randomly>(Launch{dim3(1024), dim3(256)}, reinterpret_cast<uint32_t*>(arena), arena_bytes / 4);
+  uint32_t* tickets = nullptr;
+  check(cudaMalloc(&tickets, linear_tickets * 4), "cudaMalloc");
+  check(cudaMemset(tickets, 0, linear_tickets * 4), "cudaMemset");
   Timer timer;
   const Limits limits = measure_limits(timer, arena, properties.multiProcessorCount);
   std::printf("%s: copy %.0f GB/s, mma f16 %.0f TFLOP/s, int8 %.0f TOP/s\n", properties.name, limits.bytes / 1e9,
               limits.f16 / 1e12, limits.s8 / 1e12);
+  const Card card{timer, arena, tickets, properties.multiProcessorCount, limits};
   const DType few[] = {DType::W4A16_G128, DType::Q4_0, DType::Q4_K,      DType::Q6_K, DType::Q8_0,
                        DType::W8A16_G128, DType::W8A8, DType::W4A8_G128, DType::F16};
   for (const DType dtype : few)
     for (const int rows : {1, 2, 4, 8, 16, 32})
-      for (const int out : {4096, 14336}) time_shape(timer, arena, limits, dtype, rows, 4096, out);
+      for (const int out : {4096, 14336}) time_shape(card, dtype, rows, 4096, out);
   for (const DType dtype :
        {DType::F16, DType::BF16, DType::W8A8, DType::W4A8, DType::W4A8_G128, DType::Q4_K, DType::W4A16_G128})
-    for (const int rows : {64, 256, 1024, 4096}) time_shape(timer, arena, limits, dtype, rows, 4096, 4096);
+    for (const int rows : {64, 256, 1024, 4096}) time_shape(card, dtype, rows, 4096, 4096);
+  check_aims(card);
+  check(cudaFree(tickets), "cudaFree");
   check(cudaFree(arena), "cudaFree");
 }
 

@@ -21,6 +21,7 @@ DeviceExecutable::DeviceExecutable(Program program, const DeviceOptions& options
     for (int i = 0; i < count; ++i) rules[i].apply(program_);
   }
   lower_quantized_linears(program_);
+  if (options.fuse) fuse_quantizers(program_);
   check_program(program_);
   pool_ = ThreadPool::shared(options.threads);
   profile_ = Profile(program_);

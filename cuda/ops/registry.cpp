@@ -15,11 +15,13 @@ void add(const DeviceRun&);
 void attention(const DeviceRun&);
 size_t attention_state(const OpShapes&);
 void gated_activation(const DeviceRun&);
+void gated_activation_quantize(const DeviceRun&);
 void kv_write(const DeviceRun&);
 void layer_norm(const DeviceRun&);
 void log_softmax(const DeviceRun&);
 void mul(const DeviceRun&);
 void rms_norm(const DeviceRun&);
+void rms_norm_quantize(const DeviceRun&);
 void rope(const DeviceRun&);
 void rope_table(const DeviceRun&);
 void row_select(const DeviceRun&);
@@ -41,11 +43,13 @@ const DeviceOp table[] = {
     {"add", add, nullptr},
     {"attention", attention, nullptr, attention_state},
     {"gated_activation", gated_activation, nullptr},
+    {"gated_activation_quantize", gated_activation_quantize, nullptr},
     {"kv_write", kv_write, nullptr},
     {"layer_norm", layer_norm, nullptr},
     {"log_softmax", log_softmax, nullptr},
     {"mul", mul, nullptr},
     {"rms_norm", rms_norm, nullptr},
+    {"rms_norm_quantize", rms_norm_quantize, nullptr},
     {"rope", rope, nullptr},
     {"rope_table", rope_table, nullptr},
     {"row_select", row_select, nullptr},

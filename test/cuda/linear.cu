@@ -93,7 +93,7 @@ Activations activations_of(const Case& c, const std::vector<float>& x) {
       for (int i = start; i < start + count; ++i)
         value[i] = std::ldexp(f32_from_f16(f16_from_f32(std::ldexp(from[i], shift))), -shift);
     }
-    if (c.rows >= tiled_rows && (c.dtype == DType::F16 || c.dtype == DType::BF16))
+    if (rounds_x(c.dtype, c.rows))
       for (int k = 0; k < c.columns; ++k)
         value[k] = c.dtype == DType::F16 ? f32_from_f16(f16_from_f32(from[k])) : f32_from_bf16(bf16_from_f32(from[k]));
     if (type == DType::A8_TOKEN) {
@@ -226,10 +226,10 @@ std::string compare(const Case& c) {
       return "value " + std::to_string(i) + " is " + std::to_string(y[i]) + ", not " + std::to_string(wanted);
   }
   // A row alone, and one of a batch of another size; kernels that round x serve no few rows.
-  const bool is_rounded = c.rows >= tiled_rows && (c.dtype == DType::F16 || c.dtype == DType::BF16);
-  for (const int some : {is_rounded ? tiled_rows : 1, is_rounded ? 65 : 5}) {
+  const bool is_rounded = rounds_x(c.dtype, c.rows);
+  for (const int some : {is_rounded ? rounded_rows : 1, is_rounded ? rounded_rows + 2 : 5}) {
     Case part = c;
-    part.rows = some < c.rows ? some : is_rounded ? tiled_rows : 1;
+    part.rows = some < c.rows ? some : is_rounded ? rounded_rows : 1;
     const int from = c.rows - part.rows;
     const auto offset = static_cast<size_t>(from) * static_cast<size_t>(c.out);
     const std::vector<float> again =

@@ -17,7 +17,7 @@ const FusionRule* fusion_rules(int& count);
 // and type. Not optional: it is how such a linear gets its activations.
 void lower_quantized_linears(Program& program);
 
-// After that, on the CPU: what makes the activations quantises them in the same pass, when nobody wants them as floats.
+// After that: what makes the activations quantises them in the same pass, when nobody wants them as floats.
 void fuse_quantizers(Program& program);
 
 // After that, on the CPU: gate, up and their activation become one op.

@@ -47,14 +47,19 @@ bool tiled_linear(const LinearArguments& arguments, cudaStream_t stream, int til
 size_t linear_scratch(DType dtype, int rows, int out, int columns, int multiprocessors);
 inline constexpr int linear_tickets = ticket_count;
 
-// Which kernel serves how many rows. W?A8 gives the same bits either way; F16 and BF16 round x to 16 bits from
-// `tiled_rows` on, as everybody does who multiplies them on tensor cores.
-inline constexpr int tiled_rows = 33;
+// From how many rows on tiles serve: W?A8 gives the same bits either way. F16 and BF16 weights round x to their type
+// then, as everybody does who multiplies them on tensor cores; up to the largest bucket that has a graph they do not.
+inline constexpr int tiled_rows = 33, rounded_rows = 65;
+inline bool rounds_x(DType weight, int rows) {
+  return (weight == DType::F16 || weight == DType::BF16) && rows >= rounded_rows;
+}
 
 // The kernel for the arguments; false: none takes them.
 inline bool fast_linear(const LinearArguments& arguments, cudaStream_t stream) {
   if (arguments.fragments) return fragment_linear(arguments, stream);
-  if (arguments.rows >= tiled_rows && tiled_linear(arguments, stream)) return true;
+  const bool floats = arguments.dtype == DType::F16 || arguments.dtype == DType::BF16;
+  const bool tiled = floats ? rounds_x(arguments.dtype, arguments.rows) : arguments.rows >= tiled_rows;
+  if (tiled && tiled_linear(arguments, stream)) return true;
   return block_linear(arguments, stream) || token_linear(arguments, stream) || scaled_linear(arguments, stream) ||
          float_linear(arguments, stream);
 }

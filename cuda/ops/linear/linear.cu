@@ -28,16 +28,7 @@ void linear(const DeviceRun& run) {
                                      reinterpret_cast<uint8_t*>(run.scratch),
                                      run.tickets,
                                      run.device->multiprocessors};
-  if (arguments.fragments) {
-    fragment_linear(arguments, run.stream);
-    return;
-  }
-  // Tiles for many rows of F16 and BF16 would round activations to 16 bits: not before that is measured on a card.
-  const bool floats = weight.dtype == DType::F16 || weight.dtype == DType::BF16;
-  const bool tiled = !floats && arguments.rows >= tiled_rows && tiled_linear(arguments, run.stream);
-  if (tiled || block_linear(arguments, run.stream) || token_linear(arguments, run.stream) ||
-      scaled_linear(arguments, run.stream) || float_linear(arguments, run.stream))
-    return;
+  if (fast_linear(arguments, run.stream)) return;
   plain_linear(run);
 }
 

@@ -5,8 +5,8 @@
 // 210 bytes need no repacking then, and an embedding may read the same memory. Lanes take codes out of shared memory at
 // any even address, straight into operands of mma.sync: the 16 rows of A are rows of the weight, the 8 columns of B
 // rows of x. Which column of the weight is which k of the product is free as long as A and B agree: lane t takes
-// columns 8t … 8t + 7 of 32. After every four steps the warps' sums are added in order: steps begin at zero and are added
-// in the order of columns, as by the kernels for many rows, so a row's bits are the same in every batch.
+// columns 8t … 8t + 7 of 32. After every four steps the warps' sums are added in order: steps begin at zero and are
+// added in the order of columns, as by the kernels for many rows, so a row's bits are the same in every batch.
 //
 // A kind says how a step is multiplied:
 //   columns, bytes     of a step; header: bytes of a row before the first; row_tiles

@@ -5,6 +5,12 @@
 namespace vivace::cuda {
 namespace {
 
+// Numbers too large for F16 become its largest one; infinities stay.
+__device__ inline float bounded(float value) {
+  const float size = fabsf(value);
+  return size > 65504.0f && size < __uint_as_float(0x7f800000u) ? copysignf(65504.0f, value) : value;
+}
+
 // Weights of 16 bits, x rounded to the same type; sums are float32.
 template <bool brain>
 struct Halves {
@@ -20,7 +26,7 @@ struct Halves {
     const uint8_t* at = a.x + row * a.x_stride + int64_t{4} * k;
     const float4 low = load_as<float4>(at, 0), high = load_as<float4>(at, 16);
     const auto pack = [](float first, float second) {
-      return brain ? pack_bf16(first, second) : pack_f16(first, second);
+      return brain ? pack_bf16(first, second) : pack_f16(bounded(first), bounded(second));
     };
     return make_uint4(pack(low.x, low.y), pack(low.z, low.w), pack(high.x, high.y), pack(high.z, high.w));
   }

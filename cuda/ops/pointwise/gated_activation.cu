@@ -1,19 +1,13 @@
 // gated_activation: see cpp/ops/pointwise/gated_activation.h.
 #include "cuda/ops/elementwise.h"
+#include "cuda/ops/pointwise/gates.h"
 
 namespace vivace::cuda {
 namespace {
 
-__global__ void gate_silu(const float* gate, const float* up, float* y, int64_t count) {
-  for_each_value(count, [&](int64_t i) { y[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i]; });
-}
-
-__global__ void gate_gelu_tanh(const float* gate, const float* up, float* y, int64_t count) {
-  for_each_value(count, [&](int64_t i) {
-    const float x = gate[i];
-    const float inner = fmaf(x * x, x * 0.044715f, x) * 0.797884561f;  // √(2/π)
-    y[i] = 0.5f * x * (1.0f + tanhf(inner)) * up[i];
-  });
+template <bool gelu>
+__global__ void gate_values(const float* gate, const float* up, float* y, int64_t count) {
+  for_each_value(count, [&](int64_t i) { y[i] = activate<gelu>(gate[i]) * up[i]; });
 }
 
 }  // namespace
@@ -21,14 +15,14 @@ __global__ void gate_gelu_tanh(const float* gate, const float* up, float* y, int
 void gated_activation(const DeviceRun& run) {
   const Tensor &gate = run.inputs[0], &up = run.inputs[1], &y = run.outputs[0];
   const int64_t count = y.rows * y.columns;
-  const auto start = [&]<auto kernel>() {
-    launch<kernel>(elementwise(count, run), values_of<const float>(gate), values_of<const float>(up),
-                   values_of<float>(y), count);
+  const auto start = [&]<bool gelu>() {
+    launch<gate_values<gelu>>(elementwise(count, run), values_of<const float>(gate), values_of<const float>(up),
+                              values_of<float>(y), count);
   };
   if (run.attributes[0] == 0)
-    start.template operator()<gate_silu>();
+    start.template operator()<false>();
   else
-    start.template operator()<gate_gelu_tanh>();
+    start.template operator()<true>();
 }
 
 }  // namespace vivace::cuda

@@ -4,7 +4,7 @@ import { ProgramBuilder } from '../../../lib/program/builder.js';
 import { rowBytes } from '../../../lib/program/dtype.js';
 import { NativeProgram } from '../../../lib/program/native-program.js';
 import type { Value } from '../../../lib/program/program.js';
-import { isaLevels } from '../executors.js';
+import { emulatedDevice, isaLevels } from '../executors.js';
 import { expectSameBits } from '../op-case.js';
 import type { Inputs } from '../op-case.js';
 
@@ -20,15 +20,17 @@ export function identity(columns: number): Uint8Array {
 
 type Make = (builder: ProgramBuilder, input: (name: string) => Value) => Value;
 
-/** One call fewer, the same bits on every level and team, a row alone or among others. */
+/** One call fewer, the same bits on every level and team and on the emulated card, a row alone or among others. */
 export function expectFused(columns: number, make: Make, inputs: Inputs): void {
   const weight = identity(columns);
   const builder = new ProgramBuilder('fused', () => ({ dtype: 'Q8_0', shape: [columns, columns] }));
   const made = make(builder, (name) => builder.input(name, 'F32', 'rows', columns));
   const program = builder.finish({ y: builder.linear(made, builder.weight('weight', [columns, columns])) });
-  for (const isa of isaLevels()) {
+  const device = emulatedDevice();
+  for (const isa of device ? [...isaLevels(), 'cuda-emulated'] : isaLevels()) {
     const run = (fuse: boolean, threads: number, given: Inputs) => {
-      const compiled = new NativeProgram(program, () => weight, { isa, threads, fuse });
+      const where = isa === 'cuda-emulated' && device ? { device } : { isa, threads };
+      const compiled = new NativeProgram(program, () => weight, { ...where, fuse });
       const rows = Object.values(given)[0].length / columns;
       const { y } = compiled.runSync(given, undefined, { y: new Float32Array(rows * columns).fill(NaN) });
       const { calls } = compiled.executable.sizes();

@@ -11,8 +11,8 @@ namespace vivace::cuda {
 // multiplied; 2: both.
 template <class Codec>
 __device__ inline void add_block(const uint32_t (&codes)[4], const uint32_t (&x)[2], int part,
-                           const ScaleAndMin (&scales)[2][2], const float4 (&first)[2], const float4 (&second)[2],
-                           float (&sums)[4]) {
+                                 const ScaleAndMin (&scales)[2][2], const float4 (&first)[2], const float4 (&second)[2],
+                                 float (&sums)[4]) {
   // Whole numbers below 2^22 as the last bits of 1.5 · 2^23: an addition turns them into floats, exactly.
   constexpr int base = 0x4b400000;
   int dots[4] = {base, base, base, base};
@@ -24,8 +24,7 @@ __device__ inline void add_block(const uint32_t (&codes)[4], const uint32_t (&x)
     const float minus_sum = part == 0 ? head.y : part == 1 ? head.z : head.w;  // the bits of a whole number
     const int dot = Codec::offset == 0 ? dots[i] : dots[i] + Codec::offset * __float_as_int(minus_sum);
     sums[i] = fmaf(__int_as_float(dot) - 12582912.0f, scale.scale * head.x, sums[i]);
-    if constexpr (Codec::has_min)
-      sums[i] = fmaf(scale.min, part == 0 ? tail.x : part == 1 ? tail.y : tail.z, sums[i]);
+    if constexpr (Codec::has_min) sums[i] = fmaf(scale.min, part == 0 ? tail.x : part == 1 ? tail.y : tail.z, sums[i]);
   }
 }
 

@@ -1,17 +1,17 @@
-// The kernel for many rows of x and GGUF's quantised types: y in tiles of 128 (or 64) rows of the weight by 64 rows of x,
-// eight warps of 32 (or 16) by 32.
+// The kernel for many rows of x and GGUF's quantised types: y in tiles of 128 (or 64) rows of the weight by 64 rows of
+// x, eight warps of 32 (or 16) by 32.
 //
-// Weights come as they are stored, a step of 256 columns at a time, x (A8) half a step at a time, both by cp.async while
-// the ones before are multiplied. Lanes take operands out of shared memory as the kernel for few rows does, and add in
-// its order: groups within a step from zero, then the steps. So a row's bits are the same in both.
+// Weights come as they are stored, a step of 256 columns at a time, x (A8) half a step at a time, both by cp.async
+// while the ones before are multiplied. Lanes take operands out of shared memory as the kernel for few rows does, and
+// add in its order: groups within a step from zero, then the steps. So a row's bits are the same in both.
 #pragma once
 #include "cuda/ops/linear/blocks/products.h"
 
 namespace vivace::cuda {
 
 inline constexpr int block_tile_x = 64, block_tile_threads = 256;
-inline constexpr int half_step = 4;                                                    // blocks of x
-inline constexpr int x_slot = half_step * static_cast<int>(sizeof(A8Block)) + 32;     // four rows in different banks
+inline constexpr int half_step = 4;                                                // blocks of x
+inline constexpr int x_slot = half_step * static_cast<int>(sizeof(A8Block)) + 32;  // four rows in different banks
 inline constexpr int x_stage = block_tile_x * x_slot;
 
 // Shared memory has room for two steps of 128 rows of most types.
@@ -116,7 +116,7 @@ dim3 block_tile_grid(const LinearArguments& a) {
   return dim3(over(a.out, block_tile_out<Codec>), over(a.rows, block_tile_x));
 }
 
-// Not measured: a tile moves a fourth of the bytes per product that the kernel for few rows does, so it is worth having
+// Not measured: a tile moves a sixth of the bytes per product that the kernel for few rows does, so it is worth having
 // when a third of the multiprocessors has one.
 template <class Codec>
 bool tiles_serve(const LinearArguments& a) {
