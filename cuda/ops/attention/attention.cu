@@ -5,9 +5,15 @@
 
 namespace vivace::cuda {
 
+// Both kernels or none: a row's bits must not depend on whether another sequence of the batch has a prompt.
+//   pages of a multiple of 16 cells, dims up to 256 that 16 divides, F32 pages for both or none, and room in a block's
+//   shared memory: 32 and more neighbouring rows of a chain by prefill_attention, all others by decode_attention
+//   anything else: plain_attention
 void attention(const DeviceRun& run) {
-  if (run.batch.kind != RowsKind::many && decode_attention(run)) return;
-  plain_attention(run);
+  if (!prefill_serves(run.kv, *run.device) || !decode_attention(run))
+    plain_attention(run);
+  else if (run.batch.kind == RowsKind::many)
+    prefill_attention(run);
 }
 
 size_t attention_state(const OpShapes& shapes) {

@@ -11,4 +11,8 @@ void plain_attention(const DeviceRun& run);
 // started, for what decode/call.h leaves out.
 bool decode_attention(const DeviceRun& run);
 
+// Rows that the plan has in runs, queries and weights rounded to halves.
+void prefill_attention(const DeviceRun& run);
+bool prefill_serves(const DeviceKv& kv, const DeviceProperties& device);
+
 }  // namespace vivace::cuda

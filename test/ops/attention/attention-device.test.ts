@@ -111,6 +111,55 @@ describeDevice.each(shapes)('few rows, %s', (_, shape) => {
   });
 });
 
+const prompts: readonly (readonly [string, Shape])[] = [
+  ['groups of 4', { heads: 4, kvHeads: 1, keyDim: 64, pageSize: 32 }],
+  ['groups of 3, 80 wide', { heads: 6, kvHeads: 2, keyDim: 80 }],
+  ['128 wide, window and soft cap', { heads: 2, kvHeads: 1, keyDim: 128, window: 50, softcap: 15 }],
+  ['256 wide', { heads: 2, kvHeads: 2, keyDim: 256 }],
+  ['Q8_0 of odd rows', { heads: 5, kvHeads: 1, keyDim: 96, valueDim: 32, keyType: 'Q8_0', valueType: 'Q8_0' }],
+  ['F16 and Q8_0', { heads: 2, kvHeads: 1, keyDim: 64, window: 33, keyType: 'F16', valueType: 'Q8_0' }],
+  ['F32', { heads: 3, kvHeads: 1, keyDim: 48, valueDim: 144, keyType: 'F32', valueType: 'F32' }],
+];
+
+describeDevice.each(prompts)('prompts, %s', (_, shape) => {
+  const text = tokens('prompt', 150, shape);
+  const whole = (): Float32Array[] => {
+    const { run, sequences } = begun(shape, text, [0]);
+    const y = run.run(own(text, sequences[0]));
+    run.dispose();
+    return y;
+  };
+
+  test('are what float64 says, as far as halves go', () => {
+    whole().forEach((y, row) => expectClose(y, oracle(shape, text[row], text.slice(0, row + 1)), 0, 3e-3));
+  });
+
+  test('have the same bits in any chunks of 32 rows and more, and beside other sequences', () => {
+    const wanted = whole();
+    for (const chunk of [32, 59, 75]) {
+      const { run, sequences } = begun(shape, text, [0]);
+      const y = run.runInChunks(own(text, sequences[0]), chunk);
+      expectRows(y.slice(0, 128), wanted.slice(0, 128), `chunks of ${chunk}`);
+      run.dispose();
+    }
+    const { run, sequences } = begun(shape, text, [77, 40, 0, 140]);
+    const [token] = run.run([{ ...text[77], sequence: sequences[0] }]);
+    run.kv.truncate(sequences[0], 77);
+    const rows = [
+      { ...text[77], sequence: sequences[0] },
+      ...own(text.slice(40, 75), sequences[1]),
+      ...own(text.slice(0, 90), sequences[2]),
+      { ...text[140], sequence: sequences[3] },
+    ];
+    const y = run.run(rows);
+    expectRows(y.slice(0, 1), [token], 'a token beside prompts');
+    expectRows(y.slice(1, 36), wanted.slice(40, 75), 'first prompt');
+    expectRows(y.slice(36, 126), wanted.slice(0, 90), 'second prompt');
+    expectClose(y[126], oracle(shape, text[140], text.slice(0, 141)), 1e-5, 2e-5);
+    run.dispose();
+  });
+});
+
 describeDevice('long contexts', () => {
   test.each([4090, 8190, 9000])('%i cells, where chunks get longer', (length) => {
     const shape: Shape = { heads: 2, kvHeads: 1, keyDim: 16, pageSize: 32 };
@@ -138,7 +187,7 @@ describeDevice('long contexts', () => {
 });
 
 describeDevice('which kernel', () => {
-  test('few rows are served by chunks, merged; odd dims and pages by the plain one', () => {
+  test('few rows are served by chunks, merged; prompts by tiles; odd dims and pages by the plain one', () => {
     const text = tokens('kernels', 3, { heads: 2, kvHeads: 1, keyDim: 24 });
     const run = new AttentionRun({ heads: 2, kvHeads: 1, keyDim: 24 }, place);
     const sequence = run.kv.create();
@@ -147,6 +196,6 @@ describeDevice('which kernel', () => {
     const kernels = native()
       .deviceKernels(device?.library ?? '')
       .split('\n');
-    expect(kernels).toEqual(expect.arrayContaining(['decode_chunks', 'merge_chunks', 'attend']));
+    expect(kernels).toEqual(expect.arrayContaining(['decode_chunks', 'merge_chunks', 'prefill_tiles', 'attend']));
   });
 });

@@ -1,4 +1,5 @@
-// kv_write leaves the bytes in the cache that the reference's cache holds, for every type, level and team.
+// kv_write leaves the bytes in the cache that the reference's cache holds, for every type, level and team, and on a
+// device.
 import { native } from '../../../lib/native.js';
 import { ProgramBuilder } from '../../../lib/program/builder.js';
 import { dtypes } from '../../../lib/program/dtype.js';
@@ -6,7 +7,7 @@ import type { KvDType } from '../../../lib/program/executor.js';
 import { NativeProgram } from '../../../lib/program/native-program.js';
 import { ReferenceProgram } from '../../../lib/program/reference/interpreter.js';
 import { ReferenceKv } from '../../../lib/program/reference/kv-cells.js';
-import { variants } from '../executors.js';
+import { emulatedDevice, variants } from '../executors.js';
 import { random } from '../op-case.js';
 
 const noWeights = (): never => {
@@ -59,9 +60,11 @@ function expectBytes(type: KvDType, kvHeads: number, dim: number, rows: number, 
   const wanted = new Uint8Array(rows * reference.cellBytes);
   reference.readCells(sequences[0], 0, rows, wanted);
 
-  for (const variant of variants()) {
+  const device = emulatedDevice();
+  for (const variant of [...variants(), ...(device ? [{ device }] : [])]) {
     const id = dtypes[type].id;
-    const kv = new (native().KvCache)({ ...shape, pageSize: 4, keyType: id, valueType: id, maxPages: 99 });
+    const place = 'device' in variant ? variant : {};
+    const kv = new (native().KvCache)({ ...shape, pageSize: 4, keyType: id, valueType: id, maxPages: 99, ...place });
     expect(kv.sizes().cellBytes).toBe(reference.cellBytes);
     const compiled = new NativeProgram(program, noWeights, variant);
     compiled.runSync({ k, v }, { ...batch, sequences: new Int32Array(rows).fill(kv.create()), kv });

@@ -17,8 +17,6 @@
 
 namespace vivace::cuda {
 
-inline constexpr float log2_e = 1.4426950408889634f;
-
 // An item's unit. Every lane of a warp gets it.
 __device__ inline RowUnit find_unit(const DeviceBatch& batch, int item) {
   const int count = batch.sizes->units, lane = static_cast<int>(threadIdx.x % 32);
@@ -337,11 +335,6 @@ bool start_widest(const DeviceRun& run, const DecodeCall& call) {
   const int vectors = (run.batch.kind == RowsKind::alone ? 1 : rows_of_a_unit) * call.group;
   return (vectors > 8 && start_decode<Keys, Values, VT, NT, warps>(run, call)) ||
          start_decode<Keys, Values, VT, 1, warps>(run, call);
-}
-
-inline bool fits_strips(const DeviceKv& kv) {
-  return kv.page_size % strip_slots == 0 && kv.key_dim % 16 == 0 && kv.value_dim % 16 == 0 && kv.key_dim <= 256 &&
-         kv.value_dim <= 256;
 }
 
 }  // namespace vivace::cuda

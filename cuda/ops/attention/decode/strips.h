@@ -9,6 +9,13 @@
 namespace vivace::cuda {
 
 inline constexpr int strip_slots = 16, strip_stages = 2;
+inline constexpr float log2_e = 1.4426950408889634f;
+
+// The caches that the kernels on tensor cores take.
+inline bool fits_strips(const DeviceKv& kv) {
+  return kv.page_size % strip_slots == 0 && kv.key_dim % 16 == 0 && kv.value_dim % 16 == 0 && kv.key_dim <= 256 &&
+         kv.value_dim <= 256;
+}
 
 // Slots [from, to) of a row in one KV head. Slots below `prefix` are the cells of the same number.
 struct StripWork {
