@@ -1,7 +1,7 @@
 // Node-API and nothing else: the exports of the addon. lib/native.ts declares the same, with types.
+#include "addon/decode/sampler_wrap.h"
 #include "addon/device_wrap.h"
 #include "addon/promise_worker.h"
-#include "addon/sampler_wrap.h"
 #include "addon/tokenizer_wrap.h"
 #include "addon/weights/checkpoint_wrap.h"
 #include "addon/weights/quant_wrap.h"

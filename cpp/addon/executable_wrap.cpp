@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "addon/decode/sampler_wrap.h"
 #include "addon/device_wrap.h"
 #include "addon/promise_worker.h"
 #include "addon/round.h"
-#include "addon/sampler_wrap.h"
 #include "addon/wraps.h"
 #include "device/device_executable.h"
 #include "program/check_cache.h"

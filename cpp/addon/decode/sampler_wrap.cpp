@@ -1,4 +1,4 @@
-#include "addon/sampler_wrap.h"
+#include "addon/decode/sampler_wrap.h"
 
 #include "addon/error_wrap.h"
 
