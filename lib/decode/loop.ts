@@ -69,7 +69,8 @@ export async function* decode(
     run.submit();
     while (true) {
       const drawn = await run.next();
-      if (drawn === undefined) break;
+      // A token may have been drawn before the session was disposed of.
+      if (drawn === undefined || target.isDisposed()) break;
       if (tokenizer.endOfGeneration.has(drawn.token)) {
         reason = 'stop';
         break;

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { native } from '../../lib/native.js';
 import type { NativeDevice } from '../../lib/native.js';
 import { libraryPlaces } from '../../lib/program/device-library.js';
+import type { DeviceName } from '../../lib/program/device-library.js';
 import { NativeProgram } from '../../lib/program/native-program.js';
 import type { BindWeight, NativeBatch, NativeProgramOptions } from '../../lib/program/native-program.js';
 import type { Program } from '../../lib/program/program.js';
@@ -17,11 +18,23 @@ export interface Variant {
 /** Levels that this machine runs, lowest first (baseline, avx2, avx512 or baseline, neon, i8mm). */
 export const isaLevels = (): string[] => native().isaLevels();
 
-/** The kernels for cards, on this processor; none in builds without them and for other builds of the addon. */
+/** What stands for a card in tests: emulation, or with VIVACE_TEST_DEVICE=cuda in the environment a real one. */
+export const cardName: DeviceName = process.env['VIVACE_TEST_DEVICE'] === 'cuda' ? 'cuda' : 'cuda-emulated';
+
+/** The card, if its library is there: builds without emulation have none, nor have other builds of the addon. */
 export const emulatedDevice = (): NativeDevice | undefined => {
-  const [library] = libraryPlaces('cuda-emulated');
-  return process.env['VIVACE_ADDON'] || !existsSync(library) ? undefined : { library, index: 0 };
+  const library = libraryPlaces(cardName).find((path) => existsSync(path));
+  return process.env['VIVACE_ADDON'] || library === undefined ? undefined : { library, index: 0 };
 };
+
+/** Devices that run models here, the CPU first. */
+export function testDevices(): ('cpu' | DeviceName)[] {
+  if (emulatedDevice()) return ['cpu', cardName];
+  console.log(
+    `Not on a card: there is no library for '${cardName}' (npm run build), or VIVACE_ADDON names another addon.`,
+  );
+  return ['cpu'];
+}
 
 /** Every level with 1 and 2 threads. */
 export const variants = (): Variant[] =>

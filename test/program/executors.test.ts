@@ -6,7 +6,7 @@ import type { Executor, KvCache, KvOptions, SamplerOptions } from '../../lib/pro
 import { NativeExecutor } from '../../lib/program/native-executor.js';
 import { ReferenceExecutor } from '../../lib/program/reference/executor.js';
 import { Generator } from '../fixtures/random/generator.js';
-import { emulatedDevice, variants } from '../ops/executors.js';
+import { cardName, emulatedDevice, variants } from '../ops/executors.js';
 import { expectClose } from '../ops/op-case.js';
 import { tinyModel, vocab } from './tiny-model.js';
 
@@ -118,7 +118,7 @@ describe.each([0, 11])('window %i', (window) => {
 
   (emulatedDevice() ? test : test.skip)('the kernels for cards give the logits of the reference', async () => {
     const { program, bytes } = tinyModel(window);
-    const executor = new NativeExecutor(program, bytes, { deviceName: 'cuda-emulated' });
+    const executor = new NativeExecutor(program, bytes, { deviceName: cardName });
     expectRows(await story(executor), await wanted, 5e-3);
     executor.dispose();
   });

@@ -1,14 +1,18 @@
 // Native rounds ahead: the same draws as one round at a time, cells that count only when they are taken, an end at any time.
-import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { loadModel } from '../../lib/index.js';
 import type { RunResult, SamplerOptions } from '../../lib/program/executor.js';
 import { NativeExecutor } from '../../lib/program/native-executor.js';
 import { plain } from '../decode/sampler-options.js';
+import { testDevices } from '../ops/executors.js';
 import { tinyModel, vocab } from '../program/tiny-model.js';
+import { readSources } from './worker-sources.js';
 
 const { program, bytes } = tinyModel(0);
-const executors = [1, 3].map((threads) => new NativeExecutor(program, bytes, { threads }));
+// The CPU with two numbers of threads, and a card.
+const executors = testDevices().flatMap((deviceName) =>
+  (deviceName === 'cpu' ? [1, 3] : [2]).map((threads) => new NativeExecutor(program, bytes, { threads, deviceName })),
+);
 afterAll(() => executors.forEach((executor) => executor.dispose()));
 
 const options: SamplerOptions = {
@@ -23,11 +27,16 @@ const options: SamplerOptions = {
 const prompts = [[3, 1, 4, 1, 5], [9], [2, 6]];
 
 /** Rounds over several sequences at once; `rounds` at a time. */
-async function generate(executor: NativeExecutor, rounds: number, steps: number, ends: number[] = []) {
+async function generate(
+  executor: NativeExecutor,
+  rounds: number,
+  steps: number,
+  { ends = [] as number[], topLogprobs = 2 } = {},
+) {
   const kv = executor.createKvCache({ keyType: 'F16', valueType: 'F16', pageSize: 4, maxPages: 1000 });
   const sequences = prompts.map(() => kv.create());
   const samplers = prompts.map((prompt) => {
-    const sampler = executor.createSampler(options);
+    const sampler = executor.createSampler({ ...options, topLogprobs });
     sampler.accept(Int32Array.from(prompt));
     return sampler;
   });
@@ -68,21 +77,26 @@ async function generate(executor: NativeExecutor, rounds: number, steps: number,
   return results;
 }
 
-test.each(executors)('draws are the same in runs of any number of rounds', async (executor) => {
-  const single = await generate(executor, 0, 40);
-  expect(single).toHaveLength(40);
-  for (const rounds of [1, 3, 8, 64]) expect(await generate(executor, rounds, 40)).toEqual(single);
-});
+// Where the most probable tokens are asked for, the host draws for cards too.
+test.each(executors.flatMap((executor) => [0, 2].map((topLogprobs) => ({ executor, topLogprobs, on: executor.name }))))(
+  'draws are the same in runs of any number of rounds, on $on, with $topLogprobs top logprobs',
+  async ({ executor, topLogprobs }) => {
+    const [steps, runs] = executor.name === 'cpu' ? [40, [1, 3, 8, 64]] : [16, [3, 64]];
+    const single = await generate(executor, 0, steps, { topLogprobs });
+    expect(single).toHaveLength(steps);
+    for (const rounds of runs) expect(await generate(executor, rounds, steps, { topLogprobs })).toEqual(single);
+  },
+);
 
-test('a run ends with the token that ends', async () => {
-  const single = await generate(executors[0], 0, 40);
-  const end = single[20].tokens[1];
+test.each(executors)('a run ends with the token that ends, on $name', async (executor) => {
+  const steps = executor.name === 'cpu' ? 40 : 10;
+  const single = await generate(executor, 0, steps);
+  const end = single[steps / 2].tokens[1];
   const first = single.findIndex(({ tokens }) => tokens.includes(end));
-  expect(await generate(executors[0], 64, 40, [end])).toEqual(single.slice(0, first + 1));
+  expect(await generate(executor, 64, steps, { ends: [end] })).toEqual(single.slice(0, first + 1));
 });
 
-test('cells that a cache has no room for are not worked out', async () => {
-  const [executor] = executors;
+test.each(executors)('cells that a cache has no room for are not worked out, on $name', async (executor) => {
   const kv = executor.createKvCache({ keyType: 'F16', valueType: 'F16', pageSize: 4, maxPages: 2 });
   const sequence = kv.create();
   const told: RunResult[] = [];
@@ -100,22 +114,23 @@ test('cells that a cache has no room for are not worked out', async () => {
   expect(kv.length(sequence)).toBe(4);
 });
 
-test('a fork made while its origin runs ahead says the same', async () => {
-  const model = await loadModel('default', { threads: 2 });
+test.each(testDevices())('a fork made while its origin runs ahead says the same, on %s', async (device) => {
+  const model = await loadModel('default', { threads: 2, device });
   const session = model.createSession();
-  const generation = { temperature: 1, seed: 3, maxTokens: 60 };
+  const generation = { temperature: 1, seed: 3, maxTokens: device === 'cpu' ? 60 : 12 };
+  const own = device === 'cpu' ? 20 : 4;
   const texts: Promise<string>[] = [];
   let whole = '';
   let before = '';
   for await (const { text, tokens } of session.generate('Once upon a time', { ...generation, temperature: 0 })) {
     whole += text;
-    if (tokens.length > 0 && whole.length % 3 === 0 && texts.length < 5) {
+    if (tokens.length > 0 && whole.length % 3 === 0 && texts.length < own / 4) {
       const fork = session.fork();
       const begin = whole.length;
       texts.push(
         (async () => {
           let rest = '';
-          for await (const piece of fork.generate([], { temperature: 0, maxTokens: 20 })) rest += piece.text;
+          for await (const piece of fork.generate([], { temperature: 0, maxTokens: own })) rest += piece.text;
           return `${begin}:${rest}`;
         })(),
       );
@@ -130,10 +145,10 @@ test('a fork made while its origin runs ahead says the same', async () => {
   model.dispose();
 });
 
-test('a process whose sessions are silent takes no time', async () => {
-  const model = await loadModel('default', { threads: 2 });
+test.each(testDevices())('a process whose sessions are silent takes no time, on %s', async (device) => {
+  const model = await loadModel('default', { threads: 2, device });
   const session = model.createSession();
-  for await (const _ of session.generate('Once upon a time', { maxTokens: 20 }));
+  for await (const _ of session.generate('Once upon a time', { maxTokens: device === 'cpu' ? 20 : 3 }));
   await new Promise((resolve) => setTimeout(resolve, 20));
   // Other work of the test runner may fall into one of the pauses.
   let least = Infinity;
@@ -147,22 +162,25 @@ test('a process whose sessions are silent takes no time', async () => {
   model.dispose();
 });
 
-test('a worker thread that is ended while it generates takes nobody with it', async () => {
-  const index = join(__dirname, '..', '..', 'dist', 'index.js');
-  for (let attempt = 0; attempt < 5; attempt++) {
-    const worker = new Worker(
-      `const { parentPort } = require('node:worker_threads');
-       require(${JSON.stringify(index)}).loadModel('default', { threads: 2 }).then(async (model) => {
+test.each(testDevices())(
+  'a worker thread that is ended while it generates takes nobody with it, on %s',
+  async (device) => {
+    for (let attempt = 0; attempt < (device === 'cpu' ? 5 : 2); attempt++) {
+      const worker = new Worker(
+        `${readSources}
+       const { parentPort, workerData: device } = require('node:worker_threads');
+       loadModel('default', { threads: 2, device }).then(async (model) => {
          const options = { temperature: 1, maxTokens: 400, logitBias: { 1: -Infinity, 2: -Infinity } };
          for await (const piece of model.createSession().generate('Once', options)) parentPort.postMessage(piece.text);
        });`,
-      { eval: true },
-    );
-    await new Promise<void>((resolve, reject) => {
-      let pieces = 0;
-      worker.on('message', () => ++pieces === 3 + attempt && resolve());
-      worker.on('error', reject);
-    });
-    expect(await worker.terminate()).toBe(1);
-  }
-});
+        { eval: true, workerData: device },
+      );
+      await new Promise<void>((resolve, reject) => {
+        let pieces = 0;
+        worker.on('message', () => ++pieces === 3 + attempt && resolve());
+        worker.on('error', reject);
+      });
+      expect(await worker.terminate()).toBe(1);
+    }
+  },
+);

@@ -251,10 +251,11 @@ describe('a generation that does not run to its end', () => {
     expect(session.tokens).toEqual(fork.tokens);
   });
 
-  test('disposed, it throws DISPOSED, and so does everything after', async () => {
+  test.each([0, 20])('disposed of %i ms after a token, it throws DISPOSED, and so does all after', async (ms) => {
     const { session, executor, kv, engine } = scripted(word, { ms: 1 });
     const iterator = session.generate(prompt);
     await iterator.next();
+    if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms)); // the next token is there, too
     session.dispose();
     session.dispose();
     const disposed = expect.objectContaining({ code: 'DISPOSED' });

@@ -3,13 +3,13 @@ import type { RunResult, SamplerOptions } from '../../lib/program/executor.js';
 import { native } from '../../lib/native.js';
 import { NativeExecutor } from '../../lib/program/native-executor.js';
 import { plain } from '../decode/sampler-options.js';
-import { emulatedDevice } from '../ops/executors.js';
+import { cardName, emulatedDevice } from '../ops/executors.js';
 import { tinyModel, vocab } from '../program/tiny-model.js';
 
 const device = emulatedDevice();
 const { program, bytes } = tinyModel(0);
 const cpu = new NativeExecutor(program, bytes, { threads: 2 });
-const card = device && new NativeExecutor(program, bytes, { threads: 2, deviceName: 'cuda-emulated' });
+const card = device && new NativeExecutor(program, bytes, { threads: 2, deviceName: cardName });
 afterAll(() => [cpu, card].forEach((executor) => executor?.dispose()));
 
 const base: SamplerOptions = { ...plain, vocab, temperature: 0.9, seed: 5n };
@@ -83,6 +83,7 @@ async function generate(executor: NativeExecutor, steps: number, names = Object.
       expect(list?.map(([token]) => token)).toEqual(wanted.top[index]?.map(([token]) => token)),
     );
   });
+  if (cardName !== 'cuda-emulated') return; // others keep no list
   const kernels = native()
     .deviceKernels((device as { library: string }).library)
     .split('\n');

@@ -13,6 +13,9 @@ import {
   type LoadOptions,
   type Model,
 } from '../../lib/index.js';
+import type { Device } from '../../lib/model/load.js';
+import { cardName, testDevices } from '../ops/executors.js';
+import { readSources } from './worker-sources.js';
 
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
@@ -22,12 +25,19 @@ beforeAll(async () => {
   model = await loadModel('default', { threads: 1 });
 });
 afterAll(() => model.dispose());
+const devices = testDevices();
 
 const disposed = expect.objectContaining({ code: 'DISPOSED' });
 const long = (length: number): Int32Array => Int32Array.from({ length }, (_, i) => 10 + ((i * 37) % 900));
 
-test('the event loop keeps its beat while a long prompt is read', async () => {
-  using session = model.createSession();
+/** The model of the other tests, or one of its own. */
+const modelOn = async (device: Device): Promise<Model> =>
+  device === 'cpu' ? model : loadModel('default', { threads: 1, device });
+
+test.each(devices)('the event loop keeps its beat while a long prompt is read, on %s', async (device) => {
+  const one = await modelOn(device);
+  const [rounds, rows] = device === 'cpu' ? [4, 900] : [1, 60];
+  using session = one.createSession();
   const beats: number[] = [];
   let last = performance.now();
   const timer = setInterval(() => {
@@ -35,8 +45,8 @@ test('the event loop keeps its beat while a long prompt is read', async () => {
     last = performance.now();
   }, 5);
   const begin = performance.now();
-  for (let round = 0; round < 4; round++) {
-    await session.forward(long(900)).then(() => session.rollback(900));
+  for (let round = 0; round < rounds; round++) {
+    await session.forward(long(rows)).then(() => session.rollback(rows));
   }
   const took = performance.now() - begin;
   clearInterval(timer);
@@ -44,6 +54,7 @@ test('the event loop keeps its beat while a long prompt is read', async () => {
   const median = beats.sort((a, b) => a - b)[Math.floor(beats.length / 2)];
   expect(beats.length).toBeGreaterThan(took / 60);
   expect(median).toBeLessThan(30);
+  if (one !== model) one.dispose();
 });
 
 test('weights are rewritten once, or read where they lie: the same tokens either way', async () => {
@@ -96,14 +107,16 @@ test('an abort while weights are rewritten ends loading', async () => {
   });
 });
 
-test('an abort ends a long prompt within one round', async () => {
-  using session = model.createSession();
+test.each(devices)('an abort ends a long prompt within one round, on %s', async (device) => {
+  const one = await modelOn(device);
+  const rows = device === 'cpu' ? 1000 : 64;
+  using session = one.createSession();
   const whole = performance.now();
-  await session.forward(long(1000));
+  await session.forward(long(rows));
   const took = performance.now() - whole;
-  session.rollback(1000);
+  session.rollback(rows);
   const controller = new AbortController();
-  const iterator = session.generate(long(1000), { signal: controller.signal });
+  const iterator = session.generate(long(rows), { signal: controller.signal });
   const next = iterator.next();
   await new Promise((resolve) => setTimeout(resolve, took / 10));
   const begin = performance.now();
@@ -113,6 +126,7 @@ test('an abort ends a long prompt within one round', async () => {
   expect(value).toMatchObject({ finishReason: 'abort' });
   expect(session.length).toBe(0);
   expect(performance.now() - begin).toBeLessThan(took); // a round is half of it
+  if (one !== model) one.dispose();
 });
 
 test('dispose gives the memory of sessions back, and using it again and again takes no more', async () => {
@@ -136,8 +150,8 @@ test('dispose gives the memory of sessions back, and using it again and again ta
   expect(rss[4] - rss[1]).toBeLessThan(24); // a leak would be 16 MiB a round
 });
 
-test('a disposed model refuses everything, ends its generations, and can be disposed of again', async () => {
-  const other = await loadModel('default', { threads: 1 });
+test.each(devices)('a disposed model refuses everything, ends its generations, on %s', async (device) => {
+  const other = await loadModel('default', { threads: 1, device });
   const session = other.createSession();
   const chat = other.createChat();
   const speaking = session.generate('The sea', { maxTokens: 500, logitBias: {} });
@@ -164,81 +178,75 @@ test('a disposed model refuses everything, ends its generations, and can be disp
   expect(other.info.vocabSize).toBe(model.info.vocabSize); // figures stay
 });
 
-test('two models side by side do not disturb each other', async () => {
-  await using other = await loadModel(embeddedModelPath(), { threads: 1, contextLength: 128 });
+test.each(devices)('two models side by side do not disturb each other, on %s', async (device) => {
+  const first = await modelOn(device);
+  await using other = await loadModel(embeddedModelPath(), { threads: 1, contextLength: 128, device });
   expect(other.info.contextLength).toBe(128);
   const say = async (one: Model): Promise<string> => {
     using session = one.createSession();
     let text = '';
-    for await (const piece of session.generate('Once upon a time', { temperature: 0, maxTokens: 20 }))
+    for await (const piece of session.generate('Once upon a time', {
+      temperature: 0,
+      maxTokens: device === 'cpu' ? 20 : 4,
+    }))
       text += piece.text;
     return text;
   };
-  const alone = await say(model);
-  expect(await Promise.all([say(model), say(other), say(model), say(other)])).toEqual([alone, alone, alone, alone]);
+  const alone = await say(first);
+  expect(await Promise.all([say(first), say(other), say(first), say(other)])).toEqual([alone, alone, alone, alone]);
+  if (first !== model) first.dispose();
 });
 
-test('worker threads load a model and generate, and end cleanly', async () => {
+test.each(devices)('worker threads load a model and generate, and end cleanly, on %s', async (device) => {
   const directory = mkdtempSync(join(tmpdir(), 'vivace-worker-'));
   const script = join(directory, 'worker.cjs');
-  // Sources are TypeScript: the worker compiles them as jest does.
   writeFileSync(
     script,
-    `const { parentPort, workerData } = require('node:worker_threads');
-     const { createRequire } = require('node:module');
-     const fromPackage = createRequire(workerData.root + '/package.json');
-     const { transformSync } = fromPackage('@swc/core');
-     const compile = (module, file) => module._compile(
-       transformSync(require('node:fs').readFileSync(file, 'utf8'), {
-         filename: file, jsc: { parser: { syntax: 'typescript' }, target: 'es2022' }, module: { type: 'commonjs' },
-       }).code, file);
-     require('node:module')._extensions['.ts'] = compile;
-     const resolve = require('node:module')._resolveFilename;
-     require('node:module')._resolveFilename = function (name, ...rest) {
-       try { return resolve.call(this, name, ...rest); } catch (error) {
-         return resolve.call(this, name.replace(/\\.js$/, '.ts'), ...rest);
-       }
-     };
-     const { loadModel } = fromPackage('./lib/index.ts');
+    `${readSources}
+     const { parentPort, workerData } = require('node:worker_threads');
      (async () => {
-       const model = await loadModel('default', { threads: 1 });
+       const model = await loadModel('default', { threads: 1, device: workerData.device });
        const session = model.createSession();
        let text = '';
-       for await (const piece of session.generate('Once upon a time', { temperature: 0, maxTokens: 20 })) text += piece.text;
+       for await (const piece of session.generate('Once upon a time', workerData.options)) text += piece.text;
        model.dispose();
        parentPort.postMessage(text);
      })();`,
   );
-  const root = join(__dirname, '..', '..');
+  const options = { temperature: 0, maxTokens: device === 'cpu' ? 20 : 4 };
+  const one = await modelOn(device);
   const run = (): Promise<string> =>
     new Promise((resolve, reject) => {
       let text = '';
-      const worker = new Worker(script, { workerData: { root } });
+      const worker = new Worker(script, { workerData: { device, options } });
       worker.on('message', (message: string) => (text = message));
       worker.on('error', reject);
       worker.on('exit', (code) => (code === 0 ? resolve(text) : reject(new Error(`exit ${code}`))));
     });
   try {
-    using session = model.createSession();
+    using session = one.createSession();
     let expected = '';
-    for await (const piece of session.generate('Once upon a time', { temperature: 0, maxTokens: 20 }))
-      expected += piece.text;
+    for await (const piece of session.generate('Once upon a time', options)) expected += piece.text;
     expect(await Promise.all([run(), run()])).toEqual([expected, expected]);
   } finally {
     rmSync(directory, { recursive: true });
+    if (one !== model) one.dispose();
   }
 });
 
 describe('loading', () => {
-  test('reports its progress and can be aborted', async () => {
+  test.each(devices)('reports its progress and can be aborted, on %s', async (device) => {
     const seen: [number, string][] = [];
-    (await loadModel('default', { onProgress: (fraction, stage) => seen.push([fraction, stage]) })).dispose();
+    (await loadModel('default', { device, onProgress: (fraction, stage) => seen.push([fraction, stage]) })).dispose();
     expect(seen[0]).toEqual([0, 'opening']);
     expect(seen.at(-1)).toEqual([1, 'ready']);
     expect(seen.map(([fraction]) => fraction)).toEqual([...seen.map(([fraction]) => fraction)].sort((a, b) => a - b));
-    await expect(loadModel('default', { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'ABORTED' });
+    await expect(loadModel('default', { device, signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: 'ABORTED',
+    });
     const controller = new AbortController();
     const loading = loadModel('default', {
+      device,
       signal: controller.signal,
       onProgress: (_, stage) => stage === 'weights' && controller.abort(),
     });
@@ -247,7 +255,7 @@ describe('loading', () => {
 
   test.each<[unknown, string, string]>([
     // No library, or no driver: what is missing depends on the machine.
-    [{ device: 'cuda' }, 'DEVICE_UNAVAILABLE', ''],
+    ...(cardName === 'cuda' ? [] : [[{ device: 'cuda' }, 'DEVICE_UNAVAILABLE', ''] as [unknown, string, string]]),
     [
       { device: 'gpu' },
       'INVALID_ARGUMENT',
@@ -279,15 +287,16 @@ test('the reference executor says what the native one says', async () => {
   expect(await say(reference)).toEqual(await say(model));
 });
 
-test('an estimate is near what is used', async () => {
-  using session = model.createSession();
-  await session.forward(long(640));
-  const estimate = model.estimateMemory({ contextLength: 640 });
-  const usage = model.memoryUsage();
+test.each(devices)('an estimate is near what is used, on %s', async (device) => {
+  const one = await modelOn(device);
+  const contextLength = device === 'cpu' ? 640 : 64;
+  using session = one.createSession();
+  await session.forward(long(contextLength));
+  const estimate = one.estimateMemory({ contextLength });
+  const usage = one.memoryUsage();
   expect(usage.kv).toBe(estimate.kv);
   expect(usage.mapped + usage.weights).toBe(estimate.mapped + estimate.weights);
   expect(usage.activations).toBeLessThan(3 * estimate.activations);
-  expect(model.estimateMemory({ contextLength: 640, keyType: 'q8_0', valueType: 'q8_0' }).kv).toBeLessThan(
-    0.54 * estimate.kv,
-  );
+  expect(one.estimateMemory({ contextLength, keyType: 'q8_0', valueType: 'q8_0' }).kv).toBeLessThan(0.54 * estimate.kv);
+  if (one !== model) one.dispose();
 });

@@ -4,7 +4,7 @@ import { ProgramBuilder } from '../../../lib/program/builder.js';
 import { rowBytes } from '../../../lib/program/dtype.js';
 import { NativeProgram } from '../../../lib/program/native-program.js';
 import type { Value } from '../../../lib/program/program.js';
-import { emulatedDevice, isaLevels } from '../executors.js';
+import { cardName, emulatedDevice, isaLevels } from '../executors.js';
 import { expectSameBits } from '../op-case.js';
 import type { Inputs } from '../op-case.js';
 
@@ -27,9 +27,9 @@ export function expectFused(columns: number, make: Make, inputs: Inputs): void {
   const made = make(builder, (name) => builder.input(name, 'F32', 'rows', columns));
   const program = builder.finish({ y: builder.linear(made, builder.weight('weight', [columns, columns])) });
   const device = emulatedDevice();
-  for (const isa of device ? [...isaLevels(), 'cuda-emulated'] : isaLevels()) {
+  for (const isa of device ? [...isaLevels(), cardName] : isaLevels()) {
     const run = (fuse: boolean, threads: number, given: Inputs) => {
-      const where = isa === 'cuda-emulated' && device ? { device } : { isa, threads };
+      const where = isa === cardName && device ? { device } : { isa, threads };
       const compiled = new NativeProgram(program, () => weight, { ...where, fuse });
       const rows = Object.values(given)[0].length / columns;
       const { y } = compiled.runSync(given, undefined, { y: new Float32Array(rows * columns).fill(NaN) });

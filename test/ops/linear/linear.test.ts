@@ -13,7 +13,7 @@ import type { ReferenceWeight } from '../../../lib/program/reference/interpreter
 import { Generator } from '../../fixtures/random/generator.js';
 import { expectSameBits, random } from '../op-case.js';
 import type { Inputs } from '../op-case.js';
-import { emulatedDevice, isaLevels, runNative, variants } from '../executors.js';
+import { cardName, emulatedDevice, isaLevels, runNative, variants } from '../executors.js';
 import {
   activationsFor,
   halvedOnCards,
@@ -61,18 +61,18 @@ test.each(linearCases.map((linearCase) => [linearCase.name, linearCase]))('%s', 
   const forCard = onCard ? wantedOf(onCard) : forCpu;
   const device = emulatedDevice();
   const runs: { isa: string; threads: number }[] = variants();
-  for (const { isa, threads } of device ? [...runs, { isa: 'cuda-emulated', threads: 1 }] : runs) {
+  for (const { isa, threads } of device ? [...runs, { isa: cardName, threads: 1 }] : runs) {
     const y =
-      isa === 'cuda-emulated'
+      isa === cardName
         ? runNative(program, () => weight.bytes, inputs, { ...(device ? { device } : {}) })['y']
         : run(program, weight.bytes, inputs, isa, threads);
-    const { y: wanted, sizes } = isa === 'cuda-emulated' ? forCard : forCpu;
+    const { y: wanted, sizes } = isa === cardName ? forCard : forCpu;
     // Rounding of sums in 32 bits, and of bias and residual.
     const wrong = y.findIndex(
       (value, i) => !(Math.abs(value - wanted[i]) <= 3e-7 * (sizes[i] + Math.abs(wanted[i]) + 1)),
     );
     if (wrong >= 0) throw new Error(`${isa}, ${threads} threads: value ${wrong} is ${y[wrong]}, not ${wanted[wrong]}`);
-    if (isa === 'cuda-emulated') continue;
+    if (isa === cardName) continue;
     const inFile = run(program, weight.bytes, inputs, isa, 3 - threads, false);
     expectSameBits(inFile, y, `${isa}, weights as in their file`);
   }
