@@ -143,8 +143,9 @@ void stream(const OpRun& run, int64_t n, int64_t first) {
 
 // Unpacks `count` columns from column `from` on: calls put(k, vector) with whole vectors.
 template <class Row, class Put>
-void unpack(Row& row, int64_t from, int64_t count, int64_t stretch, Put&& put) {
+void unpack(Row& state, int64_t from, int64_t count, int64_t stretch, Put&& put) {
   using Kind = typename Row::Kind;
+  Row row = state;  // in registers: what `put` stores might be a part of `state`, for all that a compiler knows
   for (int64_t done = 0; done < count;) {
     const int64_t at = (from + done) % stretch, part = smaller(stretch - at, count - done);
     if (at == 0) row.enter();
@@ -153,6 +154,7 @@ void unpack(Row& row, int64_t from, int64_t count, int64_t stretch, Put&& put) {
     if (k < part) put(done + k, Row::columns(row.first(at + k, static_cast<int>(part - k))));
     done += part;
   }
+  state = row;
 }
 
 // Adds the products of `count` columns, whole vectors, to the sums of `tile` weight rows and R batch rows. Meanwhile
