@@ -1,15 +1,17 @@
 // Times linear's kernels on a card, next to what the card's memory and tensor cores give at most. Needs nothing but the
 // binary:
 //   nvcc -std=c++20 -O3 -arch=native -DVIVACE_NO_KERNELS -I. -Icpp -o bench-linear bench/gpu/linear.cu \
-//     cuda/ops/linear/*_linear.cu cuda/ops/linear/*/*_linear.cu cuda/quant/fragments.cu
+//     cuda/ops/linear/*_linear.cu cuda/ops/linear/*/*_linear.cu cuda/quant/*.cu
 //   ./bench-linear
 // A line per shape: rows, in, out, type, microseconds, achieved and limit (GB/s of weights, or TOP/s), their ratio.
+// With --choose: the table of cuda/ops/linear/choice.h for this card, and nothing else.
 // Then what is aimed at: achieved, the aim, and yes or no. PyTorch's figures: bench/gpu/torch_peers.py.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <vector>
 
 #include "cuda/core/launch.h"
@@ -112,11 +114,12 @@ struct Figures {
   double seconds, weights, operations;  // weights: bytes per second; operations: per second
 };
 
-Figures time_shape(const Card& card, DType dtype, int rows, int columns, int out) {
-  const auto& [timer, arena, tickets, multiprocessors, limits] = card;
+// `stored`: weights as they are in files, by the kernel that `serve` says.
+double time_linear(const Card& card, DType dtype, int rows, int columns, int out, bool stored, Serve serve) {
+  auto& [timer, arena, tickets, multiprocessors, limits] = card;
   const int64_t stride = row_bytes(dtype, columns), x_stride = row_bytes(activations_for(dtype), columns);
-  const bool fragments = has_fragments(dtype, columns);
-  const int64_t kept = fragments ? fragment_layout(dtype).bytes(out, columns) : out * stride;
+  const bool fragments = !stored && has_fragments(dtype, columns);
+  const int64_t kept = fragments ? fragment_bytes(dtype, out, columns) : out * stride;
   const int64_t weight_bytes = (kept + 511) / 256 * 256;
   const int64_t copies =
       std::max<int64_t>(1, std::min<int64_t>(32, (arena_bytes - (int64_t{256} << 20)) / weight_bytes));
@@ -125,17 +128,24 @@ Figures time_shape(const Card& card, DType dtype, int rows, int columns, int out
   auto* y = reinterpret_cast<float*>(behind);
   uint8_t* scratch = behind + (int64_t{rows} * out * 4 + 511) / 256 * 256;
   // Another copy of the weight each time: none is in a cache.
-  const double seconds = timer.seconds(static_cast<int>(copies), [&](int i) {
-    const LinearArguments arguments{dtype,          arena + i * weight_bytes,
-                                    stride,         x,
-                                    x_stride,       y,
-                                    nullptr,        nullptr,
-                                    rows,           out,
-                                    columns,        fragments,
-                                    scratch,        tickets,
-                                    multiprocessors};
+  return timer.seconds(static_cast<int>(copies), [&](int i) {
+    LinearArguments arguments{dtype,          arena + i * weight_bytes,
+                              stride,         x,
+                              x_stride,       y,
+                              nullptr,        nullptr,
+                              rows,           out,
+                              columns,        fragments,
+                              scratch,        tickets,
+                              multiprocessors};
+    arguments.serve = serve;
     if (!fast_linear(arguments, nullptr)) throw Error("INTERNAL", "no kernel takes this shape");
   });
+}
+
+Figures time_shape(const Card& card, DType dtype, int rows, int columns, int out) {
+  const Limits& limits = card.limits;
+  const double seconds = time_linear(card, dtype, rows, columns, out, false, Serve::by_table);
+  const int64_t stride = row_bytes(dtype, columns);
   const double operations = 2.0 * rows * columns * out, bytes = static_cast<double>(out * stride);
   const bool whole = activations_for(dtype) != DType::F32;
   const double peak = whole ? limits.s8 : limits.f16;
@@ -145,6 +155,19 @@ Figures time_shape(const Card& card, DType dtype, int rows, int columns, int out
   std::printf("%5d %6d %6d  %-11s %9.2f us  %8.1f of %8.1f %s  %.2f\n", rows, columns, out, find_dtype(dtype)->name,
               seconds * 1e6, reached / unit, limit / unit, by_memory ? "GB/s" : "TOP/s", reached / limit);
   return {seconds, bytes / seconds, operations / seconds};
+}
+
+// The table of cuda/ops/linear/choice.h as this card has it: the first number of rows from which on tiles were faster.
+void print_choices(const Card& card) {
+  for (const TileChoice& choice : tile_choices) {
+    int from = never_tiled;
+    for (const int rows : {512, 256, 128, 96, 64, 48, 33, 24, 17, 9}) {
+      const double few = time_linear(card, choice.dtype, rows, 4096, 4096, true, Serve::few_rows);
+      if (time_linear(card, choice.dtype, rows, 4096, 4096, true, Serve::tiles) > few) break;
+      from = rows;
+    }
+    std::printf("    {DType::%s, %d},\n", find_dtype(choice.dtype)->name, from);
+  }
 }
 
 void print_aim(const char* what, double reached, double aim, bool at_least) {
@@ -162,6 +185,11 @@ void check_aims(const Card& card) {
       std::snprintf(what, sizeof(what), "%s, 1 row, %d: share of a copy's bandwidth", find_dtype(dtype)->name, size);
       print_aim(what, share, 0.8, true);
     }
+  for (const DType dtype : {DType::Q4_0, DType::Q4_K, DType::Q6_K, DType::Q8_0}) {
+    const double one = time_shape(card, dtype, 1, 4096, 14336).seconds;
+    std::snprintf(what, sizeof(what), "%s, 4096 to 14336: time of 16 rows over that of 1", find_dtype(dtype)->name);
+    print_aim(what, time_shape(card, dtype, 16, 4096, 14336).seconds / one, 1.3, false);
+  }
   for (const int out : {4096, 14336}) {
     const double one = time_shape(card, DType::W4A16_G128, 1, 4096, out).seconds;
     const double sixteen = time_shape(card, DType::W4A16_G128, 16, 4096, out).seconds;
@@ -187,7 +215,7 @@ void check_aims(const Card& card) {
   }
 }
 
-void run() {
+void run(bool choose) {
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
   uint8_t* arena = nullptr;
@@ -201,6 +229,7 @@ void run() {
   std::printf("%s: copy %.0f GB/s, mma f16 %.0f TFLOP/s, int8 %.0f TOP/s\n", properties.name, limits.bytes / 1e9,
               limits.f16 / 1e12, limits.s8 / 1e12);
   const Card card{timer, arena, tickets, properties.multiProcessorCount, limits};
+  if (choose) return print_choices(card);
   const DType few[] = {DType::W4A16_G128, DType::Q4_0, DType::Q4_K,      DType::Q6_K, DType::Q8_0,
                        DType::W8A16_G128, DType::W8A8, DType::W4A8_G128, DType::F16};
   for (const DType dtype : few)
@@ -217,9 +246,9 @@ void run() {
 }  // namespace
 }  // namespace vivace::cuda
 
-int main() {
+int main(int count, char** words) {
   try {
-    vivace::cuda::run();
+    vivace::cuda::run(count > 1 && std::strcmp(words[1], "--choose") == 0);
     return 0;
   } catch (const std::exception& error) {
     std::printf("%s\n", error.what());

@@ -402,7 +402,8 @@ void ExecutableWrap::pack_sync(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] {
     ExecutableState& state = alive(info.Env());
     std::lock_guard turn(state.running);
-    state.executable->pack(INT64_MAX);
+    while (state.executable->pack(INT64_MAX) < 1) {
+    }
   });
 }
 

@@ -6,6 +6,7 @@
 #include "caches/paged_kv.h"
 #include "core/error.h"
 #include "device/device_pages.h"
+#include "ops/fused/gated_linear.h"
 #include "program/rewrite/fuse.h"
 
 namespace vivace {
@@ -21,7 +22,10 @@ DeviceExecutable::DeviceExecutable(Program program, const DeviceOptions& options
     for (int i = 0; i < count; ++i) rules[i].apply(program_);
   }
   lower_quantized_linears(program_);
-  if (options.fuse) fuse_quantizers(program_);
+  if (options.fuse) {
+    fuse_quantizers(program_, true);
+    fuse_gates(program_, has_gated_linear_on_card);
+  }
   check_program(program_);
   pool_ = ThreadPool::shared(options.threads);
   profile_ = Profile(program_);
@@ -56,7 +60,8 @@ const void* DeviceExecutable::place() const {
 
 double DeviceExecutable::pack(int64_t bytes) {
   VivaceDeviceError error{};
-  check_device(table_.program_load(handle_, bytes, &loaded_, &error), error);
+  // A call ends when it has taken long: what keeps a processor busy is little for a link.
+  check_device(table_.program_load(handle_, std::max(bytes, int64_t{4} << 30), &loaded_, &error), error);
   return loaded_;
 }
 

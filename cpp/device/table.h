@@ -129,7 +129,8 @@ typedef struct VivaceDeviceTable {
 
   // Checks and plans; says OUT_OF_MEMORY with figures before anything is moved.
   int (*program_create)(int32_t device, const VivaceDeviceProgram* program, void** out, VivaceDeviceError* error);
-  // Moves the next `bytes` of weights; *done is the share of all, 1 at the end. A run needs all of them.
+  // Moves the next `bytes` of weights, or what goes in a twentieth of a second; *done is the share of all, 1 at the
+  // end. A run needs all of them.
   int (*program_load)(void* program, int64_t bytes, double* done, VivaceDeviceError* error);
   // One after the other per program, each ended by program_finish. What the run points to is copied, except for the
   // memory of bindings of outputs, which is written by program_finish.

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "ops/fused/gated_linear.h"
 #include "program/rewrite/fuse.h"
 
 namespace vivace {
@@ -40,8 +41,8 @@ Executable::Executable(Program program, const ExecutableOptions& options)
   }
   lower_quantized_linears(program_);
   if (options.fuse) {
-    fuse_quantizers(program_);
-    fuse_gates(program_);
+    fuse_quantizers(program_, false);
+    fuse_gates(program_, has_gated_linear);
   }
   check_program(program_);
   pool_ = ThreadPool::shared(options.threads);

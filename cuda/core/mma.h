@@ -3,7 +3,7 @@
 // d[16, 8] += a[16, k] · b[k, 8]. With group = lane / 4 and part = lane % 4 a lane holds, of 16-bit numbers (k = 16):
 //   a[i]: row group + 8 · (i % 2), columns 2 · part + 8 · (i / 2) and the next one
 //   b[i]: rows 2 · part + 8 · i and the next one, column group
-// of 8-bit numbers (k = 32) four at a time:
+// of 8-bit numbers (k = 32, or 16 with half of the words) four at a time:
 //   a[i]: row group + 8 · (i % 2), columns 4 · part + 16 · (i / 2) …
 //   b[i]: rows 4 · part + 16 · i …, column group
 // and of both d[i]: row group + 8 · (i / 2), column 2 · part + i % 2.
@@ -35,6 +35,12 @@ __device__ inline void multiply_s8(int (&d)[4], const uint32_t (&a)[4], const ui
       "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+// The same of 16 columns: half of the words.
+__device__ inline void multiply_s8(int (&d)[4], const uint32_t (&a)[2], uint32_t b) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+               : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(b));
 }
 // Signed a times unsigned b.
 __device__ inline void multiply_s8_u8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -98,6 +104,10 @@ inline void multiply_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t 
 }
 inline void multiply_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   emulated::multiply<4>(d, a, b, emulated::signed_of, emulated::signed_of);
+}
+inline void multiply_s8(int (&d)[4], const uint32_t (&a)[2], uint32_t b) {
+  const uint32_t whole_a[4] = {a[0], a[1], 0, 0}, whole_b[2] = {b, 0};
+  emulated::multiply<4>(d, whole_a, whole_b, emulated::signed_of, emulated::signed_of);
 }
 inline void multiply_s8_u8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   emulated::multiply<4>(d, a, b, emulated::signed_of, emulated::unsigned_of);

@@ -16,6 +16,7 @@ void attention(const DeviceRun&);
 size_t attention_state(const OpShapes&);
 void gated_activation(const DeviceRun&);
 void gated_activation_quantize(const DeviceRun&);
+void gated_linear(const DeviceRun&);
 void kv_write(const DeviceRun&);
 void layer_norm(const DeviceRun&);
 void log_softmax(const DeviceRun&);
@@ -30,6 +31,7 @@ void soft_cap(const DeviceRun&);
 void softmax(const DeviceRun&);
 
 // Their scratch memory.
+size_t gated_linear_memory(const OpShapes&, const DeviceProperties&);
 size_t linear_memory(const OpShapes&, const DeviceProperties&);
 
 namespace {
@@ -44,6 +46,7 @@ const DeviceOp table[] = {
     {"attention", attention, nullptr, attention_state},
     {"gated_activation", gated_activation, nullptr},
     {"gated_activation_quantize", gated_activation_quantize, nullptr},
+    {"gated_linear", gated_linear, gated_linear_memory},
     {"kv_write", kv_write, nullptr},
     {"layer_norm", layer_norm, nullptr},
     {"log_softmax", log_softmax, nullptr},

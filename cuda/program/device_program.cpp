@@ -143,7 +143,7 @@ void DeviceProgram::check_memory() {
 
 double DeviceProgram::load(int64_t bytes) {
   check(cudaSetDevice(device_), "cudaSetDevice");
-  return weights_.load(bytes, stream_);
+  return weights_.load(bytes);
 }
 
 Tensor DeviceProgram::tensor_of(int id, const Shape& shape) const {
@@ -345,8 +345,8 @@ void DeviceProgram::finish(VivaceDeviceChoice* choices) {
 }
 
 VivaceDeviceMemory DeviceProgram::memory() const {
-  return {weights_.bytes(), arena_.size() + states_.size(), block_.bytes() + draws_.bytes(), stream_.sent(),
-          stream_.received()};
+  return {weights_.bytes(), arena_.size() + states_.size(), block_.bytes() + draws_.bytes(),
+          stream_.sent() + weights_.sent(), stream_.received()};
 }
 
 }  // namespace vivace::cuda

@@ -1,22 +1,28 @@
 #include "cuda/program/weights.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <set>
-#include <utility>
+#include <tuple>
 
 #include "cuda/quant/fragments.h"
 
 namespace vivace::cuda {
 namespace {
 
-// Memory that is read by something else than as a weight of linear, or is no weight.
+// How many of a call's inputs, from the second one on, are weights of products.
+size_t product_weights(const CallInfo& call) {
+  return std::strcmp(call.op->name, "linear") == 0 ? 1 : std::strcmp(call.op->name, "gated_linear") == 0 ? 2 : 0;
+}
+
+// Memory that is read by something else than as a weight of a product, or is no weight.
 std::set<const std::byte*> read_as_stored(const Program& program) {
   std::set<const std::byte*> found;
   for (const CallInfo& call : program.calls)
     for (size_t i = 0; i < call.inputs.size(); ++i)
-      if (call.inputs[i] >= 0 && (i != 1 || std::strcmp(call.op->name, "linear") != 0))
+      if (call.inputs[i] >= 0 && (i < 1 || i > product_weights(call)))
         found.insert(program.values[static_cast<size_t>(call.inputs[i])].data);
   for (const int id : program.outputs) found.insert(program.values[static_cast<size_t>(id)].data);
   return found;
@@ -28,41 +34,43 @@ void Weights::plan(const Program& program) {
   offsets_.assign(program.values.size(), -1);
   fragments_.assign(program.values.size(), false);
   const std::set<const std::byte*> stored = read_as_stored(program);
-  std::map<std::pair<const std::byte*, int64_t>, int64_t> known;
+  // gated_linear has no kernel for other orders, whoever else reads the memory.
+  std::set<int> gates;
+  for (const CallInfo& call : program.calls)
+    if (product_weights(call) == 2) gates.insert({call.inputs[1], call.inputs[2]});
+  std::map<std::tuple<const std::byte*, int64_t, bool>, int64_t> known;
   for (size_t id = 0; id < program.values.size(); ++id) {
     const ValueInfo& value = program.values[id];
     if (value.kind != ValueKind::weight && value.kind != ValueKind::constant) continue;
     const int64_t size = value.rows * row_bytes(value.dtype, value.columns);
-    const auto [entry, fresh] = known.emplace(std::pair{value.data, size}, bytes_);
-    const bool fragments = has_fragments(value.dtype, value.columns) && stored.count(value.data) == 0;
+    const bool fragments = has_fragments(value.dtype, value.columns) &&
+                           (stored.count(value.data) == 0 || gates.count(static_cast<int>(id)) != 0);
+    const auto [entry, fresh] = known.emplace(std::tuple{value.data, size, fragments}, bytes_);
     offsets_[id] = entry->second;
     fragments_[id] = fragments;
     if (!fresh) continue;
     parts_.push_back({value.data, bytes_, size, fragments, value.dtype, value.rows, value.columns});
     total_ += size;
-    const int64_t kept = fragments ? fragment_layout(value.dtype).bytes(value.rows, value.columns) : size;
+    const int64_t kept = fragments ? fragment_bytes(value.dtype, value.rows, value.columns) : size;
     bytes_ += (kept + alignment - 1) / alignment * alignment;
   }
   bytes_ += alignment;  // wide loads of the last rows may end beyond them
 }
 
-double Weights::load(int64_t bytes, Stream& stream) {
+double Weights::load(int64_t bytes) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point begin = Clock::now();
   if (memory_.data() == nullptr) memory_.reserve(bytes_);
-  while (bytes > 0 && next_ < parts_.size()) {
+  if (upload_ == nullptr) upload_ = std::make_unique<Upload>();
+  while (bytes > 0 && next_ < parts_.size() && Clock::now() - begin < most_time) {
     const Part& part = parts_[next_];
-    int64_t most = piece;
+    int64_t most = Upload::piece;
     if (part.fragments) {  // whole strips
       const int64_t strip = FragmentLayout::rows * row_bytes(part.dtype, part.columns);
-      most = std::max(piece / strip, int64_t{1}) * strip;
+      most = std::max(most / strip, int64_t{1}) * strip;
     }
     const int64_t count = std::min(most, part.bytes - within_);
-    PinnedBuffer& staging = staging_[turn_];
-    staging.reserve(std::max(piece, count));
-    ready_[turn_].wait();  // for the copy before the last one
-    std::memcpy(staging.data(), part.from + within_, static_cast<size_t>(count));
-    send(part, staging.data(), count, stream);
-    ready_[turn_].record(stream);
-    turn_ = 1 - turn_;
+    send(part, count);
     within_ += count;
     done_ += count;
     bytes -= count;
@@ -70,30 +78,23 @@ double Weights::load(int64_t bytes, Stream& stream) {
     ++next_;
     within_ = 0;
   }
-  if (loaded()) {
-    stream.wait();
-    for (PinnedBuffer& staging : staging_) staging.release();
-    stored_.release();
-  }
-  return loaded() ? 1.0 : static_cast<double>(done_) / static_cast<double>(total_);
+  if (!loaded()) return static_cast<double>(done_) / static_cast<double>(total_);
+  upload_->wait();
+  sent_ = upload_->sent();
+  upload_.reset();
+  return 1.0;
 }
 
-// Bytes of a part from within_ on, out of pinned memory.
-void Weights::send(const Part& part, const std::byte* from, int64_t count, Stream& stream) {
-  if (!part.fragments) {
-    stream.copy_to_device(memory_.data() + part.offset + within_, from, count);
-    return;
-  }
-  if (stored_.size() < count) {
-    stream.wait();  // what lies there may still be read
-    stored_.reserve(std::max(piece, count));
-  }
+// Bytes of a part from within_ on.
+void Weights::send(const Part& part, int64_t count) {
+  const std::byte* from = part.from + within_;
+  if (!part.fragments) return upload_->copy(memory_.data() + part.offset + within_, from, count);
   const int64_t stride = row_bytes(part.dtype, part.columns), strip = within_ / stride / FragmentLayout::rows;
-  stream.copy_to_device(stored_.data(), from, count);
-  to_fragments(part.dtype, reinterpret_cast<const uint8_t*>(stored_.data()),
-               reinterpret_cast<uint8_t*>(memory_.data() + part.offset) +
-                   strip * fragment_layout(part.dtype).strip_bytes(part.columns),
-               count / stride, part.columns, stream.get());
+  std::byte* to = memory_.data() + part.offset + strip * fragment_strip_bytes(part.dtype, part.columns);
+  upload_->copy_by_way(from, count, [&](const std::byte* stored, cudaStream_t stream) {
+    to_fragments(part.dtype, reinterpret_cast<const uint8_t*>(stored), reinterpret_cast<uint8_t*>(to), count / stride,
+                 part.columns, stream);
+  });
 }
 
 std::byte* Weights::find(int value) const {

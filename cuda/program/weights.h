@@ -1,11 +1,13 @@
-// Weights and constants of a program in one block of device memory, moved there a piece at a time. What linear alone
-// reads comes into fragments on the card (cuda/quant/fragments.h).
+// Weights and constants of a program in one block of device memory, moved there a piece at a time. What
+// products alone read comes into fragments on the card (cuda/quant/fragments.h).
 #pragma once
+#include <chrono>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "cuda/core/memory.h"
-#include "cuda/core/stream.h"
+#include "cuda/program/upload.h"
 #include "program/program.h"
 
 namespace vivace::cuda {
@@ -15,8 +17,10 @@ class Weights {
   // Gives every weight its place; equal memory is kept once. Nothing is allocated yet.
   void plan(const Program& program);
   int64_t bytes() const { return bytes_; }
-  // Allocates at first. Copies the next `bytes` through two pinned buffers in turns; gives the share done.
-  double load(int64_t bytes, Stream& stream);
+  int64_t sent() const { return upload_ != nullptr ? upload_->sent() : sent_; }
+  // Allocates at first. Sends the next `bytes`, or what takes most_time, so that whoever waits may stop; gives the
+  // share done.
+  double load(int64_t bytes);
   bool loaded() const { return next_ == parts_.size(); }
   // Device address of a value; null when it is no weight.
   std::byte* find(int value) const;
@@ -31,10 +35,10 @@ class Weights {
     DType dtype;
     int64_t rows, columns;
   };
-  void send(const Part& part, const std::byte* from, int64_t count, Stream& stream);
+  void send(const Part& part, int64_t count);
 
   static constexpr int64_t alignment = 256;
-  static constexpr int64_t piece = int64_t{8} << 20;
+  static constexpr std::chrono::milliseconds most_time{50};
 
   std::vector<Part> parts_;
   std::vector<int64_t> offsets_;  // by value, −1: none
@@ -42,10 +46,9 @@ class Weights {
   int64_t bytes_ = 0, total_ = 0, done_ = 0;
   size_t next_ = 0;
   int64_t within_ = 0;  // bytes of parts_[next_] that are done
-  int turn_ = 0;
-  DeviceBuffer memory_, stored_;  // stored_: rows on their way to fragments
-  PinnedBuffer staging_[2];
-  Event ready_[2];
+  int64_t sent_ = 0;
+  DeviceBuffer memory_;
+  std::unique_ptr<Upload> upload_;  // while weights are loaded
 };
 
 }  // namespace vivace::cuda

@@ -64,6 +64,7 @@ __global__ void make_fragments(StoredRows from, uint8_t* to) {
 
 void to_fragments(DType dtype, const uint8_t* from, uint8_t* to, int64_t rows, int64_t width, cudaStream_t stream) {
   const FragmentLayout layout = fragment_layout(dtype);
+  if (layout.bits == 0) return to_block_fragments(dtype, from, to, rows, width, stream);
   const StoredRows stored = {from, row_bytes(dtype, width), rows, width, layout};
   const int64_t strips = layout.strips(rows);
   for (int64_t first = 0; first < strips; first += 32768) {

@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "cuda/quant/block_fragments.h"
 
 namespace vivace::cuda {
 
@@ -61,13 +62,21 @@ constexpr FragmentLayout fragment_layout(DType dtype) {
   }
 }
 
-// Whether a weight of this type and width may lie in fragments.
+// Whether a weight of this type and width may lie in fragments: W?A16 and some of GGUF's types.
 constexpr bool has_fragments(DType dtype, int64_t width) {
-  return fragment_layout(dtype).bits != 0 && width % 32 == 0;
+  return (fragment_layout(dtype).bits != 0 || block_layout(dtype).bits != 0) && width % 32 == 0;
 }
 
-// Brings `strips` strips of stored rows into fragments: `from` has `rows` rows of them (the last strip may have fewer
-// than 16), `to` is 16-byte aligned.
+// Bytes of 16 rows, and of all.
+constexpr int64_t fragment_strip_bytes(DType dtype, int64_t width) {
+  return fragment_layout(dtype).bits != 0 ? fragment_layout(dtype).strip_bytes(width)
+                                          : block_layout(dtype).strip_bytes(width);
+}
+constexpr int64_t fragment_bytes(DType dtype, int64_t out, int64_t width) {
+  return fragment_layout(dtype).strips(out) * fragment_strip_bytes(dtype, width);
+}
+
+// Brings `rows` stored rows into fragments (the last strip may have fewer than 16); `to` is 16-byte aligned.
 void to_fragments(DType dtype, const uint8_t* from, uint8_t* to, int64_t rows, int64_t width, cudaStream_t stream);
 
 }  // namespace vivace::cuda

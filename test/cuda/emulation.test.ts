@@ -3,7 +3,7 @@ import { runChecks } from './checks.js';
 
 test.each([
   ['primitives', 6],
-  ['matrices', 6],
+  ['matrices', 7],
   ['arithmetic', 5],
   ['mistakes', 43],
 ])(

@@ -86,8 +86,8 @@ Activations activations_of(const Case& c, const std::vector<float>& x) {
     const float* from = x.data() + static_cast<size_t>(r) * static_cast<size_t>(c.columns);
     float* value = a.values.data() + static_cast<size_t>(r) * static_cast<size_t>(c.columns);
     if (type == DType::F32) std::memcpy(to, from, static_cast<size_t>(c.columns) * 4);
-    // Fragments: rounded to F16 under a power of two that brings the largest of 128 to [2^14, 2^15).
-    for (int start = 0; c.fragments && start < c.columns; start += 128) {
+    // W?A16 in fragments: rounded to F16 under a power of two that brings the largest of 128 to [2^14, 2^15).
+    for (int start = 0; c.fragments && type == DType::F32 && start < c.columns; start += 128) {
       const int count = std::min(128, c.columns - start);
       const int shift = 14 - std::ilogb(largest_of(from + start, count));
       for (int i = start; i < start + count; ++i)
@@ -131,7 +131,7 @@ std::vector<float> run(const Case& c, const std::vector<uint8_t>& weight, const 
                        const float* bias, const float* residual, bool& taken, int tile = 0) {
   const auto count = static_cast<size_t>(c.rows) * static_cast<size_t>(c.out);
   const DeviceArray<uint8_t> stored(weight), in(std::vector<uint8_t>(x, x + x_stride * c.rows));
-  const auto bytes = static_cast<size_t>(c.fragments ? fragment_layout(c.dtype).bytes(c.out, c.columns) : 0);
+  const auto bytes = static_cast<size_t>(c.fragments ? fragment_bytes(c.dtype, c.out, c.columns) : 0);
   const DeviceArray<uint8_t> order(std::vector<uint8_t>(bytes, 0xff));
   // Poisoned: NaN as F16 and as F32.
   const DeviceArray<uint8_t> scratch(std::vector<uint8_t>(

@@ -6,7 +6,7 @@ test('linear for every type of weights gives what sums in 64 bits give, and the 
   const folders = ['cuda/ops/linear', 'cuda/ops/linear/blocks', 'cuda/ops/linear/fragments'];
   const lines = runChecks({
     programs: ['linear.cu'],
-    kernels: [...folders.flatMap((folder) => filesIn(folder, '_linear.cu')), 'cuda/quant/fragments.cu'],
+    kernels: [...folders.flatMap((folder) => filesIn(folder, '_linear.cu')), ...filesIn('cuda/quant', '.cu')],
     host: filesIn('cpp/quant', '.cpp'),
   });
   if (lines === undefined) return;

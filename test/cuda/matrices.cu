@@ -33,7 +33,9 @@ __global__ void multiply_halves(const uint16_t* a, const uint16_t* b, float* d) 
   for (int i = 0; i < 4; ++i) d[(row + 8 * (i / 2)) * 8 + column + i % 2] = sums[i];
 }
 
-template <bool other_unsigned>
+enum class Bytes { both_signed, other_unsigned, in_halves };
+
+template <Bytes how>
 __global__ void multiply_bytes(const uint8_t* a, const uint8_t* b, int* d) {
   const int lane = static_cast<int>(threadIdx.x), group = lane / 4, part = lane % 4;
   uint32_t words[4], others[2];
@@ -44,10 +46,16 @@ __global__ void multiply_bytes(const uint8_t* a, const uint8_t* b, int* d) {
     for (int k = 0; k < 4; ++k) others[i] |= static_cast<uint32_t>(b[(4 * part + 16 * i + k) * 8 + group]) << (8 * k);
   }
   int sums[4] = {1, 2, 3, 4};
-  if constexpr (other_unsigned)
+  if constexpr (how == Bytes::other_unsigned) {
     multiply_s8_u8(sums, words, others);
-  else
+  } else if constexpr (how == Bytes::both_signed) {
     multiply_s8(sums, words, others);
+  } else {
+    for (int i = 0; i < 2; ++i) {
+      const uint32_t half[2] = {words[2 * i], words[2 * i + 1]};
+      multiply_s8(sums, half, others[i]);
+    }
+  }
   for (int i = 0; i < 4; ++i) d[(group + 8 * (i / 2)) * 8 + 2 * part + i % 2] = sums[i];
 }
 
@@ -87,22 +95,22 @@ void halves(const char* name) {
   report(name, good);
 }
 
-template <bool other_unsigned>
+template <Bytes how>
 void bytes(const char* name) {
   std::vector<uint8_t> a(16 * 32), b(32 * 8);
   for (uint8_t& value : a) value = static_cast<uint8_t>(random_bits());
   for (uint8_t& value : b) value = static_cast<uint8_t>(random_bits());
   DeviceArray<uint8_t> on_a(a), on_b(b);
   DeviceArray<int> on_d(16 * 8);
-  launch<multiply_bytes<other_unsigned>>(Launch{dim3(1), dim3(32)}, static_cast<const uint8_t*>(on_a.get()),
-                                         static_cast<const uint8_t*>(on_b.get()), on_d.get());
+  launch<multiply_bytes<how>>(Launch{dim3(1), dim3(32)}, static_cast<const uint8_t*>(on_a.get()),
+                              static_cast<const uint8_t*>(on_b.get()), on_d.get());
   const std::vector<int> out = on_d.values();
   bool good = true;
   for (size_t r = 0; r < 16; ++r)
     for (size_t c = 0; c < 8; ++c) {
       int wanted = static_cast<int>(r / 8 * 2 + c % 2) + 1;
       for (size_t k = 0; k < 32; ++k) {
-        const int right = other_unsigned ? b[k * 8 + c] : static_cast<int8_t>(b[k * 8 + c]);
+        const int right = how == Bytes::other_unsigned ? b[k * 8 + c] : static_cast<int8_t>(b[k * 8 + c]);
         wanted += static_cast<int8_t>(a[r * 32 + k]) * right;
       }
       good = good && out[r * 8 + c] == wanted;
@@ -173,8 +181,9 @@ int main() {
   return run_checks([] {
     halves<false>("products of matrices of halves, by ldmatrix");
     halves<true>("products of matrices of bfloat16");
-    bytes<false>("products of matrices of signed bytes");
-    bytes<true>("products of matrices of signed and unsigned bytes");
+    bytes<Bytes::both_signed>("products of matrices of signed bytes");
+    bytes<Bytes::other_unsigned>("products of matrices of signed and unsigned bytes");
+    bytes<Bytes::in_halves>("products of matrices of signed bytes, 16 columns at a time");
     copies();
     turned();
   });

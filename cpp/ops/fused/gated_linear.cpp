@@ -6,8 +6,9 @@ namespace {
 
 void check(const OpShapes& shapes) {
   const Tensor &x = shapes.inputs[0], &gate = shapes.inputs[1], &up = shapes.inputs[2], &y = shapes.outputs[0];
-  require(gate.dtype == up.dtype && has_gated_linear(gate.dtype), "DTYPE_MISMATCH",
-          "gated_linear: weights are of one type, floats or GGUF's quantised ones");
+  require(
+      gate.dtype == up.dtype && (has_gated_linear(gate.dtype) || has_gated_linear_on_card(gate.dtype, gate.columns)),
+      "DTYPE_MISMATCH", "gated_linear: weights are of one type, and there is a kernel for it");
   require(x.dtype == activations_for(gate.dtype), "DTYPE_MISMATCH",
           "gated_linear: x is A8 for quantised weights, else F32");
   require(y.dtype == DType::F32 || y.dtype == DType::A8, "DTYPE_MISMATCH", "gated_linear makes F32 or A8");

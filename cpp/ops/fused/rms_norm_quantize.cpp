@@ -1,15 +1,17 @@
 // Table row and checks of rms_norm_quantize.
 #include "ops/fused/rms_norm_quantize.h"
 
+#include "ops/row_scaled/quantize_tokens.h"
+
 namespace vivace {
 namespace {
 
 void check(const OpShapes& shapes) {
   const Tensor &x = shapes.inputs[0], &weight = shapes.inputs[1], &y = shapes.outputs[0];
-  require(x.dtype == DType::F32 && weight.dtype == DType::F32 && y.dtype == DType::A8, "DTYPE_MISMATCH",
-          "rms_norm_quantize makes A8 of F32");
+  require(x.dtype == DType::F32 && weight.dtype == DType::F32 && (y.dtype == DType::A8 || y.dtype == DType::A8_TOKEN),
+          "DTYPE_MISMATCH", "rms_norm_quantize makes A8 or A8_TOKEN of F32");
   require(x.rows == y.rows && x.columns == y.columns && weight.rows == 1 && weight.columns == x.columns &&
-              x.columns % 32 == 0,
+              (y.dtype == DType::A8 ? x.columns % 32 == 0 : x.columns <= most_token_columns),
           "SHAPE_MISMATCH", "rms_norm_quantize: shapes differ");
 }
 

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <map>
 
-#include "ops/fused/gated_linear.h"
+#include "core/error.h"
 
 namespace vivace {
 namespace {
@@ -93,9 +93,9 @@ void lower_quantized_linears(Program& program) {
   program.calls = std::move(calls);
 }
 
-void fuse_quantizers(Program& program) {
+void fuse_quantizers(Program& program, bool tokens) {
   for (size_t i = 0; i < program.calls.size(); ++i) {
-    if (!is(program.calls[i], "quantize_rows")) continue;
+    if (!is(program.calls[i], "quantize_rows") && !(tokens && is(program.calls[i], "quantize_tokens"))) continue;
     const int x = program.calls[i].inputs[0];
     const int at = producer(program, x);
     if (at < 0 || uses(program, x) != 1) continue;
@@ -114,10 +114,12 @@ void fuse_quantizers(Program& program) {
   }
 }
 
-void fuse_gates(Program& program) {
+void fuse_gates(Program& program, bool (*serves)(DType, int64_t)) {
   for (size_t i = 0; i < program.calls.size(); ++i) {
     const CallInfo& gate = program.calls[i];
     if (!is(gate, "gated_activation") && !is(gate, "gated_activation_quantize")) continue;
+    // A scale of a whole row is nothing that a unit of columns knows.
+    if (program.values[static_cast<size_t>(gate.outputs[0])].dtype == DType::A8_TOKEN) continue;
     const int sides[2] = {producer(program, gate.inputs[0]), producer(program, gate.inputs[1])};
     const auto fits = [&](int side) {
       if (sides[side] < 0 || uses(program, gate.inputs[side]) != 1) return false;
@@ -131,7 +133,10 @@ void fuse_gates(Program& program) {
     const std::vector<int>&left = program.calls[static_cast<size_t>(sides[0])].inputs,
           &right = program.calls[static_cast<size_t>(sides[1])].inputs;
     const auto type_of = [&](int id) { return program.values[static_cast<size_t>(id)].dtype; };
-    if (left[0] != right[0] || type_of(left[1]) != type_of(right[1]) || !has_gated_linear(type_of(left[1]))) continue;
+    if (left[0] != right[0] || type_of(left[1]) != type_of(right[1])) continue;
+    if (!serves(type_of(left[1]), program.values[static_cast<size_t>(left[1])].columns)) continue;
+    // A device may want the weights of this op in an order of their own.
+    if (uses(program, left[1]) != 1 || uses(program, right[1]) != 1) continue;
     const OpInfo* op = find_op("gated_linear");
     if (op == nullptr) throw Error("INTERNAL", "op gated_linear is missing");
     program.calls[i] = {op, {left[0], left[1], right[1]}, gate.outputs, gate.attributes};

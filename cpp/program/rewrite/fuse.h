@@ -17,10 +17,11 @@ const FusionRule* fusion_rules(int& count);
 // and type. Not optional: it is how such a linear gets its activations.
 void lower_quantized_linears(Program& program);
 
-// After that: what makes the activations quantises them in the same pass, when nobody wants them as floats.
-void fuse_quantizers(Program& program);
+// After that: what makes the activations quantises them in the same pass, when nobody wants them as floats. `tokens`:
+// also where a whole row has one scale, which cards have kernels for.
+void fuse_quantizers(Program& program, bool tokens);
 
-// After that, on the CPU: gate, up and their activation become one op.
-void fuse_gates(Program& program);
+// After that: gate, up and their activation become one op, where `serves` says so of the weights' type and columns.
+void fuse_gates(Program& program, bool (*serves)(DType, int64_t));
 
 }  // namespace vivace

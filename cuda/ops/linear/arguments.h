@@ -5,9 +5,18 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "cuda/ops/linear/choice.h"
 #include "cuda/program/device_op.h"
+#include "ops/linear/a8.h"
 
 namespace vivace::cuda {
+
+// Of gated_linear (cpp/ops/fused/gated_linear.h): y = activation(x · weightᵀ) · (x · upᵀ).
+struct Gating {
+  const uint8_t* up = nullptr;  // null: there is none
+  bool gelu = false;
+  A8Block* y = nullptr;  // [rows, out / 32], in place of y in floats
+};
 
 struct LinearArguments {
   DType dtype;            // of the weight
@@ -23,6 +32,8 @@ struct LinearArguments {
   uint8_t* scratch = nullptr;   // linear_scratch(…) bytes, 256-byte aligned
   uint32_t* tickets = nullptr;  // linear_tickets zeros; kernels leave them zero
   int multiprocessors = 0;
+  Gating gating = {};  // fragment_linear alone
+  Serve serve = Serve::by_table;
 
   // Bias and residual; y may be the residual.
   __device__ void store(float sum, int row, int n) const {
@@ -44,22 +55,18 @@ bool fragment_linear(const LinearArguments& arguments, cudaStream_t stream);  //
 bool tiled_linear(const LinearArguments& arguments, cudaStream_t stream, int tile = 0);
 
 // What fragment_linear needs for this shape.
-size_t linear_scratch(DType dtype, int rows, int out, int columns, int multiprocessors);
+size_t linear_scratch(DType dtype, int rows, int out, int columns, int multiprocessors, bool gated = false);
 inline constexpr int linear_tickets = ticket_count;
 
-// From how many rows on tiles serve: W?A8 gives the same bits either way. F16 and BF16 weights round x to their type
-// then, as everybody does who multiplies them on tensor cores; up to the largest bucket that has a graph they do not.
-inline constexpr int tiled_rows = 33, rounded_rows = 65;
-inline bool rounds_x(DType weight, int rows) {
-  return (weight == DType::F16 || weight == DType::BF16) && rows >= rounded_rows;
+inline bool wants_tiles(const LinearArguments& a) {
+  return a.serve == Serve::tiles || (a.serve == Serve::by_table && a.rows >= tiles_from(a.dtype));
 }
 
 // The kernel for the arguments; false: none takes them.
 inline bool fast_linear(const LinearArguments& arguments, cudaStream_t stream) {
   if (arguments.fragments) return fragment_linear(arguments, stream);
-  const bool floats = arguments.dtype == DType::F16 || arguments.dtype == DType::BF16;
-  const bool tiled = floats ? rounds_x(arguments.dtype, arguments.rows) : arguments.rows >= tiled_rows;
-  if (tiled && tiled_linear(arguments, stream)) return true;
+  if ((wants_tiles(arguments) || rounds_x(arguments.dtype, arguments.rows)) && tiled_linear(arguments, stream))
+    return true;
   return block_linear(arguments, stream) || token_linear(arguments, stream) || scaled_linear(arguments, stream) ||
          float_linear(arguments, stream);
 }

@@ -5,7 +5,8 @@ import { rowBytes } from '../../../lib/program/dtype.js';
 import { NativeProgram } from '../../../lib/program/native-program.js';
 import type { Value } from '../../../lib/program/program.js';
 import { cardName, emulatedDevice, isaLevels } from '../executors.js';
-import { expectSameBits } from '../op-case.js';
+import { quantise } from '../linear/cases.js';
+import { expectSameBits, random } from '../op-case.js';
 import type { Inputs } from '../op-case.js';
 
 /** Q8_0 with scale 1 and code 1 on the diagonal. */
@@ -58,4 +59,33 @@ export function callsSpared(program: ReturnType<ProgramBuilder['finish']>, weigh
     return count;
   });
   return calls[0] - calls[1];
+}
+
+/**
+ * The same where a row has one scale, which cards alone fuse: one call fewer on the emulated card, the same bits; none
+ * fewer on the CPU.
+ */
+export function expectTokensFused(columns: number, make: Make, inputs: Inputs): void {
+  const device = emulatedDevice();
+  const out = 8;
+  const weight = quantise('W8A8', random('weight', out * columns), out, columns);
+  const builder = new ProgramBuilder('fused', () => ({ dtype: 'W8A8', shape: [out, columns] }));
+  const made = make(builder, (name) => builder.input(name, 'F32', 'rows', columns));
+  const program = builder.finish({ y: builder.linear(made, builder.weight('weight', [out, columns])) });
+  expect(callsSpared(program, weight)).toBe(0);
+  if (!device) return; // a build without it
+  const run = (fuse: boolean, given: Inputs) => {
+    const compiled = new NativeProgram(program, () => weight, { device, fuse });
+    const rows = Object.values(given)[0].length / columns;
+    const { y } = compiled.runSync(given, undefined, { y: new Float32Array(rows * out).fill(NaN) });
+    const { calls } = compiled.executable.sizes();
+    compiled.dispose();
+    return { y, calls };
+  };
+  const [plain, fused] = [run(false, inputs), run(true, inputs)];
+  expect(fused.calls).toBe(plain.calls - 1);
+  expectSameBits(fused.y, plain.y, 'fused');
+  const last = Object.values(inputs)[0].length / columns - 1;
+  const alone = Object.fromEntries(Object.entries(inputs).map(([name, data]) => [name, data.slice(last * columns)]));
+  expectSameBits(run(true, alone as Inputs).y, plain.y.slice(last * out), 'the last row alone');
 }

@@ -5,7 +5,7 @@ import type { DType } from '../../../lib/program/dtype.js';
 import { ProgramBuilder } from '../../../lib/program/builder.js';
 import { NativeProgram } from '../../../lib/program/native-program.js';
 import type { activations } from '../../../lib/program/ops.js';
-import { isaLevels } from '../executors.js';
+import { emulatedDevice, isaLevels } from '../executors.js';
 import { quantise, quantisedTypes } from '../linear/cases.js';
 import { expectSameBits, random } from '../op-case.js';
 import { callsSpared, identity } from './cases.js';
@@ -74,6 +74,65 @@ test.each(shapes)('$dtype [$out, $columns], $activation', (shape) => {
       const part = run(true, 1 + (count % 2), count !== 2, all.slice(first * columns, (first + count) * columns));
       expectSameBits(part.y, plain.y.slice(first * out, (first + count) * out), `${isa}, rows ${first} + ${count}`);
     }
+  }
+});
+
+// Those that a card keeps in an order of their own; F16 and Q5_1 are not among them.
+const onCards: DType[] = [
+  'Q4_0',
+  'Q4_K',
+  'Q5_K',
+  'Q6_K',
+  'Q8_0',
+  'W4A16',
+  'W4A16_G32',
+  'W4A16_G128',
+  'W8A16',
+  'W8A16_G64',
+];
+const cardShapes: Shape[] = onCards.flatMap((dtype) => [
+  { dtype, columns: 256, out: 96, down: true },
+  { dtype, columns: 2304, out: 53, down: false, activation: 'gelu_tanh' }, // in slices
+]);
+
+test.each(cardShapes)('$dtype [$out, $columns], $activation, on the emulated card', (shape) => {
+  const { columns, out } = shape;
+  const program = gatedProgram(shape);
+  const weights = gatedWeights(shape);
+  const [rows, device] = [37, emulatedDevice()];
+  if (!device) return; // a build without it
+  const all = random('x', rows * columns);
+  const run = (fuse: boolean, x: Float32Array) => {
+    const compiled = new NativeProgram(program, weights, { device, fuse });
+    const { y } = compiled.runSync({ x }, undefined, { y: new Float32Array((x.length / columns) * out).fill(NaN) });
+    const { calls } = compiled.executable.sizes();
+    compiled.dispose();
+    return { y, calls };
+  };
+  const [plain, fused] = [run(false, all), run(true, all)];
+  expect(plain.calls - fused.calls).toBe(shape.down ? 3 : 2);
+  expectSameBits(fused.y, plain.y, 'fused');
+  for (const [first, count] of [
+    [36, 1],
+    [3, 4],
+    [9, 13],
+  ]) {
+    const part = run(true, all.slice(first * columns, (first + count) * columns));
+    expectSameBits(part.y, plain.y.slice(first * out, (first + count) * out), `rows ${first} + ${count}`);
+  }
+});
+
+test('stays as it is on a card that has no order of its own for the type', () => {
+  const device = emulatedDevice();
+  for (const dtype of device ? (['F16', 'Q5_1'] as const) : []) {
+    const shape: Shape = { dtype, columns: 64, out: 32, down: false };
+    const calls = [false, true].map((fuse) => {
+      const compiled = new NativeProgram(gatedProgram(shape), gatedWeights(shape), { device, fuse });
+      const { calls: count } = compiled.executable.sizes();
+      compiled.dispose();
+      return count;
+    });
+    expect(calls[1]).toBe(calls[0]);
   }
 });
 

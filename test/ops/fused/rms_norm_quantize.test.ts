@@ -1,7 +1,8 @@
 // rms_norm_quantize against rms_norm and quantize_rows one after the other, and when it must not be made.
 import { ProgramBuilder } from '../../../lib/program/builder.js';
+import type { Value } from '../../../lib/program/program.js';
 import { random } from '../op-case.js';
-import { callsSpared, expectFused, identity } from './cases.js';
+import { callsSpared, expectFused, expectTokensFused, identity } from './cases.js';
 
 const shapes = [1, 3, 40].flatMap((rows) =>
   [32, 96, 544].flatMap((width) => [0, 1e-20, 1, 1e4].map((size) => [rows, width, size])),
@@ -12,6 +13,19 @@ test.each(shapes)('%d rows of %d values around %d', (rows, width, size) => {
   expectFused(width, (builder, input) => builder.rmsNorm(input('x'), builder.constant('w', 1, width, weight), 1e-6), {
     x: random('x', rows * width, size),
   });
+});
+
+// Widths that are no multiple of anything, and zeros, which have a scale of their own.
+test.each([
+  [1, 32, 1],
+  [3, 1030, 1e4],
+  [40, 134, 1],
+  [2, 62, 0],
+])('tokens: %d rows of %d values around %d', (rows, width, size) => {
+  const weight = random('weight', width);
+  const make = (builder: ProgramBuilder, input: (name: string) => Value) =>
+    builder.rmsNorm(input('x'), builder.constant('w', 1, width, weight), 1e-6);
+  expectTokensFused(width, make, { x: random('x', rows * width, size) });
 });
 
 test('a NaN or an infinity spoils its row as before', () => {

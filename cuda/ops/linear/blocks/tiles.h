@@ -121,7 +121,7 @@ dim3 block_tile_grid(const LinearArguments& a) {
 template <class Codec>
 bool tiles_serve(const LinearArguments& a) {
   const dim3 grid = block_tile_grid<Codec>(a);
-  return a.rows > 32 && int64_t{grid.x} * grid.y * 3 >= a.multiprocessors;
+  return wants_tiles(a) && (a.serve == Serve::tiles || int64_t{grid.x} * grid.y * 3 >= a.multiprocessors);
 }
 
 template <class Codec>

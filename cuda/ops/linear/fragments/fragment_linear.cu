@@ -16,21 +16,26 @@ __global__ void halve_rows(LinearArguments a, FragmentPlan plan) {
   if (lane == 0) store_as(a.scratch + plan.scale_offset, static_cast<size_t>(4 * at), x.scale);
 }
 
-// Tiles of x, strips and slices: none of them changes a bit.
-FragmentPlan plan_fragments(DType dtype, int rows, int out, int columns, int multiprocessors) {
-  const FragmentLayout layout = fragment_layout(dtype);
+// `gated`: strips of two matrices share a block.
+FragmentPlan plan_fragments(DType dtype, int rows, int out, int columns, int multiprocessors, bool gated) {
+  const bool floats = fragment_layout(dtype).bits != 0;
   FragmentPlan plan;
   plan.tiles = rows <= 8 ? 1 : rows <= 16 ? 2 : rows <= 32 ? 4 : 8;
-  plan.halved = rows > 8;
-  const int wide = layout.bits == 4 ? 8 : 4, units = static_cast<int>(layout.units(columns));
+  plan.halved = floats && rows > 8;
+  const int wide = wide_block(floats ? fragment_layout(dtype).bits : block_layout(dtype).bits);
+  const int units = static_cast<int>(fragment_layout(dtype).units(columns));
   plan.slices = (units + slice_units - 1) / slice_units;
   const int64_t tiles = (rows + 8 * plan.tiles - 1) / (8 * plan.tiles);
-  const auto blocks = [&](int warps) { return tiles * ((layout.strips(out) + warps - 1) / warps); };
+  const int64_t strips = fragment_layout(dtype).strips(out);
+  const auto blocks = [&](int warps) {
+    const int strips_each = gated ? warps / 2 : warps;
+    return tiles * ((strips + strips_each - 1) / strips_each);
+  };
   // Partial sums of many rows cost more than idle multiprocessors.
   const int64_t wanted = rows <= 16 ? int64_t{2} * multiprocessors : int64_t{5} * multiprocessors / 8;
   plan.warps = wide;
   plan.split = plan.slices > 1 && blocks(wide) < wanted;
-  if (blocks(wide) * (plan.split ? plan.slices : 1) < multiprocessors * 3 / 4) plan.warps = 2;
+  if (!gated && blocks(wide) * (plan.split ? plan.slices : 1) < multiprocessors * 3 / 4) plan.warps = 2;
   plan.split = plan.split && blocks(plan.warps) <= linear_tickets;
   if (plan.halved) {
     const auto padded = static_cast<size_t>(tiles * 8 * plan.tiles), count = static_cast<size_t>(units) * padded;
@@ -48,20 +53,23 @@ FragmentPlan plan_fragments(DType dtype, int rows, int out, int columns, int mul
 
 }  // namespace
 
-size_t linear_scratch(DType dtype, int rows, int out, int columns, int multiprocessors) {
-  return has_fragments(dtype, columns) ? plan_fragments(dtype, rows, out, columns, multiprocessors).bytes : 0;
+size_t linear_scratch(DType dtype, int rows, int out, int columns, int multiprocessors, bool gated) {
+  return has_fragments(dtype, columns) ? plan_fragments(dtype, rows, out, columns, multiprocessors, gated).bytes : 0;
 }
 
 bool fragment_linear(const LinearArguments& a, cudaStream_t stream) {
   if (!has_fragments(a.dtype, a.columns)) return false;
-  const FragmentPlan plan = plan_fragments(a.dtype, a.rows, a.out, a.columns, a.multiprocessors);
+  const FragmentPlan plan =
+      plan_fragments(a.dtype, a.rows, a.out, a.columns, a.multiprocessors, a.gating.up != nullptr);
   if (plan.halved) {
     const int tile = 8 * plan.tiles, padded = (a.rows + tile - 1) / tile * tile;
     const dim3 grid(static_cast<unsigned>(padded / halving_warps),
                     static_cast<unsigned>(fragment_layout(a.dtype).units(a.columns)));
     launch<halve_rows>(Launch{grid, dim3(32 * halving_warps), 0, stream}, a, plan);
   }
-  if (fragment_layout(a.dtype).bits == 4)
+  if (fragment_layout(a.dtype).bits == 0)
+    run_block_fragments(a, plan, stream);
+  else if (fragment_layout(a.dtype).bits == 4)
     run_w4_fragments(a, plan, stream);
   else
     run_w8_fragments(a, plan, stream);

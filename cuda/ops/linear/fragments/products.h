@@ -13,22 +13,9 @@
 #include "cuda/core/mma.h"
 #include "cuda/ops/linear/fragments/activations.h"
 #include "cuda/ops/linear/fragments/codes.h"
+#include "cuda/ops/linear/fragments/totals.h"
 
 namespace vivace::cuda {
-
-inline constexpr int slice_units = 8;
-
-// How a shape is cut.
-struct FragmentPlan {
-  int tiles = 1;            // NT
-  int warps = 8;            // of a block
-  int slices = 1;           // of k
-  bool split = false;       // a block per slice
-  bool halved = false;      // x comes from scratch memory, by cp.async; else the block rounds it itself
-  size_t scale_offset = 0;  // in scratch memory, whose beginning is x
-  size_t partial_offset = 0;
-  size_t bytes = 0;  // of scratch memory
-};
 
 template <class Codes, int NT, int warps, bool halved>
 struct FragmentStage {
@@ -39,23 +26,6 @@ struct FragmentStage {
   static constexpr int room = 99 * 1024;  // what a block of compute capability 8.6 may have
   static constexpr int stages = room / bytes < 5 ? room / bytes : 5;
   static_assert(stages >= 3);
-};
-
-// Sums of a warp: 16 rows of the weight by 8 · NT rows of x.
-template <int NT>
-struct WarpSums {
-  float values[NT][4] = {};
-
-  __device__ void add(const WarpSums& other) {
-    UNROLL
-    for (int n = 0; n < NT; ++n) UNROLL
-    for (int i = 0; i < 4; ++i) values[n][i] += other.values[n][i];
-  }
-  __device__ void clear() {
-    UNROLL
-    for (int n = 0; n < NT; ++n) UNROLL
-    for (int i = 0; i < 4; ++i) values[n][i] = 0;
-  }
 };
 
 // Adds a unit that lies in shared memory; `header` are the words of whole rows.
@@ -105,15 +75,16 @@ template <class Codes, int NT, int warps, bool halved>
 __global__ void __launch_bounds__(32 * warps, 1) multiply_fragments(LinearArguments a, FragmentPlan plan) {
   using Stage = FragmentStage<Codes, NT, warps, halved>;
   constexpr int threads = 32 * warps, stages = Stage::stages;
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32, g = lane / 4, t = lane % 4;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32, g = lane / 4;
   const int strips = static_cast<int>(Codes::layout().strips(a.out)),
             batch = static_cast<int>(blockIdx.y) * Stage::rows;
-  const int strip = min(static_cast<int>(blockIdx.x) * warps + warp, strips - 1);
+  const OwnStrip<warps> own(a);
+  const int strip = min(own.number, strips - 1);
   const int units = static_cast<int>(Codes::layout().units(a.columns)),
             padded = static_cast<int>(gridDim.y) * Stage::rows;
   const int from = plan.split ? static_cast<int>(blockIdx.z) * slice_units : 0;
   const int end = plan.split ? min(from + slice_units, units) : units;
-  const uint8_t* weight = a.weight + strip * Codes::layout().strip_bytes(a.columns);
+  const uint8_t* weight = own.matrix + strip * Codes::layout().strip_bytes(a.columns);
   GroupWords header = {};
   if constexpr (Codes::layout().group == 0) {
     header.words[0] = load_as<uint32_t>(weight, static_cast<size_t>(4 * g));
@@ -121,21 +92,35 @@ __global__ void __launch_bounds__(32 * warps, 1) multiply_fragments(LinearArgume
     weight += Codes::layout().header();
   }
   const auto ring = dynamic_shared<uint8_t>(0, stages * Stage::bytes);
-  const auto stage_of = [&](int unit) { return ring + (unit - from) % stages * Stage::bytes; };
+  const auto following = [](int slot) {
+    return slot + Stage::bytes == stages * Stage::bytes ? 0 : slot + Stage::bytes;
+  };
 
-  const auto copy_unit = [&](int unit) {
-    const auto stage = stage_of(unit);
-    for (int i = lane; i < Stage::unit / 16; i += 32)
-      copy_async<16>(stage, static_cast<size_t>(warp * Stage::unit + 16 * i),
-                     weight + int64_t{unit} * Stage::unit + 16 * i);
+  // Units in their order. What a thread copies has the same place in each, so that a unit costs a few additions.
+  const uint8_t* next_weight = weight + int64_t{from} * Stage::unit + 16 * lane;
+  const int64_t first = int64_t{from} * padded + batch;
+  const uint8_t* next_x = a.scratch + first * (2 * FragmentLayout::columns) + 16 * thread;
+  const uint8_t* next_scales = a.scratch + plan.scale_offset + first * 4 + 16 * thread;
+  int filled = 0;
+  const auto copy_unit = [&] {
+    const auto stage = ring + filled;
+    UNROLL
+    for (int i = 0; i < Stage::unit / 16; i += 32)
+      if (lane + i < Stage::unit / 16)
+        copy_async<16>(stage, static_cast<size_t>(warp * Stage::unit + 16 * (lane + i)), next_weight + 16 * i);
+    next_weight += Stage::unit;
+    filled = following(filled);
     if constexpr (halved) {
-      const int64_t first = int64_t{unit} * padded + batch;
-      const uint8_t* x = a.scratch + first * (2 * FragmentLayout::columns);
-      for (int i = thread; i < Stage::rows * 16; i += threads)
-        copy_async<16>(stage, static_cast<size_t>(Stage::x + i / 16 * Stage::row_bytes + i % 16 * 16), x + 16 * i);
-      const uint8_t* scales = a.scratch + plan.scale_offset + first * 4;
-      for (int i = thread; i < Stage::rows / 4; i += threads)
-        copy_async<16>(stage, static_cast<size_t>(Stage::scales + 16 * i), scales + 16 * i);
+      UNROLL
+      for (int i = 0; i < Stage::rows * 16; i += threads)
+        if (thread + i < Stage::rows * 16)
+          copy_async<16>(stage,
+                         static_cast<size_t>(Stage::x + (thread + i) / 16 * Stage::row_bytes + (thread + i) % 16 * 16),
+                         next_x + 16 * i);
+      if (thread < Stage::rows / 4)
+        copy_async<16>(stage, static_cast<size_t>(Stage::scales + 16 * thread), next_scales);
+      next_x += int64_t{padded} * (2 * FragmentLayout::columns);
+      next_scales += int64_t{padded} * 4;
     }
   };
   // Without scratch memory: a warp's rows of x wait in registers for the next stage.
@@ -145,8 +130,8 @@ __global__ void __launch_bounds__(32 * warps, 1) multiply_fragments(LinearArgume
     UNROLL
     for (int i = 0; i < own_rows; ++i) held[i] = load_x(a, batch + warp + warps * i, unit);
   };
-  const auto store = [&](int unit) {
-    const auto stage = stage_of(unit);
+  const auto store = [&](int slot) {
+    const auto stage = ring + slot;
     UNROLL
     for (int i = 0; i < own_rows; ++i) {
       const int row = warp + warps * i;
@@ -157,70 +142,36 @@ __global__ void __launch_bounds__(32 * warps, 1) multiply_fragments(LinearArgume
   };
 
   for (int i = 0; i < stages - 1; ++i) {
-    if (from + i < end) copy_unit(from + i);
+    if (from + i < end) copy_unit();
     commit_copies();
   }
   if constexpr (!halved) {
     load(from);
-    store(from);
+    store(0);
   }
   WarpSums<NT> sums, total;
+  int slot = 0;
   for (int unit = from; unit < end; ++unit) {
     if constexpr (!halved)
       if (unit + 1 < end) load(unit + 1);
     wait_copies<stages - 2>();
     __syncthreads();  // the stage is there, and nobody reads the one that is filled next
-    if (unit + stages - 1 < end) copy_unit(unit + stages - 1);
+    if (unit + stages - 1 < end) copy_unit();
     commit_copies();
-    const auto stage = stage_of(unit);
+    const auto stage = ring + slot;
     add_unit<Codes, NT>(stage + warp * Stage::unit, stage + Stage::x, stage + Stage::scales, header, Stage::row_bytes,
                         sums);
     if ((unit + 1) % slice_units == 0 || unit + 1 == end) {
       total.add(sums);
       sums.clear();
     }
+    slot = following(slot);
     if constexpr (!halved)
-      if (unit + 1 < end) store(unit + 1);
+      if (unit + 1 < end) store(slot);
   }
 
-  if (plan.split) {
-    // Each thread's sums lie together; the same thread of the last block reads them.
-    const int64_t tile = int64_t{blockIdx.y} * gridDim.x + blockIdx.x, tiles = int64_t{gridDim.x} * gridDim.y;
-    const auto place = [&](int slice, int n) {
-      return a.scratch + plan.partial_offset + ((slice * tiles + tile) * NT + n) * (16 * threads) + 16 * thread;
-    };
-    UNROLL
-    for (int n = 0; n < NT; ++n)
-      store_as(place(static_cast<int>(blockIdx.z), n), 0,
-               make_float4(total.values[n][0], total.values[n][1], total.values[n][2], total.values[n][3]));
-    __threadfence();
-    __syncthreads();
-    SHARED(uint32_t, others, 1);
-    if (thread == 0) {
-      others[0] = atomicAdd(a.tickets + tile, 1u);
-      if (others[0] == gridDim.z - 1) a.tickets[tile] = 0;  // for the next launch
-    }
-    __syncthreads();
-    if (others[0] != gridDim.z - 1) return;
-    __threadfence();
-    total.clear();
-    for (int slice = 0; slice < plan.slices; ++slice) {
-      WarpSums<NT> one;
-      UNROLL
-      for (int n = 0; n < NT; ++n) {
-        const float4 four = __ldcg(reinterpret_cast<const float4*>(place(slice, n)));
-        one.values[n][0] = four.x, one.values[n][1] = four.y, one.values[n][2] = four.z, one.values[n][3] = four.w;
-      }
-      total.add(one);
-    }
-  }
-  const int first = (static_cast<int>(blockIdx.x) * warps + warp) * FragmentLayout::rows;
-  UNROLL
-  for (int n = 0; n < NT; ++n) UNROLL
-  for (int i = 0; i < 4; ++i) {
-    const int row = batch + 8 * n + 2 * t + i % 2, at = first + g + i / 2 * 8;
-    if (at < a.out && row < a.rows) a.store(total.values[n][i], row, at);
-  }
+  if (plan.split && !add_slices(a, plan, total)) return;
+  store_totals<NT, warps>(a, total, own.number, batch);
 }
 
 template <class Codes, int NT, int warps, bool halved>
@@ -228,14 +179,10 @@ void launch_fragments(const LinearArguments& a, const FragmentPlan& plan, cudaSt
   using Stage = FragmentStage<Codes, NT, warps, halved>;
   const auto over = [](int64_t count, int size) { return static_cast<unsigned>((count + size - 1) / size); };
   constexpr size_t shared = Stage::stages * Stage::bytes;
-  const dim3 grid(over(Codes::layout().strips(a.out), warps), over(a.rows, Stage::rows),
+  const dim3 grid(fragment_blocks<warps>(a), over(a.rows, Stage::rows),
                   plan.split ? static_cast<unsigned>(plan.slices) : 1u);
   launch<multiply_fragments<Codes, NT, warps, halved>>(Launch{grid, dim3(32 * warps), shared, stream}, a, plan);
 }
-
-// Strips of a block where there are many; elsewhere two.
-template <class Codes>
-inline constexpr int wide_block = Codes::layout().bits == 4 ? 8 : 4;
 
 template <class Codes>
 void run_fragments(const LinearArguments& a, const FragmentPlan& plan, cudaStream_t stream) {
@@ -243,7 +190,7 @@ void run_fragments(const LinearArguments& a, const FragmentPlan& plan, cudaStrea
     if (plan.warps == 2)
       launch_fragments<Codes, NT, 2, halved>(a, plan, stream);
     else
-      launch_fragments<Codes, NT, wide_block<Codes>, halved>(a, plan, stream);
+      launch_fragments<Codes, NT, wide_block(Codes::layout().bits), halved>(a, plan, stream);
   };
   if (!plan.halved)
     start.template operator()<1, false>();
@@ -254,9 +201,5 @@ void run_fragments(const LinearArguments& a, const FragmentPlan& plan, cudaStrea
   else
     start.template operator()<8, true>();
 }
-
-// By bits of a code; each in a file of its own, because nvcc takes its time.
-void run_w4_fragments(const LinearArguments& a, const FragmentPlan& plan, cudaStream_t stream);
-void run_w8_fragments(const LinearArguments& a, const FragmentPlan& plan, cudaStream_t stream);
 
 }  // namespace vivace::cuda
