@@ -8,6 +8,7 @@ namespace vivace::cuda {
 // Each in cuda/ops/<family>/<name>.cu.
 void embedding(const DeviceRun&);
 void linear(const DeviceRun&);
+void linear_joined(const DeviceRun* const*, int);
 void quantize_rows(const DeviceRun&);
 void quantize_tokens(const DeviceRun&);
 void column_select(const DeviceRun&);
@@ -33,12 +34,13 @@ void softmax(const DeviceRun&);
 // Their scratch memory.
 size_t gated_linear_memory(const OpShapes&, const DeviceProperties&);
 size_t linear_memory(const OpShapes&, const DeviceProperties&);
+size_t linear_joined_memory(const OpShapes*, int, const DeviceProperties&);
 
 namespace {
 
 const DeviceOp table[] = {
     {"embedding", embedding, nullptr},
-    {"linear", linear, linear_memory},
+    {"linear", linear, linear_memory, nullptr, linear_joined, linear_joined_memory},
     {"quantize_rows", quantize_rows, nullptr},
     {"quantize_tokens", quantize_tokens, nullptr},
     {"column_select", column_select, nullptr},

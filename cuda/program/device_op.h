@@ -62,6 +62,7 @@ struct DeviceKv {
 };
 
 inline constexpr int ticket_count = 4096;
+inline constexpr int most_joined = 3;  // q, k and v
 
 // Of inputs `panels` says that a weight lies in fragments (cuda/quant/fragments.h).
 struct DeviceRun {
@@ -85,6 +86,10 @@ struct DeviceOp {
   size_t (*scratch)(const OpShapes&, const DeviceProperties&);  // null: none
   // Bytes for one state of the plan: how many there are depends on lengths, so they are not in the scratch memory.
   size_t (*state)(const OpShapes&) = nullptr;
+  // Several calls with the same first input, up to most_joined, in one launch: the same bits; null: there is none.
+  // Their weights lie in fragments and are of one type, and none reads what another writes.
+  void (*launch_joined)(const DeviceRun* const* runs, int count) = nullptr;
+  size_t (*joined_scratch)(const OpShapes*, int count, const DeviceProperties&) = nullptr;
 };
 
 // The table of all ops (cuda/ops/registry.cpp); null: there is none of this name.

@@ -47,6 +47,7 @@ DeviceProgram::DeviceProgram(int device, const VivaceDeviceProgram& description)
   read(description);
   check_program(program_);
   weights_.plan(program_);
+  join_calls();
   measure_states();
   check_memory();
   tickets_.reserve(ticket_count * 4);
@@ -81,6 +82,32 @@ void DeviceProgram::read(const VivaceDeviceProgram& given) {
   }
   program_.outputs.assign(given.outputs, given.outputs + given.output_count);
   outputs_.resize(program_.values.size());
+}
+
+// Neighbouring calls that multiply the same values: q, k and v.
+void DeviceProgram::join_calls() {
+  const auto fits = [&](size_t i) {
+    const CallInfo& call = program_.calls[i];
+    if (ops_[i]->launch_joined == nullptr || !weights_.in_fragments(call.inputs[1])) return false;
+    // Nothing that a neighbour may compute.
+    for (size_t k = 1; k < call.inputs.size(); ++k)
+      if (call.inputs[k] >= 0 && program_.values[static_cast<size_t>(call.inputs[k])].kind == ValueKind::value)
+        return false;
+    return true;
+  };
+  const auto weight_of = [&](size_t i) {
+    return program_.values[static_cast<size_t>(program_.calls[i].inputs[1])].dtype;
+  };
+  joined_.assign(program_.calls.size(), 1);
+  for (size_t first = 0; first < joined_.size(); first += static_cast<size_t>(joined_[first])) {
+    if (!fits(first)) continue;
+    for (size_t i = first + 1; i < joined_.size() && joined_[first] < most_joined; ++i) {
+      if (ops_[i] != ops_[first] || !fits(i) || program_.calls[i].inputs[0] != program_.calls[first].inputs[0] ||
+          weight_of(i) != weight_of(first))
+        break;
+      ++joined_[first];
+    }
+  }
 }
 
 OpShapes DeviceProgram::shapes_of(const CallInfo& call, int64_t rows, int64_t outputs) const {
@@ -118,8 +145,12 @@ Plan DeviceProgram::plan_for(int64_t rows, int64_t outputs, int64_t& scratch) co
   scratch = 0;
   for (size_t i = 0; i < ops_.size(); ++i) {
     if (ops_[i]->scratch == nullptr) continue;
-    const OpShapes shapes = shapes_of(program_.calls[i], rows, outputs);
-    scratch = std::max(scratch, static_cast<int64_t>(ops_[i]->scratch(shapes, properties_)));
+    OpShapes shapes[most_joined];
+    for (int k = 0; k < joined_[i]; ++k)
+      shapes[k] = shapes_of(program_.calls[i + static_cast<size_t>(k)], rows, outputs);
+    scratch = std::max(scratch, static_cast<int64_t>(ops_[i]->scratch(shapes[0], properties_)));
+    if (joined_[i] > 1)
+      scratch = std::max(scratch, static_cast<int64_t>(ops_[i]->joined_scratch(shapes, joined_[i], properties_)));
   }
   plan.scratch_offset = (plan.bytes + 255) / 256 * 256;
   plan.bytes = plan.scratch_offset + scratch;
@@ -164,7 +195,7 @@ Tensor DeviceProgram::tensor_of(int id, const Shape& shape) const {
 void DeviceProgram::make_steps(Shape& shape, const DeviceKv& kv, RowsKind kind) {
   for (size_t i = 0; i < program_.calls.size(); ++i) {
     const CallInfo& call = program_.calls[i];
-    Step step{ops_[i], {}, static_cast<int>(i)};
+    Step step{ops_[i], {}, static_cast<int>(i), joined_[i]};
     for (size_t k = 0; k < call.inputs.size(); ++k) step.run.inputs[k] = tensor_of(call.inputs[k], shape);
     for (size_t k = 0; k < call.outputs.size(); ++k) step.run.outputs[k] = tensor_of(call.outputs[k], shape);
     if (!call.outputs.empty() && step.run.outputs[0].rows == 0) continue;  // a prompt's chunk without outputs
@@ -222,16 +253,26 @@ void DeviceProgram::pass_on(const Error& error) {
   throw Error("DEVICE_LOST", lost_, lost_remedy);
 }
 
+void DeviceProgram::launch(const Shape& shape) const {
+  for (size_t i = 0; i < shape.steps.size(); i += static_cast<size_t>(shape.steps[i].joined)) {
+    const Step& step = shape.steps[i];
+    if (step.joined == 1) {
+      step.op->launch(step.run);
+      continue;
+    }
+    const DeviceRun* runs[most_joined] = {};
+    for (int k = 0; k < step.joined; ++k) runs[k] = &shape.steps[i + static_cast<size_t>(k)].run;
+    step.op->launch_joined(runs, step.joined);
+  }
+}
+
 void DeviceProgram::launch_all(Shape& shape, double* seconds) {
   // A kernel that cannot stand a shape shows that the first time.
   const bool again = seconds != nullptr || ++shape.uses > 1;
   trail_.begin(again && !always_trail_ ? std::vector<std::string>{} : names_of(shape), stream_);
   if (seconds == nullptr && again && !always_trail_ && std::max(shape.plan.rows, shape.plan.outputs) <= graph_rows) {
     // The second time: a bucket that is used once is not worth recording.
-    if (!shape.graph.recorded())
-      shape.graph.record(stream_, [&] {
-        for (const Step& step : shape.steps) step.op->launch(step.run);
-      });
+    if (!shape.graph.recorded()) shape.graph.record(stream_, [&] { launch(shape); });
     shape.graph.launch(stream_);
     return;
   }

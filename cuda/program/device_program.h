@@ -42,6 +42,7 @@ class DeviceProgram {
     const DeviceOp* op;
     DeviceRun run;
     int call;
+    int joined = 1;  // calls from this one on that have a launch in common
   };
   // A bucket of rows and outputs, of KV caches of one kind, and of one kind of rows.
   struct Shape {
@@ -65,6 +66,8 @@ class DeviceProgram {
   void measure_states();
   void reserve_states(int64_t count);
   Shape& shape_for(int64_t rows, int64_t outputs, const DeviceKv& kv, RowsKind kind);
+  void join_calls();
+  void launch(const Shape& shape) const;
   void make_steps(Shape& shape, const DeviceKv& kv, RowsKind kind);
   Tensor tensor_of(int id, const Shape& shape) const;
   void launch_all(Shape& shape, double* seconds);
@@ -78,6 +81,7 @@ class DeviceProgram {
   Program program_;
   std::vector<std::unique_ptr<OpInfo>> infos_;  // the CPU's rows without its scratch memory
   std::vector<const DeviceOp*> ops_;            // by call
+  std::vector<int> joined_;                     // by call: how many from it on have a launch in common
   Stream stream_;
   Weights weights_;
   DeviceBuffer arena_, tickets_;

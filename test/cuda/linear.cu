@@ -135,7 +135,7 @@ std::vector<float> run(const Case& c, const std::vector<uint8_t>& weight, const 
   const DeviceArray<uint8_t> order(std::vector<uint8_t>(bytes, 0xff));
   // Poisoned: NaN as F16 and as F32.
   const DeviceArray<uint8_t> scratch(std::vector<uint8_t>(
-      c.fragments ? linear_scratch(c.dtype, c.rows, c.out, c.columns, c.multiprocessors) : 0, 0xff));
+      c.fragments ? linear_scratch(c.dtype, c.rows, {c.out}, c.columns, c.multiprocessors) : 0, 0xff));
   const DeviceArray<uint32_t> tickets(std::vector<uint32_t>(linear_tickets, 0));
   if (c.fragments) to_fragments(c.dtype, stored.get(), order.get(), c.out, c.columns, nullptr);
   const DeviceArray<float> y(std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()));

@@ -20,7 +20,7 @@ static_assert(planner_knows(), "the planner makes this op of the types that have
 
 size_t gated_linear_memory(const OpShapes& shapes, const DeviceProperties& device) {
   const Tensor &weight = shapes.inputs[1], &y = shapes.outputs[0];
-  return linear_scratch(weight.dtype, static_cast<int>(y.rows), static_cast<int>(y.columns),
+  return linear_scratch(weight.dtype, static_cast<int>(y.rows), {static_cast<int>(y.columns)},
                         static_cast<int>(weight.columns), device.multiprocessors, true);
 }
 

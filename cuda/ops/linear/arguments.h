@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "core/dtype.h"
 #include "cuda/ops/linear/choice.h"
@@ -16,6 +17,23 @@ struct Gating {
   const uint8_t* up = nullptr;  // null: there is none
   bool gelu = false;
   A8Block* y = nullptr;  // [rows, out / 32], in place of y in floats
+};
+
+// A matrix and where its products go.
+struct LinearTarget {
+  const uint8_t* weight;
+  float* y;               // [rows, out]
+  const float* bias;      // [out] or null
+  const float* residual;  // [rows, out] or null
+  int out;
+
+  // Bias and residual; y may be the residual.
+  __device__ void store(float sum, int row, int n) const {
+    const int64_t at = static_cast<int64_t>(row) * out + n;
+    if (bias != nullptr) sum += bias[n];
+    if (residual != nullptr) sum += residual[at];
+    y[at] = sum;
+  }
 };
 
 struct LinearArguments {
@@ -35,13 +53,12 @@ struct LinearArguments {
   Gating gating = {};  // fragment_linear alone
   Serve serve = Serve::by_table;
 
-  // Bias and residual; y may be the residual.
-  __device__ void store(float sum, int row, int n) const {
-    const int64_t at = static_cast<int64_t>(row) * out + n;
-    if (bias != nullptr) sum += bias[n];
-    if (residual != nullptr) sum += residual[at];
-    y[at] = sum;
-  }
+  // More matrices of the same type that are multiplied with the same x in the same launch; fragment_linear alone.
+  LinearTarget others[most_joined - 1] = {};
+  int other_count = 0;
+
+  __host__ __device__ LinearTarget target() const { return {weight, y, bias, residual, out}; }
+  __device__ void store(float sum, int row, int n) const { target().store(sum, row, n); }
 };
 
 // Each takes its types of weights and returns false, having done nothing, for other ones and for shapes that it does
@@ -54,8 +71,9 @@ bool fragment_linear(const LinearArguments& arguments, cudaStream_t stream);  //
 // F16, BF16, W?A8; columns as above. `tile`: rows of x per block, 64, 128 or 256 with the same bits; 0: chosen.
 bool tiled_linear(const LinearArguments& arguments, cudaStream_t stream, int tile = 0);
 
-// What fragment_linear needs for this shape.
-size_t linear_scratch(DType dtype, int rows, int out, int columns, int multiprocessors, bool gated = false);
+// What fragment_linear needs for these matrices.
+size_t linear_scratch(DType dtype, int rows, const std::vector<int>& outs, int columns, int multiprocessors,
+                      bool gated = false);
 inline constexpr int linear_tickets = ticket_count;
 
 inline bool wants_tiles(const LinearArguments& a) {

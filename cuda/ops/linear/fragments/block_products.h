@@ -157,13 +157,13 @@ __global__ void __launch_bounds__(32 * warps, 1) multiply_block_fragments(Linear
   constexpr int stages = Stage::stages;
   const int warp = static_cast<int>(threadIdx.x / 32), batch = static_cast<int>(blockIdx.y) * Stage::rows;
   const OwnStrip<warps> own(a);
-  const int strip = min(own.number, static_cast<int>(layout.strips(a.out)) - 1);
+  const int strip = min(own.number, own.last());
   const int units = static_cast<int>(layout.units(a.columns));
   const int from = plan.split ? static_cast<int>(blockIdx.z) * slice_units : 0;
   const int end = plan.split ? min(from + slice_units, units) : units;
   const auto ring = dynamic_shared<uint8_t>(0, stages * Stage::bytes);
 
-  BlockCopies<Codes, NT, warps> copies(a, own.matrix + strip * layout.strip_bytes(a.columns), batch, from);
+  BlockCopies<Codes, NT, warps> copies(a, own.target.weight + strip * layout.strip_bytes(a.columns), batch, from);
   for (int i = 0; i < stages - 1; ++i) {
     if (from + i < end) copies.next(ring, i % 2 == 1);  // slices begin with even units
     commit_copies();
@@ -185,7 +185,7 @@ __global__ void __launch_bounds__(32 * warps, 1) multiply_block_fragments(Linear
     }
   }
   if (plan.split && !add_slices(a, plan, total)) return;
-  store_totals<NT, warps>(a, total, own.number, batch);
+  store_totals<NT, warps>(a, total, own, batch);
 }
 
 template <class Codes, int NT, int warps>

@@ -17,7 +17,8 @@ __global__ void halve_rows(LinearArguments a, FragmentPlan plan) {
 }
 
 // `gated`: strips of two matrices share a block.
-FragmentPlan plan_fragments(DType dtype, int rows, int out, int columns, int multiprocessors, bool gated) {
+FragmentPlan plan_fragments(DType dtype, int rows, const std::vector<int>& outs, int columns, int multiprocessors,
+                            bool gated) {
   const bool floats = fragment_layout(dtype).bits != 0;
   FragmentPlan plan;
   plan.tiles = rows <= 8 ? 1 : rows <= 16 ? 2 : rows <= 32 ? 4 : 8;
@@ -26,10 +27,11 @@ FragmentPlan plan_fragments(DType dtype, int rows, int out, int columns, int mul
   const int units = static_cast<int>(fragment_layout(dtype).units(columns));
   plan.slices = (units + slice_units - 1) / slice_units;
   const int64_t tiles = (rows + 8 * plan.tiles - 1) / (8 * plan.tiles);
-  const int64_t strips = fragment_layout(dtype).strips(out);
   const auto blocks = [&](int warps) {
-    const int strips_each = gated ? warps / 2 : warps;
-    return tiles * ((strips + strips_each - 1) / strips_each);
+    const int rows_each = FragmentLayout::rows * (gated ? warps / 2 : warps);
+    int64_t count = 0;
+    for (const int out : outs) count += tiles * ((out + rows_each - 1) / rows_each);
+    return count;
   };
   // Partial sums of many rows cost more than idle multiprocessors.
   const int64_t wanted = rows <= 16 ? int64_t{2} * multiprocessors : int64_t{5} * multiprocessors / 8;
@@ -53,14 +55,16 @@ FragmentPlan plan_fragments(DType dtype, int rows, int out, int columns, int mul
 
 }  // namespace
 
-size_t linear_scratch(DType dtype, int rows, int out, int columns, int multiprocessors, bool gated) {
-  return has_fragments(dtype, columns) ? plan_fragments(dtype, rows, out, columns, multiprocessors, gated).bytes : 0;
+size_t linear_scratch(DType dtype, int rows, const std::vector<int>& outs, int columns, int multiprocessors,
+                      bool gated) {
+  return has_fragments(dtype, columns) ? plan_fragments(dtype, rows, outs, columns, multiprocessors, gated).bytes : 0;
 }
 
 bool fragment_linear(const LinearArguments& a, cudaStream_t stream) {
   if (!has_fragments(a.dtype, a.columns)) return false;
-  const FragmentPlan plan =
-      plan_fragments(a.dtype, a.rows, a.out, a.columns, a.multiprocessors, a.gating.up != nullptr);
+  std::vector<int> outs = {a.out};
+  for (int i = 0; i < a.other_count; ++i) outs.push_back(a.others[i].out);
+  const FragmentPlan plan = plan_fragments(a.dtype, a.rows, outs, a.columns, a.multiprocessors, a.gating.up != nullptr);
   if (plan.halved) {
     const int tile = 8 * plan.tiles, padded = (a.rows + tile - 1) / tile * tile;
     const dim3 grid(static_cast<unsigned>(padded / halving_warps),

@@ -76,15 +76,14 @@ __global__ void __launch_bounds__(32 * warps, 1) multiply_fragments(LinearArgume
   using Stage = FragmentStage<Codes, NT, warps, halved>;
   constexpr int threads = 32 * warps, stages = Stage::stages;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32, g = lane / 4;
-  const int strips = static_cast<int>(Codes::layout().strips(a.out)),
-            batch = static_cast<int>(blockIdx.y) * Stage::rows;
+  const int batch = static_cast<int>(blockIdx.y) * Stage::rows;
   const OwnStrip<warps> own(a);
-  const int strip = min(own.number, strips - 1);
+  const int strip = min(own.number, own.last());
   const int units = static_cast<int>(Codes::layout().units(a.columns)),
             padded = static_cast<int>(gridDim.y) * Stage::rows;
   const int from = plan.split ? static_cast<int>(blockIdx.z) * slice_units : 0;
   const int end = plan.split ? min(from + slice_units, units) : units;
-  const uint8_t* weight = own.matrix + strip * Codes::layout().strip_bytes(a.columns);
+  const uint8_t* weight = own.target.weight + strip * Codes::layout().strip_bytes(a.columns);
   GroupWords header = {};
   if constexpr (Codes::layout().group == 0) {
     header.words[0] = load_as<uint32_t>(weight, static_cast<size_t>(4 * g));
@@ -171,7 +170,7 @@ __global__ void __launch_bounds__(32 * warps, 1) multiply_fragments(LinearArgume
   }
 
   if (plan.split && !add_slices(a, plan, total)) return;
-  store_totals<NT, warps>(a, total, own.number, batch);
+  store_totals<NT, warps>(a, total, own, batch);
 }
 
 template <class Codes, int NT, int warps, bool halved>

@@ -30,8 +30,10 @@ __host__ __device__ constexpr int wide_block(int bits) {
 
 template <int warps>
 unsigned fragment_blocks(const LinearArguments& a) {
-  const int strips = a.gating.up == nullptr ? warps : warps / 2;
-  return static_cast<unsigned>((a.out + 16 * strips - 1) / (16 * strips));
+  const int rows = 16 * (a.gating.up == nullptr ? warps : warps / 2);
+  int count = (a.out + rows - 1) / rows;
+  for (int i = 0; i < a.other_count; ++i) count += (a.others[i].out + rows - 1) / rows;
+  return static_cast<unsigned>(count);
 }
 
 // Sums of a warp: 16 rows of the weight by 8 · NT rows of x.
@@ -126,22 +128,36 @@ __device__ inline void store_gated(const LinearArguments& a, const WarpSums<NT>&
   }
 }
 
-// The strip of a warp: all have strips of one matrix, or the second half those of the other one.
+// The strip of a warp. A block has strips of one matrix; of gated ones the second half of its warps has those of the
+// other one.
 template <int warps>
 struct OwnStrip {
-  const uint8_t* matrix;
+  LinearTarget target;
   int number;  // in it; may be one beyond the last
 
-  __device__ explicit OwnStrip(const LinearArguments& a) {
-    const int warp = static_cast<int>(threadIdx.x / 32), count = a.gating.up == nullptr ? warps : warps / 2;
-    matrix = warp < count ? a.weight : a.gating.up;
-    number = static_cast<int>(blockIdx.x) * count + warp % count;
+  __device__ explicit OwnStrip(const LinearArguments& a) : target(a.target()) {
+    const int warp = static_cast<int>(threadIdx.x / 32);
+    int block = static_cast<int>(blockIdx.x), count = warps;
+    if (a.gating.up != nullptr) {
+      count = warps / 2;
+      if (warp >= count) target.weight = a.gating.up;
+    }
+    UNROLL
+    for (int i = 0; i < most_joined - 1; ++i) {
+      const int blocks = (target.out + 16 * warps - 1) / (16 * warps);
+      if (i >= a.other_count || block < blocks) continue;
+      block -= blocks;
+      target = a.others[i];
+    }
+    number = block * count + warp % count;
   }
+  __device__ int last() const { return (target.out + 15) / 16 - 1; }
 };
 
 // The sums of a block to y. Gates use the memory of the copies.
 template <int NT, int warps>
-__device__ inline void store_totals(const LinearArguments& a, const WarpSums<NT>& total, int strip, int batch) {
+__device__ inline void store_totals(const LinearArguments& a, const WarpSums<NT>& total, const OwnStrip<warps>& own,
+                                    int batch) {
   // Blocks of two warps have no matrices to share, nor 32 columns.
   if constexpr (warps > 2)
     if (a.gating.up != nullptr) {
@@ -152,8 +168,8 @@ __device__ inline void store_totals(const LinearArguments& a, const WarpSums<NT>
   UNROLL
   for (int n = 0; n < NT; ++n) UNROLL
   for (int i = 0; i < 4; ++i) {
-    const int row = batch + 8 * n + 2 * t + i % 2, at = 16 * strip + g + i / 2 * 8;
-    if (at < a.out && row < a.rows) a.store(total.values[n][i], row, at);
+    const int row = batch + 8 * n + 2 * t + i % 2, at = 16 * own.number + g + i / 2 * 8;
+    if (at < own.target.out && row < a.rows) own.target.store(total.values[n][i], row, at);
   }
 }
 
