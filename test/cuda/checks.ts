@@ -1,12 +1,18 @@
-// Compiles a program of checks together with kernels and the emulated device, and runs it.
+// Compiles a program of checks together with kernels and the emulated device, and runs it. With a real card (test:gpu), nvcc
+// compiles it.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { cardName } from '../ops/executors.js';
 
 const root = join(__dirname, '..', '..');
-const compiler = process.env['CXX'] ?? 'g++';
+export const onCard = cardName === 'cuda';
+const compiler = onCard ? 'nvcc' : (process.env['CXX'] ?? 'g++');
 const canRun = spawnSync(compiler, ['--version']).status === 0 && ['x64', 'arm64'].includes(process.arch);
+/** What programs are run under, in words: compute-sanitizer and its options. */
+const runner = JSON.parse(process.env['VIVACE_TEST_RUNNER'] ?? '[]') as string[];
+const strict = '-Wall,-Wextra,-ffp-contract=off';
 
 /** Paths, from the project's root, of the files in a folder whose names end so. */
 export const filesIn = (folder: string, ending: string): string[] =>
@@ -32,20 +38,36 @@ export function runChecks({ programs, kernels = [], host = [], flags = [] }: Che
   const folder = mkdtempSync(join(tmpdir(), 'vivace-cuda-'));
   try {
     const program = join(folder, 'checks');
-    const strict = ['-std=c++20', '-O1', '-ffp-contract=off', '-Wall', '-Wextra', '-Werror', ...flags];
-    const includes = ['cuda/emulation/include', '.', 'cpp'].map((path) => `-I${path}`);
-    const plain = [...filesIn('cuda/emulation', '.cpp'), ...host];
     const device = [...kernels, ...programs.map((name) => join('test', 'cuda', name))];
-    execFileSync(compiler, [...strict, ...includes, '-o', program, ...plain, '-x', 'c++', ...device, '-lpthread'], {
-      cwd: root,
-      stdio: 'pipe',
-    });
-    const { stdout, stderr, status, signal } = spawnSync(program, { encoding: 'utf8', timeout: 200_000 });
+    const command = onCard ? forCard(device, host) : forEmulation(device, host);
+    execFileSync(compiler, [...command, ...flags, '-I.', '-Icpp', '-o', program], { cwd: root, stdio: 'pipe' });
+    const [first, ...rest] = [...runner, program];
+    const { stdout, stderr, status, signal } = spawnSync(first, rest, { encoding: 'utf8', timeout: 500_000 });
     const failed = stdout.split('\n').filter((line) => line.startsWith('FAILED'));
     if (status !== 0 || failed.length > 0)
-      throw new Error([`ended with ${signal ?? status}`, ...failed, stderr].join('\n'));
-    return stdout.trim().split('\n');
+      throw new Error([`ended with ${signal ?? status}`, ...failed, ...errorsIn(stdout), stderr].join('\n'));
+    return stdout.split('\n').filter((line) => line.startsWith('ok '));
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
+
+function forEmulation(device: readonly string[], host: readonly string[]): string[] {
+  const plain = [...filesIn('cuda/emulation', '.cpp'), ...host];
+  const warnings = [...strict.split(','), '-Werror'];
+  return ['-std=c++20', '-O1', ...warnings, '-Icuda/emulation/include', ...plain, '-x', 'c++', ...device, '-lpthread'];
+}
+
+/** Code for this machine's card; VIVACE_TEST_ARCH names another one, to compile where there is none. */
+function forCard(device: readonly string[], host: readonly string[]): string[] {
+  const arch = process.env['VIVACE_TEST_ARCH'] ?? 'native';
+  const code = ['-std=c++20', '-O1', `-arch=${arch}`, '-Werror=all-warnings', `-Xcompiler=${strict}`];
+  return [...code, '-DVIVACE_NO_KERNELS', ...host, ...device];
+}
+
+/** What compute-sanitizer found. */
+const errorsIn = (text: string): string[] =>
+  text
+    .split('\n')
+    .filter((line) => /^=+ /.test(line))
+    .slice(0, 40);

@@ -2,6 +2,7 @@
 #include "cuda/decode/sample.h"
 
 #include <cmath>
+#include <memory>
 #include <random>
 
 #include "decode/sample.h"
