@@ -1,15 +1,26 @@
 #include "program/rewrite/panels.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/memory/system.h"
 #include "ops/linear/panels.h"
 
 namespace vivace {
-
 namespace {
+
 constexpr int64_t alignment = 4096;  // of a weight: panels are read as aligned vectors
-}
+// Of a weight between two times that its file's pages are given back: so much of it has memory twice.
+constexpr int64_t slice_bytes = int64_t{4} << 20;
+
+// Some rows of a weight: a multiple of the level's lanes, unless they are the last ones.
+struct Slice {
+  OpRun run;
+  const ValueInfo* weight;
+  int64_t read;  // bytes of the weight, to the end of these rows
+};
+
+}  // namespace
 
 int weights_in_panels(const OpInfo& op) {
   return std::strcmp(op.name, "linear") == 0 ? 1 : std::strcmp(op.name, "gated_linear") == 0 ? 2 : 0;
@@ -46,27 +57,29 @@ void Panels::pack(const Program& program, ThreadPool& pool, int threads, int64_t
                 "Load the model with repack: 'never', or close other programs.");
   }
   const Kernel kernel = panel_packer(isa_);
-  const size_t first = next_;
   int64_t chosen = 0, released = 0;
-  std::vector<OpRun> runs;
+  std::vector<Slice> slices;
   for (; next_ < jobs_.size() && chosen < bytes; ++next_) {
     const Job& job = jobs_[next_];
     const ValueInfo& weight = program.values[static_cast<size_t>(job.value)];
-    OpRun run;
-    run.inputs[0] = {weight.dtype, weight.rows, weight.columns, row_bytes(weight.dtype, weight.columns),
-                     const_cast<std::byte*>(weight.data)};
-    run.outputs[0].data = memory + job.offset;
-    runs.push_back(run);
+    const int64_t lanes = isa_lanes(isa_), stride = row_bytes(weight.dtype, weight.columns);
+    const int64_t rows = std::max<int64_t>(1, slice_bytes / stride / lanes) * lanes;
+    for (int64_t row = 0; row < weight.rows; row += rows) {
+      const int64_t count = std::min(rows, weight.rows - row);
+      Slice slice{{}, &weight, (row + count) * stride};
+      slice.run.inputs[0] = {weight.dtype, count, weight.columns, stride,
+                             const_cast<std::byte*>(weight.data) + row * stride};
+      slice.run.outputs[0].data = memory + job.offset + panel_bytes(weight.dtype, row, weight.columns, lanes);
+      slices.push_back(slice);
+    }
     chosen += job.bytes;
-    if (weight.mapped) released += weight.rows * row_bytes(weight.dtype, weight.columns);
+    if (weight.mapped) released += weight.rows * stride;
   }
   pool.run(threads, [&](Team& team) {
-    for (size_t i = 0; i < runs.size(); ++i) {
-      kernel(runs[i], team);
+    for (const Slice& slice : slices) {
+      kernel(slice.run, team);
       team.barrier();
-      const ValueInfo& weight = program.values[static_cast<size_t>(jobs_[first + i].value)];
-      if (team.thread() == 0 && weight.mapped)
-        release_file_pages(weight.data, weight.rows * row_bytes(weight.dtype, weight.columns));
+      if (team.thread() == 0 && slice.weight->mapped) release_file_pages(slice.weight->data, slice.read);
     }
   });
   released_ += released;
