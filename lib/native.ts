@@ -2,8 +2,16 @@
 import { addonPath, loadAddon } from './load-addon.js';
 import { VivaceError } from './errors.js';
 import type { ErrorCode } from './errors.js';
+import type {
+  NativeDatastore,
+  NativeDatastoreBuilder,
+  NativeDrafter,
+  NativeDrafterOptions,
+  NativeSuffixCache,
+} from './native/drafters.js';
 
 export { addonPath };
+export type * from './native/drafters.js';
 
 export interface NativeMapping {
   readonly size: number;
@@ -233,6 +241,10 @@ export interface NativeAddon {
     options: { threads: number; fuse: boolean; isa?: string; device?: NativeDevice },
   ) => NativeExecutable;
   Sampler: new (options: Record<string, unknown>) => NativeSampler;
+  Drafter: new (options: NativeDrafterOptions) => NativeDrafter;
+  SuffixCache: new (options: { depth: number; maxRequests: number; maxTokens: number }) => NativeSuffixCache;
+  Datastore: new (path: string) => NativeDatastore;
+  DatastoreBuilder: new (vocab: number, fingerprint: bigint) => NativeDatastoreBuilder;
   Tokenizer: new (options: NativeTokenizerOptions) => NativeTokenizer;
   /**
    * Moves past strings that each stand behind their length in 8 bytes, lie in `list` and are no longer than `limit`.

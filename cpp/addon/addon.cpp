@@ -1,4 +1,6 @@
 // Node-API and nothing else: the exports of the addon. lib/native.ts declares the same, with types.
+#include "addon/decode/datastore_builder_wrap.h"
+#include "addon/decode/drafter_wrap.h"
 #include "addon/decode/sampler_wrap.h"
 #include "addon/device_wrap.h"
 #include "addon/promise_worker.h"
@@ -82,6 +84,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("KvCache", KvCacheWrap::define(env), data->kv_cache);
   add("Executable", ExecutableWrap::define(env), data->executable);
   init_checkpoint(env, exports);
+  init_datastore_builder(env, exports);
+  init_drafter(env, exports);
   init_quant(env, exports);
   init_sampler(env, exports);
   init_tokenizer(env, exports);

@@ -1,0 +1,53 @@
+// A drafter proposes tokens that may follow a text; those of this folder look them up in texts and need no model.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace vivace {
+
+// A tree of proposed tokens. The root is the text's last token and not in the lists; the children of a node differ.
+struct Draft {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> parents;  // parents[i] < i; -1: the root
+  std::vector<float> scores;     // estimated probability that the path to the node is right, at most its parent's
+
+  int size() const { return static_cast<int>(tokens.size()); }
+  void clear() {
+    tokens.clear();
+    parents.clear();
+    scores.clear();
+  }
+  int add(int32_t token, int parent, double score) {
+    tokens.push_back(token);
+    parents.push_back(parent);
+    scores.push_back(static_cast<float>(score));
+    return size() - 1;
+  }
+};
+
+// No member is called by two threads at a time. What a drafter knows is a function of the text and of what it was made
+// with: after truncate() it drafts as one that never saw the tokens that were cut off.
+class Drafter {
+ public:
+  virtual ~Drafter() = default;
+  // Tokens that are in the text now: the prompt first, in one call, then what was kept, in order. Throws CONTEXT_FULL
+  // beyond max_text tokens, OUT_OF_MEMORY; after the latter only destruction is allowed.
+  virtual void accept(const int32_t* tokens, int64_t count) = 0;
+  // The text is cut to that many tokens; nothing happens when it is no longer than that.
+  virtual void truncate(int64_t length) = 0;
+  // Replaces `out` by at most max_nodes tokens, none deeper than max_tokens. With max_nodes <= max_tokens it is a
+  // chain.
+  virtual void draft(int max_tokens, int max_nodes, Draft& out) = 0;
+  // Another one for a text that goes on differently. What is shared between texts stays shared.
+  virtual std::unique_ptr<Drafter> fork() const = 0;
+  // Memory that this drafter alone holds.
+  virtual int64_t bytes() const = 0;
+
+  static constexpr int64_t max_text = int64_t{1} << 30;
+};
+
+// The text of a drafter. Throws CONTEXT_FULL.
+void append_text(std::vector<int32_t>& text, const int32_t* tokens, int64_t count);
+
+}  // namespace vivace

@@ -1,0 +1,57 @@
+// Input-guided drafts (aggressive decoding) for outputs that are nearly a copy of an input: a correction, an edit.
+//
+// Before the first token of output the draft is the input from its begin. Afterwards the place in the input is found
+// anew for each output by its last tokens: with g from min_gram to max_gram, the last g tokens of the output are looked
+// up in the input. Nowhere, or an output shorter than g: there is no draft. In one place: the draft is what follows
+// there. In several: g grows; after max_gram there is no draft, or with branches > 1 a tree of so many of them, those
+// nearest to where the last certain place would be by now (among the last 256 occurrences). Scores: (h + 1) / (t + 2)
+// to the power of the depth, when h of t certain places were right about the next token of this output; of several
+// places each has its share. Memory: 4 bytes per token of input and output, and per g 4 bytes and up to 24 for each
+// token of input.
+#pragma once
+#include <optional>
+
+#include "decode/draft/candidate_tree.h"
+#include "decode/draft/n_gram_index.h"
+
+namespace vivace {
+
+struct InputCopyOptions {
+  int min_gram = 1, max_gram = 3;  // 1 to NGramIndex::most
+  int branches = 1;
+  std::optional<std::vector<int32_t>> input;  // otherwise the prompt
+};
+
+// The prompt is what the first accept() gives, or the first one after a truncate() that cut into the prompt.
+class InputCopyDrafter final : public Drafter {
+ public:
+  explicit InputCopyDrafter(InputCopyOptions options);
+  void accept(const int32_t* tokens, int64_t count) override;
+  void truncate(int64_t length) override;
+  void draft(int max_tokens, int max_nodes, Draft& out) override;
+  std::unique_ptr<Drafter> fork() const override { return std::make_unique<InputCopyDrafter>(*this); }
+  int64_t bytes() const override;
+
+ private:
+  // A place in the input: what followed it comes next. `certain` when it was the only one.
+  struct Place {
+    int32_t next = 0;
+    bool certain = false;
+  };
+  void set_input(std::vector<int32_t> input);
+  Place follow() const;
+  Place place() const { return output_.empty() ? Place{0, true} : places_.back(); }
+  void judge(int sign);
+  void find_candidates(int branches);
+
+  InputCopyOptions options_;
+  std::vector<int32_t> input_, prompt_, output_;
+  bool prompt_known_ = false;
+  NGramIndex index_;           // of the input
+  std::vector<Place> places_;  // after each token of output; uncertain ones: the last certain one, moved on
+  int64_t right_ = 0, told_ = 0;
+  std::vector<int32_t> candidates_;
+  CandidateTree tree_;
+};
+
+}  // namespace vivace

@@ -1,0 +1,28 @@
+// What proposes tokens for speculative decoding: the interface that every drafter has.
+
+/** Proposed tokens as a tree, or a chain, whose root is the text's last token and is not in the lists. */
+export interface DraftedTokens {
+  /** [nodes]; the children of a node differ. */
+  readonly tokens: Int32Array;
+  /** [nodes]; the parent of node i lies before i, -1: the root. */
+  readonly parents: Int32Array;
+  /** [nodes]; estimated probability that the path to the node is right, at most its parent's. */
+  readonly scores: Float32Array;
+}
+
+export interface TokenDrafter {
+  /** Tokens that are in the text now: the prompt first and in one call, then what was kept, in order. */
+  accept(tokens: Int32Array): void;
+  /** The text is cut to `length` tokens: a rollback, or a generation from an earlier place. */
+  truncate(length: number): void;
+  /**
+   * At most `maxNodes` tokens (0 to 4096), none deeper than `maxTokens` (0 to 4096) below the root; a chain when `maxNodes`
+   * is at most `maxTokens`. No tokens when nothing is known. The arrays belong to the caller.
+   */
+  draft(maxTokens: number, maxNodes: number): DraftedTokens;
+  /** Another one with the same text so far. */
+  fork(): TokenDrafter;
+  /** A generation is over and gave these tokens; for drafters that learn from finished outputs. */
+  finish?(output: Int32Array): void;
+  dispose(): void;
+}
