@@ -4,14 +4,21 @@
 // 16 rows of the weight are a strip, 128 columns of a strip a unit: first what the 16 rows have of scales, row by row,
 // then fragments of lanes 0 … 31, 16 bytes each, for every load. The bytes are as many as in the stored blocks
 // (cpp/quant/blocks.h) where rows are a multiple of 16 and columns of 128.
-//   scales   Q4_0, Q8_0: the four of the unit, as stored. Q4_K, Q5_K: the 16 bytes before a block's codes, in even
-//            units. Q6_K: of all rows a byte for each 16 columns, plus 128; then d of all rows
+//   scales   Q4_0, Q5_0, Q8_0, IQ4_NL: the four of the unit, as stored; Q4_1, Q5_1: each with its minimum. Q4_K, Q5_K:
+//   the
+//            16 bytes before a block's codes, in even units. Q3_K, Q6_K, IQ4_XS: of all rows a byte for each scale,
+//            plus 128; then d of all rows. Q2_K: of all rows the bytes of scale and minimum, then d and dmin
 //   codes    lane (g = lane / 4, t = lane % 4) has rows g and g + 8 and of every 32 columns register i of the operand:
-//            row g + 8 · (i % 2), four columns from 8t + 4 · (i / 2) on, of Q6_K from 4t + 16 · (i / 2) on
-//            four bits    a word per row: byte n has column n of one register and, above it, of the other
+//            row g + 8 · (i % 2), four columns from 8t + 4 · (i / 2) on, with scales of 16 columns 4t + 16 · (i / 2)
+//            two bits     a word for 32 columns: bits 8n + 2i are column n of register i
+//            four bits    a word per row: byte n has column n of one register and, above it, of the other; of IQ4 the
+//            lower
+//                         half has four nibbles of one register, the upper one those of the other
 //            eight bits   a word per register
-//   more     Q5_K: a word for two times 32 columns, bit 8n + i (+ 4) is the fifth bit of column n of register i
-//            Q6_K: a word for 32 columns, bits 8n + 2i are the two upper bits, the last one turned
+//   more     Q3_K, Q5_0, Q5_1, Q5_K: a word for two times 32 columns, bit 8n + i (+ 4) is the highest bit of column n
+//   of
+//            register i, of Q3_K and Q5_0 turned. Q6_K: a word for 32 columns, bits 8n + 2i are the two upper bits, the
+//            last one turned
 // Rows beyond the last and columns beyond the row have zeros everywhere.
 #pragma once
 #include <cuda_runtime.h>
@@ -25,7 +32,7 @@ namespace vivace::cuda {
 struct BlockLayout {
   int bits = 0;                   // per code; 0: this type is kept as it is stored
   int even_row = 0, odd_row = 0;  // bytes of scales per row, in even and in odd units
-  int more = 0;                   // bits of a code beyond four
+  int more = 0;                   // bits of a code beyond those
   bool halves = false;            // scales belong to 16 columns
 
   static constexpr int rows = 16, columns = 128;  // of a unit
@@ -48,8 +55,21 @@ struct BlockLayout {
 
 __host__ __device__ constexpr BlockLayout block_layout(DType dtype) {
   switch (dtype) {
+    case DType::Q2_K:
+      return {2, 12, 12, 0, true};
+    case DType::Q3_K:
+      return {2, 10, 10, 1, true};
+    case DType::IQ4_XS:
+      return {4, 6, 6};
+    case DType::IQ4_NL:
     case DType::Q4_0:
       return {4, 8, 8};
+    case DType::Q5_0:
+      return {4, 8, 8, 1};
+    case DType::Q4_1:
+      return {4, 16, 16};
+    case DType::Q5_1:
+      return {4, 16, 16, 1};
     case DType::Q4_K:
       return {4, 16, 0};
     case DType::Q5_K:

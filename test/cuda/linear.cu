@@ -56,6 +56,7 @@ struct Case {
   int rows, out, columns;
   bool fragments = false;
   int multiprocessors = 0;  // of the card that a plan is made for
+  bool joined = false;      // two more matrices in the same launch: the first rows of the weight, and all of them
 };
 
 // What linear sees of x, and what it is in floats.
@@ -134,33 +135,49 @@ std::vector<float> run(const Case& c, const std::vector<uint8_t>& weight, const 
   const auto bytes = static_cast<size_t>(c.fragments ? fragment_bytes(c.dtype, c.out, c.columns) : 0);
   const DeviceArray<uint8_t> order(std::vector<uint8_t>(bytes, 0xff));
   // Poisoned: NaN as F16 and as F32.
+  const int part = (c.out + 1) / 2;
+  const std::vector<int> outs = c.joined ? std::vector<int>{c.out, part, c.out} : std::vector<int>{c.out};
   const DeviceArray<uint8_t> scratch(std::vector<uint8_t>(
-      c.fragments ? linear_scratch(c.dtype, c.rows, {c.out}, c.columns, c.multiprocessors) : 0, 0xff));
+      c.fragments ? linear_scratch(c.dtype, c.rows, outs, c.columns, c.multiprocessors) : 0, 0xff));
   const DeviceArray<uint32_t> tickets(std::vector<uint32_t>(linear_tickets, 0));
   if (c.fragments) to_fragments(c.dtype, stored.get(), order.get(), c.out, c.columns, nullptr);
-  const DeviceArray<float> y(std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()));
+  const std::vector<float> poison(count, std::numeric_limits<float>::quiet_NaN());
+  const DeviceArray<float> y(poison), second(poison), third(poison);
   const DeviceArray<float> b(std::vector<float>(bias, bias + c.out));
   const DeviceArray<float> more(std::vector<float>(residual, residual + count));
-  const LinearArguments arguments{c.dtype,
-                                  c.fragments ? order.get() : stored.get(),
-                                  row_bytes(c.dtype, c.columns),
-                                  in.get(),
-                                  x_stride,
-                                  y.get(),
-                                  b.get(),
-                                  more.get(),
-                                  c.rows,
-                                  c.out,
-                                  c.columns,
-                                  c.fragments,
-                                  scratch.get(),
-                                  tickets.get(),
-                                  c.multiprocessors};
+  LinearArguments arguments{c.dtype,
+                            c.fragments ? order.get() : stored.get(),
+                            row_bytes(c.dtype, c.columns),
+                            in.get(),
+                            x_stride,
+                            y.get(),
+                            b.get(),
+                            more.get(),
+                            c.rows,
+                            c.out,
+                            c.columns,
+                            c.fragments,
+                            scratch.get(),
+                            tickets.get(),
+                            c.multiprocessors};
+  if (c.joined) {
+    arguments.others[0] = {arguments.weight, second.get(), nullptr, nullptr, part};
+    arguments.others[1] = {arguments.weight, third.get(), nullptr, nullptr, c.out};
+    arguments.other_count = 2;
+  }
   taken = tile == 0 ? fast_linear(arguments, nullptr) : tiled_linear(arguments, nullptr, tile);
   check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
   for (const uint32_t ticket : tickets.values())
     if (ticket != 0) throw Error("INTERNAL", "a ticket is left");
-  return y.values();
+  const std::vector<float> values = y.values(), some = second.values(), all = third.values();
+  for (size_t i = 0; c.joined && i < count; ++i) {
+    const size_t row = i / static_cast<size_t>(c.out), n = i % static_cast<size_t>(c.out);
+    const auto width = static_cast<size_t>(part);
+    const float sum = all[i], wanted = (sum + bias[n]) + residual[i];
+    if (std::memcmp(&wanted, &values[i], 4) != 0 || (n < width && std::memcmp(&sum, &some[row * width + n], 4) != 0))
+      throw Error("INTERNAL", "matrices of one launch have different sums");
+  }
+  return values;
 }
 
 // The same bits as the contract's formula in whole numbers.
@@ -238,10 +255,12 @@ std::string compare(const Case& c) {
   }
   // Other cuts of the same shape. Fragments: two warps or more to a block, a block per slice or for all of them.
   // Of GGUF's types: the kernel for few rows instead of tiles.
-  for (const int multiprocessors : {132, 4, 1000}) {
-    if (!c.fragments && !find_dtype(c.dtype)->quantized) break;
+  for (const int multiprocessors : {132, 4, 1000, -132, -4}) {
+    if (!c.fragments && (!find_dtype(c.dtype)->quantized || multiprocessors < 0)) break;
     Case other = c;
-    other.multiprocessors = multiprocessors;
+    other.multiprocessors = std::abs(multiprocessors);
+    other.joined = multiprocessors < 0;
+    if (other.joined && c.rows > 17) break;
     const std::vector<float> again = run(other, weight, x.bytes.data(), x.stride, bias.data(), residual.data(), taken);
     if (std::memcmp(again.data(), y.data(), count * 4) != 0) return "the cut changes bits";
   }

@@ -1,7 +1,7 @@
 // gated_linear: y = activation(x · gateᵀ) · (x · upᵀ). Made by the planner of two linears and a gated_activation, with
 // the quantiser behind it where there is one.
 //   The same bits as those one after the other. x: as linear's; gate, up: weights of one type, [columns, in], of floats
-//   or GGUF's quantised types, on cards of those that are kept in an order of their own; y: F32 or A8 [rows, columns].
+//   or GGUF's quantised types, on cards GGUF's and W?A16; y: F32 or A8 [rows, columns].
 //   Attribute: activation (0 silu, 1 gelu_tanh). Neither product is ever in memory: 16 bytes less written and read per
 //   value of y.
 #pragma once
@@ -19,9 +19,8 @@ constexpr bool has_gated_linear(DType weight, int64_t = 0) {
 }
 
 constexpr bool has_gated_linear_on_card(DType weight, int64_t columns) {
-  const bool codes = weight == DType::Q4_0 || weight == DType::Q8_0 || weight == DType::Q4_K || weight == DType::Q5_K ||
-                     weight == DType::Q6_K;
-  return (codes || (weight >= DType::W8A16 && weight <= DType::W4A16_G128)) && columns % 32 == 0;
+  const bool codes = activations_for(weight) == DType::A8 || (weight >= DType::W8A16 && weight <= DType::W4A16_G128);
+  return codes && columns % 32 == 0;
 }
 
 // Both weights once, activations in and out once.

@@ -13,7 +13,7 @@ struct TileChoice {
   int rows;
 };
 
-// GGUF's types as they are stored (those with fragments only where something else reads the weight, too), W?A8.
+// GGUF's types as they are stored, where something else reads the weight, too; W?A8.
 inline constexpr TileChoice tile_choices[] = {
     {DType::Q4_0, 33}, {DType::Q4_1, 33}, {DType::Q5_0, 33},   {DType::Q5_1, 33},   {DType::Q8_0, 33},
     {DType::Q2_K, 33}, {DType::Q3_K, 33}, {DType::Q4_K, 33},   {DType::Q5_K, 33},   {DType::Q6_K, 33},

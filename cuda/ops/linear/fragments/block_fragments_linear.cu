@@ -29,6 +29,20 @@ void run_block_fragments(const LinearArguments& a, const FragmentPlan& plan, cud
   switch (a.dtype) {
     case DType::Q4_0:
       return run<FragmentsQ4_0>(a, plan, stream);
+    case DType::Q4_1:
+      return run<FragmentsQ4_1>(a, plan, stream);
+    case DType::Q5_0:
+      return run<FragmentsQ5_0>(a, plan, stream);
+    case DType::Q5_1:
+      return run<FragmentsQ5_1>(a, plan, stream);
+    case DType::Q2_K:
+      return run<FragmentsQ2_K>(a, plan, stream);
+    case DType::Q3_K:
+      return run<FragmentsQ3_K>(a, plan, stream);
+    case DType::IQ4_NL:
+      return run<FragmentsIQ4_NL>(a, plan, stream);
+    case DType::IQ4_XS:
+      return run<FragmentsIQ4_XS>(a, plan, stream);
     case DType::Q4_K:
       return run<FragmentsQ4_K>(a, plan, stream);
     case DType::Q5_K:

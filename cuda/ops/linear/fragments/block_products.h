@@ -23,7 +23,9 @@ struct BlockStage {
   static constexpr int row_bytes = BlockLayout::columns + (Codes::layout().halves ? 16 : 32);
   static constexpr int unit = Codes::layout().largest_unit();
   static constexpr int x = warps * unit, scales = x + rows * row_bytes, sums = scales + 4 * unit_blocks * rows;
-  static constexpr int bytes = sums + (Codes::has_min ? 4 * unit_blocks * rows : 0);
+  static constexpr int parts = Codes::layout().halves ? 2 : 1;                   // scales of 32 columns
+  static constexpr int sum_bytes = Codes::has_min ? 4 * unit_blocks * rows : 0;  // of a part
+  static constexpr int bytes = sums + parts * sum_bytes;
   static constexpr int room = 99 * 1024;  // what a block of compute capability 8.6 may have
   static constexpr int stages = room / bytes < 5 ? room / bytes : 5;
   static_assert(stages >= 3 && unit % 16 == 0);
@@ -50,12 +52,14 @@ __device__ inline void add_block_unit(const Shared<uint8_t>& stage, const Shared
   for (int j = 0; j < unit_blocks; ++j) {
     uint32_t weights[4];
     Codes::operand(codes, j, weights);
-    constexpr int parts = Codes::layout().halves ? 2 : 1;  // scales of 32 columns
-    float scale[parts][2], min[2] = {};
+    constexpr int parts = Stage::parts;
+    float scale[parts][2], min[parts][2] = {};
     UNROLL
     for (int p = 0; p < parts; ++p) UNROLL
-    for (int half = 0; half < 2; ++half) scale[p][half] = scales.scale(half, parts * j + p);
-    if constexpr (Codes::has_min) min[0] = scales.min(0, j), min[1] = scales.min(1, j);
+    for (int half = 0; half < 2; ++half) {
+      scale[p][half] = scales.scale(half, parts * j + p);
+      if constexpr (Codes::has_min) min[p][half] = scales.min(half, parts * j + p);
+    }
     UNROLL
     for (int n = 0; n < NT; ++n) {
       const auto pair = static_cast<size_t>(4 * (j * Stage::rows + 8 * n + 2 * t));
@@ -76,11 +80,12 @@ __device__ inline void add_block_unit(const Shared<uint8_t>& stage, const Shared
         for (int i = 0; i < 4; ++i)
           sums.values[n][i] = fmaf(__int_as_float(dots[i]) - __int_as_float(Codes::base),
                                    scale[p][i / 2] * (i % 2 == 0 ? of_x.x : of_x.y), sums.values[n][i]);
-      }
-      if constexpr (Codes::has_min) {
-        const float2 sum = load_as<float2>(stage, Stage::sums + pair);
-        UNROLL
-        for (int i = 0; i < 4; ++i) sums.values[n][i] = fmaf(min[i / 2], i % 2 == 0 ? sum.x : sum.y, sums.values[n][i]);
+        if constexpr (Codes::has_min) {
+          const float2 sum = load_as<float2>(stage, static_cast<size_t>(Stage::sums + p * Stage::sum_bytes) + pair);
+          UNROLL
+          for (int i = 0; i < 4; ++i)
+            sums.values[n][i] = fmaf(min[p][i / 2], i % 2 == 0 ? sum.x : sum.y, sums.values[n][i]);
+        }
       }
     }
   }
@@ -135,9 +140,10 @@ struct BlockCopies {
       const bool there = last() % rows < live && (last() + i) / rows < left;
       const uint8_t* block = scales + i / rows * block_bytes;
       copy_async<4>(stage, static_cast<size_t>(Stage::scales + 4 * (last() + i)), block, there);
-      if constexpr (Codes::has_min)
-        copy_async<4>(stage, static_cast<size_t>(Stage::sums + 4 * (last() + i)),
-                      block + offsetof(A8Block, scaled_sums) + 4 * A8Block::all, there);
+      if constexpr (Codes::has_min) UNROLL
+      for (int p = 0; p < Stage::parts; ++p)
+        copy_async<4>(stage, static_cast<size_t>(Stage::sums + p * Stage::sum_bytes + 4 * (last() + i)),
+                      block + offsetof(A8Block, scaled_sums) + 4 * (Stage::parts == 2 ? p : A8Block::all), there);
     }
     weight += 16 * chunks;
     codes += unit_blocks * block_bytes;

@@ -25,7 +25,7 @@ struct FragmentPlan {
 
 // Warps of a block where there are many strips; elsewhere two.
 __host__ __device__ constexpr int wide_block(int bits) {
-  return bits == 4 ? 8 : 4;
+  return bits <= 4 ? 8 : 4;
 }
 
 template <int warps>
