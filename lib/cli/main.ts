@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { benchCommand } from './bench.js';
 import { chatCommand } from './chat.js';
+import { datastoreCommand } from './datastore.js';
 import { inspectCommand } from './inspect.js';
 import { quantizeCommand } from './quantize.js';
 import { runCommand } from './run.js';
@@ -28,9 +29,11 @@ export async function main(argv: readonly string[]): Promise<void> {
     tokenizeCommand(),
     benchCommand(),
     quantizeCommand(),
+    datastoreCommand(),
   ])
     program.addCommand(command);
-  for (const command of [program, ...program.commands]) {
+  const nested = program.commands.flatMap(({ commands }) => commands);
+  for (const command of [program, ...program.commands, ...nested]) {
     command.exitOverride().configureOutput({
       outputError: (text, write) =>
         write(`${style(process.stderr, 'red', 'error:')} ${oneLine(text.replace(/^error: /, '').split('\n'))}\n`),
