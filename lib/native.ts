@@ -39,6 +39,23 @@ export interface NativeSampler {
   dispose(): void;
 }
 
+export interface NativeProposal {
+  readonly size: number;
+  clear(): void;
+  set(node: number, ids: Int32Array, weights: Float32Array, drawn: Int32Array): void;
+  read(node: number): { ids: Int32Array; weights: Float32Array; drawn: Int32Array } | null;
+}
+
+/** A draft's verification: `rule` is VerifyRule of cpp/decode/verify/verify.h. */
+export interface NativeWalk {
+  readonly sampler: NativeSampler;
+  readonly rule: number;
+  readonly first: number;
+  readonly second: number;
+  readonly cycle: number;
+  readonly proposal?: NativeProposal;
+}
+
 export interface NativeRequest {
   readonly rows: number;
   readonly outputs: number;
@@ -52,13 +69,18 @@ export interface NativeRequest {
     readonly outputRows: Int32Array;
     readonly kv: NativeKvCache;
   };
-  /** Draws a token per output from value `logits`; fills `tokens`, `logprobs` and `errors` (0: none) [outputs]. */
+  /**
+   * Draws a token per output from value `logits`, and verifies drafts; fills `tokens`, `logprobs`, `errors` (0: none) and
+   * `kept` (1: a draft's row stays) [outputs].
+   */
   readonly sampling?: {
     readonly logits: number;
     readonly samplers: readonly (NativeSampler | null)[];
     readonly tokens: Int32Array;
     readonly logprobs: Float32Array;
     readonly errors: Int32Array;
+    readonly kept: Int32Array;
+    readonly walks?: readonly (NativeWalk & { readonly output: number; readonly rows: number })[];
   };
   /**
    * More rounds in the same call, each with the tokens that the one before it drew: as many as `rounds` says, which may
@@ -245,6 +267,18 @@ export interface NativeAddon {
   SuffixCache: new (options: { depth: number; maxRequests: number; maxTokens: number }) => NativeSuffixCache;
   Datastore: new (path: string) => NativeDatastore;
   DatastoreBuilder: new (vocab: number, fingerprint: bigint) => NativeDatastoreBuilder;
+  Proposal: new (replacement: boolean) => NativeProposal;
+  /** One walk over given logits [rows, vocab]; `parents[0]` is -1. Fills `out` and `kept` [rows]. */
+  verify(
+    walk: NativeWalk & {
+      readonly logits: Float32Array;
+      readonly vocab: number;
+      readonly tokens: Int32Array;
+      readonly parents: Int32Array;
+      readonly out: Int32Array;
+      readonly kept: Int32Array;
+    },
+  ): void;
   Tokenizer: new (options: NativeTokenizerOptions) => NativeTokenizer;
   /**
    * Moves past strings that each stand behind their length in 8 bytes, lie in `list` and are no longer than `limit`.

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "addon/decode/sampler_wrap.h"
+#include "addon/decode/verify_wrap.h"
 #include "addon/device_wrap.h"
 #include "addon/promise_worker.h"
 #include "addon/round.h"
@@ -117,7 +118,25 @@ std::vector<RunBinding> read_bindings(const Runner& executable, const Napi::Arra
   return bindings;
 }
 
-// { logits, samplers, tokens, logprobs, errors }
+// [{ output, rows, … of read_walk }]
+void read_walks(const Napi::Array& list, Round& round) {
+  if (!round.has_batch || round.ahead) throw Error("INTERNAL", "run: drafts want a batch and one round");
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::Object given = list.Get(i).As<Napi::Object>();
+    Walk walk = read_walk(given);
+    walk.output = given.Get("output").As<Napi::Number>().Int64Value();
+    round.batch.describe(walk, given.Get("rows").As<Napi::Number>().Int64Value());
+    for (int64_t row = 0; row < walk.rows(); ++row)
+      if (round.draws.samplers[static_cast<size_t>(walk.output + row)] != nullptr)
+        throw Error("INTERNAL", "run: an output is drawn and verified");
+    for (const Walk& other : round.draws.walks)
+      if (walk.output < other.output + other.rows() && other.output < walk.output + walk.rows())
+        throw Error("INTERNAL", "run: two drafts share an output");
+    round.draws.walks.push_back(std::move(walk));
+  }
+}
+
+// { logits, samplers, walks?, tokens, logprobs, errors, kept }
 void read_sampling(const Napi::Object& given, Round& round) {
   const Runner& executable = *round.state->executable;
   round.draws.logits = given.Get("logits").As<Napi::Number>().Int32Value();
@@ -127,7 +146,7 @@ void read_sampling(const Napi::Object& given, Round& round) {
   if (!is_output || samplers.Length() != round.outputs ||
       executable.program().values[static_cast<size_t>(round.draws.logits)].rows != outputs_symbol)
     throw Error("INTERNAL", "run: sampling wants the logits of every output");
-  for (const char* name : {"tokens", "logprobs", "errors"})
+  for (const char* name : {"tokens", "logprobs", "errors", "kept"})
     if (static_cast<int64_t>(given.Get(name).As<Napi::TypedArray>().ElementLength()) != round.outputs)
       throw Error("INTERNAL", std::string("run: ") + name + " has the wrong length");
   for (uint32_t i = 0; i < samplers.Length(); ++i) {
@@ -135,6 +154,7 @@ void read_sampling(const Napi::Object& given, Round& round) {
     round.draws.samplers.push_back(sampler.IsNull() ? nullptr : unwrap_sampler(sampler));
   }
   round.draws.clear();
+  if (given.Get("walks").IsArray()) read_walks(given.Get("walks").As<Napi::Array>(), round);
   if (!round.ahead) return;
   bool all = round.has_batch && round.batch.can_follow();
   for (const Sampler* sampler : round.draws.samplers) all = all && sampler != nullptr;
@@ -168,6 +188,13 @@ Napi::Value report_draws(Napi::Env env, const Napi::Object& given, const Drawn& 
     reports.Set(i, pairs);
   }
   return reports;
+}
+
+// 1 for each output of a draft that stays in the cache.
+void report_walks(const Napi::Object& given, const std::vector<Walk>& walks) {
+  Napi::Int32Array kept = given.Get("kept").As<Napi::Int32Array>();
+  for (const Walk& walk : walks)
+    for (const int32_t row : walk.kept) kept[static_cast<size_t>(walk.output + row)] = 1;
 }
 
 // { rounds, limit, ends }
@@ -258,10 +285,11 @@ class RoundWorker final : public PromiseWorker {
       tell_(Env(), request);
       return Env().Undefined();
     }
-    if (round_->has_batch) round_->batch.commit(round_->kv.get());
+    if (round_->has_batch) round_->batch.commit(round_->kv.get(), round_->draws.walks);
     const Napi::Value sampling = request.Get("sampling");
-    return sampling.IsObject() ? report_draws(Env(), sampling.As<Napi::Object>(), round_->draws.drawn)
-                               : Env().Undefined();
+    if (!sampling.IsObject()) return Env().Undefined();
+    report_walks(sampling.As<Napi::Object>(), round_->draws.walks);
+    return report_draws(Env(), sampling.As<Napi::Object>(), round_->draws.drawn);
   }
   void failed() override {
     stop_messages();
@@ -382,7 +410,7 @@ void ExecutableWrap::run_sync(const Napi::CallbackInfo& info) {
     round.state = state_;
     read_round(info.Env(), info[0].As<Napi::Object>(), round);
     round.execute();
-    if (round.has_batch) round.batch.commit(round.kv.get());
+    if (round.has_batch) round.batch.commit(round.kv.get(), round.draws.walks);
   });
 }
 

@@ -1,9 +1,11 @@
-// The draws at the end of a run: which sampler draws from which row of logits, and what came out of it.
+// The draws at the end of a run: which sampler draws from which row of logits, which drafts are verified, and what came
+// out of it.
 #pragma once
 #include <cstdint>
 #include <vector>
 
 #include "decode/sample.h"
+#include "decode/verify/verify.h"
 
 namespace vivace {
 
@@ -16,6 +18,7 @@ struct Drawn {
 struct Draws {
   int logits = -1;                 // the value that is drawn from
   std::vector<Sampler*> samplers;  // per output, null: no draw
+  std::vector<Walk> walks;         // their outputs have no samplers
   Drawn drawn;
 
   void clear() {
@@ -23,8 +26,23 @@ struct Draws {
     drawn.results.resize(samplers.size());
     drawn.top.resize(samplers.size());
   }
-  // On the host, for output i; the row is as before when it returns.
-  void draw(size_t i, float* row, int64_t vocab) {
+  // What threads may do side by side: the outputs, then the walks.
+  size_t units() const { return samplers.size() + walks.size(); }
+  int64_t first_output(size_t unit) const {
+    return unit < samplers.size() ? static_cast<int64_t>(unit) : walks[unit - samplers.size()].output;
+  }
+  // On the host; `row` is the logits of the unit's first output, a walk's other rows follow. They are as before when it
+  // returns.
+  void draw(size_t unit, float* row, int64_t vocab) {
+    if (unit < samplers.size()) return draw_row(unit, row, vocab);
+    Walk& walk = walks[unit - samplers.size()];
+    const auto first = static_cast<size_t>(walk.output);
+    verify(walk, row, vocab, &drawn.results[first], &drawn.top[first]);
+  }
+
+ private:
+  void draw_row(size_t i, float* row, int64_t vocab) {
+    if (samplers[i] == nullptr) return;
     SampleResult& result = drawn.results[i];
     samplers[i]->sample(row, vocab, result);
     if (result.error != SampleError::none) return;

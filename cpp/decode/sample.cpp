@@ -99,12 +99,13 @@ bool Sampler::truncates() const {
 void Sampler::accept(const int32_t* tokens, int64_t count) {
   std::lock_guard lock(mutex_);
   add(tokens, count);
+  if (!drawn_) prompted_ = touched_.size();
 }
 
-bool Sampler::describe(DrawState& state, uint64_t later) {
+bool Sampler::describe(DrawState& state, const std::vector<int32_t>& path) {
   std::lock_guard lock(mutex_);
   state.options = &options_;
-  state.index = generated_ + later;
+  state.index = generated_ + path.size();
   state.bias_tokens.clear();
   state.biases.clear();
   for (const auto& [token, bias] : options_.logit_bias) {
@@ -114,6 +115,16 @@ bool Sampler::describe(DrawState& state, uint64_t later) {
   state.seen = touched_;
   state.times.clear();
   for (const int32_t token : touched_) state.times.push_back(history_[static_cast<size_t>(token)] / generated_once);
+  if (history_.empty()) return !released_;
+  for (const int32_t token : path) {
+    if (token < 0 || token >= options_.vocab) continue;
+    const size_t at = static_cast<size_t>(std::find(state.seen.begin(), state.seen.end(), token) - state.seen.begin());
+    if (at == state.seen.size()) {
+      state.seen.push_back(token);
+      state.times.push_back(0);
+    }
+    ++state.times[at];
+  }
   return !released_;
 }
 
@@ -136,6 +147,23 @@ void Sampler::add(const int32_t* tokens, int64_t count) {
     }
     entry |= seen;
     if (drawn_ && entry < 0xFFFFFFF0u) entry += generated_once;
+  }
+}
+
+void Sampler::retract(const int32_t* tokens, int64_t count) {
+  std::lock_guard lock(mutex_);
+  if (drawn_) generated_ -= static_cast<uint64_t>(count);
+  if (history_.empty()) return;
+  for (int64_t i = count - 1; i >= 0; --i) {
+    const int32_t token = tokens[i];
+    if (token < 0 || token >= options_.vocab) continue;
+    uint32_t& entry = history_[static_cast<size_t>(token)];
+    if (drawn_ && entry >= generated_once) entry -= generated_once;
+    // The last one touched is the last one new: it was not in the prompt either.
+    if (entry / generated_once == 0 && !touched_.empty() && touched_.back() == token && touched_.size() > prompted_) {
+      entry = 0;
+      touched_.pop_back();
+    }
   }
 }
 
@@ -186,51 +214,74 @@ void Sampler::restore(float* logits) {
   for (; !saved_.empty(); saved_.pop_back()) logits[saved_.back().first] = saved_.back().second;
 }
 
+// Bias, penalties, and the greatest logit after them; find_peak() must be followed by restore().
+SampleError Sampler::find_peak(float* logits, int64_t vocab) {
+  if (released_) return SampleError::disposed;
+  const SampleError error = adjust(logits, vocab);
+  adjusted_ = !saved_.empty();
+  plain_total_ = 0;
+  if (error != SampleError::none) return error;
+  const Peak peak = sample_kernel().peak(logits, vocab, maxima_.data());
+  if (peak.nan) return SampleError::not_a_number;
+  if (peak.index < 0) return SampleError::nothing_left;
+  if (std::isinf(peak.value)) return SampleError::infinite;
+  best_ = peak.index;
+  peak_ = peak.value;
+  drawn_ = true;
+  return SampleError::none;
+}
+
 void Sampler::sample(float* logits, int64_t vocab, SampleResult& result) {
   std::lock_guard lock(mutex_);
   result = SampleResult{};
-  if (released_) {
-    result.error = SampleError::disposed;
-    return;
-  }
   vocab = std::min(vocab, options_.vocab);
-  result.error = adjust(logits, vocab);
-  const bool adjusted = !saved_.empty();
-  Peak peak{};
-  plain_total_ = 0;
+  result.error = find_peak(logits, vocab);
   if (result.error == SampleError::none) {
-    peak = sample_kernel().peak(logits, vocab, maxima_.data());
-    if (peak.nan) {
-      result.error = SampleError::not_a_number;
-    } else if (peak.index < 0) {
-      result.error = SampleError::nothing_left;
-    } else if (std::isinf(peak.value)) {
-      result.error = SampleError::infinite;
-    } else {
-      result.token = static_cast<int32_t>(options_.temperature > 0 ? draw(logits, vocab, peak.value) : peak.index);
-      drawn_ = true;
-    }
+    result.token = options_.temperature > 0 ? pick(shape(logits, vocab), philox_uniform(options_.seed, generated_))
+                                            : static_cast<int32_t>(best_);
   }
   restore(logits);
-  if (result.error != SampleError::none || (!options_.logprob && top_.empty())) return;
-  if (adjusted) {
-    report(logits, vocab, sample_kernel().peak(logits, vocab, maxima_.data()).value, 0, result);
-  } else {
-    report(logits, vocab, peak.value, plain_total_, result);
-  }
+  if (result.error == SampleError::none) report(logits, vocab, result);
 }
 
-void Sampler::report(const float* logits, int64_t vocab, float peak, double total, SampleResult& result) {
+SampleError Sampler::law(float* logits, int64_t vocab, Law& law) {
+  std::lock_guard lock(mutex_);
+  vocab = std::min(vocab, options_.vocab);
+  const SampleError error = find_peak(logits, vocab);
+  if (error == SampleError::none) {
+    best_id_ = static_cast<int32_t>(best_);
+    law = options_.temperature > 0 ? shape(logits, vocab) : Law{&best_id_, &one_, 1, 1};
+  }
+  restore(logits);
+  return error;
+}
+
+void Sampler::tell(const float* logits, int64_t vocab, int32_t token, SampleResult& result) {
+  std::lock_guard lock(mutex_);
+  result = SampleResult{};
+  result.token = token;
+  report(logits, std::min(vocab, options_.vocab), result);
+}
+
+double Sampler::uniform(uint64_t lane) {
+  std::lock_guard lock(mutex_);
+  return philox_uniform(options_.seed, generated_, lane);
+}
+
+void Sampler::report(const float* logits, int64_t vocab, SampleResult& result) {
+  if (!options_.logprob && top_.empty()) return;
+  const float peak = adjusted_ ? sample_kernel().peak(logits, vocab, maxima_.data()).value : peak_;
+  double total = adjusted_ ? 0 : plain_total_;
   if (total <= 0) total = sample_kernel().weigh(logits, vocab, peak, 1.0f, nullptr, nullptr);
   const double log_total = peak + std::log(total);
   result.logprob = static_cast<float>(logits[result.token] - log_total);
   if (!top_.empty()) report_top(logits, vocab, log_total, result);
 }
 
-int32_t Sampler::draw(const float* logits, int64_t vocab, float peak) {
+Law Sampler::shape(const float* logits, int64_t vocab) {
+  const float peak = peak_;
   // A temperature so small that its inverse overflows is as good as 1e-30.
   const auto scale = static_cast<float>(1 / std::max(options_.temperature, 1e-30));
-  const double uniform = philox_uniform(options_.seed, generated_);
   const bool ranked = options_.top_k > 0 && options_.top_k < vocab;
   double total = 0;
   if (!ranked) total = sample_kernel().weigh(logits, vocab, peak, scale, weights_.data(), sums_.data());
@@ -239,38 +290,38 @@ int32_t Sampler::draw(const float* logits, int64_t vocab, float peak) {
     if (options_.typical_p < 1) total = mask_typical(vocab, total);
     if (options_.top_p < 1) total = mask_rank(weights_.data(), vocab, options_.top_p * total);
     if (options_.min_p > 0) total = mask_light(vocab);
-    const double target = uniform * total;
-    double sum = 0;
-    int64_t block = 0;
-    while (block + 1 < blocks_of(vocab) && sum + sums_[static_cast<size_t>(block)] <= target) {
-      sum += sums_[static_cast<size_t>(block++)];
-    }
-    int64_t last = -1;
-    for (int64_t i = block * sample_block; i < vocab; ++i) {
-      if (weights_[static_cast<size_t>(i)] <= 0) continue;
-      last = i;
-      sum += weights_[static_cast<size_t>(i)];
-      if (sum > target) break;
-    }
-    if (last < 0) {  // rounding carried the target past the last token that has any weight
-      for (last = vocab - 1; weights_[static_cast<size_t>(last)] <= 0;) --last;
-    }
-    return static_cast<int32_t>(last);
+    return {nullptr, weights_.data(), vocab, total};
   }
   Kept kept = ranked ? keep_top_k(logits, vocab, peak, scale) : keep_weighed(vocab, peak, scale, total);
   if (options_.typical_p < 1) keep_typical(kept);
   if (options_.top_p < 1) keep_top_p(kept);
   if (options_.min_p > 0) keep_min_p(kept);
-  const double target = uniform * kept.total;
+  return {ids_.data(), weights_.data(), kept.count, kept.total};
+}
+
+// Of this sampler's own laws: those over all tokens have sums of their blocks.
+int32_t Sampler::pick(const Law& law, double uniform) const {
+  const double target = uniform * law.total;
   double sum = 0;
-  int64_t last = 0;
-  for (int64_t i = 0; i < kept.count; ++i) {
-    if (weights_[static_cast<size_t>(i)] <= 0) continue;
+  int64_t begin = 0;
+  if (law.ids == nullptr) {
+    int64_t block = 0;
+    while (block + 1 < blocks_of(law.count) && sum + sums_[static_cast<size_t>(block)] <= target) {
+      sum += sums_[static_cast<size_t>(block++)];
+    }
+    begin = block * sample_block;
+  }
+  int64_t last = -1;
+  for (int64_t i = begin; i < law.count; ++i) {
+    if (law.weights[i] <= 0) continue;
     last = i;
-    sum += weights_[static_cast<size_t>(i)];
+    sum += law.weights[i];
     if (sum > target) break;
   }
-  return ids_[static_cast<size_t>(last)];
+  if (last < 0) {  // rounding carried the target past the last token that has any weight
+    for (last = law.count - 1; last > 0 && law.weights[last] <= 0;) --last;
+  }
+  return law.token(last);
 }
 
 // Keys of all values >= least, in any order; whole blocks are passed over by their maxima.

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "decode/law.h"
+
 namespace vivace {
 
 struct SamplerOptions {
@@ -65,11 +67,22 @@ class Sampler {
   // presence and frequency penalties do not.
   void accept(const int32_t* tokens, int64_t count);
 
+  // Takes back what accept() was told last: the same tokens, for verifiers that look further than they keep.
+  void retract(const int32_t* tokens, int64_t count);
+
   // Draws from logits[0, min(vocab, options.vocab)), which are as before when it returns.
   void sample(float* logits, int64_t vocab, SampleResult& result);
 
-  // For a draw elsewhere: the next one, or the one after `later` more. False: disposed.
-  bool describe(DrawState& state, uint64_t later = 0);
+  // What sample() draws from, valid until the next call; greedy samplers have one token in it. Somebody else chooses,
+  // and says so by tell() and accept(). The logits are as before when it returns.
+  SampleError law(float* logits, int64_t vocab, Law& law);
+  // Fills in the token that was chosen from the last law(), of the same logits, and what is reported of it.
+  void tell(const float* logits, int64_t vocab, int32_t token, SampleResult& result);
+  // In [0, 1): the random number of the next token, for purposes other than sample()'s own by lanes above 0.
+  double uniform(uint64_t lane);
+
+  // For a draw elsewhere: the next one, or the one after these tokens of an answer. False: disposed.
+  bool describe(DrawState& state, const std::vector<int32_t>& path = {});
   // A draw elsewhere gave this token, which is in the text now.
   void drew(int32_t token);
 
@@ -84,9 +97,11 @@ class Sampler {
   };
   bool truncates() const;
   SampleError adjust(float* logits, int64_t vocab);
+  SampleError find_peak(float* logits, int64_t vocab);
   void restore(float* logits);
-  void report(const float* logits, int64_t vocab, float peak, double total, SampleResult& result);
-  int32_t draw(const float* logits, int64_t vocab, float peak);
+  void report(const float* logits, int64_t vocab, SampleResult& result);
+  Law shape(const float* logits, int64_t vocab);
+  int32_t pick(const Law& law, double uniform) const;
   float lightest(int64_t vocab, double total) const;
   bool scatters(int64_t vocab, float peak, float scale, double total) const;
   double mask_rank(const float* scores, int64_t vocab, double wanted);
@@ -106,9 +121,15 @@ class Sampler {
   uint64_t generated_ = 0;  // tokens accepted since the first draw
   bool drawn_ = false;
   bool released_ = false;
+  int64_t best_ = -1;              // the last row's most probable token,
+  float peak_ = 0;                 // its logit, after adjustments
+  bool adjusted_ = false;          // if there were any
+  float one_ = 1;                  // the weight of a greedy law
+  int32_t best_id_ = -1;           // and its token
   double plain_total_ = 0;         // of the weights at temperature 1 that the last draw computed, 0 if it did not
   std::vector<uint32_t> history_;  // [vocab] times generated · 2 + (in the prompt or generated)
   std::vector<int32_t> touched_;   // ids whose history is not 0
+  size_t prompted_ = 0;            // so many of them, the first ones, are the prompt's
   std::vector<std::pair<int32_t, float>> saved_;  // logits that bias and penalties changed, in that order
   std::vector<float> maxima_;                     // [vocab / 64] of the logits
   std::vector<float> weights_;                    // [kept]

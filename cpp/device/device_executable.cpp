@@ -122,68 +122,102 @@ VivaceDeviceBatch DeviceExecutable::describe(const Batch& batch, const PagedKv& 
   return given;
 }
 
-namespace {
-
 // What the card has no kernels for is for the host: it gets these rows.
-bool draws_on_card(const SamplerOptions& options) {
-  return options.top_logprobs == 0;
+void DeviceExecutable::describe(size_t output, Sampler& sampler, const std::vector<int32_t>& path, bool here,
+                                SampleResult& result) {
+  DrawState& state = states_[output];
+  if (!sampler.describe(state, path)) {
+    result.error = SampleError::disposed;
+    return;
+  }
+  const SamplerOptions& options = *state.options;
+  VivaceDeviceDraw& draw = draws_[output];
+  draw.how = here && options.top_logprobs == 0 ? VIVACE_DRAW_HERE : VIVACE_DRAW_HOST;
+  draw.vocab = static_cast<int32_t>(options.vocab);
+  draw.top_k = options.top_k;
+  draw.temperature = options.temperature;
+  draw.top_p = options.top_p;
+  draw.min_p = options.min_p;
+  draw.typical_p = options.typical_p;
+  draw.repetition_penalty = options.repetition_penalty;
+  draw.presence_penalty = options.presence_penalty;
+  draw.frequency_penalty = options.frequency_penalty;
+  draw.seed = options.seed;
+  draw.index = state.index;
+  draw.bias_tokens = state.bias_tokens.data();
+  draw.biases = state.biases.data();
+  draw.bias_count = static_cast<int32_t>(state.biases.size());
+  draw.seen = state.seen.data();
+  draw.times = state.times.data();
+  draw.seen_count = static_cast<int32_t>(state.seen.size());
 }
 
-}  // namespace
-
+// A draft that is verified by matching is drawn on the card, at every row as if the text had come there; what the card
+// draws where it did not come is nobody's.
 void DeviceExecutable::describe(Draws& draws) {
   const size_t count = draws.samplers.size();
+  std::vector<SampleResult>& results = draws.drawn.results;
   states_.resize(count);
   draws_.assign(count, {});
   choices_.assign(count, {-1, 0, 0, nullptr});
-  for (size_t i = 0; i < count; ++i) {
-    if (draws.samplers[i] == nullptr) continue;
-    if (!draws.samplers[i]->describe(states_[i])) {
-      draws.drawn.results[i].error = SampleError::disposed;
-      continue;
+  for (size_t i = 0; i < count; ++i)
+    if (draws.samplers[i] != nullptr) describe(i, *draws.samplers[i], {}, true, results[i]);
+  for (const Walk& walk : draws.walks) {
+    const bool here = walk.options.rule == VerifyRule::match;
+    std::vector<std::vector<int32_t>> paths(walk.tokens.size());
+    for (size_t row = 0; row < paths.size(); ++row) {
+      if (row > 0) {
+        paths[row] = paths[static_cast<size_t>(walk.parents[row])];
+        paths[row].push_back(walk.tokens[row]);
+      }
+      const size_t output = static_cast<size_t>(walk.output) + row;
+      describe(output, *walk.sampler, paths[row], here, results[output]);
     }
-    const SamplerOptions& options = *states_[i].options;
-    VivaceDeviceDraw& draw = draws_[i];
-    draw.how = draws_on_card(options) ? VIVACE_DRAW_HERE : VIVACE_DRAW_HOST;
-    draw.vocab = static_cast<int32_t>(options.vocab);
-    draw.top_k = options.top_k;
-    draw.temperature = options.temperature;
-    draw.top_p = options.top_p;
-    draw.min_p = options.min_p;
-    draw.typical_p = options.typical_p;
-    draw.repetition_penalty = options.repetition_penalty;
-    draw.presence_penalty = options.presence_penalty;
-    draw.frequency_penalty = options.frequency_penalty;
-    draw.seed = options.seed;
-    draw.index = states_[i].index;
-    draw.bias_tokens = states_[i].bias_tokens.data();
-    draw.biases = states_[i].biases.data();
-    draw.bias_count = static_cast<int32_t>(states_[i].biases.size());
-    draw.seen = states_[i].seen.data();
-    draw.times = states_[i].times.data();
-    draw.seen_count = static_cast<int32_t>(states_[i].seen.size());
+  }
+}
+
+// What the card drew for an output; false on an error.
+bool DeviceExecutable::take(size_t output, Sampler& sampler, SampleResult& result) {
+  result = {};
+  result.token = choices_[output].token;
+  result.error = static_cast<SampleError>(choices_[output].error);
+  if (result.error != SampleError::none) return false;
+  if (states_[output].options->logprob) result.logprob = choices_[output].logprob;
+  sampler.drew(result.token);
+  return true;
+}
+
+void DeviceExecutable::take(Walk& walk, Drawn& drawn) {
+  walk.kept = {0};
+  for (int32_t row = 0; row >= 0;) {
+    const size_t output = static_cast<size_t>(walk.output + row);
+    if (!take(output, *walk.sampler, drawn.results[output])) return;
+    row = walk.child(row, drawn.results[output].token);
+    if (row > 0) walk.kept.push_back(row);
   }
 }
 
 // Results of the card, and draws on the host's threads.
 void DeviceExecutable::take(Draws& draws) {
-  bool any = false;
-  for (size_t i = 0; i < draws_.size(); ++i) {
-    any = any || draws_[i].how == VIVACE_DRAW_HOST;
-    if (draws_[i].how != VIVACE_DRAW_HERE) continue;
-    SampleResult& result = draws.drawn.results[i];
-    result = {};
-    result.token = choices_[i].token;
-    result.error = static_cast<SampleError>(choices_[i].error);
-    if (result.error != SampleError::none) continue;
-    if (states_[i].options->logprob) result.logprob = choices_[i].logprob;
-    draws.samplers[i]->drew(result.token);
+  std::vector<size_t> left;  // units for the host
+  const auto how = [&](int64_t output) { return draws_[static_cast<size_t>(output)].how; };
+  for (size_t i = 0; i < draws.samplers.size(); ++i) {
+    if (draws.samplers[i] == nullptr) continue;
+    if (draws_[i].how == VIVACE_DRAW_HERE) take(i, *draws.samplers[i], draws.drawn.results[i]);
+    if (draws_[i].how == VIVACE_DRAW_HOST) left.push_back(i);
   }
-  if (!any) return;
+  for (size_t i = 0; i < draws.walks.size(); ++i) {
+    if (how(draws.walks[i].output) == VIVACE_DRAW_HERE) take(draws.walks[i], draws.drawn);
+    if (how(draws.walks[i].output) == VIVACE_DRAW_HOST) left.push_back(draws.samplers.size() + i);
+  }
+  if (left.empty()) return;
   const int64_t vocab = program_.values[static_cast<size_t>(draws.logits)].columns;
   pool_->run(options_.threads, [&](Team& team) {
-    for (size_t i = static_cast<size_t>(team.thread()); i < draws_.size(); i += static_cast<size_t>(team.threads()))
-      if (draws_[i].how == VIVACE_DRAW_HOST) draws.draw(i, choices_[i].logits, vocab);
+    for (size_t i = static_cast<size_t>(team.thread()); i < left.size(); i += static_cast<size_t>(team.threads())) {
+      // Rows for the host lie one after the other, so a walk's do.
+      const auto output = static_cast<size_t>(draws.first_output(left[i]));
+      draws.draw(left[i], choices_[output].logits, vocab);
+    }
   });
 }
 

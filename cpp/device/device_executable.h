@@ -36,7 +36,10 @@ class DeviceExecutable final : public Runner {
  private:
   VivaceDeviceBatch describe(const Batch& batch, const PagedKv& kv);
   void describe(Draws& draws);
+  void describe(size_t output, Sampler& sampler, const std::vector<int32_t>& path, bool here, SampleResult& result);
   void take(Draws& draws);
+  bool take(size_t output, Sampler& sampler, SampleResult& result);
+  void take(Walk& walk, Drawn& drawn);
 
   DeviceOptions options_;
   const VivaceDeviceTable& table_;

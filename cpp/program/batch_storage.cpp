@@ -23,6 +23,8 @@ void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead) {
   masks_.clear();
   groups_.clear();
   tree_ = request.parents != nullptr;
+  parents_.clear();
+  if (tree_) parents_.assign(request.parents, request.parents + rows);
   for (int32_t row : output_rows_)
     if (row < 0 || row >= request.rows) throw Error("INTERNAL", "run: an output row is outside the batch");
 
@@ -119,9 +121,43 @@ void BatchStorage::follow(const int32_t* tokens) {
   batch_.rows = batch_.outputs;
 }
 
-void BatchStorage::commit(PagedKv* kv) const {
-  if (tree_) return;
-  for (const Group& group : groups_) kv->commit(group.sequence, static_cast<int>(group.rows.size()));
+void BatchStorage::describe(Walk& walk, int64_t rows) const {
+  const auto outputs = static_cast<int64_t>(output_rows_.size());
+  if (rows < 1 || walk.output < 0 || walk.output > outputs - rows)
+    throw Error("INTERNAL", "run: a draft's rows are not among the outputs");
+  const int32_t root = output_rows_[static_cast<size_t>(walk.output)];
+  for (int64_t i = 0; i < rows; ++i) {
+    const int32_t row = output_rows_[static_cast<size_t>(walk.output + i)];
+    const auto at = static_cast<size_t>(row);
+    int32_t parent = static_cast<int32_t>(i) - 1;
+    if (tree_ && i > 0) parent = parents_[at] - root;
+    if (row != root + i || sequences_[at] != sequences_[static_cast<size_t>(root)] || parent >= i ||
+        (i > 0 && parent < 0))
+      throw Error("INTERNAL", "run: a draft's rows must follow its root");
+    walk.tokens.push_back(tokens_[at]);
+    walk.parents.push_back(parent);
+  }
+  const size_t next = static_cast<size_t>(root + rows);
+  if (next < sequences_.size() && sequences_[next] == sequences_[static_cast<size_t>(root)])
+    throw Error("INTERNAL", "run: a draft's rows must be the last ones of their sequence");
+}
+
+void BatchStorage::commit(PagedKv* kv, const std::vector<Walk>& walks) const {
+  for (const Group& group : groups_) {
+    const Walk* own = nullptr;
+    for (const Walk& walk : walks)
+      if (sequences_[static_cast<size_t>(output_rows_[static_cast<size_t>(walk.output)])] == group.sequence)
+        own = &walk;
+    if (own == nullptr) {
+      if (!tree_) kv->commit(group.sequence, static_cast<int>(group.rows.size()));
+      continue;
+    }
+    const int32_t before = ordinals_[static_cast<size_t>(output_rows_[static_cast<size_t>(own->output)])];
+    std::vector<int32_t> kept;
+    for (int32_t i = 0; i < before; ++i) kept.push_back(i);
+    for (const int32_t row : own->kept) kept.push_back(before + row);
+    kv->keep(group.sequence, kept.data(), static_cast<int>(kept.size()));
+  }
 }
 
 }  // namespace vivace

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "decode/verify/verify.h"
 #include "program/batch.h"
 
 namespace vivace {
@@ -25,8 +26,12 @@ class BatchStorage {
   // Throws INVALID_ARGUMENT or OUT_OF_MEMORY; on a throw no sequence has changed its length.
   // `ahead`: cells that each sequence may need beyond those, for follow().
   void build(const BatchRequest& request, PagedKv* kv, int ahead = 0);
-  // After a successful run: chain rows count as committed. Trees wait for PagedKv::keep.
-  void commit(PagedKv* kv) const;
+  // The rows of a walk over `rows` outputs from `output` on: they must follow each other in the batch, as rows of one
+  // sequence that are its last ones, the first of them an ancestor of the others. Throws INTERNAL.
+  void describe(Walk& walk, int64_t rows) const;
+  // After a successful run: chain rows count as committed, but of a walk's rows only those that it keeps. Other rows of
+  // a run over trees wait for PagedKv::keep.
+  void commit(PagedKv* kv, const std::vector<Walk>& walks = {}) const;
   // Whether follow() can be used: every sequence has one output, after its last row, and no trees.
   bool can_follow() const;
   // How often every sequence has a cell for it.
@@ -44,7 +49,7 @@ class BatchStorage {
   void build_masks(const BatchRequest& request);
   Batch batch_;
   std::vector<int32_t> tokens_, positions_, sequences_, cells_, first_cells_, visible_, output_rows_, added_positions_,
-      added_offsets_, ordinals_;
+      added_offsets_, ordinals_, parents_;
   std::vector<uint64_t> masks_;
   std::vector<Group> groups_;
   bool tree_ = false;

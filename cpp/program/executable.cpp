@@ -208,9 +208,8 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
     }
     if (draws == nullptr) return;
     const int64_t vocab = program_.values[static_cast<size_t>(draws->logits)].columns;
-    for (int64_t i = team.thread(); i < outputs; i += team.threads())
-      if (draws->samplers[static_cast<size_t>(i)] != nullptr)
-        draws->draw(static_cast<size_t>(i), logits + i * vocab, vocab);
+    for (size_t i = static_cast<size_t>(team.thread()); i < draws->units(); i += static_cast<size_t>(team.threads()))
+      draws->draw(i, logits + draws->first_output(i) * vocab, vocab);
     if (profile_.on && team.thread() == 0) profile_.drew(std::chrono::duration<double>(Clock::now() - last).count());
   };
   pool_->run(options_.threads, task, meanwhile);

@@ -1,8 +1,10 @@
 // The plainest possible sampler, in float64: the oracle of cpp/decode/sample.cpp, and the sampler of the reference executor.
 // The order of the steps is explained in lib/decode/options.ts.
 import { VivaceError } from '../errors.js';
-import type { RowSampler, SamplerOptions } from '../program/executor.js';
+import type { RowSampler, SamplerOptions, VerifyRule } from '../program/executor.js';
 import { philoxUniform } from './philox.js';
+import { verifyDraft } from './speculation/rules.js';
+import type { DraftRows, Drawing, Verdict } from './speculation/rules.js';
 
 const { abs, exp, log, max } = Math; // look-ups of globals are slow in the realms of test runners
 
@@ -17,7 +19,22 @@ export interface Sampled {
 export interface ReferenceSampler extends RowSampler {
   /** Draws from logits[0, min(length, vocab)), which stay as they are. */
   sample(logits: Float32Array | Float64Array): Sampled;
+  /**
+   * Verifies a draft, with the logits after each of its rows, and accepts what comes out. `cycle`: the number of the draft,
+   * from 1. `reports[i]` is about `tokens[i]`.
+   */
+  verify(
+    draft: DraftRows,
+    rule: VerifyRule,
+    logits: readonly (Float32Array | Float64Array)[],
+    cycle: number,
+    drawing?: Drawing,
+  ): Verdict & { readonly reports: readonly Sampled[] };
 }
+
+// Random numbers of a draft, by purpose; the same as in cpp/decode/verify/verify.h.
+const laneOf = (cycle: number, purpose: 'accept' | 'residual' | 'block', number: number): bigint =>
+  (BigInt(cycle) << 20n) | (BigInt({ accept: 2, residual: 3, block: 4 }[purpose]) << 16n) | BigInt(number);
 
 interface Candidate {
   readonly token: number;
@@ -31,56 +48,93 @@ export function createReferenceSampler(options: SamplerOptions): ReferenceSample
   let position = 0n; // tokens accepted since: a repeated draw gives the same token
   let disposed = false;
 
-  const adjust = (logits: Float64Array): void => {
+  /** `path`: tokens that the answer would have, too. */
+  const adjust = (logits: Float64Array, path: readonly number[]): void => {
+    const times = new Map(generated);
+    for (const token of path) times.set(token, (times.get(token) ?? 0) + 1);
     for (const [token, bias] of options.logitBias) if (token < logits.length) logits[token] += bias;
-    for (const token of new Set([...promptTokens, ...generated.keys()])) {
+    for (const token of new Set([...promptTokens, ...times.keys()])) {
       if (token >= logits.length) continue;
       const logit = logits[token];
       logits[token] = logit > 0 ? logit / options.repetitionPenalty : logit * options.repetitionPenalty;
-      const times = generated.get(token) ?? 0;
-      if (times > 0) logits[token] -= times * options.frequencyPenalty + options.presencePenalty;
+      const count = times.get(token) ?? 0;
+      if (count > 0) logits[token] -= count * options.frequencyPenalty + options.presencePenalty;
+    }
+  };
+
+  /** Candidates in ascending order of token. */
+  const candidates = (logits: Float32Array | Float64Array, path: readonly number[]): Candidate[] => {
+    if (disposed) throw new VivaceError('DISPOSED', 'The sampler was disposed');
+    const raw = Float64Array.from(logits.subarray(0, options.vocab));
+    if (raw.some(Number.isNaN)) throw new VivaceError('NUMERIC', "The model's logits contain NaN");
+    if (raw.includes(Infinity)) throw new VivaceError('NUMERIC', "The model's logits contain +infinity");
+    adjust(raw, path);
+    const greatest = raw.reduce((a, b) => max(a, b), -Infinity);
+    if (greatest === -Infinity) {
+      throw new VivaceError(
+        'NUMERIC',
+        'Every token has probability 0 (all logits are -infinity, or logitBias bans every token)',
+      );
+    }
+    drawn = true;
+    if (options.temperature > 0) return truncate(weigh(raw, greatest, options.temperature), options);
+    return [{ token: raw.indexOf(greatest), weight: 1 }];
+  };
+
+  const report = (logits: Float32Array | Float64Array, token: number): Sampled => {
+    const raw = Float64Array.from(logits.subarray(0, options.vocab));
+    const logTotal = logSumExp(raw);
+    const top = options.topLogprobs === 0 ? [] : rank(raw).slice(0, options.topLogprobs);
+    return {
+      token,
+      logprob: options.logprob ? raw[token] - logTotal : NaN,
+      top: top.map((id) => [id, raw[id] - logTotal] as const),
+    };
+  };
+
+  const accept = (tokens: ArrayLike<number>): void => {
+    if (drawn) position += BigInt(tokens.length);
+    for (const token of Array.from(tokens)) {
+      if (token < 0 || token >= options.vocab) continue;
+      if (!drawn) promptTokens.add(token);
+      else generated.set(token, (generated.get(token) ?? 0) + 1);
     }
   };
 
   return {
-    accept(tokens) {
-      if (drawn) position += BigInt(tokens.length);
-      for (const token of tokens) {
-        if (token < 0 || token >= options.vocab) continue;
-        if (!drawn) promptTokens.add(token);
-        else generated.set(token, (generated.get(token) ?? 0) + 1);
-      }
-    },
+    accept,
 
     sample(logits) {
-      if (disposed) throw new VivaceError('DISPOSED', 'The sampler was disposed');
-      const raw = Float64Array.from(logits.subarray(0, options.vocab));
-      if (raw.some(Number.isNaN)) throw new VivaceError('NUMERIC', "The model's logits contain NaN");
-      if (raw.includes(Infinity)) throw new VivaceError('NUMERIC', "The model's logits contain +infinity");
-      const adjusted = raw.slice();
-      adjust(adjusted);
-      const greatest = adjusted.reduce((a, b) => max(a, b), -Infinity);
-      if (greatest === -Infinity) {
-        throw new VivaceError(
-          'NUMERIC',
-          'Every token has probability 0 (all logits are -infinity, or logitBias bans every token)',
-        );
-      }
-      const token =
-        options.temperature > 0
-          ? draw(
-              truncate(weigh(adjusted, greatest, options.temperature), options),
-              philoxUniform(options.seed, position),
-            )
-          : adjusted.indexOf(greatest);
-      drawn = true;
-      const logTotal = logSumExp(raw);
-      const top = options.topLogprobs === 0 ? [] : rank(raw).slice(0, options.topLogprobs);
-      return {
-        token,
-        logprob: options.logprob ? raw[token] - logTotal : NaN,
-        top: top.map((id) => [id, raw[id] - logTotal] as const),
+      const kept = candidates(logits, []);
+      return report(logits, draw(kept, philoxUniform(options.seed, position)));
+    },
+
+    verify(draft, rule, logits, cycle, drawing) {
+      const begin = position;
+      const lawAt = (row: number, path: readonly number[]): Float64Array => {
+        const kept = candidates(logits[row], path);
+        const law = new Float64Array(options.vocab);
+        for (const { token, weight } of kept) law[token] = weight / massOf(kept);
+        return law;
       };
+      const uniform = (after: number, lane: bigint): number => philoxUniform(options.seed, begin + BigInt(after), lane);
+      const verdict = verifyDraft(
+        draft,
+        rule,
+        lawAt,
+        {
+          accepts: (probability, after, what, trial) =>
+            uniform(after, laneOf(cycle, what === 'trial' ? 'accept' : 'block', trial)) < probability,
+          draws: (weights, after, how) =>
+            draw(
+              Array.from(weights, (weight, token) => ({ token, weight })),
+              uniform(after, how === 'plain' ? 0n : laneOf(cycle, 'residual', 0)),
+            ),
+        },
+        drawing,
+      );
+      accept(verdict.tokens);
+      return { ...verdict, reports: verdict.tokens.map((token, i) => report(logits[verdict.kept[i]], token)) };
     },
 
     dispose() {

@@ -31,6 +31,8 @@ export interface RunRequest {
   readonly logits?: Float32Array;
   /** Per output: the sampler that draws a token from its logits, and accepts it, or null. */
   readonly samplers?: readonly (RowSampler | null)[];
+  /** Drafts that are verified: their outputs have no sampler of their own. Needs `samplers`. */
+  readonly walks?: readonly DraftWalk[];
   /**
    * The run may go on by itself, with the tokens that it draws; every sequence has one output then, after its last row, with
    * a sampler. An executor may always stop after the first round.
@@ -50,8 +52,42 @@ export interface RunRequest {
   };
 }
 
+/** How a draft is verified (lib/decode/speculation/rules.ts). `first` and `second` are the two lossy rules' settings. */
+export type VerifyRule =
+  | { readonly name: 'match' | 'ratio' | 'block' }
+  | { readonly name: 'typical'; readonly epsilon: number; readonly delta: number }
+  | { readonly name: 'relaxed'; readonly top: number; readonly gap: number };
+
+/**
+ * A sequence whose last rows are a draft: the root, which is the last token of its text, and behind it the drafted tokens,
+ * all of them outputs. Of these rows the run commits the root and what the verifier keeps, of a tree's rows, too.
+ */
+export interface DraftWalk {
+  /** Index of the root's output; the draft's follow. */
+  readonly output: number;
+  /** Outputs, the root's included. */
+  readonly rows: number;
+  readonly sampler: RowSampler;
+  readonly rule: VerifyRule;
+  /** What the tokens were drawn from; without it every rule but the lossy ones matches. */
+  readonly proposal?: Proposal;
+  /** Number of the sequence's draft, from 1: no random number is used twice. */
+  readonly cycle: number;
+}
+
+/** The laws that a draft's tokens were drawn from. Made by `Executor.createProposal`. */
+export interface Proposal {
+  /** Rows with a law, the root being 0. */
+  readonly size: number;
+  clear(): void;
+  /** The children of row `node` were drawn from weights over ascending token ids, `drawn` in this order. */
+  set(node: number, ids: Int32Array, weights: Float32Array, drawn: Int32Array): void;
+  /** The same, with weights that sum to 1; null for a row without. */
+  read(node: number): { readonly ids: Int32Array; readonly weights: Float32Array; readonly drawn: Int32Array } | null;
+}
+
 export interface RunResult {
-  /** Per output: the token drawn, −1 where no sampler was given. */
+  /** Per output: the token drawn, −1 where no sampler was given; in a draft what follows the row, −1 where it was not kept. */
   readonly tokens: Int32Array;
   /** Per output: natural log-probability of the token as the model gave it, at temperature 1 (NaN unless its sampler reports it). */
   readonly logprobs: Float32Array;
@@ -59,6 +95,8 @@ export interface RunResult {
   readonly top: readonly (readonly (readonly [number, number])[] | null)[];
   /** Per output: why its sampler could not draw (NUMERIC, DISPOSED), or null. One sequence's error is not the others'. */
   readonly errors: readonly (VivaceError | null)[];
+  /** Per output: 1 for a row of a draft that stays; the root always does. */
+  readonly kept: Int32Array;
 }
 
 /** The state that draws one sequence's tokens: options, penalties' history, random stream. Made by `Executor.createSampler`. */
@@ -115,6 +153,8 @@ export interface Executor {
   readonly kvShape: KvShape;
   createKvCache(options: KvOptions): KvCache;
   createSampler(options: SamplerOptions): RowSampler;
+  /** `replacement`: a node's children may be the same token twice. */
+  createProposal(replacement: boolean): Proposal;
   /** One round, or several where `ahead` allows it. Runs of one executor take turns in the order of their calls. */
   run(kv: KvCache, request: RunRequest): Promise<RunResult>;
   /** Bytes held for weights (beyond the mapped file), activations and scratch. */

@@ -1,12 +1,22 @@
 // Programs of language models on the CPU: rounds over a row batch, sampling included, off the JavaScript thread.
 import { expected, VivaceError } from '../errors.js';
 import { fromNative, native, nativeCall } from '../native.js';
-import type { NativeCallProfile, NativeDevice, NativeKvCache, NativeRequest, NativeSampler } from '../native.js';
+import type { NativeCallProfile, NativeDevice, NativeKvCache, NativeRequest } from '../native.js';
 import { dtypes } from './dtype.js';
-import type { Executor, KvCache, KvOptions, RowSampler, RunRequest, RunResult, SamplerOptions } from './executor.js';
+import type {
+  Executor,
+  KvCache,
+  KvOptions,
+  Proposal,
+  RowSampler,
+  RunRequest,
+  RunResult,
+  SamplerOptions,
+} from './executor.js';
 import { findDevice } from './device-library.js';
 import type { DeviceName } from './device-library.js';
 import { NativeProgram } from './native-program.js';
+import { NativeRowProposal, NativeRowSampler, nativeWalk, toNative } from './native-walks.js';
 import type { BindWeight, NativeProgramOptions } from './native-program.js';
 import type { KvShape, Program } from './program.js';
 
@@ -64,17 +74,23 @@ export class NativeExecutor implements Executor {
     return new NativeRowSampler(nativeCall(() => new (native().Sampler)({ ...options })));
   }
 
+  createProposal(replacement: boolean): Proposal {
+    return new NativeRowProposal(nativeCall(() => new (native().Proposal)(replacement)));
+  }
+
   async run(kv: KvCache, request: RunRequest): Promise<RunResult> {
     if (!(kv instanceof NativeKv)) throw expected('a KV cache of this executor', 'kv', kv);
-    const { tokens, positions, sequences, parents, outputs, logits, samplers, ahead } = request;
+    const { tokens, positions, sequences, parents, outputs, logits, samplers, walks, ahead } = request;
     const count = outputs.length;
     const drawn = { tokens: new Int32Array(count).fill(-1), logprobs: new Float32Array(count).fill(NaN) };
     const errors = new Int32Array(count);
+    const kept = new Int32Array(count);
     const resultOf = (reports: readonly Report[]): RunResult => ({
       tokens: drawn.tokens.slice(),
       logprobs: drawn.logprobs.slice(),
       top: Array.from(outputs, (_, index) => pairs(reports[index])),
       errors: Array.from(outputs, (_, index) => samplingError(errors[index], reports[index])),
+      kept,
     });
     let last: RunResult | undefined;
     const told = (reports: readonly Report[]): void => {
@@ -90,7 +106,14 @@ export class NativeExecutor implements Executor {
       batch: { tokens, positions, sequences, outputRows: outputs, kv: kv.native, ...(parents ? { parents } : {}) },
       ...(samplers
         ? {
-            sampling: { logits: this.logits, samplers: samplers.map((sampler) => toNative(sampler)), ...drawn, errors },
+            sampling: {
+              logits: this.logits,
+              samplers: samplers.map((sampler) => toNative(sampler)),
+              ...(walks ? { walks: walks.map((walk) => nativeWalk(walk)) } : {}),
+              ...drawn,
+              errors,
+              kept,
+            },
           }
         : {}),
       ...(ahead ? { ahead: { rounds: ahead.rounds, limit: ahead.limit, ends: ahead.ends, told } } : {}),
@@ -171,22 +194,6 @@ function commitRows(kv: KvCache, sequences: Int32Array): void {
   const rows = new Map<number, number>();
   for (const sequence of sequences) rows.set(sequence, (rows.get(sequence) ?? 0) + 1);
   for (const [sequence, count] of rows) kv.commit(sequence, count);
-}
-
-class NativeRowSampler implements RowSampler {
-  constructor(readonly native: NativeSampler) {}
-  accept(tokens: Int32Array): void {
-    nativeCall(() => this.native.accept(tokens));
-  }
-  dispose(): void {
-    this.native.dispose();
-  }
-}
-
-function toNative(sampler: RowSampler | null): NativeSampler | null {
-  if (sampler === null) return null;
-  if (!(sampler instanceof NativeRowSampler)) throw expected('a sampler of this executor', 'samplers', sampler);
-  return sampler.native;
 }
 
 type Report = Float64Array | string | null | undefined;

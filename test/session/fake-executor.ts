@@ -3,6 +3,7 @@ import { VivaceError } from '../../lib/errors.js';
 import type {
   Executor,
   KvCache,
+  Proposal,
   RowSampler,
   RunRequest,
   RunResult,
@@ -94,6 +95,10 @@ export class FakeExecutor implements Executor {
     return { accept: () => {}, dispose: () => this.samplers-- };
   }
 
+  createProposal(): Proposal {
+    throw new Error('nothing is drawn here');
+  }
+
   async run(kv: FakeKv, request: RunRequest): Promise<RunResult> {
     if (this.flies) throw new Error('two rounds at once');
     this.flies = true;
@@ -161,7 +166,20 @@ export class FakeExecutor implements Executor {
       if (token < 0) errors[index] = new VivaceError('NUMERIC', 'no number');
       else drawn[index] = token;
     });
-    return { tokens: drawn, logprobs: new Float32Array(outputs.length), top: Array.from(outputs, () => null), errors };
+    const kept = new Int32Array(outputs.length);
+    for (const { output, rows } of request.walks ?? []) {
+      let length = 0;
+      for (let goes = true; goes; length++) {
+        const row = outputs[output + length];
+        kept[output + length] = 1;
+        drawn[output + length] = follow(texts[row]);
+        goes = length + 1 < rows && tokens[outputs[output + length + 1]] === drawn[output + length];
+      }
+      const text = kv.of(sequences[outputs[output]]);
+      text.length += length - rows;
+    }
+    const nothing = { logprobs: new Float32Array(outputs.length), top: Array.from(outputs, () => null) };
+    return { tokens: drawn, ...nothing, errors, kept };
   }
 }
 

@@ -1,18 +1,43 @@
 // The float64 reference behind the face of every executor: slow, plain, and the judge of the others.
 import { expected, VivaceError } from '../../errors.js';
-import type { Executor, KvCache, KvOptions, RowSampler, RunRequest, RunResult, SamplerOptions } from '../executor.js';
+import type {
+  DraftWalk,
+  Executor,
+  KvCache,
+  KvOptions,
+  Proposal,
+  RowSampler,
+  RunRequest,
+  RunResult,
+  SamplerOptions,
+  VerifyRule,
+} from '../executor.js';
 import type { KvShape, Program } from '../program.js';
 import { ReferenceProgram } from './interpreter.js';
 import type { BindReferenceWeight } from './interpreter.js';
 import { ReferenceKv } from './kv-cells.js';
 
-/** A sampler that draws from one row of logits. */
+interface Drawn {
+  readonly token: number;
+  readonly logprob: number;
+  readonly top: readonly (readonly [number, number])[];
+}
+
+/** A sampler that draws from one row of logits, and verifies drafts (lib/decode/reference-sampler.ts). */
 export interface LogitsSampler extends RowSampler {
-  sample(logits: Float64Array): {
-    readonly token: number;
-    readonly logprob: number;
-    readonly top: readonly (readonly [number, number])[];
-  };
+  sample(logits: Float64Array): Drawn;
+  verify(
+    draft: { readonly tokens: ArrayLike<number>; readonly parents: ArrayLike<number> },
+    rule: VerifyRule,
+    logits: readonly Float64Array[],
+    cycle: number,
+    drawing?: Drawing,
+  ): { readonly kept: number[]; readonly reports: readonly Drawn[] };
+}
+
+interface Drawing {
+  readonly nodes: readonly ({ readonly law: Float64Array; readonly drawn: readonly number[] } | undefined)[];
+  readonly replacement: boolean;
 }
 
 export class ReferenceExecutor implements Executor {
@@ -49,6 +74,10 @@ export class ReferenceExecutor implements Executor {
     return this.makeSampler(options);
   }
 
+  createProposal(replacement: boolean): Proposal {
+    return new ReferenceProposal(replacement, this.columns);
+  }
+
   /** Runs on the JavaScript thread, after the runs that were asked for before. */
   run(kv: KvCache, request: RunRequest): Promise<RunResult> {
     const result = this.lastRun.then(async () => {
@@ -73,38 +102,113 @@ export class ReferenceExecutor implements Executor {
     const { tokens, positions, sequences, parents, outputs } = request;
     const { logits } = this.program.run({}, { tokens, positions, sequences, parents, outputRows: outputs, kv });
     request.logits?.set(logits);
-    const drawn = Array.from(outputs, (_, index) =>
-      draw(request.samplers?.[index] ?? null, logits.subarray(index * this.columns, (index + 1) * this.columns)),
-    );
+    const rowAt = (index: number): Float64Array => logits.subarray(index * this.columns, (index + 1) * this.columns);
+    const drawn: Outcome[] = Array.from(outputs, (_, index) => {
+      const sampler = request.samplers?.[index];
+      return sampler ? attempt(() => drawBy(logitsSampler(sampler), rowAt(index))) : nothing;
+    });
+    const kept = new Int32Array(outputs.length);
+    for (const walk of request.walks ?? []) verifyWalk(walk, request, rowAt, drawn, kept);
+    this.commitWalks(kv, request, kept);
     const result = {
       tokens: Int32Array.from(drawn, ({ token }) => token),
       logprobs: Float32Array.from(drawn, ({ logprob }) => logprob),
-      top: drawn.map(({ top }) => top),
+      top: drawn.map(({ top }) => (top.length > 0 ? top : null)),
       errors: drawn.map(({ error }) => error),
+      kept,
     };
     request.ahead?.told(result);
     return result;
   }
+
+  /** Of a draft's rows the cache keeps the root and what was accepted. */
+  private commitWalks(kv: KvCache, { outputs, sequences, parents, walks }: RunRequest, kept: Int32Array): void {
+    for (const { output, rows } of walks ?? []) {
+      const root = outputs[output];
+      const sequence = sequences[root];
+      const before = sequences.subarray(0, root).filter((other) => other === sequence).length;
+      const stay = Array.from({ length: rows }, (_, i) => i).filter((i) => kept[output + i] === 1);
+      const ordinals = [...Array.from({ length: before }, (_, i) => i), ...stay.map((i) => before + i)];
+      if (parents) kv.keep(sequence, Int32Array.from(ordinals));
+      else kv.truncate(sequence, kv.length(sequence) - rows + stay.length); // a chain: what stays comes first
+    }
+  }
 }
 
-interface Drawn {
-  readonly token: number;
-  readonly logprob: number;
-  readonly top: readonly (readonly [number, number])[] | null;
+interface Outcome extends Drawn {
   readonly error: VivaceError | null;
 }
 
-function draw(sampler: RowSampler | null, logits: Float64Array): Drawn {
-  const nothing = { token: -1, logprob: NaN, top: null, error: null };
-  if (sampler === null) return nothing;
+const nothing: Outcome = { token: -1, logprob: NaN, top: [], error: null };
+
+function logitsSampler(sampler: RowSampler): LogitsSampler {
   if (!('sample' in sampler)) throw expected('a sampler of this executor', 'samplers', sampler);
+  return sampler as LogitsSampler;
+}
+
+/** One sequence's error is not the others'. */
+function attempt(body: () => Drawn): Outcome {
   try {
-    const { token, logprob, top } = (sampler as LogitsSampler).sample(logits);
-    sampler.accept(Int32Array.of(token));
-    return { token, logprob, top: top.length > 0 ? top : null, error: null };
+    return { ...body(), error: null };
   } catch (error) {
-    // One sequence's error is not the others'.
     if (error instanceof VivaceError) return { ...nothing, error };
     throw error;
+  }
+}
+
+function drawBy(sampler: LogitsSampler, logits: Float64Array): Drawn {
+  const drawn = sampler.sample(logits);
+  sampler.accept(Int32Array.of(drawn.token));
+  return drawn;
+}
+
+function verifyWalk(
+  { output, rows, sampler, rule, proposal, cycle }: DraftWalk,
+  { tokens, parents, outputs }: RunRequest,
+  rowAt: (output: number) => Float64Array,
+  drawn: Outcome[],
+  keeps: Int32Array,
+): void {
+  const own = Array.from({ length: rows }, (_, i) => output + i);
+  const root = outputs[output];
+  const draft = {
+    tokens: own.map((index) => tokens[outputs[index]]),
+    parents: own.map((index, i) => (i === 0 ? -1 : parents ? parents[outputs[index]] - root : i - 1)),
+  };
+  keeps[output] = 1;
+  const drawing = proposal instanceof ReferenceProposal ? proposal : undefined;
+  drawn[output] = attempt(() => {
+    const { kept, reports } = logitsSampler(sampler).verify(draft, rule, own.map(rowAt), cycle, drawing);
+    kept.forEach((row, i) => {
+      keeps[output + row] = 1;
+      drawn[output + row] = { ...reports[i], error: null };
+    });
+    return reports[0];
+  });
+}
+
+class ReferenceProposal implements Proposal {
+  readonly nodes: ({ law: Float64Array; drawn: number[] } | undefined)[] = [];
+  constructor(
+    readonly replacement: boolean,
+    private readonly vocab: number,
+  ) {}
+  get size(): number {
+    return this.nodes.length;
+  }
+  clear(): void {
+    this.nodes.length = 0;
+  }
+  set(node: number, ids: Int32Array, weights: Float32Array, drawn: Int32Array): void {
+    const law = new Float64Array(this.vocab);
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    ids.forEach((id, i) => (law[id] = weights[i] / total));
+    this.nodes[node] = { law, drawn: [...drawn] };
+  }
+  read(node: number): ReturnType<Proposal['read']> {
+    const held = this.nodes[node];
+    if (!held) return null;
+    const ids = Int32Array.from(held.law.keys()).filter((id) => held.law[id] > 0);
+    return { ids, weights: Float32Array.from(ids, (id) => held.law[id]), drawn: Int32Array.from(held.drawn) };
   }
 }

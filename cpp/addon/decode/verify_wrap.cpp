@@ -1,0 +1,149 @@
+#include "addon/decode/verify_wrap.h"
+
+#include "addon/decode/sampler_wrap.h"
+#include "addon/error_wrap.h"
+
+namespace vivace {
+namespace {
+
+constexpr napi_type_tag proposal_tag = {0x2f1c5e0d7a934b61ULL, 0xb4e8d3f60c2a9157ULL};
+
+template <class Array>
+Array typed(const Napi::Value& value, napi_typedarray_type type, const char* name) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type)
+    throw Error("INTERNAL", std::string("verify: ") + name + " is no array of the right type");
+  return value.As<Array>();
+}
+
+std::vector<int32_t> integers(const Napi::Value& value, const char* name) {
+  const auto array = typed<Napi::Int32Array>(value, napi_int32_array, name);
+  return {array.Data(), array.Data() + array.ElementLength()};
+}
+
+class ProposalWrap : public Napi::ObjectWrap<ProposalWrap> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Proposal",
+                       {InstanceMethod<&ProposalWrap::set>("set"), InstanceMethod<&ProposalWrap::clear>("clear"),
+                        InstanceMethod<&ProposalWrap::read>("read"), InstanceAccessor<&ProposalWrap::size>("size")});
+  }
+
+  explicit ProposalWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ProposalWrap>(info) {
+    info.This().As<Napi::Object>().TypeTag(&proposal_tag);
+    proposal.replacement = info[0].ToBoolean().Value();
+  }
+
+  Proposal proposal;
+
+ private:
+  // set(node, ids, weights, drawn): ids ascend, weights are not negative and not all 0
+  void set(const Napi::CallbackInfo& info) {
+    guarded(info.Env(), [&] {
+      const int64_t node = info[0].As<Napi::Number>().Int64Value();
+      std::vector<int32_t> ids = integers(info[1], "ids");
+      const auto given = typed<Napi::Float32Array>(info[2], napi_float32_array, "weights");
+      std::vector<float> weights(given.Data(), given.Data() + given.ElementLength());
+      bool sound = node >= 0 && node < (1 << 16) && ids.size() == weights.size();
+      double total = 0;
+      for (size_t i = 0; sound && i < ids.size(); ++i) {
+        sound = ids[i] >= 0 && (i == 0 || ids[i] > ids[i - 1]) && weights[i] >= 0;
+        total += weights[i];
+      }
+      if (!sound || !(total > 0)) throw Error("INTERNAL", "verify: a proposal's law makes no sense");
+      if (static_cast<size_t>(node) >= proposal.nodes.size()) proposal.nodes.resize(static_cast<size_t>(node) + 1);
+      proposal.nodes[static_cast<size_t>(node)] = {StoredLaw(std::move(ids), std::move(weights)),
+                                                   integers(info[3], "drawn")};
+    });
+  }
+  void clear(const Napi::CallbackInfo&) { proposal.nodes.clear(); }
+  // read(node): { ids, weights, drawn }, weights normalised
+  Napi::Value read(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const int64_t node = info[0].As<Napi::Number>().Int64Value();
+    if (node < 0 || static_cast<size_t>(node) >= proposal.nodes.size()) return env.Null();
+    const Proposal::Node& held = proposal.nodes[static_cast<size_t>(node)];
+    const Law law = held.law.view();
+    Napi::Int32Array ids = Napi::Int32Array::New(env, static_cast<size_t>(law.count));
+    Napi::Float32Array weights = Napi::Float32Array::New(env, static_cast<size_t>(law.count));
+    Napi::Int32Array drawn = Napi::Int32Array::New(env, held.drawn.size());
+    for (size_t i = 0; i < ids.ElementLength(); ++i) {
+      ids[i] = law.ids[i];
+      weights[i] = static_cast<float>(law.weights[i] / law.total);
+    }
+    for (size_t i = 0; i < held.drawn.size(); ++i) drawn[i] = held.drawn[i];
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("ids", ids);
+    result.Set("weights", weights);
+    result.Set("drawn", drawn);
+    return result;
+  }
+  Napi::Value size(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(proposal.nodes.size()));
+  }
+};
+
+// verify({ …, logits [rows, vocab], tokens, parents, vocab, out, kept }): one walk by itself, for tests and for drafts
+// that are verified without a run. `out` [rows] receives the token after each visited row, `kept` [rows] 1 for rows
+// that stay.
+void verify_now(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    const Napi::Object given = info[0].As<Napi::Object>();
+    Walk walk = read_walk(given);
+    walk.tokens = integers(given.Get("tokens"), "tokens");
+    walk.parents = integers(given.Get("parents"), "parents");
+    auto logits = typed<Napi::Float32Array>(given.Get("logits"), napi_float32_array, "logits");
+    auto out = typed<Napi::Int32Array>(given.Get("out"), napi_int32_array, "out");
+    auto kept = typed<Napi::Int32Array>(given.Get("kept"), napi_int32_array, "kept");
+    const int64_t vocab = given.Get("vocab").As<Napi::Number>().Int64Value();
+    const size_t rows = walk.tokens.size();
+    bool sound = rows > 0 && walk.parents.size() == rows && out.ElementLength() == rows &&
+                 kept.ElementLength() == rows && vocab > 0 &&
+                 logits.ElementLength() == rows * static_cast<size_t>(vocab) && walk.parents[0] == -1;
+    for (size_t i = 1; sound && i < rows; ++i)
+      sound = walk.parents[i] >= 0 && walk.parents[i] < static_cast<int32_t>(i);
+    if (!sound) throw Error("INTERNAL", "verify: the rows make no sense");
+    std::vector<SampleResult> results(rows);
+    std::vector<std::vector<TokenLogprob>> top(rows);
+    verify(walk, logits.Data(), vocab, results.data(), top.data());
+    for (size_t i = 0; i < rows; ++i) {
+      if (results[i].error != SampleError::none)
+        throw Error(results[i].error == SampleError::disposed ? "DISPOSED" : "NUMERIC", describe(results[i].error));
+      out[i] = results[i].token;
+      kept[i] = 0;
+    }
+    for (const int32_t row : walk.kept) kept[static_cast<size_t>(row)] = 1;
+  });
+}
+
+}  // namespace
+
+void init_verify(Napi::Env env, Napi::Object exports) {
+  exports.Set("Proposal", ProposalWrap::define(env));
+  exports.Set("verify", Napi::Function::New(env, verify_now));
+}
+
+Proposal* unwrap_proposal(Napi::Value value) {
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&proposal_tag))
+    throw to_napi(value.Env(), "INTERNAL", "expected a Proposal", "");
+  return &ProposalWrap::Unwrap(value.As<Napi::Object>())->proposal;
+}
+
+Walk read_walk(const Napi::Object& given) {
+  Walk walk;
+  walk.sampler = unwrap_sampler(given.Get("sampler"));
+  const int32_t rule = given.Get("rule").As<Napi::Number>().Int32Value();
+  if (rule < 0 || rule > static_cast<int32_t>(VerifyRule::relaxed)) throw Error("INTERNAL", "verify: no such rule");
+  walk.options.rule = static_cast<VerifyRule>(rule);
+  const auto number = [&](const char* name) {
+    const Napi::Value value = given.Get(name);
+    return value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 0.0;
+  };
+  walk.options.first = number("first");
+  walk.options.second = number("second");
+  walk.cycle = static_cast<uint64_t>(std::max(1.0, number("cycle")));
+  const Napi::Value proposal = given.Get("proposal");
+  if (proposal.IsObject()) walk.proposal = unwrap_proposal(proposal);
+  return walk;
+}
+
+}  // namespace vivace

@@ -1,0 +1,18 @@
+// class Proposal for JavaScript, and drafts of a run as JavaScript describes them.
+#pragma once
+#include <napi.h>
+
+#include "decode/verify/verify.h"
+
+namespace vivace {
+
+// Sets `exports.Proposal` and `exports.verify`.
+void init_verify(Napi::Env env, Napi::Object exports);
+
+// The native proposal of a Proposal object; throws INTERNAL for anything else. It lives as long as the object.
+Proposal* unwrap_proposal(Napi::Value value);
+
+// { sampler, rule, first?, second?, cycle, proposal? }: everything of a walk but its rows.
+Walk read_walk(const Napi::Object& given);
+
+}  // namespace vivace

@@ -1,0 +1,53 @@
+// Which tokens of a draft the target keeps, and the one that it says next. Rows are a tree: 0 is the last token of the
+// text, the root, and every other row's parent comes before it. The rules are those of lib/decode/speculation/rules.ts,
+// where each has its source and its proof; there they are the oracle of the tests.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "decode/sample.h"
+#include "decode/verify/proposal.h"
+
+namespace vivace {
+
+enum class VerifyRule : int32_t {
+  match,    // a token is drawn as without a draft; a child that is this token stays
+  ratio,    // drawn children stay with probability p / q; else the residual is drawn from
+  block,    // a drawn chain, judged as a whole
+  typical,  // lossy: children stay that are probable enough for the law's entropy
+  relaxed,  // lossy: children stay that are among the most probable and near to the first
+};
+
+struct VerifyOptions {
+  VerifyRule rule = VerifyRule::match;
+  double first = 0;   // typical: epsilon; relaxed: how many of the most probable
+  double second = 0;  // typical: delta; relaxed: how much less probable than the first
+};
+
+// One sequence's draft among the outputs of a run.
+struct Walk {
+  Sampler* sampler = nullptr;
+  int64_t output = 0;            // of the root; the draft's rows follow
+  std::vector<int32_t> tokens;   // [rows]
+  std::vector<int32_t> parents;  // [rows] as places in this list, -1 for the root
+  VerifyOptions options;
+  const Proposal* proposal = nullptr;
+  uint64_t cycle = 1;         // of the sequence's drafts, above 0: no random number is used twice
+  std::vector<int32_t> kept;  // result: the rows that stay, ascending; the root always does
+
+  int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
+  int32_t child(int32_t row, int32_t token) const;  // -1: none
+};
+
+// Random numbers of one cycle: what for, and which of them.
+enum class Lane : uint64_t { draft = 1, accept = 2, residual = 3, block = 4 };
+inline uint64_t lane_of(uint64_t cycle, Lane lane, uint64_t number) {
+  return cycle << 20 | static_cast<uint64_t>(lane) << 16 | (number & 0xFFFF);
+}
+
+// `logits`: the walk's rows, [rows, vocab], as before when it returns. `results` and `top`, the same rows: at every row
+// that was visited the token that follows it and what its sampler reports; -1 elsewhere. The sampler has accepted the
+// tokens. An error ends the walk; what was kept before it stays.
+void verify(Walk& walk, float* logits, int64_t vocab, SampleResult* results, std::vector<TokenLogprob>* top);
+
+}  // namespace vivace

@@ -1,0 +1,56 @@
+// Samplers and drafts of native runs, as the addon wants them.
+import { expected } from '../errors.js';
+import { nativeCall } from '../native.js';
+import type { NativeProposal, NativeSampler, NativeWalk } from '../native.js';
+import type { DraftWalk, Proposal, RowSampler } from './executor.js';
+
+export class NativeRowSampler implements RowSampler {
+  constructor(readonly native: NativeSampler) {}
+  accept(tokens: Int32Array): void {
+    nativeCall(() => this.native.accept(tokens));
+  }
+  dispose(): void {
+    this.native.dispose();
+  }
+}
+
+export function toNative(sampler: RowSampler | null): NativeSampler | null {
+  if (sampler === null) return null;
+  if (!(sampler instanceof NativeRowSampler)) throw expected('a sampler of this executor', 'samplers', sampler);
+  return sampler.native;
+}
+
+export class NativeRowProposal implements Proposal {
+  constructor(readonly native: NativeProposal) {}
+  get size(): number {
+    return this.native.size;
+  }
+  clear(): void {
+    this.native.clear();
+  }
+  set(node: number, ids: Int32Array, weights: Float32Array, drawn: Int32Array): void {
+    nativeCall(() => this.native.set(node, ids, weights, drawn));
+  }
+  read(node: number): ReturnType<Proposal['read']> {
+    return this.native.read(node);
+  }
+}
+
+export function nativeWalk(walk: DraftWalk): NativeWalk & { output: number; rows: number } {
+  const { output, rows, sampler, rule, proposal, cycle } = walk;
+  const own = toNative(sampler);
+  if (own === null) throw expected('a sampler', 'walks', sampler);
+  if (proposal && !(proposal instanceof NativeRowProposal)) {
+    throw expected('a proposal of this executor', 'walks', proposal);
+  }
+  const settings = { ...ruleSettings(rule), ...(proposal ? { proposal: proposal.native } : {}) };
+  return { output, rows, sampler: own, cycle, ...settings };
+}
+
+/** A rule in the words of cpp/decode/verify/verify.h. */
+export function ruleSettings(rule: DraftWalk['rule']): { rule: number; first: number; second: number } {
+  const number = ['match', 'ratio', 'block', 'typical', 'relaxed'].indexOf(rule.name);
+  if (rule.name === 'typical') return { rule: number, first: rule.epsilon, second: rule.delta };
+  if (rule.name === 'relaxed') return { rule: number, first: rule.top, second: rule.gap };
+  return { rule: number, first: 0, second: 0 };
+}

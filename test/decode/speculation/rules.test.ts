@@ -1,0 +1,136 @@
+// The exact rules leave the law of an answer as it is: every outcome is enumerated. Broken rules do not pass.
+import type { VerifyRule } from '../../../lib/program/executor.js';
+import type { Drawing } from '../../../lib/decode/speculation/rules.js';
+import { childOf } from '../../../lib/decode/speculation/rules.js';
+import { distance, drafter, jointLaw, madeUp, normalised, speculativeLaw, verifier, vocab } from './tiny-laws.js';
+import type { Drafter, Verifier } from './tiny-laws.js';
+
+const length = 3;
+const p = madeUp('target');
+const q = madeUp('drafter');
+const plain = jointLaw(p, length);
+
+const match = { name: 'match' } as const;
+const ratio = { name: 'ratio' } as const;
+const block = { name: 'block' } as const;
+const exact: [string, VerifyRule, Drafter][] = [
+  ['no draft', match, drafter(q, 0, 1, 'chosen')],
+  ['chosen chain', match, drafter(q, 2, 1, 'chosen')],
+  ['chosen tree', match, drafter(q, 2, 2, 'chosen')],
+  ['drawn chain, matched', match, drafter(q, 2, 1, 'drawn')],
+  ['drawn tree, matched', match, drafter(q, 2, 2, 'drawn')],
+  ['drawn chain', ratio, drafter(q, 3, 1, 'drawn')],
+  ['chosen chain without a law', ratio, drafter(q, 2, 1, 'chosen')],
+  ['tree without replacement', ratio, drafter(q, 2, 2, 'drawn')],
+  ['three children without replacement', ratio, drafter(q, 1, 3, 'drawn')],
+  ['tree with replacement', ratio, drafter(q, 2, 2, 'drawn with replacement')],
+  ['block of one', block, drafter(q, 1, 1, 'drawn')],
+  ['block of three', block, drafter(q, 3, 1, 'drawn')],
+  ['block without a law', block, drafter(q, 2, 1, 'chosen')],
+  ['block of a tree', block, drafter(q, 2, 2, 'drawn')],
+  ['a drafter that is the target', ratio, drafter(p, 3, 1, 'drawn')],
+];
+
+test.each(exact)('exact: %s', (_, rule, draft) => {
+  const { rows, drawing } = draft([0], { choose: (weights) => Array.from(weights).findIndex((weight) => weight > 0) });
+  // Trees have very many outcomes. A round that leaves the law as it is, whatever came before it, is all that is needed.
+  const { law } = speculativeLaw(
+    p,
+    draft,
+    verifier(rule),
+    length,
+    rows.tokens.length > 4 || drawing?.replacement ? 1 : Infinity,
+  );
+  expect([...law.values()].reduce((a, b) => a + b)).toBeCloseTo(1, 12);
+  expect(distance(law, plain)).toBeLessThan(1e-12);
+});
+
+test('a drafter that is the target is always kept, and one that is never right costs nothing but rows', () => {
+  const same = speculativeLaw(p, drafter(p, 2, 1, 'drawn'), verifier(ratio), length);
+  expect(same.tokensPerRound).toBeCloseTo(3, 12);
+  const wrong: Drafter = (text) => ({ rows: { tokens: [text.at(-1) ?? 0, vocab], parents: [-1, 0] } });
+  const never = speculativeLaw((text) => Float64Array.of(...p(text), 0), wrong, verifier(match), length);
+  expect(never.tokensPerRound).toBe(1);
+  expect(distance(never.law, plain)).toBeLessThan(1e-12);
+});
+
+test('what the rules accept is in the order that their papers say', () => {
+  const chain = drafter(q, 3, 1, 'drawn');
+  const tokens = (rule: VerifyRule, draft = chain, drafts = Infinity): number =>
+    speculativeLaw(p, draft, verifier(rule), length, drafts).tokensPerRound;
+  expect(tokens(ratio)).toBeGreaterThan(tokens(match));
+  expect(tokens(block)).toBeGreaterThan(tokens(ratio));
+  const wide = drafter(q, 2, 2, 'drawn');
+  expect(tokens(ratio, wide, 1)).toBeGreaterThan(tokens(ratio, drafter(q, 2, 1, 'drawn'), 1));
+});
+
+test('one step of a chain accepts 1 − the distance of the laws', () => {
+  const step = speculativeLaw(p, drafter(q, 1, 1, 'drawn'), verifier(ratio), 1);
+  const same = p([0]).reduce((sum, value, token) => sum + Math.min(value, q([0])[token]), 0);
+  expect(step.tokensPerRound).toBeCloseTo(1 + same, 12);
+});
+
+/** Forgets drawn tokens that the drafter finds improbable, after it has drawn them. */
+const dropping: Drafter = (text, dice) => {
+  const draft = drafter(q, 1, 1, 'drawn')(text, dice);
+  const token = draft.rows.tokens[1];
+  return q(text)[token] >= 0.5 ? draft : { rows: { tokens: [text.at(-1) ?? 0], parents: [-1] } };
+};
+
+const rewrite =
+  (change: (drawing: Drawing) => Drawing): Verifier =>
+  (draft, lawAt, dice) =>
+    verifier(ratio)(draft.drawing ? { ...draft, drawing: change(draft.drawing) } : draft, lawAt, dice);
+
+/** Accepts by p / q, but draws from p when it refuses. */
+const withoutResidual: Verifier = ({ rows, drawing }, lawAt, dice) => {
+  const tokens: number[] = [];
+  for (let row = 0; row >= 0;) {
+    const law = lawAt(tokens);
+    const node = drawing?.nodes[row];
+    const token = node?.drawn[0];
+    const kept = token !== undefined && node && dice.choose(shares(law[token] / node.law[token])) === 0;
+    tokens.push(kept ? token : dice.choose(law));
+    row = childOf(rows, row, tokens[tokens.length - 1]);
+  }
+  return tokens;
+};
+const shares = (ratioOf: number): number[] => [Math.min(1, ratioOf), 1 - Math.min(1, ratioOf)];
+
+/** Refused tokens leave the draft's law, but not what the next child is compared with. */
+const sameLaw = rewrite((drawing) => ({ ...drawing, replacement: true }));
+/** Each row with the law of the row before it. */
+const wrongRow = rewrite(({ nodes, ...rest }) => ({
+  ...rest,
+  nodes: nodes.map((node, row) =>
+    node ? { law: (nodes[Math.max(0, row - 1)] ?? node).law, drawn: node.drawn } : node,
+  ),
+}));
+const most = (law: Float64Array): Float64Array =>
+  normalised(law.map((value) => (value === law.reduce((a, b) => Math.max(a, b)) ? value : 0)));
+
+const broken: [string, Drafter, Verifier][] = [
+  ['a drawn token is dropped for its probability', dropping, verifier(ratio)],
+  ['no residual', drafter(q, 2, 1, 'drawn'), withoutResidual],
+  ['children without replacement against the whole law', drafter(q, 1, 2, 'drawn'), sameLaw],
+  ["another row's law", drafter(q, 2, 1, 'drawn'), wrongRow],
+  ['drawn from a truncated law, verified with the whole one', drafter(q, 2, 1, 'drawn', most), verifier(ratio)],
+  ['typical acceptance', drafter(q, 2, 1, 'chosen'), verifier({ name: 'typical', epsilon: 0.2, delta: 0.3 })],
+  ['relaxed acceptance', drafter(q, 2, 1, 'chosen'), verifier({ name: 'relaxed', top: 2, gap: 0.5 })],
+];
+
+test.each(broken)('not exact, and seen to be so: %s', (_, draft, verify) => {
+  expect(distance(speculativeLaw(p, draft, verify, length).law, plain)).toBeGreaterThan(0.005);
+});
+
+test('lossy rules: thresholds that nothing passes draw from the law itself', () => {
+  for (const rule of [
+    { name: 'typical', epsilon: 2, delta: 1e9 },
+    { name: 'relaxed', top: 0, gap: 1 },
+  ] as const) {
+    const { law, tokensPerRound } = speculativeLaw(p, drafter(q, 2, 2, 'chosen'), verifier(rule), length);
+    expect(distance(law, plain)).toBeLessThan(1e-12);
+    // A token that happens to be a child is one: nobody needs to draw it again.
+    expect(tokensPerRound).toBeGreaterThan(1);
+  }
+});
