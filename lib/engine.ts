@@ -1,8 +1,9 @@
 // Merges the jobs of all sequences of one model into rounds: one native run each, decoding rows first, prompts in chunks.
 import { VivaceError } from './errors.js';
-import { Ahead, outcomeOf, settle, type Waiting } from './decode/ahead.js';
+import { Ahead, outcomeOf, settle } from './decode/ahead.js';
+import { buildRequest, verdictOf, type Entry, type Place, type Share } from './decode/round-request.js';
 import type { Job, JobResult, Rounds, Ticket } from './decode/rounds.js';
-import type { Executor, KvCache, RowSampler, RunRequest, RunResult } from './program/executor.js';
+import type { Executor, KvCache, RunRequest, RunResult } from './program/executor.js';
 
 export interface EngineOptions {
   /** Rows of a round at most. Default 512: more does not make a row cheaper. */
@@ -20,17 +21,6 @@ const PROMPT_MS = 200;
 const SHARED_MS = 60;
 const LEAST_ROWS = 32;
 const FIRST_ROWS = 64; // before anything is known
-
-interface Entry extends Waiting {
-  done: number; // tokens that are in the cache
-  cancelled: boolean;
-}
-
-/** The next `rows` tokens of a job. */
-interface Share {
-  readonly entry: Entry;
-  readonly rows: number;
-}
 
 export class Engine implements Rounds {
   private readonly maxRows: number;
@@ -157,10 +147,17 @@ export class Engine implements Rounds {
     const left = ({ tokens, done }: Entry): number => tokens.length - done;
     const shares: Share[] = [];
     let room = this.maxRows;
+    const take = (entry: Entry, rows: number): void => {
+      room -= rows;
+      const fits =
+        rows === left(entry) && entry.draft !== undefined && !entry.logits && entry.draft.tokens.length <= room;
+      const draft = fits ? entry.draft : undefined;
+      room -= draft?.tokens.length ?? 0;
+      shares.push({ entry, rows, draft });
+    };
     for (const entry of entries.filter((one) => left(one) <= DECODE_ROWS)) {
       if (left(entry) > room) break;
-      shares.push({ entry, rows: left(entry) });
-      room -= left(entry);
+      take(entry, left(entry));
     }
     room = Math.min(
       room,
@@ -168,10 +165,8 @@ export class Engine implements Rounds {
     );
     const prompts = entries.filter((one) => left(one) > DECODE_ROWS).slice(0, room);
     prompts.forEach((entry, index) => {
-      const rows = Math.min(left(entry), Math.ceil(room / (prompts.length - index)));
-      if (rows === 0) return;
-      shares.push({ entry, rows });
-      room -= rows;
+      const rows = Math.min(left(entry), Math.max(0, Math.ceil(room / (prompts.length - index))));
+      if (rows > 0) take(entry, rows);
     });
     // Whoever was served goes to the end, so that more jobs than rows take turns.
     const served = new Set(shares.map(({ entry }) => entry));
@@ -221,6 +216,7 @@ export class Engine implements Rounds {
     const told = (result: RunResult): void => {
       if (first) {
         this.learn(request.tokens.length, performance.now() - begin);
+        if (request.parents) keepChains(shares);
         this.share(shares, places, request, result);
       }
       ahead?.told(result, first);
@@ -242,14 +238,16 @@ export class Engine implements Rounds {
       shares.length === this.queue.length &&
       shares.every(({ entry, rows }) => {
         const { ahead, sampler, logits, done, tokens, cancelled } = entry;
-        return ahead && ahead.limit > 1 && sampler && !logits && done + rows === tokens.length && !cancelled;
+        return (
+          ahead && ahead.limit > 1 && !entry.draft && sampler && !logits && done + rows === tokens.length && !cancelled
+        );
       })
     );
   }
 
   /** Gives each job what a round did for it. */
   private share(shares: readonly Share[], places: readonly Place[], request: RunRequest, result: RunResult): void {
-    shares.forEach(({ entry, rows }, index) => {
+    shares.forEach(({ entry, rows, draft }, index) => {
       const { logits } = request;
       const { output, wanted } = places[index];
       if (entry.logits && logits && wanted > 0 && logits.buffer !== entry.logits.out.buffer) {
@@ -260,65 +258,20 @@ export class Engine implements Rounds {
       if (entry.done < entry.tokens.length && !entry.cancelled) return;
       this.queue = this.queue.filter((other) => other !== entry);
       if (entry.done < entry.tokens.length) entry.resolve(undefined);
-      else if (entry.sampler) settle(entry, outcomeOf(result, output + wanted - 1));
+      else if (entry.sampler)
+        settle(entry, draft ? verdictOf(result, output, draft) : outcomeOf(result, output + wanted - 1));
       else entry.resolve({ token: -1, logprob: NaN, top: [] });
     });
   }
 }
 
-interface Place {
-  /** Index of the job's first output in this round, and how many it has. */
-  readonly output: number;
-  readonly wanted: number;
-}
-
-function buildRequest(shares: readonly Share[], vocab: number): { request: RunRequest; places: Place[] } {
-  const rows = shares.reduce((sum, share) => sum + share.rows, 0);
-  const tokens = new Int32Array(rows);
-  const positions = new Int32Array(rows);
-  const sequences = new Int32Array(rows);
-  const outputs: number[] = [];
-  const samplers: (RowSampler | null)[] = [];
-  const places: Place[] = [];
-  let row = 0;
-  for (const { entry, rows: count } of shares) {
-    const { kv, sequence, sampler, logits } = entry;
-    const begin = kv.length(sequence);
-    tokens.set(entry.tokens.subarray(entry.done, entry.done + count), row);
-    for (let i = 0; i < count; i++) positions[row + i] = begin + i;
-    sequences.fill(sequence, row, row + count);
-    const end = entry.done + count === entry.tokens.length; // the last row is in this round
-    const firstRow = logits
-      ? Math.max(logits.firstRow, entry.done)
-      : end && sampler
-        ? entry.tokens.length - 1
-        : Infinity;
-    const place = { output: outputs.length, wanted: Math.max(0, entry.done + count - firstRow) };
-    places.push(place);
-    for (let i = count - place.wanted; i < count; i++) {
-      outputs.push(row + i);
-      samplers.push(end && i === count - 1 ? (sampler ?? null) : null);
-    }
-    row += count;
+/** In rounds with trees, rows are committed by hand; those of drafts have been. */
+function keepChains(shares: readonly Share[]): void {
+  for (const { entry, rows, draft } of shares) {
+    if (!draft)
+      entry.kv.keep(
+        entry.sequence,
+        Int32Array.from({ length: rows }, (_, ordinal) => ordinal),
+      );
   }
-  const asking = shares.filter(({ entry }, index) => entry.logits && places[index].wanted > 0);
-  const request = {
-    tokens,
-    positions,
-    sequences,
-    outputs: Int32Array.from(outputs),
-    ...(samplers.some((sampler) => sampler !== null) ? { samplers } : {}),
-    ...(asking.length > 0 ? { logits: logitsOf(shares, asking, outputs.length, vocab) } : {}),
-  };
-  return { request, places };
-}
-
-/** The caller's own memory when nobody else has outputs in this round, else memory for all of them. */
-function logitsOf(shares: readonly Share[], asking: readonly Share[], outputs: number, vocab: number): Float32Array {
-  const [{ entry }] = asking;
-  if (shares.length === 1 && entry.logits) {
-    const from = Math.max(0, entry.done - entry.logits.firstRow) * vocab;
-    return entry.logits.out.subarray(from, from + outputs * vocab);
-  }
-  return new Float32Array(outputs * vocab);
 }

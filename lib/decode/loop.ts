@@ -4,7 +4,8 @@ import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
 import type { Executor, KvCache, RowSampler } from '../program/executor.js';
 import { Answer, type Piece } from './answer.js';
 import type { ResolvedOptions } from './options.js';
-import type { JobResult, Rounds, Ticket } from './rounds.js';
+import type { JobDraft, JobResult, Rounds, Ticket } from './rounds.js';
+import { Speculator, type SpeculationResult } from './speculation/speculator.js';
 import type { TokenList } from './token-list.js';
 
 /** Why a generation ended: the model ended its turn or a stop string came; a limit was reached; the caller stopped it. */
@@ -36,12 +37,14 @@ export interface GenerateResult {
   };
   /** The seed in use, to get the same text again. */
   readonly seed: bigint;
+  /** How drafts went, where there were any. */
+  readonly speculation?: SpeculationResult;
 }
 
 /** A sequence, with the prompt at the end of its tokens; the loop puts the answer behind them. */
 export interface DecodeTarget {
   readonly rounds: Rounds;
-  readonly createSampler: Executor['createSampler'];
+  readonly executor: Pick<Executor, 'createSampler' | 'createProposal'>;
   readonly tokenizer: Tokenizer;
   readonly kv: KvCache;
   readonly sequence: number;
@@ -67,27 +70,26 @@ export async function* decode(
   let reason: FinishReason = 'abort';
   try {
     run.submit();
-    while (true) {
-      const drawn = await run.next();
-      // A token may have been drawn before the session was disposed of.
-      if (drawn === undefined || target.isDisposed()) break;
-      if (tokenizer.endOfGeneration.has(drawn.token)) {
-        reason = 'stop';
-        break;
-      }
-      const piece = run.take(drawn.token, () => run.answer.push(drawn));
-      if (run.answer.stopString !== undefined) {
-        reason = 'stop';
+    rounds: while (true) {
+      const round = await run.next();
+      if (round === undefined) break;
+      for (const [index, drawn] of round.entries()) {
+        if (tokenizer.endOfGeneration.has(drawn.token)) {
+          reason = 'stop';
+          break rounds;
+        }
+        const piece = run.take(drawn.token, () => run.answer.push(drawn));
+        const stopped = run.answer.stopString !== undefined;
+        if (stopped || run.drawn >= maxTokens || tokens.length >= contextLength) {
+          reason = stopped ? 'stop' : 'length';
+          if (piece) yield piece;
+          break rounds;
+        }
+        // The next round is on its way before the last token of this one is shown.
+        if (index + 1 === round.length && !signal?.aborted) run.submit();
         if (piece) yield piece;
-        break;
+        if (signal?.aborted) break;
       }
-      if (run.drawn >= maxTokens || tokens.length >= contextLength) {
-        reason = 'length';
-        if (piece) yield piece;
-        break;
-      }
-      if (!signal?.aborted) run.submit();
-      if (piece) yield piece;
     }
     if (target.isDisposed()) throw new VivaceError('DISPOSED', 'The session was disposed while it generated');
     const last = run.answer.end();
@@ -106,17 +108,20 @@ export async function* decode(
   return run.result(reason);
 }
 
-/** What one generation keeps: its sampler, its job in flight, its clock. */
+/** What one generation keeps: its sampler, its drafts, its job in flight, its clock. */
 class Run {
   readonly answer: Answer;
   readonly promptTokens: number;
   drawn = 0;
   private readonly cachedTokens: number;
   private readonly sampler: RowSampler;
+  private readonly speculator: Speculator | undefined;
   private readonly ends: Int32Array;
   private readonly begin = performance.now();
   private first: number | undefined; // time of the first token
   private end: number | undefined;
+  private closed = false;
+  private flight: Promise<JobResult | undefined> | undefined;
   private ticket: Ticket | undefined;
   private readonly cancel = (): void => this.ticket?.cancel();
 
@@ -124,42 +129,75 @@ class Run {
     private readonly target: DecodeTarget,
     private readonly options: ResolvedOptions,
   ) {
-    const { tokens, kv, sequence, tokenizer, createSampler } = target;
+    const { tokens, kv, sequence, tokenizer, executor } = target;
+    const { speculation, signal } = options;
     this.promptTokens = tokens.length;
-    // The last token is fed again when the cache has it: its logits are needed.
-    if (kv.length(sequence) >= tokens.length) kv.truncate(sequence, tokens.length - 1);
+    this.feedLast();
     this.cachedTokens = kv.length(sequence);
     const prompt = tokens.slice();
-    this.sampler = createSampler(options.sampler);
+    this.sampler = executor.createSampler(options.sampler);
     this.sampler.accept(prompt);
+    if (speculation) {
+      const context = { sampler: options.sampler, ...(signal ? { signal } : {}) };
+      this.speculator = new Speculator(speculation, executor, context);
+      this.speculator.accept(prompt);
+    }
     this.ends = Int32Array.from(tokenizer.endOfGeneration);
     const continues = prompt.some((token) => !tokenizer.isSpecial(token));
     this.answer = new Answer(tokenizer, options.stop, options.logprobs, continues);
-    options.signal?.addEventListener('abort', this.cancel);
+    signal?.addEventListener('abort', this.cancel);
+  }
+
+  /** The last token is fed again when the cache has it: its logits are needed. */
+  private feedLast(): void {
+    const { tokens, kv, sequence } = this.target;
+    if (kv.length(sequence) >= tokens.length) kv.truncate(sequence, tokens.length - 1);
   }
 
   submit(): void {
+    this.flight = this.speculator ? this.speculate(this.speculator) : this.round(Infinity);
+    this.flight.catch(() => {}); // whoever awaits it sees the error
+  }
+
+  private round(ahead: number, draft?: JobDraft): Promise<JobResult | undefined> {
     const { tokens, kv, sequence, rounds } = this.target;
-    const limit = Math.min(
-      (this.options.maxTokens ?? Infinity) - this.drawn,
-      this.target.contextLength - tokens.length,
-    );
+    const limit = Math.min(this.room(), ahead);
     this.ticket = rounds.submit({
       kv,
       sequence,
       tokens: tokens.slice(kv.length(sequence)),
       sampler: this.sampler,
-      ahead: { limit, ends: this.ends },
+      ...(draft ? { draft } : { ahead: { limit, ends: this.ends } }),
     });
-    this.ticket.done.catch(() => {}); // whoever awaits it sees the error
     if (this.options.signal?.aborted) this.ticket.cancel();
+    return this.ticket.done;
   }
 
-  /** The next token, or undefined after an abort. */
-  async next(): Promise<JobResult | undefined> {
-    const drawn = await this.ticket?.done;
-    this.ticket = undefined;
+  private async speculate(speculator: Speculator): Promise<JobResult | undefined> {
+    const draft = await speculator.next(this.room() - 1);
+    if (this.closed || this.target.isDisposed() || this.options.signal?.aborted) return undefined;
+    this.feedLast();
+    const rows = this.target.tokens.length - this.target.kv.length(this.target.sequence);
+    const begin = performance.now();
+    const drawn = await this.round(speculator.ahead, draft);
+    if (drawn && !this.closed) {
+      speculator.learn(drawn, performance.now() - begin, rows > 1);
+      speculator.accept(Int32Array.from([...(drawn.accepted ?? []), drawn], ({ token }) => token));
+    }
     return drawn;
+  }
+
+  /** Tokens that may still be drawn. */
+  private room(): number {
+    const { contextLength, tokens } = this.target;
+    return Math.min((this.options.maxTokens ?? Infinity) - this.drawn, contextLength - tokens.length);
+  }
+
+  /** The next tokens, at least one, or undefined after an abort. */
+  async next(): Promise<readonly JobResult[] | undefined> {
+    const drawn = await this.flight;
+    this.flight = undefined;
+    return drawn && [...(drawn.accepted ?? []), drawn];
   }
 
   /** Records a token of the answer. */
@@ -172,11 +210,14 @@ class Run {
 
   async close(): Promise<void> {
     this.end = performance.now();
+    this.closed = true;
     this.options.signal?.removeEventListener('abort', this.cancel);
     this.ticket?.cancel();
-    await this.ticket?.done.catch(() => {});
+    await this.flight?.catch(() => {});
     if (!this.target.isDisposed()) await this.target.rounds.settle(this.target.kv, this.target.sequence);
     this.sampler.dispose();
+    this.speculator?.finish(Int32Array.from(this.answer.tokens));
+    this.speculator?.dispose();
   }
 
   result(finishReason: FinishReason): GenerateResult {
@@ -196,6 +237,7 @@ class Run {
         completionTokensPerSecond: rate(this.drawn - 1, end - first),
       },
       seed: this.options.sampler.seed,
+      ...(this.speculator ? { speculation: this.speculator.result() } : {}),
     };
   }
 }

@@ -18,6 +18,7 @@
 import { expected } from '../errors.js';
 import type { SamplerOptions } from '../program/executor.js';
 import { checkNames, integer, number, signal } from './option-checks.js';
+import { resolveSpeculation, type ResolvedSpeculation, type SpeculationOptions } from './speculation/options.js';
 
 export interface GenerateOptions {
   /** Tokens to generate at most. Default: until the context is full. */
@@ -46,6 +47,8 @@ export interface GenerateOptions {
   readonly stop?: string | readonly string[];
   /** Report log-probabilities: of each token (`true` or 0) and of so many of the most probable ones. Default false. */
   readonly logprobs?: boolean | number;
+  /** Drafts tokens and verifies several at once (docs/speculation.md). Default: none. */
+  readonly speculation?: SpeculationOptions;
   /** Stops within one round; the result's finishReason is then `abort`. */
   readonly signal?: AbortSignal;
 }
@@ -57,6 +60,7 @@ export interface ResolvedOptions {
   readonly stop: readonly string[];
   readonly logprobs: boolean;
   readonly signal?: AbortSignal;
+  readonly speculation?: ResolvedSpeculation;
   readonly sampler: SamplerOptions;
 }
 
@@ -75,6 +79,7 @@ export const generateOptionNames = [
   'seed',
   'stop',
   'logprobs',
+  'speculation',
   'signal',
 ] as const satisfies readonly (keyof GenerateOptions)[];
 
@@ -91,9 +96,11 @@ export function resolveOptions(given: GenerateOptions | undefined, vocab: number
   const topLogprobs =
     typeof logprobs === 'boolean' ? 0 : integer('logprobs', logprobs, 0, 0, Math.min(MOST_TOP_LOGPROBS, vocab));
   const abortSignal = signal('signal', options.signal);
+  const speculation = resolveSpeculation(options.speculation);
   return {
     ...(maxTokens === undefined ? {} : { maxTokens: integer('maxTokens', maxTokens, 0, 1, most) }),
     ...(abortSignal === undefined ? {} : { signal: abortSignal }),
+    ...(speculation === undefined ? {} : { speculation }),
     stop: stopStrings(options.stop),
     logprobs: logprobs !== false,
     sampler: {

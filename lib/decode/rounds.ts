@@ -1,5 +1,17 @@
 // How a decoding loop asks for model runs without knowing what else runs: lib/engine.ts merges the jobs into rounds.
-import type { KvCache, RowSampler } from '../program/executor.js';
+import type { KvCache, Proposal, RowSampler, VerifyRule } from '../program/executor.js';
+
+/** Drafted tokens behind a job's last one, which the sampler verifies. */
+export interface JobDraft {
+  readonly tokens: Int32Array;
+  /** The parent of each, before it; −1: the job's last token. Absent: a chain. */
+  readonly parents?: Int32Array;
+  readonly rule: VerifyRule;
+  /** Row 0 is the job's last token, row i + 1 is node i. */
+  readonly proposal?: Proposal;
+  /** From 1; no two drafts of a sampler share one. */
+  readonly cycle: number;
+}
 
 /** Tokens to put behind a sequence, in as many rounds as it takes. */
 export interface Job {
@@ -15,6 +27,8 @@ export interface Job {
    * that no more will come.
    */
   readonly ahead?: { readonly limit: number; readonly ends: Int32Array };
+  /** Verified in the round of the last token, if there is room for its rows. Not with `ahead`. */
+  readonly draft?: JobDraft;
   /** The logits after these rows, from `firstRow` to the end: [tokens.length − firstRow, vocab]. */
   readonly logits?: { readonly firstRow: number; readonly out: Float32Array };
 }
@@ -24,6 +38,10 @@ export interface JobResult {
   readonly token: number;
   readonly logprob: number;
   readonly top: readonly (readonly [number, number])[];
+  /** The drafted tokens before it that were kept, in order; the cache has them. */
+  readonly accepted?: readonly JobResult[];
+  /** The job had a draft, and it was verified. */
+  readonly verified?: boolean;
 }
 
 export interface Ticket {

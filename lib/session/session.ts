@@ -211,7 +211,7 @@ export class Session {
       return yield* decode(
         {
           rounds: host.rounds,
-          createSampler: (sampler) => host.executor.createSampler(sampler),
+          executor: host.executor,
           tokenizer: host.tokenizer,
           kv: seat.kv,
           sequence: seat.sequence,

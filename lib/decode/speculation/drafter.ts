@@ -1,4 +1,5 @@
 // What proposes tokens for speculative decoding: the interface that every drafter has.
+import type { Proposal, SamplerOptions } from '../../program/executor.js';
 
 /** Proposed tokens as a tree, or a chain, whose root is the text's last token and is not in the lists. */
 export interface DraftedTokens {
@@ -25,4 +26,36 @@ export interface TokenDrafter {
   /** A generation is over and gave these tokens; for drafters that learn from finished outputs. */
   finish?(output: Int32Array): void;
   dispose(): void;
+}
+
+/** A draft, and where its tokens were drawn at random what from. */
+export interface Draft extends DraftedTokens {
+  /** Row 0 is the root, row i + 1 is node i. */
+  readonly proposal?: Proposal;
+}
+
+/** What a drafter may know of a generation. */
+export interface DraftContext {
+  /** How the target draws. */
+  readonly sampler: SamplerOptions;
+  /** Makes laws that the target's verifier can read. */
+  readonly createProposal: (replacement: boolean) => Proposal;
+  readonly signal?: AbortSignal;
+}
+
+/** The drafter of one generation. Calls come one after the other. */
+export interface GenerationDrafter {
+  /** Tokens that are in the text now: first the whole text before the answer, then what was kept, in order. */
+  accept(tokens: Int32Array): void;
+  /** As `TokenDrafter.draft`; `cycle` counts the generation's drafts, from 1. */
+  draft(maxTokens: number, maxNodes: number, cycle: number): Draft | Promise<Draft>;
+  /** The generation is over; these tokens were the answer. */
+  finish?(output: Int32Array): void;
+  dispose(): void;
+}
+
+/** A way to draft, for `speculation.drafter`; any number of generations may use it. */
+export interface Drafter {
+  readonly name: string;
+  start(context: DraftContext): GenerationDrafter;
 }

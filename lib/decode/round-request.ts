@@ -1,0 +1,111 @@
+// What a round asks of the executor: the rows of some jobs, their outputs and drafts; and what each got.
+import type { DraftWalk, RowSampler, RunRequest, RunResult } from '../program/executor.js';
+import { outcomeOf, type Outcome, type Waiting } from './ahead.js';
+import type { JobDraft, JobResult } from './rounds.js';
+
+export interface Entry extends Waiting {
+  done: number; // tokens that are in the cache
+  cancelled: boolean;
+}
+
+/** The next `rows` tokens of a job; with its draft, if it has one and this is its end. */
+export interface Share {
+  readonly entry: Entry;
+  readonly rows: number;
+  readonly draft: JobDraft | undefined;
+}
+
+export interface Place {
+  /** Index of the job's first output in this round, and how many it has. */
+  readonly output: number;
+  readonly wanted: number;
+}
+
+export function buildRequest(shares: readonly Share[], vocab: number): { request: RunRequest; places: Place[] } {
+  const rows = shares.reduce((sum, share) => sum + rowsOf(share), 0);
+  const tokens = new Int32Array(rows);
+  const positions = new Int32Array(rows);
+  const sequences = new Int32Array(rows);
+  const parents = shares.some(({ draft }) => draft?.parents) ? new Int32Array(rows) : undefined;
+  const outputs: number[] = [];
+  const samplers: (RowSampler | null)[] = [];
+  const walks: DraftWalk[] = [];
+  const places: Place[] = [];
+  let row = 0;
+  for (const share of shares) {
+    const { entry, rows: count, draft } = share;
+    const { kv, sequence, sampler, logits } = entry;
+    const begin = kv.length(sequence);
+    tokens.set(entry.tokens.subarray(entry.done, entry.done + count), row);
+    for (let i = 0; i < count; i++) {
+      positions[row + i] = begin + i;
+      if (parents) parents[row + i] = i === 0 ? -1 : row + i - 1;
+    }
+    sequences.fill(sequence, row, row + rowsOf(share));
+    const end = entry.done + count === entry.tokens.length; // the last row is in this round
+    const firstRow = logits
+      ? Math.max(logits.firstRow, entry.done)
+      : end && sampler
+        ? entry.tokens.length - 1
+        : Infinity;
+    const place = { output: outputs.length, wanted: Math.max(0, entry.done + count - firstRow) };
+    places.push(place);
+    for (let i = count - place.wanted; i < count; i++) {
+      outputs.push(row + i);
+      samplers.push(end && i === count - 1 && !draft ? (sampler ?? null) : null);
+    }
+    const root = row + count - 1;
+    draft?.tokens.forEach((token, node) => {
+      const parent = root + 1 + (draft.parents ? draft.parents[node] : node - 1);
+      const own = root + 1 + node;
+      tokens[own] = token;
+      positions[own] = positions[parent] + 1;
+      if (parents) parents[own] = parent;
+      outputs.push(own);
+      samplers.push(null);
+    });
+    if (draft && sampler) {
+      const { rule, proposal, cycle } = draft;
+      const walk = { output: place.output + place.wanted - 1, rows: 1 + draft.tokens.length, sampler, rule, cycle };
+      walks.push({ ...walk, ...(proposal ? { proposal } : {}) });
+    }
+    row += rowsOf(share);
+  }
+  const asking = shares.filter(({ entry }, index) => entry.logits && places[index].wanted > 0);
+  const request = {
+    tokens,
+    positions,
+    sequences,
+    outputs: Int32Array.from(outputs),
+    ...(parents ? { parents } : {}),
+    ...(samplers.some((sampler) => sampler !== null) || walks.length > 0 ? { samplers } : {}),
+    ...(walks.length > 0 ? { walks } : {}),
+    ...(asking.length > 0 ? { logits: logitsOf(shares, asking, outputs.length, vocab) } : {}),
+  };
+  return { request, places };
+}
+
+const rowsOf = ({ rows, draft }: Share): number => rows + (draft?.tokens.length ?? 0);
+
+/** What a draft's verification gave; `root` is its first output. */
+export function verdictOf(result: RunResult, root: number, { tokens }: JobDraft): Outcome {
+  const said: Outcome[] = [];
+  for (let row = 0; row <= tokens.length; row++) {
+    if (result.kept[root + row] === 1) said.push(outcomeOf(result, root + row));
+  }
+  // After an error behind kept tokens, these were said; who goes on from there meets it again.
+  if (said.length > 1 && said[said.length - 1] instanceof Error) said.pop();
+  const last = said[said.length - 1];
+  if (last instanceof Error) return last;
+  return { ...last, accepted: said.slice(0, -1) as JobResult[], verified: true };
+}
+
+/** The caller's own memory when nobody else has outputs in this round, else memory for all of them. */
+function logitsOf(shares: readonly Share[], asking: readonly Share[], outputs: number, vocab: number): Float32Array {
+  const [{ entry }] = asking;
+  if (shares.length === 1 && entry.logits) {
+    const from = Math.max(0, entry.done - entry.logits.firstRow) * vocab;
+    return entry.logits.out.subarray(from, from + outputs * vocab);
+  }
+  return new Float32Array(outputs * vocab);
+}

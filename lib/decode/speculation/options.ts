@@ -1,0 +1,92 @@
+// What a caller may ask of speculative decoding, with defaults and checks.
+import { expected } from '../../errors.js';
+import type { VerifyRule } from '../../program/executor.js';
+import { checkNames, integer, number } from '../option-checks.js';
+import type { Drafter } from './drafter.js';
+
+/**
+ * Which drafted tokens stay. Lossless ones leave the text (greedy) or its law (sampled) as it is; the others are faster and
+ * change it, so they are asked for by name. lib/decode/speculation/rules.ts says what each does.
+ */
+export type Verifier = 'lossless' | 'match' | 'block' | TypicalVerifier | RelaxedVerifier;
+
+/** Keeps tokens with p > min(epsilon, delta · e^−entropy), Cai et al. 2024 (Medusa), section 2.3.1. Lossy. */
+export interface TypicalVerifier {
+  readonly name: 'typical';
+  /** 0 to 1, default 0.09. */
+  readonly epsilon?: number;
+  /** 0 to 1, default 0.3. */
+  readonly delta?: number;
+}
+
+/** Keeps one of the `top` most probable tokens, if it is less probable than the first by `gap` at most. Lossy. */
+export interface RelaxedVerifier {
+  readonly name: 'relaxed';
+  /** 1 to 1000, default 3. */
+  readonly top?: number;
+  /** 0 to 1, default 0.1. */
+  readonly gap?: number;
+}
+
+export interface SpeculationOptions {
+  /** Where drafts come from, for instance `nGram()` or `draftModel(model)`. */
+  readonly drafter: Drafter;
+  /** Default `lossless`: by the ratio of the laws where tokens were drawn, else by matching. */
+  readonly verifier?: Verifier;
+  /** Tokens of a draft from its root to a leaf at most, 0 to 64. Default 16. */
+  readonly maxDraft?: number;
+  /** Tokens of a draft at most; more than `maxDraft` allow a tree. 0 to 512. Default `maxDraft`: a chain. */
+  readonly maxNodes?: number;
+  /** Drafts are cut to what pays by what acceptance and rows have cost so far. Default true. */
+  readonly adaptive?: boolean;
+}
+
+export interface ResolvedSpeculation {
+  readonly drafter: Drafter;
+  readonly rule: VerifyRule;
+  readonly maxDraft: number;
+  readonly maxNodes: number;
+  readonly adaptive: boolean;
+}
+
+/** Throws INVALID_ARGUMENT. */
+export function resolveSpeculation(given: SpeculationOptions | undefined): ResolvedSpeculation | undefined {
+  if (given === undefined) return undefined;
+  checkNames(given, ['drafter', 'verifier', 'maxDraft', 'maxNodes', 'adaptive'], 'the speculation options');
+  const { drafter, adaptive = true } = given;
+  if (typeof drafter?.start !== 'function') {
+    throw expected('a drafter', 'speculation.drafter', drafter, 'For instance `nGram()`, or `draftModel(model)`.');
+  }
+  if (typeof adaptive !== 'boolean') throw expected('true or false', 'speculation.adaptive', adaptive);
+  const maxDraft = integer('speculation.maxDraft', given.maxDraft, 16, 0, 64);
+  return {
+    drafter,
+    rule: ruleOf(given.verifier),
+    maxDraft,
+    maxNodes: integer('speculation.maxNodes', given.maxNodes, maxDraft, 0, 512),
+    adaptive,
+  };
+}
+
+function ruleOf(verifier: Verifier = 'lossless'): VerifyRule {
+  if (verifier === 'lossless') return { name: 'ratio' };
+  if (verifier === 'match' || verifier === 'block') return { name: verifier };
+  if (typeof verifier === 'object' && verifier?.name === 'typical') {
+    checkNames(verifier, ['name', 'epsilon', 'delta'], 'the typical verifier');
+    return {
+      name: 'typical',
+      epsilon: number('epsilon', verifier.epsilon, 0.09, 0, 1),
+      delta: number('delta', verifier.delta, 0.3, 0, 1),
+    };
+  }
+  if (typeof verifier === 'object' && verifier?.name === 'relaxed') {
+    checkNames(verifier, ['name', 'top', 'gap'], 'the relaxed verifier');
+    return {
+      name: 'relaxed',
+      top: integer('top', verifier.top, 3, 1, 1000),
+      gap: number('gap', verifier.gap, 0.1, 0, 1),
+    };
+  }
+  const words = "'lossless', 'match', 'block', { name: 'typical' } or { name: 'relaxed' }";
+  throw expected(words, 'speculation.verifier', verifier);
+}

@@ -1,0 +1,158 @@
+// The drafts of one generation: asks the drafter, cuts drafts to what pays, and keeps the books.
+import type { Executor } from '../../program/executor.js';
+import type { JobDraft, JobResult } from '../rounds.js';
+import type { Draft, GenerationDrafter } from './drafter.js';
+import type { ResolvedSpeculation } from './options.js';
+import { Planner } from './planner.js';
+
+/** How drafts went. */
+export interface SpeculationResult {
+  readonly drafter: string;
+  /** Rounds of the model that drew tokens, with and without a draft. */
+  readonly rounds: number;
+  readonly draftedRounds: number;
+  /** Tokens that were verified, and how many of them were kept. */
+  readonly drafted: number;
+  readonly accepted: number;
+  /** Tokens per round, the one that every round gives included. */
+  readonly tokensPerRound: number;
+  /** Of the drafts that had a token so far behind the root (index 0: the first), the share that kept one there. */
+  readonly acceptanceByPosition: readonly number[];
+  readonly draftMs: number;
+  /** Time of rounds, those without a draft included. */
+  readonly verifyMs: number;
+}
+
+/** Tokens that may be drawn ahead while drafts find nothing: more each time, for they cannot be verified together. */
+const MOST_AHEAD = 8;
+
+export class Speculator {
+  private readonly drafter: GenerationDrafter;
+  private readonly planner: Planner | undefined;
+  private cycle = 0;
+  private quiet = 0; // rounds without a draft, one after the other
+  private wait = 0; // rounds that have been asked for ahead
+  private timed = true; // the round begins when it is asked for
+  private current: { draft: JobDraft; hoped: number } | undefined;
+  private rounds = 0;
+  private draftedRounds = 0;
+  private drafted = 0;
+  private accepted = 0;
+  private readonly reached: number[] = []; // per depth
+  private readonly keptAt: number[] = [];
+  private draftMs = 0;
+  private verifyMs = 0;
+
+  constructor(
+    private readonly options: ResolvedSpeculation,
+    { createProposal }: Pick<Executor, 'createProposal'>,
+    context: Omit<Parameters<ResolvedSpeculation['drafter']['start']>[0], 'createProposal'>,
+  ) {
+    this.drafter = options.drafter.start({ ...context, createProposal });
+    this.planner = options.adaptive ? new Planner() : undefined;
+  }
+
+  accept(tokens: Int32Array): void {
+    this.drafter.accept(tokens);
+  }
+
+  /** How many rounds without a draft may be worked out together. */
+  get ahead(): number {
+    return this.wait + 1;
+  }
+
+  /** A draft of at most `most` tokens in depth and number, or undefined: none, or none that pays. */
+  async next(most: number): Promise<JobDraft | undefined> {
+    this.current = undefined;
+    this.timed = this.wait === 0;
+    if (this.wait > 0) {
+      this.wait--;
+      return undefined;
+    }
+    const maxTokens = Math.min(this.options.maxDraft, most);
+    const begin = performance.now();
+    const cycle = ++this.cycle;
+    const pending = maxTokens > 0 ? this.drafter.draft(maxTokens, Math.min(this.options.maxNodes, most), cycle) : none;
+    const draft = cut(pending instanceof Promise ? await pending : pending, this.planner);
+    this.draftMs += performance.now() - begin;
+    if (draft.tokens.length === 0) {
+      this.wait = Math.min(MOST_AHEAD - 1, this.quiet++);
+      return undefined;
+    }
+    this.quiet = 0;
+    const { tokens, parents, scores, proposal } = draft;
+    // Without laws there is nothing to weigh, and matching can be done where the logits are.
+    const exact = this.options.rule.name === 'ratio' || this.options.rule.name === 'block';
+    const job: JobDraft = {
+      tokens,
+      ...(parents.every((parent, index) => parent === index - 1) ? {} : { parents }),
+      rule: exact && !proposal ? { name: 'match' } : this.options.rule,
+      ...(proposal ? { proposal } : {}),
+      cycle,
+    };
+    this.current = { draft: job, hoped: scores.reduce((sum, score) => sum + score, 0) };
+    return job;
+  }
+
+  /** A round is over. `prompt`: it had more rows than a draft. */
+  learn({ accepted = [], verified = false }: JobResult, ms: number, prompt: boolean): void {
+    this.rounds++;
+    this.verifyMs += ms;
+    const { draft, hoped } = verified && this.current ? this.current : nothing;
+    const rows = draft?.tokens.length ?? 0;
+    if (!prompt && this.timed) this.planner?.learn(1 + rows, ms, hoped, accepted.length);
+    if (!draft) return;
+    this.draftedRounds++;
+    this.drafted += rows;
+    this.accepted += accepted.length;
+    const depths: number[] = [];
+    draft.tokens.forEach((_: number, index: number) => {
+      const parent = draft.parents ? draft.parents[index] : index - 1;
+      depths.push(parent < 0 ? 0 : depths[parent] + 1);
+    });
+    for (const depth of new Set(depths)) this.reached[depth] = (this.reached[depth] ?? 0) + 1;
+    accepted.forEach((_, depth) => (this.keptAt[depth] = (this.keptAt[depth] ?? 0) + 1));
+  }
+
+  finish(output: Int32Array): void {
+    this.drafter.finish?.(output);
+  }
+
+  dispose(): void {
+    this.drafter.dispose();
+  }
+
+  result(): SpeculationResult {
+    const { rounds, draftedRounds, drafted, accepted, draftMs, verifyMs } = this;
+    return {
+      drafter: this.options.drafter.name,
+      rounds,
+      draftedRounds,
+      drafted,
+      accepted,
+      tokensPerRound: rounds > 0 ? 1 + accepted / rounds : 0,
+      acceptanceByPosition: this.reached.map((reached, depth) => (this.keptAt[depth] ?? 0) / reached),
+      draftMs,
+      verifyMs,
+    };
+  }
+}
+
+const nothing: { draft: JobDraft | undefined; hoped: number } = { draft: undefined, hoped: 0 };
+const none: Draft = { tokens: new Int32Array(), parents: new Int32Array(), scores: new Float32Array() };
+
+/** The part of a draft that pays. Drawn drafts may lose leaves only where their laws do not mind: chains lose their end. */
+function cut(draft: Draft, planner: Planner | undefined): Draft {
+  if (!planner) return draft;
+  const kept = planner.choose(draft);
+  if (kept.length === draft.tokens.length) return draft;
+  if (draft.proposal) return draft; // what was drawn must be shown to the verifier
+  const places = new Map(kept.map((node, place) => [node, place]));
+  return {
+    tokens: Int32Array.from(kept, (node) => draft.tokens[node]),
+    parents: Int32Array.from(kept, (node) =>
+      draft.parents[node] < 0 ? -1 : (places.get(draft.parents[node]) as number),
+    ),
+    scores: Float32Array.from(kept, (node) => draft.scores[node]),
+  };
+}
