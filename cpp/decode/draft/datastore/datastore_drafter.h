@@ -13,7 +13,7 @@ namespace vivace {
 
 struct DatastoreOptions {
   int min_span = 2, max_span = 16;
-  int samples = 256;
+  int samples = 128;
   std::shared_ptr<const Datastore> datastore;
 };
 

@@ -66,15 +66,22 @@ void SuffixDrafter::next(const Search& search, const Spot& spot, size_t most, ui
   next_.clear();
   tally_.clear();
   search.trie->children(spot.place, most, least, next_);
+  // Where a text repeats itself, all say the same.
+  uint32_t same = 0;
   for (size_t i = spot.begin; i < spot.end; ++i) {
     if (static_cast<size_t>(ends_[i]) >= text_.size()) continue;
     const int32_t token = text_[static_cast<size_t>(ends_[i])];
+    if (!next_.empty() && token == next_[0].token) {
+      ++same;
+      continue;
+    }
     const auto known = std::find_if(tally_.begin(), tally_.end(), [&](const auto& one) { return one.token == token; });
     if (known == tally_.end())
       tally_.push_back({token, 1});
     else
       ++known->count;
   }
+  if (same > 0) next_[0].count += same;  // the first one stays it
   if (tally_.empty()) return;
   const size_t from_trie = next_.size();
   for (const SuffixTrie::Next& one : tally_) {

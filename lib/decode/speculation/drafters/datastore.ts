@@ -76,7 +76,7 @@ export interface DatastoreDrafterOptions {
   readonly minSpan?: number;
   /** More than this are not, `minSpan` to 256. Default 16, or `minSpan` where that is more. */
   readonly maxSpan?: number;
-  /** Occurrences that are read at most, 1 to 8192. Default 256. */
+  /** Occurrences that are read at most, 1 to 8192. Default 128. */
   readonly samples?: number;
 }
 
@@ -100,7 +100,7 @@ export class DatastoreDrafter extends NativeTokenDrafter {
         datastore: datastore.native,
         minSpan,
         maxSpan: integer('maxSpan', options.maxSpan, Math.max(16, minSpan), minSpan, 256),
-        samples: integer('samples', options.samples, 256, 1, 8192),
+        samples: integer('samples', options.samples, 128, 1, 8192),
       }),
     );
   }
