@@ -122,7 +122,7 @@ export interface NativeExecutable {
   packSync(): void;
   /**
    * `mapped`: bytes read in their file; `packed`: bytes rewritten; `sent` and `received`: bytes copied to a card and from
-   * it so far; `calls`: op calls after fusion.
+   * it so far; `waited`: seconds from starts on a card to their ends; `calls`: op calls after fusion.
    */
   sizes(): {
     mapped: number;
@@ -133,6 +133,7 @@ export interface NativeExecutable {
     threads: number;
     sent: number;
     received: number;
+    waited: number;
     calls: number;
   };
   /** Starts or stops profiling; returns what was measured so far. */

@@ -1,13 +1,7 @@
-// Times attention's kernels on a card: decoding next to what a copy of memory reaches, prompts in TFLOP/s. Needs
-// nothing but the binary:
-//   nvcc -std=c++20 -O3 -arch=native -I. -Icpp -DVIVACE_NO_KERNELS -o bench-attention bench/gpu/attention.cu \
-//     cuda/program/row_plan.cpp cuda/ops/attention/{attention,plain_attention}.cu cuda/ops/attention/*/*.cu
-//   ./bench-attention
+// Times attention's kernels on a card: decoding next to what a copy of memory reaches, prompts in TFLOP/s.
+// scripts/gpu/bench.mjs builds and runs it; it needs nothing but the binary.
 // A line per shape: 32 heads on 4 KV heads (groups of 8) of 128, sequences, cells, type, microseconds, reached, share.
-#include <algorithm>
-#include <cstdio>
-#include <vector>
-
+#include "bench/gpu/measure.h"
 #include "core/dtype.h"
 #include "cuda/core/launch.h"
 #include "cuda/core/memory.h"
@@ -21,33 +15,6 @@ void attention(const DeviceRun& run);
 namespace {
 
 constexpr int heads = 32, kv_heads = 4, dim = 128, page_size = 32;
-
-__global__ void copy_memory(const uint4* from, uint4* to, int64_t count) {
-  const int64_t step = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) to[i] = from[i];
-}
-
-// Median of nine, after one that warms up.
-template <class Call>
-double seconds_of(int calls, Call&& call) {
-  cudaEvent_t begin, end;
-  check(cudaEventCreate(&begin), "cudaEventCreate");
-  check(cudaEventCreate(&end), "cudaEventCreate");
-  std::vector<double> all;
-  for (int turn = 0; turn < 10; ++turn) {
-    check(cudaEventRecord(begin), "cudaEventRecord");
-    for (int i = 0; i < calls; ++i) call();
-    check(cudaEventRecord(end), "cudaEventRecord");
-    check(cudaEventSynchronize(end), "cudaEventSynchronize");
-    float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, begin, end), "cudaEventElapsedTime");
-    if (turn > 0) all.push_back(milliseconds / 1000.0 / calls);
-  }
-  check(cudaEventDestroy(begin), "cudaEventDestroy");
-  check(cudaEventDestroy(end), "cudaEventDestroy");
-  std::sort(all.begin(), all.end());
-  return all[all.size() / 2];
-}
 
 template <class T>
 struct OnCard {
@@ -125,7 +92,7 @@ double time_shape(const DeviceProperties& device, DType dtype, int sequences, in
   run.kv = kv;
   run.states = states.data();
   run.device = &device;
-  return seconds_of(rows > 1 ? 2 : 10, [&] { attention(run); });
+  return seconds_of(rows > 1 ? 2 : sized(10, 1), [&](int) { attention(run); });
 }
 
 void run() {
@@ -137,44 +104,37 @@ void run() {
   double limit = 0;
   {
     DeviceBuffer arena;
-    arena.reserve(int64_t{1} << 30);
-    const int64_t half = arena.size() / 2;
-    const double copy = seconds_of(4, [&] {
-      launch<copy_memory>(Launch{dim3(static_cast<unsigned>(found.multiProcessorCount * 16)), dim3(512)},
-                          reinterpret_cast<const uint4*>(arena.data()), reinterpret_cast<uint4*>(arena.data() + half),
-                          half / 16);
-    });
-    limit = static_cast<double>(arena.size()) / copy;
+    arena.reserve(sized(int64_t{1} << 30, int64_t{4} << 20));
+    limit = copy_rate(arena.data(), arena.size(), found.multiProcessorCount);
   }
   std::printf("%s: copy %.0f GB/s\n", found.name, limit / 1e9);
+  const std::vector<int> lengths = tiny ? std::vector<int>{64} : std::vector<int>{1024, 4096, 16384, 65536};
+  const std::vector<int> counts = tiny ? std::vector<int>{1, 2} : std::vector<int>{1, 4, 16, 64};
   for (const DType dtype : {DType::F16, DType::Q8_0})
-    for (const int sequences : {1, 4, 16, 64})
-      for (const int cells : {1024, 4096, 16384, 65536}) {
+    for (const int sequences : counts)
+      for (const int cells : lengths) {
         const double bytes = 2.0 * sequences * cells * kv_heads * static_cast<double>(row_bytes(dtype, dim));
-        // Less than the second-level cache would be read from there.
         const double seconds = time_shape(device, dtype, sequences, cells, 1);
-        std::printf("decode %3d x %6d  %-5s %10.2f us  %7.1f GB/s  %.2f of a copy%s\n", sequences, cells,
-                    find_dtype(dtype)->name, seconds * 1e6, bytes / seconds / 1e9, bytes / seconds / limit,
-                    bytes < 2.0 * found.l2CacheSize ? " (in the second-level cache)" : "");
+        std::printf("decode %3d x %6d  %-5s %10.2f us\n", sequences, cells, find_dtype(dtype)->name, seconds * 1e6);
+        // What fits the second-level cache is read from there; the bar is about memory.
+        const bool cached = bytes < 2.0 * found.l2CacheSize;
+        const std::string what = "attention, " + std::to_string(sequences) + " of " + std::to_string(cells) + ", " +
+                                 find_dtype(dtype)->name + (cached ? " (cached)" : "") +
+                                 ": share of a copy's bandwidth";
+        print_bar(what, bytes / seconds / 1e9, limit / 1e9, "GB/s", bytes / seconds / limit, 0.8, true);
       }
   for (const DType dtype : {DType::F16, DType::Q8_0}) {
-    const int rows = 8192;
+    const int rows = sized(8192, 64);
     const double operations = 4.0 * heads * dim * (static_cast<double>(rows) * (rows + 1) / 2);
     const double seconds = time_shape(device, dtype, 1, rows, rows);
-    std::printf("prompt %d rows  %-5s %10.2f us  %7.1f TFLOP/s\n", rows, find_dtype(dtype)->name, seconds * 1e6,
-                operations / seconds / 1e12);
+    std::printf("prompt %d rows  %-5s %10.2f us\n", rows, find_dtype(dtype)->name, seconds * 1e6);
+    print_figure(std::string("causal attention ") + find_dtype(dtype)->name, operations / seconds / 1e12, "TFLOP/s");
   }
 }
 
 }  // namespace
 }  // namespace vivace::cuda
 
-int main() {
-  try {
-    vivace::cuda::run();
-    return 0;
-  } catch (const std::exception& error) {
-    std::printf("%s\n", error.what());
-    return 1;
-  }
+int main(int count, char** words) {
+  return vivace::cuda::run_bench(count, words, [](bool) { vivace::cuda::run(); });
 }

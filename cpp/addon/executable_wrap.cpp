@@ -435,7 +435,7 @@ void ExecutableWrap::pack_sync(const Napi::CallbackInfo& info) {
   });
 }
 
-// { mapped, copied, packed, arena, isa, threads, sent, received, calls }
+// { mapped, copied, packed, arena, isa, threads, sent, received, waited, calls }
 Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   const ExecutableState& state = alive(info.Env());
   Napi::Object sizes = Napi::Object::New(info.Env());
@@ -448,6 +448,7 @@ Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   sizes.Set("threads", held.threads);
   sizes.Set("sent", static_cast<double>(held.sent));
   sizes.Set("received", static_cast<double>(held.received));
+  sizes.Set("waited", held.waited);
   sizes.Set("calls", static_cast<double>(state.executable->program().calls.size()));
   return sizes;
 }

@@ -242,10 +242,12 @@ void DeviceExecutable::run(int64_t rows, int64_t outputs, const std::vector<RunB
   }
   VivaceDeviceError error{};
   check_device(table_.program_start(handle_, &run, &error), error);
+  using Clock = std::chrono::steady_clock;
+  const auto waits = Clock::now();
   if (meanwhile) meanwhile();
   check_device(table_.program_finish(handle_, choices_.data(), &error), error);
-  using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
+  waited_ += std::chrono::duration<double>(begin - waits).count();
   if (draws != nullptr) take(*draws);
   if (!profile_.on) return;
   for (size_t i = 0; i + 1 < seconds_.size(); ++i)
@@ -265,6 +267,7 @@ RunnerSizes DeviceExecutable::sizes() const {
   sizes.threads = options_.threads;
   sizes.sent = memory.sent;
   sizes.received = memory.received;
+  sizes.waited = waited_;
   return sizes;
 }
 

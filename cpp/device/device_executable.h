@@ -49,6 +49,7 @@ class DeviceExecutable final : public Runner {
   std::string card_;
   void* handle_ = nullptr;
   double loaded_ = 0;
+  double waited_ = 0;  // seconds between a program's start and its end
   // Of the run in progress.
   VivaceDeviceCache cache_{};
   std::vector<int32_t> sequences_, ids_;

@@ -24,6 +24,7 @@ struct RunnerSizes {
   std::string level;  // instruction-set level, or the card
   int threads = 1;
   int64_t sent = 0, received = 0;  // copied to the card and from it so far
+  double waited = 0;               // seconds from starts on the card to ends, so far
 };
 
 class Runner {

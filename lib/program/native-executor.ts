@@ -172,10 +172,10 @@ export class NativeExecutor implements Executor {
     return this.compiled.executable.profile(on);
   }
 
-  /** Bytes copied to a card and from it so far. */
-  traffic(): { sent: number; received: number } {
-    const { sent, received } = this.compiled.executable.sizes();
-    return { sent, received };
+  /** Bytes copied to a card and from it so far, and seconds from the start of rounds there to their end. */
+  traffic(): { sent: number; received: number; waited: number } {
+    const { sent, received, waited } = this.compiled.executable.sizes();
+    return { sent, received, waited };
   }
 
   /** Instruction-set level and threads in use. */
