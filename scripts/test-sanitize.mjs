@@ -27,6 +27,8 @@ const runtimes = ['libasan.so', 'libubsan.so'].map((name) => {
 
 // Everything except what starts processes of its own or looks at the project's text.
 const folders = ['ops', 'quant', 'caches', 'decode', 'program', 'native', 'fuzz', 'models', 'session', 'engine'];
+// Kernels for cards as programs of their own, which bring the sanitizers along.
+folders.push('cuda/emulation', 'cuda/decode');
 const given = process.argv.slice(2);
 const chosen = given.some((argument) => !argument.startsWith('-'));
 const { status, signal } = spawnSync(

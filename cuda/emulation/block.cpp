@@ -22,6 +22,7 @@ std::string place(const Thread& thread) {
 
 void Block::enter(void* argument) {
   Thread& thread = *static_cast<Thread*>(argument);
+  thread.fiber.entered();
   thread.block->launch_->body(thread.block->launch_->arguments);
   thread.state = Thread::State::done;
   thread.fiber.suspend();

@@ -12,6 +12,9 @@ const compiler = onCard ? 'nvcc' : (process.env['CXX'] ?? 'g++');
 const canRun = spawnSync(compiler, ['--version']).status === 0 && ['x64', 'arm64'].includes(process.arch);
 /** What programs are run under, in words: compute-sanitizer and its options. */
 const runner = JSON.parse(process.env['VIVACE_TEST_RUNNER'] ?? '[]') as string[];
+/** scripts/test-sanitize.mjs: programs bring the sanitizers themselves. */
+export const sanitized = process.env['LD_PRELOAD']?.includes('asan') ?? false;
+const clean: NodeJS.ProcessEnv = { ...process.env, LD_PRELOAD: '' };
 const strict = '-Wall,-Wextra,-ffp-contract=off';
 
 /** Paths, from the project's root, of the files in a folder whose names end so. */
@@ -40,9 +43,17 @@ export function runChecks({ programs, kernels = [], host = [], flags = [] }: Che
     const program = join(folder, 'checks');
     const device = [...kernels, ...programs.map((name) => join('test', 'cuda', name))];
     const command = onCard ? forCard(device, host) : forEmulation(device, host);
-    execFileSync(compiler, [...command, ...flags, '-I.', '-Icpp', '-o', program], { cwd: root, stdio: 'pipe' });
+    execFileSync(compiler, [...command, ...flags, '-I.', '-Icpp', '-o', program], {
+      cwd: root,
+      stdio: 'pipe',
+      env: clean,
+    });
     const [first, ...rest] = [...runner, program];
-    const { stdout, stderr, status, signal } = spawnSync(first, rest, { encoding: 'utf8', timeout: 500_000 });
+    const { stdout, stderr, status, signal } = spawnSync(first, rest, {
+      encoding: 'utf8',
+      timeout: 500_000,
+      env: clean,
+    });
     const failed = stdout.split('\n').filter((line) => line.startsWith('FAILED'));
     if (status !== 0 || failed.length > 0)
       throw new Error([`ended with ${signal ?? status}`, ...failed, ...errorsIn(stdout), stderr].join('\n'));
@@ -54,7 +65,8 @@ export function runChecks({ programs, kernels = [], host = [], flags = [] }: Che
 
 function forEmulation(device: readonly string[], host: readonly string[]): string[] {
   const plain = [...filesIn('cuda/emulation', '.cpp'), ...host];
-  const warnings = [...strict.split(','), '-Werror'];
+  const checked = sanitized ? ['-fsanitize=address,undefined', '-fno-sanitize-recover=undefined', '-g'] : [];
+  const warnings = [...strict.split(','), '-Werror', ...checked];
   return ['-std=c++20', '-O1', ...warnings, '-Icuda/emulation/include', ...plain, '-x', 'c++', ...device, '-lpthread'];
 }
 
