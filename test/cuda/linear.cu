@@ -255,7 +255,7 @@ std::string compare(const Case& c) {
   }
   // Other cuts of the same shape. Fragments: two warps or more to a block, a block per slice or for all of them.
   // Of GGUF's types: the kernel for few rows instead of tiles.
-  for (const int multiprocessors : {132, 4, 1000, -132, -4}) {
+  for (const int multiprocessors : {132, 4, 1000, c.rows <= 8 ? -132 : -4}) {
     if (!c.fragments && (!find_dtype(c.dtype)->quantized || multiprocessors < 0)) break;
     Case other = c;
     other.multiprocessors = std::abs(multiprocessors);

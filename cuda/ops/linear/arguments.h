@@ -19,6 +19,15 @@ struct Gating {
   A8Block* y = nullptr;  // [rows, out / 32], in place of y in floats
 };
 
+// Bias and residual; y may be the residual.
+__device__ inline void store_sum(float* y, const float* bias, const float* residual, int out, float sum, int row,
+                                 int n) {
+  const int64_t at = static_cast<int64_t>(row) * out + n;
+  if (bias != nullptr) sum += bias[n];
+  if (residual != nullptr) sum += residual[at];
+  y[at] = sum;
+}
+
 // A matrix and where its products go.
 struct LinearTarget {
   const uint8_t* weight;
@@ -27,16 +36,11 @@ struct LinearTarget {
   const float* residual;  // [rows, out] or null
   int out;
 
-  // Bias and residual; y may be the residual.
-  __device__ void store(float sum, int row, int n) const {
-    const int64_t at = static_cast<int64_t>(row) * out + n;
-    if (bias != nullptr) sum += bias[n];
-    if (residual != nullptr) sum += residual[at];
-    y[at] = sum;
-  }
+  __device__ void store(float sum, int row, int n) const { store_sum(y, bias, residual, out, sum, row, n); }
 };
 
-struct LinearArguments {
+// What every kernel needs. Kernels of tiles get no more: they have no register to spare.
+struct ProductArguments {
   DType dtype;            // of the weight
   const uint8_t* weight;  // [out, columns] as stored; the memory goes on to a multiple of 16 bytes at both ends
   int64_t stride;         // bytes from row to row of weight
@@ -50,6 +54,11 @@ struct LinearArguments {
   uint8_t* scratch = nullptr;   // linear_scratch(…) bytes, 256-byte aligned
   uint32_t* tickets = nullptr;  // linear_tickets zeros; kernels leave them zero
   int multiprocessors = 0;
+
+  __device__ void store(float sum, int row, int n) const { store_sum(y, bias, residual, out, sum, row, n); }
+};
+
+struct LinearArguments : ProductArguments {
   Gating gating = {};  // fragment_linear alone
   Serve serve = Serve::by_table;
 
@@ -58,7 +67,6 @@ struct LinearArguments {
   int other_count = 0;
 
   __host__ __device__ LinearTarget target() const { return {weight, y, bias, residual, out}; }
-  __device__ void store(float sum, int row, int n) const { target().store(sum, row, n); }
 };
 
 // Each takes its types of weights and returns false, having done nothing, for other ones and for shapes that it does

@@ -34,7 +34,7 @@ __device__ inline size_t tile_place(int row, int chunk) {
 }
 
 template <class Kind, int NT>
-__global__ void __launch_bounds__(tiled_threads, 1) tiled_products(LinearArguments a) {
+__global__ void __launch_bounds__(tiled_threads, 1) tiled_products(ProductArguments a) {
   constexpr int tile_rows = 32 * NT, weight_chunks = tile_out * 4 / tiled_threads;
   constexpr int x_chunks = tile_rows * 4 / tiled_threads, per_chunk = Kind::step / 4;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
@@ -140,7 +140,8 @@ void launch_tiled_rows(const LinearArguments& a, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>((a.out + tile_out - 1) / tile_out),
                   static_cast<unsigned>((a.rows + tile_rows - 1) / tile_rows));
   constexpr size_t shared = tiled_stages * tile_out * 64 + 2 * tile_rows * 64;
-  launch<tiled_products<Kind, NT>>(Launch{grid, dim3(tiled_threads), shared, stream}, a);
+  launch<tiled_products<Kind, NT>>(Launch{grid, dim3(tiled_threads), shared, stream},
+                                   static_cast<const ProductArguments&>(a));
 }
 
 // Tiles of `tile` rows; 0: the largest that still keep a card's 100 and more multiprocessors busy.

@@ -18,11 +18,11 @@ struct Halves {
   static constexpr int step = 32;
   static constexpr bool is_async = true;
 
-  __device__ static void copy(const Shared<uint8_t>& to, size_t place, const LinearArguments& a, int n, int k,
+  __device__ static void copy(const Shared<uint8_t>& to, size_t place, const ProductArguments& a, int n, int k,
                               bool there) {
     copy_async<16>(to, place, a.weight + n * a.stride + 2 * k, there);
   }
-  __device__ static uint4 x(const LinearArguments& a, int row, int k) {
+  __device__ static uint4 x(const ProductArguments& a, int row, int k) {
     const uint8_t* at = a.x + row * a.x_stride + int64_t{4} * k;
     const float4 low = load_as<float4>(at, 0), high = load_as<float4>(at, 16);
     const auto pack = [](float first, float second) {
@@ -36,19 +36,19 @@ struct Halves {
     else
       multiply_f16(sums, left, right);
   }
-  __device__ static float finish(const LinearArguments&, float sum, int, int) { return sum; }
+  __device__ static float finish(const ProductArguments&, float sum, int, int) { return sum; }
 };
 
 struct Tokens {
   using Sum = int;
   static constexpr int step = 64;
-  __device__ static uint4 x(const LinearArguments& a, int row, int k) {
+  __device__ static uint4 x(const ProductArguments& a, int row, int k) {
     return load_as<uint4>(a.x + row * a.x_stride + token_codes, static_cast<size_t>(k));
   }
   __device__ static void multiply(int (&sums)[4], const uint32_t (&left)[4], const uint32_t (&right)[2]) {
     multiply_s8(sums, left, right);
   }
-  __device__ static float finish(const LinearArguments& a, int sum, int row, int n) {
+  __device__ static float finish(const ProductArguments& a, int sum, int row, int n) {
     return finish_token(a, sum, row, n);
   }
 };
@@ -56,7 +56,7 @@ struct Tokens {
 struct TokensW8A8 : Tokens {
   static constexpr bool is_async = true;
   // Rows begin with eight bytes of scales, so 16 bytes of codes are aligned to eight.
-  __device__ static void copy(const Shared<uint8_t>& to, size_t place, const LinearArguments& a, int n, int k,
+  __device__ static void copy(const Shared<uint8_t>& to, size_t place, const ProductArguments& a, int n, int k,
                               bool there) {
     const uint8_t* from = a.weight + n * a.stride + 8 + k;
     copy_async<8>(to, place, from, there);
@@ -71,7 +71,7 @@ __device__ inline uint2 ordered_bytes(const uint32_t (&split)[2]) {
 
 struct TokensW4A8 : Tokens {
   static constexpr bool is_async = false;
-  __device__ static uint4 chunk(const LinearArguments& a, int n, int k) {
+  __device__ static uint4 chunk(const ProductArguments& a, int n, int k) {
     const uint2 nibbles = load_as<uint2>(a.weight + n * a.stride + 8 + k / 2, 0);
     uint32_t split[2];
     nibble_bytes(nibbles.x, split);
@@ -84,7 +84,7 @@ struct TokensW4A8 : Tokens {
 
 struct TokensW4A8_G128 : Tokens {
   static constexpr bool is_async = false;
-  __device__ static uint4 chunk(const LinearArguments& a, int n, int k) {
+  __device__ static uint4 chunk(const ProductArguments& a, int n, int k) {
     const uint8_t* block = a.weight + n * a.stride + 8 + k / 128 * 66;
     const uint32_t pair = load_as<unsigned short>(block, 0), scale = pair & 255, zeros = (pair >> 8) * 0x01010101u;
     const auto eight = [&](const uint8_t* at) {

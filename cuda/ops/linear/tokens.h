@@ -23,7 +23,7 @@ __device__ inline uint32_t word_at(const uint8_t* at) {
 }
 
 // y = x.scale · (scale · sum - shift · Σ x)
-__device__ inline float finish_token(const LinearArguments& a, int sum, int row, int n) {
+__device__ inline float finish_token(const ProductArguments& a, int sum, int row, int n) {
   const uint8_t *token = a.x + row * a.x_stride, *weight = a.weight + n * a.stride;
   const float shifted = __uint_as_float(word_at(weight + 4)) * static_cast<float>(load_as<int>(token + 4, 0));
   return load_as<float>(token, 0) * fmaf(__uint_as_float(word_at(weight)), static_cast<float>(sum), -shifted);
