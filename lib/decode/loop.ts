@@ -72,7 +72,8 @@ export async function* decode(
     run.submit();
     rounds: while (true) {
       const round = await run.next();
-      if (round === undefined) break;
+      // Tokens may have been drawn before the session was disposed of.
+      if (round === undefined || target.isDisposed()) break;
       for (const [index, drawn] of round.entries()) {
         if (tokenizer.endOfGeneration.has(drawn.token)) {
           reason = 'stop';
@@ -88,7 +89,7 @@ export async function* decode(
         // The next round is on its way before the last token of this one is shown.
         if (index + 1 === round.length && !signal?.aborted) run.submit();
         if (piece) yield piece;
-        if (signal?.aborted) break;
+        if (signal?.aborted || target.isDisposed()) break;
       }
     }
     if (target.isDisposed()) throw new VivaceError('DISPOSED', 'The session was disposed while it generated');
