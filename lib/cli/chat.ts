@@ -11,9 +11,10 @@ import {
   type ModelOptions,
 } from './arguments.js';
 import { open, title } from './opened.js';
+import { addSpeculationOptions, openSpeculation, type SpeculationFlags } from './speculation.js';
 import { explain, printJson, say, style } from './terminal.js';
 
-interface Options extends ModelOptions {
+interface Options extends ModelOptions, SpeculationFlags {
   readonly system?: string;
   readonly json?: boolean;
 }
@@ -23,13 +24,18 @@ export function chatCommand(): Command {
     .description('talk with a model; Ctrl-C stops an answer, a second one leaves')
     .argument('[model]', 'GGUF file or Hugging Face directory (default: the embedded model)')
     .option('--system <text>', 'what the model is told before the conversation');
-  addJsonOption(addModelOptions(addGenerationOptions(command)));
+  addJsonOption(addModelOptions(addSpeculationOptions(addGenerationOptions(command))));
   return command.action(async (path: string | undefined, options: Options) => {
     const opened = await open(path, options, options.json === true);
     try {
       const chat = opened.model.createChat(options.system === undefined ? {} : { system: options.system });
       if (options.json !== true) say(title(opened), 'dim');
-      await new Conversation(chat, generationOptions({ ...options }), options.json === true).run();
+      const { speculation, dispose } = await openSpeculation(options, opened.model.tokenizer);
+      const generation = {
+        ...generationOptions({ ...options }),
+        ...(speculation === undefined ? {} : { speculation }),
+      };
+      await new Conversation(chat, generation, options.json === true).run().finally(dispose);
     } finally {
       opened.model.dispose();
     }
@@ -108,13 +114,14 @@ class Conversation {
   private printTurn(): void {
     const result = this.chat.lastResult;
     if (result === undefined) return;
-    const { text, tokens, usage, finishReason, timings } = result;
+    const { text, tokens, usage, finishReason, timings, speculation } = result;
     printJson({
       text,
       tokens,
       promptTokens: usage.promptTokens,
       cachedTokens: usage.cachedTokens,
       finishReason,
+      ...(speculation === undefined ? {} : { speculation }),
       timings: {
         prefillMs: timings.promptMs,
         decodeMs: timings.completionMs,

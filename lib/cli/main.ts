@@ -1,6 +1,6 @@
 // The command line: what commands there are, and how mistakes are reported (one line, exit code 1).
 import { Command, CommanderError } from 'commander';
-import { benchCommand } from './bench.js';
+import { benchCommand } from './bench/command.js';
 import { chatCommand } from './chat.js';
 import { datastoreCommand } from './datastore.js';
 import { inspectCommand } from './inspect.js';

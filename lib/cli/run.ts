@@ -10,14 +10,16 @@ import {
 } from './arguments.js';
 import { interruptible, open, title, type Opened } from './opened.js';
 import { amount, bandwidth, percent, table } from './quantities.js';
+import { addSpeculationOptions, describe, openSpeculation, type SpeculationFlags } from './speculation.js';
 import { printJson, say, style } from './terminal.js';
 import { bytesPerToken, measureTraffic } from './traffic.js';
 import type { GenerateResult } from '../decode/loop.js';
 import type { Piece } from '../decode/answer.js';
+import type { SpeculationOptions } from '../decode/speculation/options.js';
 
 const DEFAULT_PROMPT = 'Once upon a time';
 
-interface Options extends ModelOptions {
+interface Options extends ModelOptions, SpeculationFlags {
   readonly prompt?: string;
   readonly json?: boolean;
 }
@@ -28,7 +30,7 @@ export function runCommand(): Command {
     .argument('[model]', 'GGUF file or Hugging Face directory')
     .argument('[prompt]', `the text to continue (default: "${DEFAULT_PROMPT}")`)
     .option('-p, --prompt <text>', 'the text to continue');
-  addJsonOption(addModelOptions(addGenerationOptions(command)));
+  addJsonOption(addModelOptions(addSpeculationOptions(addGenerationOptions(command))));
   return command.action(async (first: string | undefined, second: string | undefined, options: Options) => {
     const given = modelAndPrompt(
       [first, second].filter((text) => text !== undefined),
@@ -36,18 +38,23 @@ export function runCommand(): Command {
     );
     const opened = await open(given.model, options, options.json === true);
     try {
-      await run(opened, given.prompt ?? DEFAULT_PROMPT, options);
+      const { speculation, dispose } = await openSpeculation(options, opened.model.tokenizer);
+      await run(opened, given.prompt ?? DEFAULT_PROMPT, options, speculation).finally(dispose);
     } finally {
       opened.model.dispose();
     }
   });
 }
 
-async function run(opened: Opened, prompt: string, options: Options): Promise<void> {
+async function run(opened: Opened, prompt: string, options: Options, speculation?: SpeculationOptions): Promise<void> {
   const json = options.json === true;
   const interrupt = interruptible();
   const session = opened.model.createSession();
-  const answer = session.generate(prompt, { ...generationOptions({ ...options }), signal: interrupt.signal });
+  const answer = session.generate(prompt, {
+    ...generationOptions({ ...options }),
+    ...(speculation === undefined ? {} : { speculation }),
+    signal: interrupt.signal,
+  });
   if (!json) {
     say(title(opened), 'dim');
     if (process.stdout.isTTY === true) process.stdout.write(style(process.stdout, 'bold', prompt));
@@ -75,7 +82,7 @@ async function run(opened: Opened, prompt: string, options: Options): Promise<vo
 }
 
 function printResult(result: GenerateResult, pieces: readonly Piece[], loadMs: number): void {
-  const { text, tokens, usage, finishReason, stopString, seed, timings } = result;
+  const { text, tokens, usage, finishReason, stopString, seed, timings, speculation } = result;
   const logprobs = pieces.flatMap((piece) => piece.logprobs ?? []);
   printJson({
     text,
@@ -85,6 +92,7 @@ function printResult(result: GenerateResult, pieces: readonly Piece[], loadMs: n
     ...(stopString === undefined ? {} : { stopString }),
     ...(logprobs.length === 0 ? {} : { logprobs }),
     seed,
+    ...(speculation === undefined ? {} : { speculation }),
     timings: {
       loadMs,
       prefillMs: timings.promptMs,
@@ -95,7 +103,7 @@ function printResult(result: GenerateResult, pieces: readonly Piece[], loadMs: n
   });
 }
 
-async function summarise({ usage, timings, finishReason }: GenerateResult, opened: Opened): Promise<void> {
+async function summarise({ usage, timings, finishReason, speculation }: GenerateResult, opened: Opened): Promise<void> {
   const { promptTokens, completionTokens } = usage;
   const speed = timings.completionTokensPerSecond;
   const bytes = bytesPerToken(opened.source, promptTokens + completionTokens / 2);
@@ -104,6 +112,7 @@ async function summarise({ usage, timings, finishReason }: GenerateResult, opene
     ['decode', `${completionTokens} tokens`, `${amount(speed)} tokens/s`],
   ];
   say(`\n${table(rows)}`, 'dim');
+  if (speculation !== undefined) say(`drafts  ${describe(speculation)}`, 'dim');
   if (speed === 0) return;
   const traffic = await measureTraffic(bytes, speed);
   const share = `${percent(traffic.fraction)} of the ${bandwidth(traffic.memoryBandwidth)} that this machine's memory gives`;

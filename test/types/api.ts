@@ -1,17 +1,27 @@
 // Compiled, never run: the public API as a caller in strict TypeScript writes it.
 import {
+  datastore,
+  Datastore,
   embeddedModelPath,
   estimateMemory,
+  inputCopy,
   listDevices,
   loadModel,
+  nGram,
   openModelFile,
   quantizeModel,
+  suffix,
+  SuffixCache,
+  tokenizerFingerprint,
   VivaceError,
   type Chat,
   type DeviceReport,
+  type Draft,
+  type Drafter,
   type ErrorCode,
   type GenerateOptions,
   type GenerateResult,
+  type GenerationDrafter,
   type MemoryEstimate,
   type Model,
   type ModelInfo,
@@ -19,6 +29,9 @@ import {
   type QuantizeResult,
   type QuantizeType,
   type Session,
+  type SpeculationOptions,
+  type SpeculationResult,
+  type Verifier,
 } from '../../lib/index.js';
 
 export async function everything(signal: AbortSignal): Promise<void> {
@@ -97,6 +110,32 @@ export async function everything(signal: AbortSignal): Promise<void> {
   const code: ErrorCode = error.code;
   console.log(code, error.remedy, model.estimateMemory({ contextLength: 100, keyType: 'f32' }).kv);
 
+  // Drafts: built in ones, from a file, and the caller's own.
+  const cache = new SuffixCache({ maxCachedTokens: 1000 });
+  const opened: Datastore = await Datastore.open('texts', { fingerprint: tokenizerFingerprint(model.tokenizer) });
+  const own: Drafter = {
+    name: 'own',
+    start({ sampler }): GenerationDrafter {
+      const none: Draft = { tokens: new Int32Array(), parents: new Int32Array(), scores: new Float32Array() };
+      return { accept: (said) => console.log(said.length, sampler.vocab), draft: () => none, dispose: () => {} };
+    },
+  };
+  const drafters = [nGram({ maxN: 4 }), suffix({ cache }), inputCopy({ input: tokens }), datastore('file'), own];
+  const verifier: Verifier = { name: 'typical', epsilon: 0.1 };
+  const speculation: SpeculationOptions = {
+    drafter: datastore(opened, { maxSpan: 8 }),
+    verifier,
+    maxDraft: 8,
+    maxNodes: 32,
+  };
+  for await (const piece of session.generate(text, { speculation })) console.log(piece.text, drafters.length);
+  const drafts: SpeculationResult | undefined = session.lastResult?.speculation;
+  console.log(drafts?.tokensPerRound, drafts?.acceptanceByPosition[0]);
+
+  // @ts-expect-error a drafter by its name
+  session.generate(text, { speculation: { drafter: 'ngram' } });
+  // @ts-expect-error a verifier that does not exist
+  session.generate(text, { speculation: { drafter: own, verifier: 'lossy' } });
   // @ts-expect-error a misspelled option
   session.generate(text, { temprature: 0 });
   // @ts-expect-error a type of cache that does not exist

@@ -1,5 +1,7 @@
 // Drafters without a model, for `speculation.drafter`.
-import type { Drafter, TokenDrafter } from '../drafter.js';
+import { expected, VivaceError } from '../../../errors.js';
+import type { DraftContext, Drafter, GenerationDrafter, TokenDrafter } from '../drafter.js';
+import { Datastore, DatastoreDrafter, type DatastoreDrafterOptions } from './datastore.js';
 import { InputCopyDrafter, type InputCopyOptions } from './input-copy.js';
 import { NGramDrafter, type NGramOptions } from './n-gram.js';
 import { SuffixDrafter, type SuffixOptions } from './suffix.js';
@@ -14,5 +16,72 @@ export const suffix = (options: SuffixOptions = {}): Drafter => policy('suffix',
 export const inputCopy = (options: InputCopyOptions = {}): Drafter =>
   policy('input-copy', () => new InputCopyDrafter(options));
 
+export type DatastoreOptions = Omit<DatastoreDrafterOptions, 'datastore'>;
+
+/**
+ * Drafts what followed the text's last tokens in a corpus: for answers whose words are known beforehand, as in a domain. A
+ * file of `vivace datastore build` is opened by its path, and checked, by the first generation; it stays mapped until nothing
+ * refers to the drafter any more. A generation fails with what `Datastore.open` says of the file, and with INVALID_ARGUMENT
+ * when its tokens are not all in the model's vocabulary. That it was made with this very tokenizer is only checked by
+ * `Datastore.open(path, { fingerprint: tokenizerFingerprint(model.tokenizer) })`; another one costs speed, not correctness.
+ */
+export function datastore(source: string | Datastore, options: DatastoreOptions = {}): Drafter {
+  if (typeof source !== 'string' && !(source instanceof Datastore)) {
+    throw expected('a path or a Datastore', 'source', source);
+  }
+  const make = (opened: Datastore, { sampler: { vocab } }: DraftContext): DatastoreDrafter => {
+    if (opened.info.vocab > vocab) {
+      throw new VivaceError(
+        'INVALID_ARGUMENT',
+        `The datastore is for a vocabulary of ${opened.info.vocab} tokens, the model has ${vocab}`,
+        { remedy: 'Build a datastore with this model.' },
+      );
+    }
+    return new DatastoreDrafter({ ...options, datastore: opened });
+  };
+  if (typeof source !== 'string') return { name: 'datastore', start: (context) => make(source, context) };
+  let opening: Promise<Datastore> | undefined;
+  // Generations that begin together share one opening; after a failure the next one tries again.
+  const open = (): Promise<Datastore> =>
+    (opening ??= Datastore.open(source).catch((error: unknown) => {
+      opening = undefined;
+      throw error;
+    }));
+  return { name: 'datastore', start: (context) => new Opening(open, (opened) => make(opened, context)) };
+}
+
 /** Any drafter of tokens; `make` is called once per generation. */
 export const policy = (name: string, make: () => TokenDrafter): Drafter => ({ name, start: make });
+
+/** A drafter that is made when its file is open; it then hears what was said before. */
+class Opening implements GenerationDrafter {
+  private drafter: TokenDrafter | undefined;
+  private readonly said: Int32Array[] = [];
+  private disposed = false;
+
+  constructor(
+    private readonly open: () => Promise<Datastore>,
+    private readonly make: (opened: Datastore) => TokenDrafter,
+  ) {}
+
+  accept(tokens: Int32Array): void {
+    if (this.drafter) this.drafter.accept(tokens);
+    else this.said.push(tokens.slice());
+  }
+
+  draft(maxTokens: number, maxNodes: number): ReturnType<GenerationDrafter['draft']> {
+    if (this.drafter) return this.drafter.draft(maxTokens, maxNodes);
+    return this.open().then((opened) => {
+      // The generation may have ended meanwhile.
+      if (this.disposed) throw new VivaceError('DISPOSED', 'The generation of this drafter is over');
+      this.drafter = this.make(opened);
+      for (const tokens of this.said.splice(0)) this.drafter.accept(tokens);
+      return this.drafter.draft(maxTokens, maxNodes);
+    });
+  }
+
+  dispose(): void {
+    this.disposed = true;
+    this.drafter?.dispose();
+  }
+}

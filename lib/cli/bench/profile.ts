@@ -1,10 +1,10 @@
 // Where the time of a token goes, op by op and matrix by matrix: `vivace bench --profile`.
-import { VivaceError } from '../errors.js';
-import { native, nativeCall, type Ceilings, type NativeCallProfile } from '../native.js';
-import type { Model } from '../model/model.js';
-import { dtypes, takesA8, type DType } from '../program/dtype.js';
-import { amount, bytes, percent, table } from './quantities.js';
-import { MEASURED_BYTES } from './traffic.js';
+import { VivaceError } from '../../errors.js';
+import { native, nativeCall, type Ceilings, type NativeCallProfile } from '../../native.js';
+import type { Model } from '../../model/model.js';
+import { dtypes, takesA8, type DType } from '../../program/dtype.js';
+import { amount, bytes, percent, table } from '../quantities.js';
+import { MEASURED_BYTES } from '../traffic.js';
 
 export interface ProfileRow {
   readonly op: string;

@@ -1,24 +1,32 @@
 // `vivace bench [model]`: prefill and decode speed, repeated, next to what this machine's memory allows.
 import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
-import { VivaceError } from '../errors.js';
-import { addJsonOption, addModelOptions, integer, type ModelOptions } from './arguments.js';
-import { open, title, type Opened } from './opened.js';
-import { amount, bandwidth, bytes, percent, spread, table } from './quantities.js';
-import { printJson, progress, say } from './terminal.js';
+import { VivaceError } from '../../errors.js';
+import { addJsonOption, addModelOptions, integer, type ModelOptions } from '../arguments.js';
+import { open, title, type Opened } from '../opened.js';
+import { amount, bandwidth, bytes, percent, spread, table } from '../quantities.js';
+import { printJson, progress, say } from '../terminal.js';
+import { addSpeculationOptions, describe, openDrafters, openSpeculation, shapeOf } from '../speculation.js';
+import type { SpeculationFlags } from '../speculation.js';
+import { bytesPerToken, measureTraffic } from '../traffic.js';
+import type { GenerateResult } from '../../decode/loop.js';
+import type { SpeculationOptions } from '../../decode/speculation/options.js';
+import { compareDrafters, comparisonTable, namesOf } from './drafters.js';
 import { measureProfile, profileTable } from './profile.js';
-import { bytesPerToken, measureTraffic } from './traffic.js';
 
-interface Options extends ModelOptions {
+interface Options extends ModelOptions, SpeculationFlags {
   readonly prompt?: number;
   readonly generate?: number;
   readonly repeat: number;
   readonly profile?: boolean;
+  readonly speculation?: string;
+  readonly text?: string;
   readonly json?: boolean;
 }
 
 const DEFAULT_PROMPT = 512;
 const DEFAULT_GENERATE = 128;
+const DEFAULT_TEXT = 'Once upon a time';
 
 export function benchCommand(): Command {
   const command = new Command('bench')
@@ -27,29 +35,87 @@ export function benchCommand(): Command {
     .option('--prompt <tokens>', `tokens of the prompt (default: ${DEFAULT_PROMPT}, or what fits)`, integer(1))
     .option('--generate <tokens>', `tokens to generate (default: ${DEFAULT_GENERATE}, or what fits)`, integer(2))
     .option('--repeat <times>', 'measured runs, after one that is not measured', integer(1), 5)
-    .option('--profile', 'show where the time goes, op by op, for a token and for the prompt');
-  return addJsonOption(addModelOptions(command)).action(async (path: string | undefined, options: Options) => {
+    .option('--profile', 'show where the time goes, op by op, for a token and for the prompt')
+    .option('--speculation <names>', 'compare drafters with plain decoding, greedily: all, or names with commas')
+    .option('--text <text>', `what --speculation continues (default: "${DEFAULT_TEXT}")`);
+  addJsonOption(addModelOptions(addSpeculationOptions(command)));
+  return command.action(async (path: string | undefined, options: Options) => {
+    checkTogether(options);
     const opened = await open(path, { repack: 'load', ...options }, options.json === true);
     try {
-      await bench(opened, options);
+      if (options.speculation !== undefined) return await compare(opened, options.speculation, options);
+      const { speculation, dispose } = await openSpeculation(options, opened.model.tokenizer);
+      await bench(opened, options, speculation).finally(dispose);
     } finally {
       opened.model.dispose();
     }
   });
 }
 
-async function bench(opened: Opened, options: Options): Promise<void> {
+/** Throws INVALID_ARGUMENT for options that mean nothing together. */
+function checkTogether(options: Options): void {
+  const clashes: [boolean, string, string][] = [
+    [options.profile === true && options.drafter !== undefined, '--profile measures single tokens', '--drafter'],
+    [
+      options.profile === true && options.speculation !== undefined,
+      '--profile measures single tokens',
+      '--speculation',
+    ],
+    [options.speculation !== undefined && options.drafter !== undefined, '--speculation names drafters', '--drafter'],
+    [options.speculation !== undefined && options.prompt !== undefined, '--speculation continues --text', '--prompt'],
+    [options.speculation === undefined && options.text !== undefined, 'Only --speculation continues a text', '--text'],
+  ];
+  const clash = clashes.find(([found]) => found);
+  if (!clash) return;
+  throw new VivaceError('INVALID_ARGUMENT', clash[1], { remedy: `Leave out ${clash[2]}.` });
+}
+
+async function compare(opened: Opened, list: string, options: Options): Promise<void> {
+  const { model } = opened;
+  const prompt = options.text ?? DEFAULT_TEXT;
+  const names = namesOf(list, options.datastore !== undefined);
+  const { make, dispose } = await openDrafters(names, options.datastore, model.tokenizer);
+  const bar = progress('measuring', options.json === true);
+  try {
+    const { generate } = lengths(model.info.contextLength, {
+      ...options,
+      prompt: model.tokenizer.encode(prompt).length,
+    });
+    const result = await compareDrafters(model, {
+      prompt,
+      generate,
+      repeat: options.repeat,
+      drafters: names.map(make),
+      shape: shapeOf(options),
+      onProgress: (done) => bar.update(done),
+    });
+    bar.end();
+    if (options.json === true) return printJson({ model: title(opened), prompt, ...result });
+    say(
+      `${title(opened)}\n${result.promptTokens} tokens of prompt, ${generate} generated, median of ${result.repeat}`,
+      'dim',
+    );
+    process.stdout.write(`${comparisonTable(result)}\n`);
+  } finally {
+    bar.end();
+    dispose();
+  }
+}
+
+async function bench(opened: Opened, options: Options, speculation?: SpeculationOptions): Promise<void> {
   const { model } = opened;
   const { prompt, generate } = lengths(model.info.contextLength, options);
   if (options.profile === true) return showProfile(opened, prompt, generate, options);
   const bar = progress('measuring', options.json === true);
   const prefill: number[] = [];
   const decode: number[] = [];
+  let drafts: GenerateResult['speculation'];
   try {
     for (let round = 0; round <= options.repeat; ++round) {
-      const timings = await measure(opened, prompt, generate);
+      const { timings, speculation: statistics } = await measure(opened, prompt, generate, speculation);
       bar.update((round + 1) / (options.repeat + 1));
       if (round === 0) continue;
+      drafts = statistics; // those of the last run
       prefill.push(timings.promptTokensPerSecond);
       decode.push(timings.completionTokensPerSecond);
     }
@@ -64,6 +130,7 @@ async function bench(opened: Opened, options: Options): Promise<void> {
     prefillTokensPerSecond: spread(prefill),
     decodeTokensPerSecond: spread(decode),
     ...(await measureTraffic(bytesPerToken(opened.source, prompt + generate / 2), spread(decode).median)),
+    ...(drafts === undefined ? {} : { speculation: drafts }),
   };
   if (options.json === true) return printJson(result);
   say(result.model, 'dim');
@@ -84,7 +151,9 @@ async function bench(opened: Opened, options: Options): Promise<void> {
       `read per token    ${bytes(result.bytesPerToken)}\n` +
       `read per second   ${bandwidth(result.bytesPerSecond)}\n` +
       `memory bandwidth  ${bandwidth(result.memoryBandwidth)} (measured)\n` +
-      `fraction reached  ${percent(result.fraction)}${result.fraction > 1 ? ' (the weights fit into the caches)' : ''}\n`,
+      `fraction reached  ${percent(result.fraction)}${result.fraction > 1 ? ' (the weights fit into the caches)' : ''}\n${
+        drafts === undefined ? '' : `drafts            ${describe(drafts)}\n`
+      }`,
   );
 }
 
@@ -121,16 +190,26 @@ function lengths(contextLength: number, options: Options): { prompt: number; gen
   return { prompt, generate };
 }
 
-async function measure({ model }: Opened, prompt: number, generate: number) {
+async function measure(
+  { model }: Opened,
+  prompt: number,
+  generate: number,
+  speculation?: SpeculationOptions,
+): Promise<GenerateResult> {
   const session = model.createSession();
   try {
     // Any tokens will do; the model must not end before its time.
     const tokens = Int32Array.from({ length: prompt }, (_, index) => (index * 7919 + 13) % model.tokenizer.vocabSize);
     const logitBias = new Map([...model.tokenizer.endOfGeneration].map((token) => [token, -Infinity]));
-    const answer = session.generate(tokens, { maxTokens: generate, temperature: 0, logitBias });
+    const answer = session.generate(tokens, {
+      maxTokens: generate,
+      temperature: 0,
+      logitBias,
+      ...(speculation === undefined ? {} : { speculation }),
+    });
     for (;;) {
       const next = await answer.next();
-      if (next.done === true) return next.value.timings;
+      if (next.done === true) return next.value;
     }
   } finally {
     session.dispose();

@@ -1,0 +1,120 @@
+// Drafters on the command line: the same text with each, statistics for machines, comparisons, and clear mistakes.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { embedded, vivace, vivaceJson } from './command.js';
+
+interface Drafts {
+  drafter: string;
+  rounds: number;
+  drafted: number;
+  accepted: number;
+  tokensPerRound: number;
+  acceptanceByPosition: number[];
+}
+
+const prompt = 'red blue red blue red blue';
+let folder: string;
+let store: string;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'vivace-speculation-'));
+  store = join(folder, 'texts.store');
+  // What the model says to the prompt, so that looking it up helps.
+  const { text } = await vivaceJson<{ text: string }>(['run', prompt, '-n', '40', '--temperature', '0']);
+  writeFileSync(join(folder, 'texts.txt'), `${prompt}${text}`);
+  await vivaceJson(['datastore', 'build', embedded, store, join(folder, 'texts.txt')]);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const drafters = (): [string, string[]][] => [
+  ['ngram', []],
+  ['suffix', ['--max-draft', '8', '--max-nodes', '20']],
+  ['datastore', ['--datastore', store, '--verifier', 'block']],
+  ['input-copy', ['--verifier', 'match']],
+];
+
+test('vivace run says the same with every drafter, and how drafts went', async () => {
+  const args = ['run', prompt, '-n', '40', '--temperature', '0'];
+  const plain = await vivaceJson<{ text: string; speculation?: Drafts }>(args);
+  expect(plain.speculation).toBeUndefined();
+  for (const [name, more] of drafters()) {
+    const result = await vivaceJson<typeof plain>([...args, '--drafter', name, ...more]);
+    expect(result.text).toBe(plain.text);
+    const { rounds, drafted, accepted, tokensPerRound, acceptanceByPosition } = result.speculation!;
+    expect(result.speculation!.drafter).toBe(name);
+    expect(tokensPerRound).toBeCloseTo(1 + accepted / rounds, 9);
+    expect(accepted).toBeLessThanOrEqual(drafted);
+    expect(acceptanceByPosition.every((share) => share >= 0 && share <= 1)).toBe(true);
+  }
+  const { stderr } = await vivace([...args, '--drafter', 'ngram']);
+  expect(stderr).toMatch(/^drafts +ngram, [\d.]+ tokens per round, [\d.]+ % of \d+ drafted tokens kept$/m);
+});
+
+test('looking up what the model will say takes fewer rounds than tokens', async () => {
+  const args = ['run', prompt, '-n', '30', '--temperature', '0', '--drafter', 'datastore', '--datastore', store];
+  const { speculation } = await vivaceJson<{ speculation: Drafts }>(args);
+  expect(speculation.accepted).toBeGreaterThan(0);
+  expect(speculation.rounds).toBeLessThan(30);
+  const none = await vivaceJson<{ speculation: Drafts }>([...args, '--max-draft', '0']);
+  expect(none.speculation).toMatchObject({ drafted: 0, accepted: 0, rounds: 30, tokensPerRound: 1 });
+});
+
+test('vivace chat reports drafts of each turn', async () => {
+  const args = ['chat', '-n', '12', '--seed', '1', '--json', '--drafter', 'suffix'];
+  const { code, stdout } = await vivace(args, 'Hello!\nHow are you?\n');
+  expect(code).toBe(0);
+  const turns = stdout.trim().split('\n');
+  expect(turns).toHaveLength(2);
+  for (const turn of turns) expect(JSON.parse(turn)).toMatchObject({ speculation: { drafter: 'suffix' } });
+});
+
+test('vivace bench measures with a drafter', async () => {
+  const args = ['bench', '--prompt', '20', '--generate', '30', '--repeat', '1', '--drafter', 'ngram'];
+  const { speculation } = await vivaceJson<{ speculation: Drafts }>(args);
+  expect(speculation).toMatchObject({ drafter: 'ngram', rounds: expect.any(Number) });
+  const { code, stdout } = await vivace(args);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^drafts +ngram, [\d.]+ tokens per round/m);
+});
+
+test('vivace bench --speculation compares drafters with plain decoding', async () => {
+  const args = ['bench', '--text', prompt, '--generate', '30', '--repeat', '2', '--speculation'];
+  const all = await vivaceJson<{
+    prompt: string;
+    generate: number;
+    drafters: (Drafts & { sameTokens: boolean; ratio: number; tokensPerSecond: { median: number } })[];
+  }>([...args, 'all', '--datastore', store]);
+  expect(all).toMatchObject({ prompt, generate: 30, repeat: 2 });
+  expect(all.drafters.map(({ drafter }) => drafter)).toEqual(['plain', ...drafters().map(([name]) => name)]);
+  for (const row of all.drafters) {
+    expect(row.sameTokens).toBe(true);
+    expect(row.ratio).toBeGreaterThan(0);
+    expect(row.tokensPerSecond.median).toBeGreaterThan(0);
+  }
+  expect(all.drafters[0]).toMatchObject({ ratio: 1, rounds: 30, drafted: 0, tokensPerRound: 1 });
+  const { code, stdout } = await vivace([...args, 'suffix,ngram']);
+  expect(code).toBe(0);
+  const [head, ...rows] = stdout.trim().split('\n');
+  expect(head).toMatch(/^drafter +tokens\/round +acceptance +tokens\/s +ratio +text$/);
+  expect(rows.map((row) => row.split(' ')[0])).toEqual(['plain', 'suffix', 'ngram']);
+});
+
+test.each<[string, string[], RegExp]>([
+  ['an unknown drafter', ['run', '--drafter', 'oracle'], /--drafter.*ngram, suffix, datastore, input-copy/],
+  ['an unknown verifier', ['run', '--drafter', 'ngram', '--verifier', 'strict'], /--verifier.*lossless, match, block/],
+  ['a verifier of nothing', ['run', '--verifier', 'match'], /--verifier was given without --drafter/],
+  ['a size of nothing', ['chat', '--max-nodes', '9'], /--max-nodes was given without --drafter/],
+  ['no datastore', ['run', '--drafter', 'datastore'], /needs --datastore/],
+  ['a datastore of no use', ['run', '--drafter', 'ngram', '--datastore', 'x'], /--datastore is of no use/],
+  ['a missing datastore', ['run', '--drafter', 'datastore', '--datastore', 'none.store'], /none\.store/],
+  ['a file that is no datastore', ['run', '--drafter', 'datastore', '--datastore', embedded], /no datastore/],
+  ['too long a draft', ['run', '--drafter', 'ngram', '--max-draft', '65'], /maxDraft.*65/],
+  ['drafters that do not exist', ['bench', '--speculation', 'ngram,oracle'], /no drafter `oracle`/],
+  ['a comparison of one', ['bench', '--speculation', 'all', '--drafter', 'ngram'], /Leave out --drafter/],
+  ['a profile of drafts', ['bench', '--profile', '--drafter', 'ngram'], /Leave out --drafter/],
+  ['a text for no comparison', ['bench', '--text', 'a'], /Leave out --text/],
+])('%s', async (_, args, message) => {
+  const { code, stdout, stderr } = await vivace(args, 'Hello\n');
+  expect(stderr.trim().split('\n').at(-1)).toMatch(message);
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+});
