@@ -1,8 +1,8 @@
 // Merges the jobs of all sequences of one model into rounds: one native run each, decoding rows first, prompts in chunks.
 import { VivaceError } from './errors.js';
-import { Ahead, outcomeOf, settle } from './decode/ahead.js';
-import { buildRequest, verdictOf, type Entry, type Place, type Share } from './decode/round-request.js';
-import type { Job, JobResult, Rounds, Ticket } from './decode/rounds.js';
+import { Ahead, outcomeOf, settle, type Outcome } from './decode/ahead.js';
+import { buildRequest, draftOf, verdictOf, type Entry, type Place, type Share } from './decode/round-request.js';
+import type { Job, JobDrafting, JobResult, Rounds, Ticket } from './decode/rounds.js';
 import type { Executor, KvCache, RunRequest, RunResult } from './program/executor.js';
 
 export interface EngineOptions {
@@ -143,7 +143,9 @@ export class Engine implements Rounds {
     if (caches.length === 0) return [];
     const turn = this.lastKv === undefined ? 0 : caches.indexOf(this.lastKv) + 1;
     const kv = (this.lastKv = caches[turn % caches.length]);
-    const entries = this.queue.filter((entry) => entry.kv === kv);
+    const drafts = this.queue.find((entry) => entry.kv === kv)?.drafting !== undefined;
+    // Rounds that draft are of several steps: nobody else waits for them in the middle.
+    const entries = this.queue.filter((entry) => entry.kv === kv && (entry.drafting !== undefined) === drafts);
     const left = ({ tokens, done }: Entry): number => tokens.length - done;
     const shares: Share[] = [];
     let room = this.maxRows;
@@ -211,7 +213,15 @@ export class Engine implements Rounds {
           shares.map(({ entry }) => entry),
         )
       : undefined;
+    const drafting = draftingOf(shares);
     const begin = performance.now();
+    if (drafting) {
+      const results: RunResult[] = [];
+      const told = (result: RunResult): void => void results.push(result);
+      await this.executor.run(shares[0].entry.kv, { ...request, ahead: { ...drafting, told } });
+      this.learn(request.tokens.length, (performance.now() - begin) / Math.max(1, results.length));
+      return this.share(shares, places, request, results[0], results);
+    }
     let first = true;
     const told = (result: RunResult): void => {
       if (first) {
@@ -246,7 +256,13 @@ export class Engine implements Rounds {
   }
 
   /** Gives each job what a round did for it. */
-  private share(shares: readonly Share[], places: readonly Place[], request: RunRequest, result: RunResult): void {
+  private share(
+    shares: readonly Share[],
+    places: readonly Place[],
+    request: RunRequest,
+    result: RunResult,
+    all?: readonly RunResult[], // of a round that drafts
+  ): void {
     shares.forEach(({ entry, rows, draft }, index) => {
       const { logits } = request;
       const { output, wanted } = places[index];
@@ -258,11 +274,32 @@ export class Engine implements Rounds {
       if (entry.done < entry.tokens.length && !entry.cancelled) return;
       this.queue = this.queue.filter((other) => other !== entry);
       if (entry.done < entry.tokens.length) entry.resolve(undefined);
+      else if (entry.drafting && all) settle(entry, endDraft(entry, entry.drafting, all, output));
       else if (entry.sampler)
         settle(entry, draft ? verdictOf(result, output, draft) : outcomeOf(result, output + wanted - 1));
       else entry.resolve({ token: -1, logprob: NaN, top: [] });
     });
   }
+}
+
+/** A draft ends where it should, though the round went on for others. */
+function endDraft(entry: Entry, drafting: JobDrafting, all: readonly RunResult[], output: number): Outcome {
+  const outcome = draftOf(all, output, drafting);
+  const length = outcome instanceof Error ? 0 : (outcome.draft?.length ?? 0);
+  entry.sampler?.retract(
+    Int32Array.from(all.slice(length), ({ tokens }) => tokens[output]).filter((token) => token >= 0),
+  );
+  return outcome;
+}
+
+/** How long a round goes on by itself where all of its jobs are at their ends and draft. */
+function draftingOf(shares: readonly Share[]): Omit<NonNullable<RunRequest['ahead']>, 'told'> | undefined {
+  const drafting = shares.map(({ entry }) => entry.drafting);
+  const ends = shares.every(({ entry, rows }) => entry.done + rows === entry.tokens.length);
+  if (!ends || !drafting.every((one) => one !== undefined)) return undefined;
+  const steps = Math.max(...drafting.map((one) => one.steps));
+  const least = Math.min(...drafting.map((one) => one.least));
+  return { rounds: Int32Array.of(steps), limit: steps, ends: new Int32Array(), quiet: true, least };
 }
 
 /** In rounds with trees, rows are committed by hand; those of drafts have been. */

@@ -4,6 +4,8 @@ export type { Device, LoadOptions, Repack } from './model/load.js';
 export { listDevices } from './model/devices.js';
 export type { DeviceReport } from './model/devices.js';
 export type { CacheOptions, CacheType, Model, SessionOptions } from './model/model.js';
+export { draftModel } from './model/draft-model.js';
+export type { DraftModelOptions } from './decode/speculation/drafters/draft-model.js';
 export type { ModelInfo } from './model/info.js';
 export type { Prompt, Session } from './session/session.js';
 export type { Chat, ChatMessage, ChatOptions } from './chat.js';

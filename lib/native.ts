@@ -36,6 +36,7 @@ export interface NativeKvCache {
 
 export interface NativeSampler {
   accept(tokens: Int32Array): void;
+  retract(tokens: Int32Array): void;
   dispose(): void;
 }
 
@@ -81,6 +82,8 @@ export interface NativeRequest {
     readonly errors: Int32Array;
     readonly kept: Int32Array;
     readonly walks?: readonly (NativeWalk & { readonly output: number; readonly rows: number })[];
+    /** Per output: the record of its draws, which are a draft, and the draft's number. */
+    readonly drafts?: { readonly proposals: readonly (NativeProposal | null)[]; readonly cycles: Float64Array };
   };
   /**
    * More rounds in the same call, each with the tokens that the one before it drew: as many as `rounds` says, which may
@@ -91,6 +94,10 @@ export interface NativeRequest {
     readonly rounds: Int32Array;
     readonly limit: number;
     readonly ends: Int32Array;
+    /** `told` hears of all rounds at the end. */
+    readonly quiet?: boolean;
+    /** No round after one in which every token's probability is less. */
+    readonly least?: number;
     readonly told: (reports: readonly (Float64Array | string | null)[]) => void;
   };
 }

@@ -136,7 +136,23 @@ void read_walks(const Napi::Array& list, Round& round) {
   }
 }
 
-// { logits, samplers, walks?, tokens, logprobs, errors, kept }
+// [proposal | null] per output, { cycle }
+void read_drafts(const Napi::Object& given, Round& round) {
+  const Napi::Array proposals = given.Get("proposals").As<Napi::Array>();
+  const Napi::Float64Array cycles = given.Get("cycles").As<Napi::Float64Array>();
+  if (proposals.Length() != round.outputs || static_cast<int64_t>(cycles.ElementLength()) != round.outputs)
+    throw Error("INTERNAL", "run: drafts want a proposal or null per output");
+  for (uint32_t i = 0; i < proposals.Length(); ++i) {
+    DraftRecord draft;
+    const Napi::Value proposal = proposals.Get(i);
+    if (!proposal.IsNull()) draft.proposal = unwrap_proposal(proposal);
+    if (draft.proposal != nullptr) draft.proposal->nodes.clear();
+    draft.cycle = static_cast<uint64_t>(std::max(1.0, cycles[i]));
+    round.draws.drafts.push_back(draft);
+  }
+}
+
+// { logits, samplers, walks?, drafts?, tokens, logprobs, errors, kept }
 void read_sampling(const Napi::Object& given, Round& round) {
   const Runner& executable = *round.state->executable;
   round.draws.logits = given.Get("logits").As<Napi::Number>().Int32Value();
@@ -155,6 +171,7 @@ void read_sampling(const Napi::Object& given, Round& round) {
   }
   round.draws.clear();
   if (given.Get("walks").IsArray()) read_walks(given.Get("walks").As<Napi::Array>(), round);
+  if (given.Get("drafts").IsObject()) read_drafts(given.Get("drafts").As<Napi::Object>(), round);
   if (!round.ahead) return;
   bool all = round.has_batch && round.batch.can_follow();
   for (const Sampler* sampler : round.draws.samplers) all = all && sampler != nullptr;
@@ -197,7 +214,7 @@ void report_walks(const Napi::Object& given, const std::vector<Walk>& walks) {
     for (const int32_t row : walk.kept) kept[static_cast<size_t>(walk.output + row)] = 1;
 }
 
-// { rounds, limit, ends }
+// { rounds, limit, ends, quiet?, least? }
 std::shared_ptr<Ahead> read_ahead(const Napi::Object& given) {
   constexpr int most_rounds = 64;  // so many cells are reserved, though they may not be wanted
   auto ahead = std::make_shared<Ahead>();
@@ -209,6 +226,9 @@ std::shared_ptr<Ahead> read_ahead(const Napi::Object& given) {
   ahead->rounds = reinterpret_cast<const std::atomic<int32_t>*>(rounds.Data());
   ahead->most = std::clamp(given.Get("limit").As<Napi::Number>().Int32Value(), 1, most_rounds);
   ahead->ends.assign(ends.Data(), ends.Data() + ends.ElementLength());
+  ahead->quiet = given.Get("quiet").ToBoolean().Value();
+  const Napi::Value least = given.Get("least");
+  if (least.IsNumber()) ahead->least = least.As<Napi::Number>().FloatValue();
   return ahead;
 }
 

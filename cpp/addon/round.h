@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -50,6 +51,8 @@ struct Ahead {
   const std::atomic<int32_t>* rounds;  // how many may be; JavaScript changes it meanwhile, with Atomics.store
   int most;                            // whatever it says
   std::vector<int32_t> ends;           // nothing follows these tokens
+  float least = 0;                     // nor ones with a lower probability, where every sequence has come to one
+  bool quiet = false;                  // JavaScript hears of all rounds at the end
   std::function<void()> tell;          // called, on the run's thread, when a round is over and another one follows
   std::mutex mutex;
   std::vector<Drawn> told;  // rounds that JavaScript has not heard of
@@ -81,7 +84,7 @@ struct Round {
         is_first = ahead->told.empty();
         ahead->told.push_back(std::move(draws.drawn));
       }
-      must_tell_ = is_first;  // else it has been called and not been heard yet
+      must_tell_ = is_first && !ahead->quiet;  // else it has been called and not been heard yet
       draws.clear();
       batch.follow(tokens.data());
       rows = outputs;
@@ -113,9 +116,12 @@ struct Round {
   bool goes_on(int done) const {
     if (ahead->closed || done >= ahead->most || done > batch.follows()) return false;
     if (done >= ahead->rounds->load(std::memory_order_acquire)) return false;
-    for (const SampleResult& result : draws.drawn.results)
+    bool all_unlikely = ahead->least > 0;
+    for (const SampleResult& result : draws.drawn.results) {
       if (result.error != SampleError::none || ahead->ends_with(result.token)) return false;
-    return true;
+      all_unlikely = all_unlikely && std::exp(result.logprob) < ahead->least;
+    }
+    return !all_unlikely;
   }
 
   bool must_tell_ = false;  // JavaScript does not know of the last round yet

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "decode/sample.h"
+#include "decode/verify/residual.h"
 #include "decode/verify/verify.h"
 
 namespace vivace {
@@ -15,10 +16,18 @@ struct Drawn {
   std::vector<std::vector<TokenLogprob>> top;  // per output
 };
 
+// An output whose draws are a draft for somebody else: with random numbers of their own, and on record.
+struct DraftRecord {
+  Proposal* proposal = nullptr;  // null: not one of these; its first node is the root
+  uint64_t cycle = 1;
+  uint64_t steps = 0;  // drawn so far
+};
+
 struct Draws {
-  int logits = -1;                 // the value that is drawn from
-  std::vector<Sampler*> samplers;  // per output, null: no draw
-  std::vector<Walk> walks;         // their outputs have no samplers
+  int logits = -1;                  // the value that is drawn from
+  std::vector<Sampler*> samplers;   // per output, null: no draw
+  std::vector<DraftRecord> drafts;  // per output, empty: none
+  std::vector<Walk> walks;          // their outputs have no samplers
   Drawn drawn;
 
   void clear() {
@@ -44,10 +53,23 @@ struct Draws {
   void draw_row(size_t i, float* row, int64_t vocab) {
     if (samplers[i] == nullptr) return;
     SampleResult& result = drawn.results[i];
-    samplers[i]->sample(row, vocab, result);
+    if (i < drafts.size() && drafts[i].proposal != nullptr)
+      propose(drafts[i], *samplers[i], row, vocab, result);
+    else
+      samplers[i]->sample(row, vocab, result);
     if (result.error != SampleError::none) return;
     drawn.top[i].assign(result.top, result.top + result.top_count);
     samplers[i]->accept(&result.token, 1);
+  }
+  static void propose(DraftRecord& draft, Sampler& sampler, float* row, int64_t vocab, SampleResult& result) {
+    Law law;
+    result.error = sampler.law(row, vocab, law);
+    if (result.error != SampleError::none) return;
+    const uint64_t step = draft.steps++;
+    const int32_t token = Residual(law).draw(sampler.uniform(lane_of(draft.cycle, Lane::draft, step)));
+    draft.proposal->nodes.resize(static_cast<size_t>(step) + 1);
+    draft.proposal->nodes[static_cast<size_t>(step)] = {StoredLaw(law), {token}};
+    sampler.tell(row, vocab, token, result);
   }
 };
 

@@ -161,7 +161,10 @@ void DeviceExecutable::describe(Draws& draws) {
   draws_.assign(count, {});
   choices_.assign(count, {-1, 0, 0, nullptr});
   for (size_t i = 0; i < count; ++i)
-    if (draws.samplers[i] != nullptr) describe(i, *draws.samplers[i], {}, true, results[i]);
+    if (draws.samplers[i] != nullptr) {
+      const bool on_record = i < draws.drafts.size() && draws.drafts[i].proposal != nullptr;
+      describe(i, *draws.samplers[i], {}, !on_record, results[i]);
+    }
   for (const Walk& walk : draws.walks) {
     const bool here = walk.options.rule == VerifyRule::match;
     std::vector<std::vector<int32_t>> paths(walk.tokens.size());

@@ -139,7 +139,7 @@ class Run {
     this.sampler = executor.createSampler(options.sampler);
     this.sampler.accept(prompt);
     if (speculation) {
-      const context = { sampler: options.sampler, ...(signal ? { signal } : {}) };
+      const context = { tokenizer, sampler: options.sampler, ...(signal ? { signal } : {}) };
       this.speculator = new Speculator(speculation, executor, context);
       this.speculator.accept(prompt);
     }

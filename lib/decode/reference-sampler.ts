@@ -19,6 +19,8 @@ export interface Sampled {
 export interface ReferenceSampler extends RowSampler {
   /** Draws from logits[0, min(length, vocab)), which stay as they are. */
   sample(logits: Float32Array | Float64Array): Sampled;
+  /** Draws a draft's token, number `step` of it, and says what from. */
+  propose(logits: Float32Array | Float64Array, cycle: number, step: number): Sampled & { readonly law: Float64Array };
   /**
    * Verifies a draft, with the logits after each of its rows, and accepts what comes out. `cycle`: the number of the draft,
    * from 1. `reports[i]` is about `tokens[i]`.
@@ -33,8 +35,8 @@ export interface ReferenceSampler extends RowSampler {
 }
 
 // Random numbers of a draft, by purpose; the same as in cpp/decode/verify/verify.h.
-const laneOf = (cycle: number, purpose: 'accept' | 'residual' | 'block', number: number): bigint =>
-  (BigInt(cycle) << 20n) | (BigInt({ accept: 2, residual: 3, block: 4 }[purpose]) << 16n) | BigInt(number);
+const laneOf = (cycle: number, purpose: 'draft' | 'accept' | 'residual' | 'block', number: number): bigint =>
+  (BigInt(cycle) << 20n) | (BigInt({ draft: 1, accept: 2, residual: 3, block: 4 }[purpose]) << 16n) | BigInt(number);
 
 interface Candidate {
   readonly token: number;
@@ -103,6 +105,23 @@ export function createReferenceSampler(options: SamplerOptions): ReferenceSample
 
   return {
     accept,
+
+    retract(tokens) {
+      position -= BigInt(tokens.length);
+      for (const token of tokens) {
+        const times = (generated.get(token) ?? 0) - 1;
+        if (times > 0) generated.set(token, times);
+        else generated.delete(token);
+      }
+    },
+
+    propose(logits, cycle, step) {
+      const kept = candidates(logits, []);
+      const law = new Float64Array(options.vocab);
+      for (const { token, weight } of kept) law[token] = weight / massOf(kept);
+      const token = draw(kept, philoxUniform(options.seed, position, laneOf(cycle, 'draft', step)));
+      return { law, ...report(logits, token) };
+    },
 
     sample(logits) {
       const kept = candidates(logits, []);

@@ -1,7 +1,7 @@
 // What a round asks of the executor: the rows of some jobs, their outputs and drafts; and what each got.
-import type { DraftWalk, RowSampler, RunRequest, RunResult } from '../program/executor.js';
+import type { DraftWalk, Proposal, RowSampler, RunRequest, RunResult } from '../program/executor.js';
 import { outcomeOf, type Outcome, type Waiting } from './ahead.js';
-import type { JobDraft, JobResult } from './rounds.js';
+import type { JobDraft, JobDrafting, JobResult } from './rounds.js';
 
 export interface Entry extends Waiting {
   done: number; // tokens that are in the cache
@@ -30,6 +30,7 @@ export function buildRequest(shares: readonly Share[], vocab: number): { request
   const outputs: number[] = [];
   const samplers: (RowSampler | null)[] = [];
   const walks: DraftWalk[] = [];
+  const drafts: ({ proposal: Proposal; cycle: number } | null)[] = [];
   const places: Place[] = [];
   let row = 0;
   for (const share of shares) {
@@ -53,6 +54,8 @@ export function buildRequest(shares: readonly Share[], vocab: number): { request
     for (let i = count - place.wanted; i < count; i++) {
       outputs.push(row + i);
       samplers.push(end && i === count - 1 && !draft ? (sampler ?? null) : null);
+      const { proposal, cycle = 1 } = (end && entry.drafting) || {};
+      drafts.push(proposal ? { proposal, cycle } : null);
     }
     const root = row + count - 1;
     draft?.tokens.forEach((token, node) => {
@@ -63,6 +66,7 @@ export function buildRequest(shares: readonly Share[], vocab: number): { request
       if (parents) parents[own] = parent;
       outputs.push(own);
       samplers.push(null);
+      drafts.push(null);
     });
     if (draft && sampler) {
       const { rule, proposal, cycle } = draft;
@@ -80,6 +84,7 @@ export function buildRequest(shares: readonly Share[], vocab: number): { request
     ...(parents ? { parents } : {}),
     ...(samplers.some((sampler) => sampler !== null) || walks.length > 0 ? { samplers } : {}),
     ...(walks.length > 0 ? { walks } : {}),
+    ...(drafts.some((draft) => draft !== null) ? { drafts } : {}),
     ...(asking.length > 0 ? { logits: logitsOf(shares, asking, outputs.length, vocab) } : {}),
   };
   return { request, places };
@@ -108,4 +113,19 @@ function logitsOf(shares: readonly Share[], asking: readonly Share[], outputs: n
     return entry.logits.out.subarray(from, from + outputs * vocab);
   }
   return new Float32Array(outputs * vocab);
+}
+
+/** What a sequence's draft became: one result per round, until one that is too improbable, or an error, ends it. */
+export function draftOf(results: readonly RunResult[], output: number, { steps, least }: JobDrafting): Outcome {
+  const draft: JobResult[] = [];
+  for (const result of results.slice(0, steps)) {
+    const outcome = outcomeOf(result, output);
+    if (outcome instanceof Error) {
+      if (draft.length === 0) return outcome;
+      break;
+    }
+    draft.push(outcome);
+    if (Math.exp(outcome.logprob) < least) break;
+  }
+  return { ...draft[0], draft };
 }

@@ -13,6 +13,18 @@ export interface JobDraft {
   readonly cycle: number;
 }
 
+/** The job's sampler goes on for several tokens at once, as a draft: see `JobResult.draft`. */
+export interface JobDrafting {
+  /** Tokens at most. */
+  readonly steps: number;
+  /** No token follows one that is less probable than this. */
+  readonly least: number;
+  /** Records what they are drawn from; absent: the sampler draws them as always. */
+  readonly proposal?: Proposal;
+  /** From 1; no two drafts of a sampler share one. */
+  readonly cycle: number;
+}
+
 /** Tokens to put behind a sequence, in as many rounds as it takes. */
 export interface Job {
   readonly kv: KvCache;
@@ -29,6 +41,11 @@ export interface Job {
   readonly ahead?: { readonly limit: number; readonly ends: Int32Array };
   /** Verified in the round of the last token, if there is room for its rows. Not with `ahead`. */
   readonly draft?: JobDraft;
+  /**
+   * The last token's round becomes as many as it takes to draw a draft. The cache has room for all of its tokens but the
+   * last one, and they are in it once `KvCache.commit` says so, before the sequence's next job.
+   */
+  readonly drafting?: JobDrafting;
   /** The logits after these rows, from `firstRow` to the end: [tokens.length − firstRow, vocab]. */
   readonly logits?: { readonly firstRow: number; readonly out: Float32Array };
 }
@@ -40,6 +57,8 @@ export interface JobResult {
   readonly top: readonly (readonly [number, number])[];
   /** The drafted tokens before it that were kept, in order; the cache has them. */
   readonly accepted?: readonly JobResult[];
+  /** Of a job that drafts: the tokens, `token` the first of them. Its sampler has accepted them all. */
+  readonly draft?: readonly JobResult[];
   /** The job had a draft, and it was verified. */
   readonly verified?: boolean;
 }

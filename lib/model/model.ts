@@ -3,6 +3,7 @@ import { totalmem } from 'node:os';
 import type * as chats from '../chat.js';
 import type { Chat, ChatOptions } from '../chat.js';
 import { checkNames, integer, word } from '../decode/option-checks.js';
+import type { DraftSeat } from '../decode/speculation/drafters/draft-model.js';
 import { TokenList } from '../decode/token-list.js';
 import { Engine } from '../engine.js';
 import { expected, VivaceError } from '../errors.js';
@@ -114,6 +115,15 @@ export class Model {
     }
     const { seat, tokens } = begun as unknown as NonNullable<typeof begun>;
     return seat.session(tokens);
+  }
+
+  /** @internal A sequence for drafts (lib/model/draft-model.ts), which the caller releases. */
+  lend(): DraftSeat {
+    this.check();
+    const { kv, sequence } = this.seat('F16', 'F16', 32, this.info.contextLength);
+    const { engine: rounds, executor, tokenizer, info } = this;
+    const vocab = Math.min(info.vocabSize, tokenizer.vocabSize);
+    return { rounds, executor, tokenizer, kv, sequence, contextLength: info.contextLength, vocab };
   }
 
   /** A conversation in the model's own format. Throws UNSUPPORTED_FEATURE when there is no template for it. */

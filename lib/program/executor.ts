@@ -31,6 +31,11 @@ export interface RunRequest {
   readonly logits?: Float32Array;
   /** Per output: the sampler that draws a token from its logits, and accepts it, or null. */
   readonly samplers?: readonly (RowSampler | null)[];
+  /**
+   * Per output, where its draws are a draft: what they are drawn from is written to `proposal`, and the random numbers are
+   * those of draft number `cycle`, from 1.
+   */
+  readonly drafts?: readonly ({ readonly proposal: Proposal; readonly cycle: number } | null)[];
   /** Drafts that are verified: their outputs have no sampler of their own. Needs `samplers`. */
   readonly walks?: readonly DraftWalk[];
   /**
@@ -44,6 +49,10 @@ export interface RunRequest {
     readonly limit: number;
     /** Tokens that nothing follows. */
     readonly ends: Int32Array;
+    /** `told` hears of all rounds at the end. */
+    readonly quiet?: boolean;
+    /** No round after one in which every token's probability, as its sampler reports it, is less. */
+    readonly least?: number;
     /**
      * Hears the result of each round, the first one's too, in order and before `run` resolves. The first round's rows are
      * committed to the cache by then; each later one's row only by `KvCache.commit`.
@@ -103,6 +112,8 @@ export interface RunResult {
 export interface RowSampler {
   /** Tells the sampler of tokens that were put into the text without being drawn by a run: the prompt. For penalties. */
   accept(tokens: Int32Array): void;
+  /** Takes back the tokens that it accepted last: a draft. */
+  retract(tokens: Int32Array): void;
   dispose(): void;
 }
 

@@ -16,7 +16,7 @@ import type {
 import { findDevice } from './device-library.js';
 import type { DeviceName } from './device-library.js';
 import { NativeProgram } from './native-program.js';
-import { NativeRowProposal, NativeRowSampler, nativeWalk, toNative } from './native-walks.js';
+import { NativeRowProposal, NativeRowSampler, nativeDrafts, nativeWalk, toNative } from './native-walks.js';
 import type { BindWeight, NativeProgramOptions } from './native-program.js';
 import type { KvShape, Program } from './program.js';
 
@@ -80,7 +80,7 @@ export class NativeExecutor implements Executor {
 
   async run(kv: KvCache, request: RunRequest): Promise<RunResult> {
     if (!(kv instanceof NativeKv)) throw expected('a KV cache of this executor', 'kv', kv);
-    const { tokens, positions, sequences, parents, outputs, logits, samplers, walks, ahead } = request;
+    const { tokens, positions, sequences, parents, outputs, logits, samplers, walks, drafts, ahead } = request;
     const count = outputs.length;
     const drawn = { tokens: new Int32Array(count).fill(-1), logprobs: new Float32Array(count).fill(NaN) };
     const errors = new Int32Array(count);
@@ -110,13 +110,14 @@ export class NativeExecutor implements Executor {
               logits: this.logits,
               samplers: samplers.map((sampler) => toNative(sampler)),
               ...(walks ? { walks: walks.map((walk) => nativeWalk(walk)) } : {}),
+              ...(drafts ? { drafts: nativeDrafts(drafts) } : {}),
               ...drawn,
               errors,
               kept,
             },
           }
         : {}),
-      ...(ahead ? { ahead: { rounds: ahead.rounds, limit: ahead.limit, ends: ahead.ends, told } } : {}),
+      ...(ahead ? { ahead: { ...ahead, told } } : {}),
     };
     try {
       const reports = await this.compiled.executable.run(call);

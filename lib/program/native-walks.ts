@@ -2,12 +2,15 @@
 import { expected } from '../errors.js';
 import { nativeCall } from '../native.js';
 import type { NativeProposal, NativeSampler, NativeWalk } from '../native.js';
-import type { DraftWalk, Proposal, RowSampler } from './executor.js';
+import type { DraftWalk, Proposal, RowSampler, RunRequest } from './executor.js';
 
 export class NativeRowSampler implements RowSampler {
   constructor(readonly native: NativeSampler) {}
   accept(tokens: Int32Array): void {
     nativeCall(() => this.native.accept(tokens));
+  }
+  retract(tokens: Int32Array): void {
+    nativeCall(() => this.native.retract(tokens));
   }
   dispose(): void {
     this.native.dispose();
@@ -45,6 +48,18 @@ export function nativeWalk(walk: DraftWalk): NativeWalk & { output: number; rows
   }
   const settings = { ...ruleSettings(rule), ...(proposal ? { proposal: proposal.native } : {}) };
   return { output, rows, sampler: own, cycle, ...settings };
+}
+
+export function nativeDrafts(drafts: NonNullable<RunRequest['drafts']>): {
+  proposals: (NativeProposal | null)[];
+  cycles: Float64Array;
+} {
+  const proposals = drafts.map((draft) => {
+    if (draft === null) return null;
+    if (!(draft.proposal instanceof NativeRowProposal)) throw expected('a proposal of this executor', 'drafts', draft);
+    return draft.proposal.native;
+  });
+  return { proposals, cycles: Float64Array.from(drafts, (draft) => draft?.cycle ?? 1) };
 }
 
 /** A rule in the words of cpp/decode/verify/verify.h. */

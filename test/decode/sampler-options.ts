@@ -26,7 +26,7 @@ export interface TestSampler {
 }
 
 export const createNativeSampler = (options: SamplerOptions): TestSampler => {
-  const sampler = new (native().Sampler)({ ...options }) as TestSampler;
+  const sampler = new (native().Sampler)({ ...options }) as unknown as TestSampler;
   return {
     accept: (tokens) => nativeCall(() => sampler.accept(tokens)),
     sample: (logits) => nativeCall(() => sampler.sample(logits)),

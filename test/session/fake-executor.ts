@@ -92,7 +92,7 @@ export class FakeExecutor implements Executor {
 
   createSampler(_options: SamplerOptions): RowSampler {
     this.samplers++;
-    return { accept: () => {}, dispose: () => this.samplers-- };
+    return { accept: () => {}, retract: () => {}, dispose: () => this.samplers-- };
   }
 
   createProposal(): Proposal {

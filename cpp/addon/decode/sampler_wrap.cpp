@@ -43,9 +43,10 @@ SamplerOptions read_options(const Napi::Object& given) {
 class SamplerWrap : public Napi::ObjectWrap<SamplerWrap> {
  public:
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, "Sampler",
-                       {InstanceMethod<&SamplerWrap::accept>("accept"), InstanceMethod<&SamplerWrap::sample>("sample"),
-                        InstanceMethod<&SamplerWrap::dispose>("dispose")});
+    return DefineClass(
+        env, "Sampler",
+        {InstanceMethod<&SamplerWrap::accept>("accept"), InstanceMethod<&SamplerWrap::retract>("retract"),
+         InstanceMethod<&SamplerWrap::sample>("sample"), InstanceMethod<&SamplerWrap::dispose>("dispose")});
   }
 
   explicit SamplerWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<SamplerWrap>(info), sampler(make(info)) {
@@ -60,11 +61,20 @@ class SamplerWrap : public Napi::ObjectWrap<SamplerWrap> {
   }
 
   void accept(const Napi::CallbackInfo& info) {
+    const Napi::Int32Array tokens = read_tokens(info);
+    guarded(info.Env(), [&] { sampler.accept(tokens.Data(), static_cast<int64_t>(tokens.ElementLength())); });
+  }
+
+  void retract(const Napi::CallbackInfo& info) {
+    const Napi::Int32Array tokens = read_tokens(info);
+    guarded(info.Env(), [&] { sampler.retract(tokens.Data(), static_cast<int64_t>(tokens.ElementLength())); });
+  }
+
+  static Napi::Int32Array read_tokens(const Napi::CallbackInfo& info) {
     if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_int32_array) {
       throw to_napi(info.Env(), "INVALID_ARGUMENT", "Expected an Int32Array for `tokens`", "");
     }
-    const Napi::Int32Array tokens = info[0].As<Napi::Int32Array>();
-    guarded(info.Env(), [&] { sampler.accept(tokens.Data(), static_cast<int64_t>(tokens.ElementLength())); });
+    return info[0].As<Napi::Int32Array>();
   }
 
   Napi::Value sample(const Napi::CallbackInfo& info) {

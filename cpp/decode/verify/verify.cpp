@@ -1,5 +1,6 @@
 #include "decode/verify/verify.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "decode/verify/residual.h"
@@ -136,6 +137,10 @@ bool is_drawn_chain(const Walk& walk) {
 
 }  // namespace
 
+bool Walk::has_children(int32_t row) const {
+  return std::find(parents.begin() + row, parents.end(), row) != parents.end();
+}
+
 int32_t Walk::child(int32_t row, int32_t token) const {
   for (size_t i = static_cast<size_t>(row) + 1; i < tokens.size(); ++i)
     if (parents[i] == row && tokens[i] == token) return static_cast<int32_t>(i);
@@ -161,7 +166,8 @@ void verify(Walk& walk, float* logits, int64_t vocab, SampleResult* results, std
     const Proposal::Node* node = nullptr;
     if (proposal != nullptr && static_cast<size_t>(at) < proposal->nodes.size())
       node = &proposal->nodes[static_cast<size_t>(at)];
-    const bool drawn = node != nullptr && !node->law.empty() && !node->drawn.empty();
+    // What was drawn behind the draft's end is not part of it.
+    const bool drawn = node != nullptr && !node->law.empty() && !node->drawn.empty() && walk.has_children(at);
     if (rule == VerifyRule::match || (rule == VerifyRule::ratio && !drawn)) {
       walk.sampler->sample(row.logits, vocab, result);
     } else {

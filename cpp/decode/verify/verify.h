@@ -36,6 +36,7 @@ struct Walk {
   std::vector<int32_t> kept;  // result: the rows that stay, ascending; the root always does
 
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
+  bool has_children(int32_t row) const;
   int32_t child(int32_t row, int32_t token) const;  // -1: none
 };
 

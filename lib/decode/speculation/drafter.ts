@@ -1,4 +1,5 @@
 // What proposes tokens for speculative decoding: the interface that every drafter has.
+import type { Tokenizer } from '../../formats/tokenizer/tokenizer.js';
 import type { Proposal, SamplerOptions } from '../../program/executor.js';
 
 /** Proposed tokens as a tree, or a chain, whose root is the text's last token and is not in the lists. */
@@ -36,6 +37,7 @@ export interface Draft extends DraftedTokens {
 
 /** What a drafter may know of a generation. */
 export interface DraftContext {
+  readonly tokenizer: Tokenizer;
   /** How the target draws. */
   readonly sampler: SamplerOptions;
   /** Makes laws that the target's verifier can read. */

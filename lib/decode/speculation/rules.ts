@@ -74,7 +74,7 @@ export function verifyDraft(
     let token: number | undefined;
     if (rule.name === 'typical') token = byType(law, children, rule.epsilon, rule.delta);
     else if (rule.name === 'relaxed') token = byRank(law, children, rule.top, rule.gap);
-    else if (rule.name !== 'match' && drawing && node && node.drawn.length > 0) {
+    else if (rule.name !== 'match' && drawing && node && node.drawn.length > 0 && children.length > 0) {
       token = byRatio(law, node, drawing.replacement, chance, after);
     } else token = chance.draws(law, after, 'plain');
     token ??= chance.draws(law, after, 'residual');

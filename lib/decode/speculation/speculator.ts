@@ -41,6 +41,7 @@ export class Speculator {
   private readonly reached: number[] = []; // per depth
   private readonly keptAt: number[] = [];
   private draftMs = 0;
+  private lastDraftMs = 0;
   private verifyMs = 0;
 
   constructor(
@@ -69,12 +70,17 @@ export class Speculator {
       this.wait--;
       return undefined;
     }
+    if (this.planner?.rests(this.draftedRounds)) {
+      this.wait = Math.max(0, this.planner.pause - 1);
+      return undefined;
+    }
     const maxTokens = Math.min(this.options.maxDraft, most);
     const begin = performance.now();
     const cycle = ++this.cycle;
     const pending = maxTokens > 0 ? this.drafter.draft(maxTokens, Math.min(this.options.maxNodes, most), cycle) : none;
     const draft = cut(pending instanceof Promise ? await pending : pending, this.planner);
-    this.draftMs += performance.now() - begin;
+    this.lastDraftMs = performance.now() - begin;
+    this.draftMs += this.lastDraftMs;
     if (draft.tokens.length === 0) {
       this.wait = Math.min(MOST_AHEAD - 1, this.quiet++);
       return undefined;
@@ -100,7 +106,7 @@ export class Speculator {
     this.verifyMs += ms;
     const { draft, hoped } = verified && this.current ? this.current : nothing;
     const rows = draft?.tokens.length ?? 0;
-    if (!prompt && this.timed) this.planner?.learn(1 + rows, ms, hoped, accepted.length);
+    if (!prompt && this.timed) this.planner?.learn(1 + rows, ms, hoped, accepted.length, draft ? this.lastDraftMs : 0);
     if (!draft) return;
     this.draftedRounds++;
     this.drafted += rows;

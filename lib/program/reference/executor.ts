@@ -26,6 +26,7 @@ interface Drawn {
 /** A sampler that draws from one row of logits, and verifies drafts (lib/decode/reference-sampler.ts). */
 export interface LogitsSampler extends RowSampler {
   sample(logits: Float64Array): Drawn;
+  propose(logits: Float64Array, cycle: number, step: number): Drawn & { readonly law: Float64Array };
   verify(
     draft: { readonly tokens: ArrayLike<number>; readonly parents: ArrayLike<number> },
     rule: VerifyRule,
@@ -105,7 +106,9 @@ export class ReferenceExecutor implements Executor {
     const rowAt = (index: number): Float64Array => logits.subarray(index * this.columns, (index + 1) * this.columns);
     const drawn: Outcome[] = Array.from(outputs, (_, index) => {
       const sampler = request.samplers?.[index];
-      return sampler ? attempt(() => drawBy(logitsSampler(sampler), rowAt(index))) : nothing;
+      return sampler
+        ? attempt(() => drawBy(logitsSampler(sampler), rowAt(index), request.drafts?.[index] ?? null))
+        : nothing;
     });
     const kept = new Int32Array(outputs.length);
     for (const walk of request.walks ?? []) verifyWalk(walk, request, rowAt, drawn, kept);
@@ -156,8 +159,18 @@ function attempt(body: () => Drawn): Outcome {
   }
 }
 
-function drawBy(sampler: LogitsSampler, logits: Float64Array): Drawn {
-  const drawn = sampler.sample(logits);
+function drawBy(
+  sampler: LogitsSampler,
+  logits: Float64Array,
+  draft: { readonly proposal: Proposal; readonly cycle: number } | null,
+): Drawn {
+  let drawn: Drawn;
+  if (draft) {
+    if (!(draft.proposal instanceof ReferenceProposal)) throw expected('a proposal of this executor', 'drafts', draft);
+    const { law, ...rest } = sampler.propose(logits, draft.cycle, 0);
+    draft.proposal.nodes[0] = { law, drawn: [rest.token] };
+    drawn = rest;
+  } else drawn = sampler.sample(logits);
   sampler.accept(Int32Array.of(drawn.token));
   return drawn;
 }
