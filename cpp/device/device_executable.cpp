@@ -152,21 +152,23 @@ void DeviceExecutable::describe(size_t output, Sampler& sampler, const std::vect
   draw.seen_count = static_cast<int32_t>(state.seen.size());
 }
 
-// A draft that is verified by matching is drawn on the card, at every row as if the text had come there; what the card
-// draws where it did not come is nobody's.
+// A draft that is verified by matching, or by the ratio of laws, is drawn on the card, at every row as if the text had
+// come there; what the card draws where it did not come is nobody's.
 void DeviceExecutable::describe(Draws& draws) {
   const size_t count = draws.samplers.size();
   std::vector<SampleResult>& results = draws.drawn.results;
   states_.resize(count);
   draws_.assign(count, {});
   choices_.assign(count, {-1, 0, 0, nullptr});
+  walks_.clear();
+  laws_.clear();
   for (size_t i = 0; i < count; ++i)
     if (draws.samplers[i] != nullptr) {
       const bool on_record = i < draws.drafts.size() && draws.drafts[i].proposal != nullptr;
       describe(i, *draws.samplers[i], {}, !on_record, results[i]);
     }
   for (const Walk& walk : draws.walks) {
-    const bool here = walk.options.rule == VerifyRule::match;
+    const bool here = walk.options.rule == VerifyRule::match || walk.options.rule == VerifyRule::ratio;
     std::vector<std::vector<int32_t>> paths(walk.tokens.size());
     for (size_t row = 0; row < paths.size(); ++row) {
       if (row > 0) {
@@ -176,7 +178,33 @@ void DeviceExecutable::describe(Draws& draws) {
       const size_t output = static_cast<size_t>(walk.output) + row;
       describe(output, *walk.sampler, paths[row], here, results[output]);
     }
+    if (walk.options.rule == VerifyRule::ratio && draws_[static_cast<size_t>(walk.output)].how == VIVACE_DRAW_HERE)
+      describe(walk);
   }
+  for (size_t i = 0; i < walks_.size(); ++i) walks_[i].laws = laws_[i].data();
+}
+
+// Of a draft whose tokens were drawn, the laws; one of which none was is verified by matching.
+void DeviceExecutable::describe(const Walk& walk) {
+  if (walk.proposal == nullptr) return;
+  const std::vector<Proposal::Node>& nodes = walk.proposal->nodes;
+  std::vector<VivaceDeviceLaw> laws(walk.tokens.size());
+  bool some = false;
+  for (size_t row = 0; row < std::min(laws.size(), nodes.size()); ++row) {
+    const std::vector<int32_t>& drawn = nodes[row].drawn;
+    const Law law = nodes[row].law.view();
+    laws[row] = {law.ids,
+                 law.weights,
+                 drawn.data(),
+                 law.total,
+                 static_cast<int32_t>(law.count),
+                 static_cast<int32_t>(drawn.size())};
+    some = some || (law.count > 0 && !drawn.empty());
+  }
+  if (!some) return;
+  laws_.push_back(std::move(laws));
+  walks_.push_back({walk.tokens.data(), walk.parents.data(), nullptr, walk.cycle, static_cast<int32_t>(walk.output),
+                    static_cast<int32_t>(walk.rows()), walk.proposal->replacement ? 1 : 0});
 }
 
 // What the card drew for an output; false on an error.
@@ -242,6 +270,8 @@ void DeviceExecutable::run(int64_t rows, int64_t outputs, const std::vector<RunB
     describe(*draws);
     run.logits = draws->logits;
     run.draws = draws_.data();
+    run.walks = walks_.data();
+    run.walk_count = static_cast<int32_t>(walks_.size());
   }
   VivaceDeviceError error{};
   check_device(table_.program_start(handle_, &run, &error), error);

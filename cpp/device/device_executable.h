@@ -37,6 +37,7 @@ class DeviceExecutable final : public Runner {
   VivaceDeviceBatch describe(const Batch& batch, const PagedKv& kv);
   void describe(Draws& draws);
   void describe(size_t output, Sampler& sampler, const std::vector<int32_t>& path, bool here, SampleResult& result);
+  void describe(const Walk& walk);
   void take(Draws& draws);
   bool take(size_t output, Sampler& sampler, SampleResult& result);
   void take(Walk& walk, Drawn& drawn);
@@ -58,6 +59,8 @@ class DeviceExecutable final : public Runner {
   std::vector<double> seconds_;
   std::vector<DrawState> states_;
   std::vector<VivaceDeviceDraw> draws_;
+  std::vector<std::vector<VivaceDeviceLaw>> laws_;  // by walk that the card verifies
+  std::vector<VivaceDeviceWalk> walks_;
   std::vector<VivaceDeviceChoice> choices_;
 };
 

@@ -4,7 +4,7 @@
 #pragma once
 #include <stdint.h>
 
-#define VIVACE_DEVICE_TABLE_VERSION 2
+#define VIVACE_DEVICE_TABLE_VERSION 3
 
 typedef struct VivaceDeviceError {
   char code[32];  // the words of lib/errors.ts
@@ -92,8 +92,30 @@ typedef enum VivaceDeviceDrawHow {
   VIVACE_DRAW_HOST,  // the host: it gets the row of logits
 } VivaceDeviceDrawHow;
 
+// The law that a row's children in a draft were drawn from: weights over ascending token ids, none negative, and what
+// was drawn from it, in this order.
+typedef struct VivaceDeviceLaw {
+  const int32_t* ids;
+  const float* weights;  // [count]
+  const int32_t* drawn;  // [drawn_count]
+  double total;          // of the weights
+  int32_t count, drawn_count;
+} VivaceDeviceLaw;
+
+// A draft that the card verifies by the rule `ratio` of decode/verify/verify.h: outputs [output, output + rows), the
+// root first, every parent before its children. The card draws at all of them, each draw being described as if the text
+// had come to its row.
+typedef struct VivaceDeviceWalk {
+  const int32_t* tokens;
+  const int32_t* parents;       // as places in the walk, -1 for the root
+  const VivaceDeviceLaw* laws;  // [rows]; where nothing was drawn, a child stays that is what the card draws
+  uint64_t cycle;               // of the sequence's drafts
+  int32_t output, rows;
+  int32_t replacement;  // 1: a row's children were drawn with replacement
+} VivaceDeviceWalk;
+
 typedef struct VivaceDeviceChoice {
-  int32_t token;  // -1 where error is not 0, or the card does not draw
+  int32_t token;  // -1 where error is not 0, the card does not draw, or a walk does not come
   float logprob;  // natural, under softmax of the row as the model gave it
   int32_t error;  // SampleError of decode/sample.h
   float* logits;  // where the host draws: the row, until the program's next start
@@ -103,8 +125,10 @@ typedef struct VivaceDeviceRun {
   int64_t rows, outputs;
   const VivaceDeviceBinding* bindings;  // of every input, and of the outputs that are wanted elsewhere
   int32_t binding_count;
-  int32_t logits;                  // the value that tokens are drawn from
-  const VivaceDeviceDraw* draws;   // [outputs], null: none
+  int32_t logits;                 // the value that tokens are drawn from
+  const VivaceDeviceDraw* draws;  // [outputs], null: none
+  const VivaceDeviceWalk* walks;  // [walk_count] no output is in two of them
+  int32_t walk_count;
   const VivaceDeviceBatch* batch;  // null: none
   double* call_seconds;            // [calls + 1], the last one for draws; null: not measured
 } VivaceDeviceRun;

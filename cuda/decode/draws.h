@@ -9,6 +9,7 @@
 #include "cuda/core/memory.h"
 #include "cuda/core/stream.h"
 #include "cuda/decode/sample.h"
+#include "cuda/decode/verify.h"
 #include "device/table.h"
 
 namespace vivace::cuda {
@@ -29,8 +30,10 @@ class Draws {
   int64_t bytes() const { return given_.size() + old_.size() + room_.size() + choices_.size(); }
 
  private:
-  void send(const VivaceDeviceRun& run, SampleRun& sample, int& rooms, DrawSlot& slot, Stream& stream);
-  void divide_room(SampleRun& sample, int rooms, Stream& stream);
+  void send(const VivaceDeviceRun& run, SampleRun& sample, VerifyLists& walks, int& rooms, DrawSlot& slot,
+            Stream& stream);
+  // The place of the walks' residuals, [walks, vocab].
+  double* divide_room(SampleRun& sample, int rooms, int walks, Stream& stream);
   static void grow(DeviceBuffer& buffer, int64_t bytes, Stream& stream);
 
   DeviceBuffer given_, old_, room_, choices_;

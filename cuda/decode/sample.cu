@@ -9,6 +9,7 @@
 #include "cuda/core/reduce.h"
 #include "cuda/core/shared.h"
 #include "cuda/decode/kept.h"
+#include "cuda/decode/plain_logit.h"
 #include "cuda/decode/weights.h"
 
 namespace vivace::cuda {
@@ -70,23 +71,6 @@ __global__ void sample_weigh(const float* logits, int64_t stride, const DrawRow*
   sums[static_cast<int64_t>(blockIdx.y) * blocks + block] = sum;
 }
 
-// The logit that the model gave a token, whatever bias and penalties made of it.
-__device__ float plain_logit(const float* x, const DrawRow& row, const DrawLists& lists, int32_t token) {
-  SHARED(float, found, 1);
-  const int thread = static_cast<int>(threadIdx.x);
-  if (thread == 0) found[0] = x[token];
-  __syncthreads();
-  if ((row.flags & draw_adjusted) != 0) {
-    for (int i = thread; i < row.seen_count; i += static_cast<int>(blockDim.x))
-      if (lists.seen[row.seen_begin + i] == token) found[0] = lists.old_seen[row.seen_begin + i];
-    __syncthreads();
-    for (int i = thread; i < row.bias_count; i += static_cast<int>(blockDim.x))
-      if (lists.bias_tokens[row.bias_begin + i] == token) found[0] = lists.old_biased[row.bias_begin + i];
-    __syncthreads();
-  }
-  return found[0];
-}
-
 __global__ void sample_rows(SampleRun run, int blocks) {
   const int index = static_cast<int>(blockIdx.x);
   const DrawRow& row = run.draws[index];
@@ -125,6 +109,7 @@ __global__ void sample_rows(SampleRun run, int blocks) {
                    0,
                    0};
       truncate(weighed, row, kept);
+      if (threadIdx.x == 0) run.room.counts[row.room] = kept.count;
       token = draw_kept(kept, uniform);
     }
   }

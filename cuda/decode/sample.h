@@ -19,14 +19,15 @@ constexpr int sample_blocks_of(int vocab) {
 
 // Memory of the kernels, per row of the run or, where it says so, per row that truncates.
 struct SampleRoom {
-  GreedyPart* parts = nullptr;          // [rows, greedy_parts_of(vocab)]
-  GreedyChoice* again = nullptr;        // [rows] peaks of adjusted rows
-  double* totals = nullptr;             // [rows] log Σ e^logit of adjusted rows before that
-  float* maxima = nullptr;              // [rows, sample_blocks_of(vocab)]
-  float* sums = nullptr;                // the same
-  float* weights = nullptr;             // [truncating rows, vocab]
-  float* scores = nullptr;              // the same
-  int32_t* ids = nullptr;               // the same
+  GreedyPart* parts = nullptr;    // [rows, greedy_parts_of(vocab)]
+  GreedyChoice* again = nullptr;  // [rows] peaks of adjusted rows
+  double* totals = nullptr;       // [rows] log Σ e^logit of adjusted rows before that
+  float* maxima = nullptr;        // [rows, sample_blocks_of(vocab)]
+  float* sums = nullptr;          // the same
+  float* weights = nullptr;       // [truncating rows, vocab]
+  float* scores = nullptr;        // the same
+  int32_t* ids = nullptr;         // the same
+  int32_t* counts = nullptr;      // [truncating rows] how long the lists are: what a row is drawn from stays there
   unsigned long long* words = nullptr;  // [truncating rows, select_words]
 };
 

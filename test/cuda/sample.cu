@@ -85,7 +85,8 @@ std::vector<GreedyChoice> draw(const std::vector<float>& logits, int stride, int
       sums(std::vector<float>(blocks, NAN)), weights(std::vector<float>(lists, NAN)),
       scores(std::vector<float>(lists, NAN));
   DeviceArray<int32_t> bias_tokens(some(rows.bias_tokens)), seen(some(rows.seen)),
-      ids(std::vector<int32_t>(lists, 1 << 30));
+      ids(std::vector<int32_t>(lists, 1 << 30)),
+      counts(std::vector<int32_t>(static_cast<size_t>(std::max(1, rows.rooms)), 1 << 30));
   DeviceArray<uint32_t> times(some(rows.times));
   DeviceArray<DrawRow> draws(rows.draws);
   DeviceArray<GreedyPart> parts(
@@ -107,7 +108,7 @@ std::vector<GreedyChoice> draw(const std::vector<float>& logits, int stride, int
     run.draws_random = run.draws_random || (row.flags & draw_random) != 0;
   }
   run.room = {parts.get(),   again.get(),  totals.get(), maxima.get(), sums.get(),
-              weights.get(), scores.get(), ids.get(),    words.get()};
+              weights.get(), scores.get(), ids.get(),    counts.get(), words.get()};
   run.choices = choices.get();
   choose_tokens(run, nullptr);
   check(cudaDeviceSynchronize(), "synchronize");

@@ -6,12 +6,10 @@ import { random } from '../ops/op-case.js';
 export const vocab = 50;
 const [layers, heads, kvHeads, headDim, hidden, inner] = [2, 4, 2, 32, 48, 80];
 
-const shapes: Record<string, readonly [number] | readonly [number, number]> = {
-  embedding: [vocab, hidden],
-  norm: [hidden],
-};
+type Shape = readonly [number] | readonly [number, number];
+const layerShapes: Record<string, Shape> = { norm: [hidden] };
 for (let layer = 0; layer < layers; ++layer) {
-  Object.assign(shapes, {
+  Object.assign(layerShapes, {
     [`${layer}.norm`]: [hidden],
     [`${layer}.q`]: [heads * headDim, hidden],
     [`${layer}.k`]: [kvHeads * headDim, hidden],
@@ -29,7 +27,8 @@ export interface TinyModel {
   readonly shape: (tensor: string) => readonly number[];
 }
 
-export function tinyModel(window = 0): TinyModel {
+export function tinyModel(window = 0, tokenCount = vocab): TinyModel {
+  const shapes: Record<string, Shape> = { ...layerShapes, embedding: [tokenCount, hidden] };
   const builder = new ProgramBuilder('tiny', (tensor) => {
     const shape = shapes[tensor];
     return shape && { dtype: 'F32', shape };
