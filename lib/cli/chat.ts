@@ -11,7 +11,7 @@ import {
   type ModelOptions,
 } from './arguments.js';
 import { open, title } from './opened.js';
-import { addSpeculationOptions, openSpeculation, type SpeculationFlags } from './speculation.js';
+import { addSpeculationOptions, checkSpeculation, openSpeculation, type SpeculationFlags } from './speculation.js';
 import { explain, printJson, say, style } from './terminal.js';
 
 interface Options extends ModelOptions, SpeculationFlags {
@@ -26,6 +26,7 @@ export function chatCommand(): Command {
     .option('--system <text>', 'what the model is told before the conversation');
   addJsonOption(addModelOptions(addSpeculationOptions(addGenerationOptions(command))));
   return command.action(async (path: string | undefined, options: Options) => {
+    checkSpeculation(options, options.drafter === undefined ? [] : [options.drafter]);
     const opened = await open(path, options, options.json === true);
     try {
       const chat = opened.model.createChat(options.system === undefined ? {} : { system: options.system });

@@ -10,7 +10,13 @@ import {
 } from './arguments.js';
 import { interruptible, open, title, type Opened } from './opened.js';
 import { amount, bandwidth, percent, table } from './quantities.js';
-import { addSpeculationOptions, describe, openSpeculation, type SpeculationFlags } from './speculation.js';
+import {
+  addSpeculationOptions,
+  checkSpeculation,
+  describe,
+  openSpeculation,
+  type SpeculationFlags,
+} from './speculation.js';
 import { printJson, say, style } from './terminal.js';
 import { bytesPerToken, measureTraffic } from './traffic.js';
 import type { GenerateResult } from '../decode/loop.js';
@@ -36,6 +42,7 @@ export function runCommand(): Command {
       [first, second].filter((text) => text !== undefined),
       options.prompt,
     );
+    checkSpeculation(options, options.drafter === undefined ? [] : [options.drafter]);
     const opened = await open(given.model, options, options.json === true);
     try {
       const { speculation, dispose } = await openSpeculation(options, opened.model.tokenizer);

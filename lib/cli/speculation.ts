@@ -12,14 +12,26 @@ import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
 import { integer } from './arguments.js';
 import { amount, percent } from './quantities.js';
 
-/** A row per drafter that has a name on the command line; `file`: what `--datastore` named. */
-const drafters: Readonly<Record<string, (file: Datastore | undefined) => Drafter>> = {
-  ngram: () => nGram(),
-  suffix: () => suffix(),
-  datastore: (file) => datastore(file as Datastore),
-  'input-copy': () => inputCopy(),
+/** What a drafter may need besides its name. */
+interface Needs {
+  readonly datastore: Datastore;
+}
+
+/** A row per drafter that has a name on the command line; `needs`: the option that must be there, and for none else. */
+const drafters: Readonly<Record<string, { needs?: 'datastore'; make: (needs: Partial<Needs>) => Drafter }>> = {
+  ngram: { make: () => nGram() },
+  suffix: { make: () => suffix() },
+  datastore: { needs: 'datastore', make: (needs) => datastore(needs.datastore as Datastore) },
+  'input-copy': { make: () => inputCopy() },
 };
 export const drafterNames: readonly string[] = Object.keys(drafters);
+
+/** Names of those that have what they need. */
+export const possibleDrafters = (flags: SpeculationFlags): readonly string[] =>
+  drafterNames.filter((name) => {
+    const { needs } = drafters[name];
+    return needs === undefined || flags[needs] !== undefined;
+  });
 
 const verifiers: Readonly<Record<string, Verifier>> = {
   lossless: 'lossless',
@@ -44,7 +56,7 @@ export function addSpeculationOptions(command: Command): Command {
         (text) => named(text, drafterNames),
       ),
     )
-    .option('--datastore <file>', 'what the datastore drafter looks drafts up in (see `vivace datastore build`)')
+    .option('--datastore <file>', 'what the drafter datastore looks drafts up in (see `vivace datastore build`)')
     .addOption(
       new Option(
         '--verifier <name>',
@@ -63,46 +75,59 @@ export function addSpeculationOptions(command: Command): Command {
     );
 }
 
-/** What the options ask for, or nothing. `dispose` closes what was opened. Throws INVALID_ARGUMENT. */
+const flag = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
+/** Throws INVALID_ARGUMENT for options that need others, before anything is loaded. */
+export function checkSpeculation(flags: SpeculationFlags, names: readonly string[]): void {
+  if (names.length === 0) {
+    const lonely = (['datastore', 'verifier', 'maxDraft', 'maxNodes'] as const).find((key) => flags[key] !== undefined);
+    if (lonely === undefined) return;
+    throw new VivaceError('INVALID_ARGUMENT', `${flag(lonely)} was given without --drafter`, {
+      remedy: `Add --drafter: ${drafterNames.join(', ')}.`,
+    });
+  }
+  for (const [name, { needs }] of Object.entries(drafters)) {
+    if (needs === undefined || names.includes(name) === (flags[needs] !== undefined)) continue;
+    if (names.includes(name)) {
+      throw new VivaceError('INVALID_ARGUMENT', `The drafter \`${name}\` needs ${flag(needs)}`, {
+        remedy: `Say which with ${flag(needs)}; see --help.`,
+      });
+    }
+    throw new VivaceError('INVALID_ARGUMENT', `${flag(needs)} is of no use to the drafter \`${names.join(', ')}\``, {
+      remedy: `Use --drafter ${name}, or leave ${flag(needs)} out.`,
+    });
+  }
+}
+
+/** What the options ask for, or nothing. `dispose` closes what was opened. */
 export async function openSpeculation(
   flags: SpeculationFlags,
   tokenizer: Tokenizer,
 ): Promise<{ speculation?: SpeculationOptions; dispose: () => void }> {
   const { drafter } = flags;
-  if (drafter === undefined) {
-    for (const name of ['datastore', 'verifier', 'max-draft', 'max-nodes'] as const) {
-      const key = name.replace(/-(.)/, (_, letter: string) => letter.toUpperCase()) as keyof SpeculationFlags;
-      if (flags[key] === undefined) continue;
-      throw new VivaceError('INVALID_ARGUMENT', `--${name} was given without --drafter`, {
-        remedy: `Add --drafter: ${drafterNames.join(', ')}.`,
-      });
-    }
-    return { dispose: () => undefined };
-  }
-  const { make, dispose } = await openDrafters([drafter], flags.datastore, tokenizer);
+  if (drafter === undefined) return { dispose: () => undefined };
+  const { make, dispose } = await openDrafters(flags, tokenizer);
   return { speculation: { drafter: make(drafter), ...shapeOf(flags) }, dispose };
 }
 
-/** Makes drafters by their names. Throws INVALID_ARGUMENT when a datastore is missing, or there is no use for it. */
+/** Opens what was named, and makes drafters by their names. */
 export async function openDrafters(
-  names: readonly string[],
-  path: string | undefined,
+  flags: SpeculationFlags,
   tokenizer: Tokenizer,
 ): Promise<{ make: (name: string) => Drafter; dispose: () => void }> {
-  const wanted = names.includes('datastore');
-  if (wanted && path === undefined) {
-    throw new VivaceError('INVALID_ARGUMENT', 'The drafter `datastore` needs --datastore with a file', {
-      remedy: 'Build one of texts like those that are expected: `vivace datastore build model file texts`.',
-    });
+  const needs: { -readonly [Name in keyof Needs]?: Needs[Name] } = {};
+  const dispose = (): void => {
+    needs.datastore?.dispose();
+  };
+  try {
+    if (flags.datastore !== undefined) {
+      needs.datastore = await Datastore.open(flags.datastore, { fingerprint: tokenizerFingerprint(tokenizer) });
+    }
+    return { make: (name) => drafters[name].make(needs), dispose };
+  } catch (error) {
+    dispose();
+    throw error;
   }
-  if (!wanted && path !== undefined) {
-    throw new VivaceError('INVALID_ARGUMENT', `--datastore is of no use to the drafter \`${names.join(', ')}\``, {
-      remedy: 'Use --drafter datastore, or leave --datastore out.',
-    });
-  }
-  const file =
-    path === undefined ? undefined : await Datastore.open(path, { fingerprint: tokenizerFingerprint(tokenizer) });
-  return { make: (name) => drafters[name](file), dispose: () => file?.dispose() };
 }
 
 /** All but the drafter; absent options stay absent, so that defaults are applied once. */

@@ -1,5 +1,5 @@
 // Drafters on the command line: the same text with each, statistics for machines, comparisons, and clear mistakes.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { embedded, vivace, vivaceJson } from './command.js';
@@ -99,6 +99,20 @@ test('vivace bench --speculation compares drafters with plain decoding', async (
   expect(rows.map((row) => row.split(' ')[0])).toEqual(['plain', 'suffix', 'ngram']);
 });
 
+test('the page of a comparison is whole by itself and shows what was asked for as text', async () => {
+  const page = join(folder, 'report.html');
+  const text = 'red <b>blue</b> & "red" <b>blue</b> &';
+  const args = ['bench', '--text', text, '--generate', '20', '--repeat', '1', '--speculation', 'suffix,datastore'];
+  const { drafters: rows } = await vivaceJson<{ drafters: Drafts[] }>([...args, '--datastore', store, '--html', page]);
+  const html = readFileSync(page, 'utf8');
+  expect(html).not.toMatch(/<script|<link|src=|href=|url\(|<b>/);
+  expect(html).toContain('red &lt;b&gt;blue&lt;/b&gt; &amp; &quot;red&quot;');
+  for (const { drafter } of rows) expect(html).toContain(`<td>${drafter}</td>`);
+  const bars = rows.reduce((sum, { acceptanceByPosition }) => sum + acceptanceByPosition.length, 0);
+  expect(bars).toBeGreaterThan(0);
+  expect(html.match(/<rect /g)).toHaveLength(bars);
+});
+
 test.each<[string, string[], RegExp]>([
   ['an unknown drafter', ['run', '--drafter', 'oracle'], /--drafter.*ngram, suffix, datastore, input-copy/],
   ['an unknown verifier', ['run', '--drafter', 'ngram', '--verifier', 'strict'], /--verifier.*lossless, match, block/],
@@ -112,6 +126,7 @@ test.each<[string, string[], RegExp]>([
   ['drafters that do not exist', ['bench', '--speculation', 'ngram,oracle'], /no drafter `oracle`/],
   ['a comparison of one', ['bench', '--speculation', 'all', '--drafter', 'ngram'], /Leave out --drafter/],
   ['a profile of drafts', ['bench', '--profile', '--drafter', 'ngram'], /Leave out --drafter/],
+  ['a page of no comparison', ['bench', '--html', 'a.html'], /Leave out --html/],
   ['a text for no comparison', ['bench', '--text', 'a'], /Leave out --text/],
 ])('%s', async (_, args, message) => {
   const { code, stdout, stderr } = await vivace(args, 'Hello\n');

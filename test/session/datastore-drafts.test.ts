@@ -72,9 +72,12 @@ test('a file that is missing or broken fails the generation, and the next one tr
   expect((await generate(late)).tokens).toEqual(plain.tokens);
 });
 
-test('a datastore of a larger vocabulary, options out of range, and no datastore are refused', async () => {
+test('a datastore of another tokenizer or a larger vocabulary, options out of range, and no datastore are refused', async () => {
   await build('large.store', 10 ** 6, Int32Array.of(1, 2, 10 ** 6 - 1));
-  await expect(generate(datastore(join(folder, 'large.store')))).rejects.toThrow(/vocabulary of 1000000 tokens/);
+  await expect(generate(datastore(join(folder, 'large.store')))).rejects.toThrow(/another tokenizer/);
+  const other = { vocab: model.tokenizer.vocabSize, fingerprint: 5n };
+  await buildDatastore(join(folder, 'other.store'), [Int32Array.of(1, 2, 3)], other);
+  await expect(generate(datastore(join(folder, 'other.store')))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   await expect(generate(datastore(store, { samples: 0 }))).rejects.toThrow(/samples/);
   expect(() => datastore(5 as never)).toThrow(/a path or a Datastore/);
 });

@@ -6,13 +6,22 @@ import { addJsonOption, addModelOptions, integer, type ModelOptions } from '../a
 import { open, title, type Opened } from '../opened.js';
 import { amount, bandwidth, bytes, percent, spread, table } from '../quantities.js';
 import { printJson, progress, say } from '../terminal.js';
-import { addSpeculationOptions, describe, openDrafters, openSpeculation, shapeOf } from '../speculation.js';
+import {
+  addSpeculationOptions,
+  checkSpeculation,
+  describe,
+  openDrafters,
+  openSpeculation,
+  shapeOf,
+} from '../speculation.js';
 import type { SpeculationFlags } from '../speculation.js';
 import { bytesPerToken, measureTraffic } from '../traffic.js';
 import type { GenerateResult } from '../../decode/loop.js';
 import type { SpeculationOptions } from '../../decode/speculation/options.js';
+import { writeFile } from '../../formats/file.js';
 import { compareDrafters, comparisonTable, namesOf } from './drafters.js';
 import { measureProfile, profileTable } from './profile.js';
+import { comparisonPage } from './report.js';
 
 interface Options extends ModelOptions, SpeculationFlags {
   readonly prompt?: number;
@@ -21,6 +30,7 @@ interface Options extends ModelOptions, SpeculationFlags {
   readonly profile?: boolean;
   readonly speculation?: string;
   readonly text?: string;
+  readonly html?: string;
   readonly json?: boolean;
 }
 
@@ -37,13 +47,17 @@ export function benchCommand(): Command {
     .option('--repeat <times>', 'measured runs, after one that is not measured', integer(1), 5)
     .option('--profile', 'show where the time goes, op by op, for a token and for the prompt')
     .option('--speculation <names>', 'compare drafters with plain decoding, greedily: all, or names with commas')
-    .option('--text <text>', `what --speculation continues (default: "${DEFAULT_TEXT}")`);
+    .option('--text <text>', `what --speculation continues (default: "${DEFAULT_TEXT}")`)
+    .option('--html <file>', 'write the comparison of --speculation as a page, too');
   addJsonOption(addModelOptions(addSpeculationOptions(command)));
   return command.action(async (path: string | undefined, options: Options) => {
+    const { drafter, speculation: list } = options;
     checkTogether(options);
+    const names = list === undefined ? [drafter].filter((name) => name !== undefined) : namesOf(list, options);
+    checkSpeculation(options, names);
     const opened = await open(path, { repack: 'load', ...options }, options.json === true);
     try {
-      if (options.speculation !== undefined) return await compare(opened, options.speculation, options);
+      if (list !== undefined) return await compare(opened, names, options);
       const { speculation, dispose } = await openSpeculation(options, opened.model.tokenizer);
       await bench(opened, options, speculation).finally(dispose);
     } finally {
@@ -64,17 +78,17 @@ function checkTogether(options: Options): void {
     [options.speculation !== undefined && options.drafter !== undefined, '--speculation names drafters', '--drafter'],
     [options.speculation !== undefined && options.prompt !== undefined, '--speculation continues --text', '--prompt'],
     [options.speculation === undefined && options.text !== undefined, 'Only --speculation continues a text', '--text'],
+    [options.speculation === undefined && options.html !== undefined, 'Only --speculation has a page', '--html'],
   ];
   const clash = clashes.find(([found]) => found);
   if (!clash) return;
   throw new VivaceError('INVALID_ARGUMENT', clash[1], { remedy: `Leave out ${clash[2]}.` });
 }
 
-async function compare(opened: Opened, list: string, options: Options): Promise<void> {
+async function compare(opened: Opened, names: readonly string[], options: Options): Promise<void> {
   const { model } = opened;
   const prompt = options.text ?? DEFAULT_TEXT;
-  const names = namesOf(list, options.datastore !== undefined);
-  const { make, dispose } = await openDrafters(names, options.datastore, model.tokenizer);
+  const { make, dispose } = await openDrafters(options, model.tokenizer);
   const bar = progress('measuring', options.json === true);
   try {
     const { generate } = lengths(model.info.contextLength, {
@@ -90,6 +104,9 @@ async function compare(opened: Opened, list: string, options: Options): Promise<
       onProgress: (done) => bar.update(done),
     });
     bar.end();
+    if (options.html !== undefined) {
+      writeFile(options.html, [Buffer.from(comparisonPage(title(opened), prompt, result))]);
+    }
     if (options.json === true) return printJson({ model: title(opened), prompt, ...result });
     say(
       `${title(opened)}\n${result.promptTokens} tokens of prompt, ${generate} generated, median of ${result.repeat}`,

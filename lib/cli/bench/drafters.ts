@@ -5,7 +5,7 @@ import type { SpeculationOptions } from '../../decode/speculation/options.js';
 import { VivaceError } from '../../errors.js';
 import type { Model } from '../../model/model.js';
 import { amount, percent, spread, table } from '../quantities.js';
-import { acceptanceOf, drafterNames } from '../speculation.js';
+import { acceptanceOf, drafterNames, possibleDrafters, type SpeculationFlags } from '../speculation.js';
 
 export interface Comparison {
   readonly promptTokens: number;
@@ -42,9 +42,9 @@ export interface CompareOptions {
   readonly onProgress?: (fraction: number) => void;
 }
 
-/** `all` (the datastore only if there is one), or names with commas. Throws INVALID_ARGUMENT. */
-export function namesOf(list: string, datastore: boolean): readonly string[] {
-  if (list === 'all') return drafterNames.filter((name) => name !== 'datastore' || datastore);
+/** `all` that have what they need, or names with commas. Throws INVALID_ARGUMENT. */
+export function namesOf(list: string, flags: SpeculationFlags): readonly string[] {
+  if (list === 'all') return possibleDrafters(flags);
   const names = [...new Set(list.split(',').map((name) => name.trim()))];
   const unknown = names.find((name) => !drafterNames.includes(name));
   if (unknown === undefined) return names;

@@ -80,12 +80,18 @@ export async function buildDatastore(
   }
 }
 
+const known = new WeakMap<Tokenizer, bigint>();
+
 /** 64 bits that tell tokenizers apart: of the bytes and names of all tokens. Looks at each once. */
 export function tokenizerFingerprint(tokenizer: Tokenizer): bigint {
+  const before = known.get(tokenizer);
+  if (before !== undefined) return before;
   const hash = createHash('sha256');
   for (let token = 0; token < tokenizer.vocabSize; token++) {
     const bytes = tokenizer.isSpecial(token) ? Buffer.from(tokenizer.tokenText(token)) : tokenizer.piece(token);
     hash.update(`${bytes.length} `).update(bytes);
   }
-  return hash.digest().readBigUInt64LE(0);
+  const fingerprint = hash.digest().readBigUInt64LE(0);
+  known.set(tokenizer, fingerprint);
+  return fingerprint;
 }

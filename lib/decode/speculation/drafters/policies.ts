@@ -2,6 +2,7 @@
 import { expected, VivaceError } from '../../../errors.js';
 import type { DraftContext, Drafter, GenerationDrafter, TokenDrafter } from '../drafter.js';
 import { Datastore, DatastoreDrafter, type DatastoreDrafterOptions } from './datastore.js';
+import { tokenizerFingerprint } from './datastore-build.js';
 import { InputCopyDrafter, type InputCopyOptions } from './input-copy.js';
 import { NGramDrafter, type NGramOptions } from './n-gram.js';
 import { SuffixDrafter, type SuffixOptions } from './suffix.js';
@@ -22,20 +23,18 @@ export type DatastoreOptions = Omit<DatastoreDrafterOptions, 'datastore'>;
  * Drafts what followed the text's last tokens in a corpus: for answers whose words are known beforehand, as in a domain. A
  * file of `vivace datastore build` is opened by its path, and checked, by the first generation; it stays mapped until nothing
  * refers to the drafter any more. A generation fails with what `Datastore.open` says of the file, and with INVALID_ARGUMENT
- * when its tokens are not all in the model's vocabulary. That it was made with this very tokenizer is only checked by
- * `Datastore.open(path, { fingerprint: tokenizerFingerprint(model.tokenizer) })`; another one costs speed, not correctness.
+ * when it was made with another tokenizer.
  */
 export function datastore(source: string | Datastore, options: DatastoreOptions = {}): Drafter {
   if (typeof source !== 'string' && !(source instanceof Datastore)) {
     throw expected('a path or a Datastore', 'source', source);
   }
-  const make = (opened: Datastore, { sampler: { vocab } }: DraftContext): DatastoreDrafter => {
-    if (opened.info.vocab > vocab) {
-      throw new VivaceError(
-        'INVALID_ARGUMENT',
-        `The datastore is for a vocabulary of ${opened.info.vocab} tokens, the model has ${vocab}`,
-        { remedy: 'Build a datastore with this model.' },
-      );
+  const make = (opened: Datastore, { tokenizer, sampler }: DraftContext): DatastoreDrafter => {
+    const { fingerprint, vocab } = opened.info;
+    if (fingerprint !== tokenizerFingerprint(tokenizer) || vocab > sampler.vocab) {
+      throw new VivaceError('INVALID_ARGUMENT', "The datastore was made with another tokenizer than this model's", {
+        remedy: 'Build a datastore with this model.',
+      });
     }
     return new DatastoreDrafter({ ...options, datastore: opened });
   };
