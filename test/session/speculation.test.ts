@@ -5,6 +5,7 @@ import type { Drafter } from '../../lib/decode/speculation/drafter.js';
 import { inputCopy, nGram, suffix } from '../../lib/decode/speculation/drafters/policies.js';
 import { SuffixCache } from '../../lib/decode/speculation/drafters/suffix.js';
 import { Generator } from '../fixtures/random/generator.js';
+import { testDevices } from '../ops/executors.js';
 
 let model: Model;
 beforeAll(async () => {
@@ -12,8 +13,8 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
-async function generate(prompt: string, options: GenerateOptions): Promise<GenerateResult> {
-  const session = model.createSession();
+async function generate(prompt: string, options: GenerateOptions, by = model): Promise<GenerateResult> {
+  const session = by.createSession();
   try {
     const pieces = session.generate(prompt, options);
     for (let next = await pieces.next(); ; next = await pieces.next()) if (next.done) return next.value;
@@ -96,6 +97,21 @@ describe.each(sampling)('%s', (_, options) => {
       }
     }
   });
+});
+
+const device = testDevices().find((one) => one !== 'cpu');
+(device ? test : test.skip)('on a card: the text without drafts', async () => {
+  const card = await loadModel(embeddedModelPath(), { threads: 2, device: device! });
+  for (const [, options] of sampling) {
+    const plain = await generate('Once', { ...options, maxTokens: 7 }, card);
+    for (const maxNodes of [3, 6]) {
+      const speculation = { drafter: oracle(plain.tokens, 0.3), adaptive: false, maxDraft: 3, maxNodes };
+      const result = await generate('Once', { ...options, maxTokens: 7, speculation }, card);
+      expect(result.tokens).toEqual(plain.tokens);
+      expect(result.speculation!.drafted).toBeGreaterThan(0);
+    }
+  }
+  card.dispose();
 });
 
 test('a drafter that is always right gives its whole draft each round, one that never is gives nothing', async () => {
