@@ -1,6 +1,6 @@
 // Drafts by a second model: lossless in text and in law, with books that stay right.
 import { loadModel } from '../../lib/index.js';
-import type { GenerateOptions, GenerateResult, Model } from '../../lib/index.js';
+import type { Drafter, GenerateOptions, GenerateResult, Model } from '../../lib/index.js';
 import { draftModel } from '../../lib/model/draft-model.js';
 import { testDevices } from '../ops/executors.js';
 
@@ -40,6 +40,31 @@ describe.each(testDevices())('on %s', (device) => {
   });
 
   if (few) return;
+
+  test.each([0, 1, 2])('a draft that is cut to %i tokens, and right: the text stays, and the books', async (length) => {
+    const whole = draftModel(small, { minProbability: 0 });
+    const cut: Drafter = {
+      name: 'cut',
+      start(context) {
+        const drafter = whole.start(context);
+        return {
+          accept: (tokens) => drafter.accept(tokens),
+          draft: async (most, nodes, cycle) => {
+            const { tokens, parents, scores } = await drafter.draft(most, nodes, cycle);
+            const end = Math.min(length, tokens.length);
+            return { tokens: tokens.slice(0, end), parents: parents.slice(0, end), scores: scores.slice(0, end) };
+          },
+          dispose: () => drafter.dispose(),
+        };
+      },
+    };
+    const options: GenerateOptions = { temperature: 0, maxTokens: 40 };
+    const plain = await generate('Once upon a time', options);
+    const speculation = { drafter: cut, adaptive: false, maxDraft: 5 };
+    const drafted = await generate('Once upon a time', { ...options, speculation });
+    expect(drafted.tokens).toEqual(plain.tokens);
+    expect(drafted.speculation!.accepted).toBe(drafted.speculation!.drafted);
+  });
 
   test('another law than the target’s: greedy text stays, and blocks keep at least what ratios keep', async () => {
     const plain = await generate('Once upon a time', { temperature: 0, maxTokens: 60 });

@@ -73,7 +73,7 @@ class ModelDrafter implements GenerationDrafter {
       this.sampler.retract(this.drafted);
       let same = 0;
       while (same < tokens.length && this.drafted[same] === tokens[same]) same++;
-      kv.commit(sequence, Math.min(same, this.drafted.length - 1));
+      kv.commit(sequence, Math.min(same, tokens.length - 1, this.drafted.length - 1));
       this.drafted = new Int32Array();
     }
     this.sampler.accept(tokens);
