@@ -9,20 +9,27 @@ import type { SpeculationOptions, Verifier } from '../decode/speculation/options
 import type { SpeculationResult } from '../decode/speculation/speculator.js';
 import { VivaceError } from '../errors.js';
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
-import { integer } from './arguments.js';
+import { draftModel } from '../model/draft-model.js';
+import type { Model } from '../model/model.js';
+import { integer, type ModelOptions } from './arguments.js';
+import { open } from './opened.js';
 import { amount, percent } from './quantities.js';
 
 /** What a drafter may need besides its name. */
 interface Needs {
   readonly datastore: Datastore;
+  readonly model: Model;
 }
 
 /** A row per drafter that has a name on the command line; `needs`: the option that must be there, and for none else. */
-const drafters: Readonly<Record<string, { needs?: 'datastore'; make: (needs: Partial<Needs>) => Drafter }>> = {
+const drafters: Readonly<
+  Record<string, { needs?: 'datastore' | 'draftModel'; make: (needs: Partial<Needs>) => Drafter }>
+> = {
   ngram: { make: () => nGram() },
   suffix: { make: () => suffix() },
   datastore: { needs: 'datastore', make: (needs) => datastore(needs.datastore as Datastore) },
   'input-copy': { make: () => inputCopy() },
+  'draft-model': { needs: 'draftModel', make: (needs) => draftModel(needs.model as Model) },
 };
 export const drafterNames: readonly string[] = Object.keys(drafters);
 
@@ -44,6 +51,7 @@ const verifiers: Readonly<Record<string, Verifier>> = {
 export interface SpeculationFlags {
   readonly drafter?: string;
   readonly datastore?: string;
+  readonly draftModel?: string;
   readonly verifier?: string;
   readonly maxDraft?: number;
   readonly maxNodes?: number;
@@ -57,6 +65,7 @@ export function addSpeculationOptions(command: Command): Command {
       ),
     )
     .option('--datastore <file>', 'what the drafter datastore looks drafts up in (see `vivace datastore build`)')
+    .option('--draft-model <model>', 'a small model of the same vocabulary, for the drafter draft-model')
     .addOption(
       new Option(
         '--verifier <name>',
@@ -80,7 +89,9 @@ const flag = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-$
 /** Throws INVALID_ARGUMENT for options that need others, before anything is loaded. */
 export function checkSpeculation(flags: SpeculationFlags, names: readonly string[]): void {
   if (names.length === 0) {
-    const lonely = (['datastore', 'verifier', 'maxDraft', 'maxNodes'] as const).find((key) => flags[key] !== undefined);
+    const lonely = (['datastore', 'draftModel', 'verifier', 'maxDraft', 'maxNodes'] as const).find(
+      (key) => flags[key] !== undefined,
+    );
     if (lonely === undefined) return;
     throw new VivaceError('INVALID_ARGUMENT', `${flag(lonely)} was given without --drafter`, {
       remedy: `Add --drafter: ${drafterNames.join(', ')}.`,
@@ -101,7 +112,7 @@ export function checkSpeculation(flags: SpeculationFlags, names: readonly string
 
 /** What the options ask for, or nothing. `dispose` closes what was opened. */
 export async function openSpeculation(
-  flags: SpeculationFlags,
+  flags: SpeculationFlags & ModelOptions,
   tokenizer: Tokenizer,
 ): Promise<{ speculation?: SpeculationOptions; dispose: () => void }> {
   const { drafter } = flags;
@@ -112,17 +123,19 @@ export async function openSpeculation(
 
 /** Opens what was named, and makes drafters by their names. */
 export async function openDrafters(
-  flags: SpeculationFlags,
+  flags: SpeculationFlags & ModelOptions,
   tokenizer: Tokenizer,
 ): Promise<{ make: (name: string) => Drafter; dispose: () => void }> {
   const needs: { -readonly [Name in keyof Needs]?: Needs[Name] } = {};
   const dispose = (): void => {
     needs.datastore?.dispose();
+    needs.model?.dispose();
   };
   try {
     if (flags.datastore !== undefined) {
       needs.datastore = await Datastore.open(flags.datastore, { fingerprint: tokenizerFingerprint(tokenizer) });
     }
+    if (flags.draftModel !== undefined) needs.model = (await open(flags.draftModel, flags, true)).model;
     return { make: (name) => drafters[name].make(needs), dispose };
   } catch (error) {
     dispose();

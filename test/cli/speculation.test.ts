@@ -31,6 +31,7 @@ const drafters = (): [string, string[]][] => [
   ['suffix', ['--max-draft', '8', '--max-nodes', '20']],
   ['datastore', ['--datastore', store, '--verifier', 'block']],
   ['input-copy', ['--verifier', 'match']],
+  ['draft-model', ['--draft-model', embedded, '--max-draft', '4']],
 ];
 
 test('vivace run says the same with every drafter, and how drafts went', async () => {
@@ -83,7 +84,7 @@ test('vivace bench --speculation compares drafters with plain decoding', async (
     prompt: string;
     generate: number;
     drafters: (Drafts & { sameTokens: boolean; ratio: number; tokensPerSecond: { median: number } })[];
-  }>([...args, 'all', '--datastore', store]);
+  }>([...args, 'all', '--datastore', store, '--draft-model', embedded]);
   expect(all).toMatchObject({ prompt, generate: 30, repeat: 2 });
   expect(all.drafters.map(({ drafter }) => drafter)).toEqual(['plain', ...drafters().map(([name]) => name)]);
   for (const row of all.drafters) {
@@ -114,12 +115,19 @@ test('the page of a comparison is whole by itself and shows what was asked for a
 });
 
 test.each<[string, string[], RegExp]>([
-  ['an unknown drafter', ['run', '--drafter', 'oracle'], /--drafter.*ngram, suffix, datastore, input-copy/],
+  [
+    'an unknown drafter',
+    ['run', '--drafter', 'oracle'],
+    /--drafter.*ngram, suffix, datastore, input-copy, draft-model/,
+  ],
   ['an unknown verifier', ['run', '--drafter', 'ngram', '--verifier', 'strict'], /--verifier.*lossless, match, block/],
   ['a verifier of nothing', ['run', '--verifier', 'match'], /--verifier was given without --drafter/],
   ['a size of nothing', ['chat', '--max-nodes', '9'], /--max-nodes was given without --drafter/],
   ['no datastore', ['run', '--drafter', 'datastore'], /needs --datastore/],
   ['a datastore of no use', ['run', '--drafter', 'ngram', '--datastore', 'x'], /--datastore is of no use/],
+  ['no draft model', ['chat', '--drafter', 'draft-model'], /needs --draft-model/],
+  ['a draft model of no use', ['bench', '--drafter', 'ngram', '--draft-model', 'x'], /--draft-model is of no use/],
+  ['a missing draft model', ['run', '--drafter', 'draft-model', '--draft-model', 'none.gguf'], /none\.gguf/],
   ['a missing datastore', ['run', '--drafter', 'datastore', '--datastore', 'none.store'], /none\.store/],
   ['a file that is no datastore', ['run', '--drafter', 'datastore', '--datastore', embedded], /no datastore/],
   ['too long a draft', ['run', '--drafter', 'ngram', '--max-draft', '65'], /maxDraft.*65/],
