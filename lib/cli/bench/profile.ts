@@ -74,7 +74,8 @@ class Phase {
     const ran = [...this.sums.values()].filter(({ calls }) => calls > 0).sort((a, b) => b.seconds - a.seconds);
     const total = ran.reduce((sum, { seconds }) => sum + seconds, 0);
     const rows = ran.map(({ op, weight, type, calls, seconds, bytes: moved, operations }) => {
-      const peak = op === 'linear' && takesA8(type) ? limits.int8Operations : limits.floatOperations;
+      const peak =
+        (op === 'linear' || op === 'gated_linear') && takesA8(type) ? limits.int8Operations : limits.floatOperations;
       return {
         op,
         weight,
