@@ -40,6 +40,15 @@ export function testDevices(): ('cpu' | DeviceName)[] {
 export const variants = (): Variant[] =>
   isaLevels().flatMap((isa) => [1, 2].map((threads) => ({ isa, threads, fuse: true })));
 
+/** All of these, and the emulated card where there is one, with a name for each. */
+export const variantsAndCard = (): (readonly [string, Variant | NativeProgramOptions])[] => {
+  const device = emulatedDevice();
+  return [
+    ...variants().map((variant) => [`${variant.isa}, ${variant.threads} threads`, variant] as const),
+    ...(device ? [['card', { device }] as const] : []),
+  ];
+};
+
 /** One run on one variant; outputs start as NaN, so that what a kernel forgets to write is seen. */
 export function runNative(
   program: Program,

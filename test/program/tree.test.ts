@@ -3,9 +3,10 @@ import { openModelFile } from '../../lib/formats/open.js';
 import { WeightStore } from '../../lib/formats/weight-store.js';
 import { buildProgram } from '../../lib/models/registry.js';
 import type { Executor, KvCache } from '../../lib/program/executor.js';
-import { NativeExecutor } from '../../lib/program/native-executor.js';
+import { NativeExecutor, type NativeExecutorOptions } from '../../lib/program/native-executor.js';
 import { ReferenceExecutor } from '../../lib/program/reference/executor.js';
 import { scratch } from '../formats/scratch.js';
+import { cardName, emulatedDevice } from '../ops/executors.js';
 import { randomModel, writeRandomGguf } from '../fixtures/random-model.js';
 
 const { at } = scratch();
@@ -39,10 +40,13 @@ function executors(
     if (!info) throw new Error(tensor);
     return { ...info, bytes: store.bytes(tensor) };
   };
+  const native = (options: Partial<NativeExecutorOptions>): Executor =>
+    new NativeExecutor(program, (tensor) => store.bind(tensor), { threads: 2, ...options });
   return {
     vocab: source.config.vocab,
     all: [
-      ['native', new NativeExecutor(program, (tensor) => store.bind(tensor), { threads: 2 })],
+      ['native', native({})],
+      ...(emulatedDevice() ? [['card', native({ deviceName: cardName })] as [string, Executor]] : []),
       ['reference', new ReferenceExecutor(program, describe)],
     ],
     close: () => store.close(),

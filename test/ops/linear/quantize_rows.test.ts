@@ -1,7 +1,7 @@
 // quantize_rows, seen through a linear whose weight is the identity: what A8 keeps of every activation, bit for bit.
 import { rowBytes } from '../../../lib/program/dtype.js';
 import { expectSameBits, random } from '../op-case.js';
-import { runNative, variants } from '../executors.js';
+import { runNative, variantsAndCard } from '../executors.js';
 import { linearProgram, throughA8 } from './cases.js';
 
 const columns = 96;
@@ -20,9 +20,9 @@ const program = linearProgram({ dtype: 'Q8_0', columns, out: columns });
 
 function check(x: Float32Array): void {
   const wanted = throughA8(x).map((value) => value + 0); // a sum has no negative zero
-  for (const variant of variants()) {
+  for (const [name, variant] of variantsAndCard()) {
     const { y } = runNative(program, () => weight, { x }, variant);
-    expectSameBits(y, wanted, `${variant.isa}, ${variant.threads} threads`);
+    expectSameBits(y, wanted, name);
   }
 }
 
@@ -46,7 +46,7 @@ test('a block with a NaN or an infinity is NaN, and no other', () => {
   x[5] = NaN;
   x[columns + 40] = -Infinity;
   const clean = throughA8(x);
-  for (const variant of variants()) {
+  for (const [name, variant] of variantsAndCard()) {
     const { y } = runNative(program, () => weight, { x }, variant);
     // A sum over the row meets the NaN; the other row's blocks do not.
     expect(y.subarray(0, columns).some(Number.isFinite)).toBe(false);
@@ -55,7 +55,7 @@ test('a block with a NaN or an infinity is NaN, and no other', () => {
     expectSameBits(
       other.slice(0, 32),
       clean.slice(32, 64).map((value) => value + 0),
-      variant.isa,
+      name,
     );
   }
 });

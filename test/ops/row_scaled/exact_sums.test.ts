@@ -6,7 +6,7 @@ import { dequantiseRow } from '../../../lib/program/reference/dequantise.js';
 import { Generator } from '../../fixtures/random/generator.js';
 import { linearProgram, tokenTypes, weightTypes } from '../linear/cases.js';
 import { expectSameBits } from '../op-case.js';
-import { runNative, variants } from '../executors.js';
+import { runNative, variants, variantsAndCard } from '../executors.js';
 
 const out = 11;
 
@@ -53,12 +53,12 @@ describe.each(tokenTypes)('%s', (dtype) => {
         }
       }
       const program = linearProgram({ dtype, columns, out });
-      for (const variant of variants()) {
+      for (const [name, variant] of variantsAndCard()) {
         const { y } = runNative(program, () => bytes, { x }, variant);
         expectSameBits(
           y.map((value) => value + 0),
           wanted.map((value) => value + 0),
-          `${variant.isa} ×${variant.threads}`,
+          name,
         );
       }
     }

@@ -2,7 +2,7 @@
 import { rowBytes } from '../../../lib/program/dtype.js';
 import { linearProgram, through8Bits } from '../linear/cases.js';
 import { expectSameBits, random } from '../op-case.js';
-import { isaLevels, runNative, variants } from '../executors.js';
+import { isaLevels, runNative, variantsAndCard } from '../executors.js';
 
 const columns = 150; // no multiple of a vector
 
@@ -23,12 +23,12 @@ const program = linearProgram({ dtype: 'W8A8', columns, out: columns });
 
 function check(x: Float32Array): void {
   const wanted = through8Bits(x, columns).map((value) => value + 0); // a sum has no negative zero
-  for (const variant of variants()) {
+  for (const [name, variant] of variantsAndCard()) {
     const { y } = runNative(program, () => weight, { x }, variant);
     expectSameBits(
       y.map((value) => value + 0),
       wanted,
-      `${variant.isa}, ${variant.threads} threads`,
+      name,
     );
   }
 }
@@ -52,12 +52,12 @@ test('a row with a NaN or an infinity is NaN, and no other', () => {
   x[5] = NaN;
   x[2 * columns + 149] = -Infinity;
   const clean = through8Bits(x, columns);
-  for (const variant of variants()) {
+  for (const [name, variant] of variantsAndCard()) {
     const { y } = runNative(program, () => weight, { x }, variant);
     expect(y.subarray(0, columns).every(Number.isNaN)).toBe(true);
     expect(y.subarray(2 * columns).every(Number.isNaN)).toBe(true);
     const middle = (values: Float32Array): Float32Array => values.slice(columns, 2 * columns).map((value) => value + 0);
-    expectSameBits(middle(y), middle(clean), variant.isa);
+    expectSameBits(middle(y), middle(clean), name);
   }
 });
 

@@ -4,7 +4,7 @@ import { dtypes } from '../../../lib/program/dtype.js';
 import type { DType } from '../../../lib/program/dtype.js';
 import { ReferenceProgram } from '../../../lib/program/reference/interpreter.js';
 import { expectSameBits, random } from '../op-case.js';
-import { runNative, variants } from '../executors.js';
+import { runNative, variantsAndCard } from '../executors.js';
 import { quantise, weightTypes } from '../linear/cases.js';
 
 const vocab = 11;
@@ -29,21 +29,21 @@ describe.each(cases)('%s, width %d', (dtype, width) => {
     const { y } = new ReferenceProgram(plain, () => ({ dtype, shape: [vocab, width], bytes })).run({ tokens });
     // Values are rounded before the product with the scale, which is rounded to 32 bits itself.
     const wanted = Float32Array.from(y, (value) => Math.fround(value) * Math.fround(scale));
-    for (const variant of variants()) {
+    for (const [name, variant] of variantsAndCard()) {
       const found = runNative(program, () => bytes, { tokens }, variant)['y'];
-      expectSameBits(found, wanted, `${variant.isa}, ${variant.threads} threads`);
+      expectSameBits(found, wanted, name);
     }
   });
 
   test('a token outside the vocabulary gives zeros', () => {
     const program = embedding(dtype, width, 2);
     const tokens = Int32Array.of(-1, vocab, 1, 2 ** 31 - 1, -(2 ** 31));
-    for (const variant of variants()) {
+    for (const [name, variant] of variantsAndCard()) {
       const { y } = runNative(program, () => bytes, { tokens }, variant);
       const { y: one } = runNative(program, () => bytes, { tokens: tokens.slice(2, 3) }, variant);
       const wanted = new Float32Array(5 * width);
       wanted.set(one, 2 * width);
-      expectSameBits(y, wanted, variant.isa);
+      expectSameBits(y, wanted, name);
     }
   });
 });
