@@ -9,12 +9,14 @@
 namespace vivace::cuda {
 namespace {
 
+#ifndef __SANITIZE_ADDRESS__  // with its sanitizers GCC 12 takes no address of a table for a constant
 constexpr bool planner_knows() {
   for (const DTypeInfo& info : dtype_table)
     if (has_gated_linear_on_card(info.id, 256) != has_fragments(info.id, 256)) return false;
   return true;
 }
 static_assert(planner_knows(), "the planner makes this op of the types that have fragments");
+#endif
 
 }  // namespace
 
