@@ -218,7 +218,13 @@ export class Engine implements Rounds {
     if (drafting) {
       const results: RunResult[] = [];
       const told = (result: RunResult): void => void results.push(result);
-      await this.executor.run(shares[0].entry.kv, { ...request, ahead: { ...drafting, told } });
+      try {
+        await this.executor.run(shares[0].entry.kv, { ...request, ahead: { ...drafting, told } });
+      } catch (error) {
+        // Each will draft again by itself, from where its sampler was.
+        shares.forEach(({ entry }, index) => retract(entry, results, places[index].output));
+        throw error;
+      }
       this.learn(request.tokens.length, (performance.now() - begin) / Math.max(1, results.length));
       return this.share(shares, places, request, results[0], results);
     }
@@ -286,10 +292,13 @@ export class Engine implements Rounds {
 function endDraft(entry: Entry, drafting: JobDrafting, all: readonly RunResult[], output: number): Outcome {
   const outcome = draftOf(all, output, drafting);
   const length = outcome instanceof Error ? 0 : (outcome.draft?.length ?? 0);
-  entry.sampler?.retract(
-    Int32Array.from(all.slice(length), ({ tokens }) => tokens[output]).filter((token) => token >= 0),
-  );
+  retract(entry, all.slice(length), output);
   return outcome;
+}
+
+/** Takes back what a sampler drew in these rounds. */
+function retract({ sampler }: Entry, rounds: readonly RunResult[], output: number): void {
+  sampler?.retract(Int32Array.from(rounds, ({ tokens }) => tokens[output]).filter((token) => token >= 0));
 }
 
 /** How long a round goes on by itself where all of its jobs are at their ends and draft. */

@@ -217,8 +217,7 @@ class Run {
     await this.flight?.catch(() => {});
     if (!this.target.isDisposed()) await this.target.rounds.settle(this.target.kv, this.target.sequence);
     this.sampler.dispose();
-    this.speculator?.finish(Int32Array.from(this.answer.tokens));
-    this.speculator?.dispose();
+    this.speculator?.end(Int32Array.from(this.answer.tokens));
   }
 
   result(finishReason: FinishReason): GenerateResult {

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 const canMeasure =
   !process.env['LD_PRELOAD'] && process.platform === 'linux' && spawnSync('prlimit', ['--version']).status === 0;
 
+if (!canMeasure) console.log('memory of pages: skipped, it needs Linux, prlimit and no sanitizer');
+
 /** Whether the system gives huge pages to those who ask. */
 function givesHugePages(): boolean {
   try {

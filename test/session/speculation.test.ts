@@ -257,3 +257,24 @@ test('a drafter that fails ends the generation with its error, and the session s
   expect(again.done).toBe(false);
   session.dispose();
 });
+
+test('a drafter that fails when all is said costs a warning, not the answer', async () => {
+  const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+  let disposed = 0;
+  const failing: Drafter = {
+    name: 'failing',
+    start: () => ({
+      accept: () => {},
+      draft: () => ({ tokens: new Int32Array(), parents: new Int32Array(), scores: new Float32Array() }),
+      finish: () => {
+        throw new Error('nothing learned');
+      },
+      dispose: () => disposed++,
+    }),
+  };
+  const { tokens } = await generate('Once', { maxTokens: 4, speculation: { drafter: failing } });
+  expect(tokens).toHaveLength(4);
+  expect(warn).toHaveBeenCalledWith('The drafter failing could not learn from an answer: nothing learned');
+  warn.mockRestore();
+  expect(disposed).toBe(1);
+});

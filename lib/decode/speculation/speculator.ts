@@ -120,12 +120,16 @@ export class Speculator {
     accepted.forEach((_, depth) => (this.keptAt[depth] = (this.keptAt[depth] ?? 0) + 1));
   }
 
-  finish(output: Int32Array): void {
-    this.drafter.finish?.(output);
-  }
-
-  dispose(): void {
-    this.drafter.dispose();
+  /** The answer is there, whatever its drafter thinks of it: what fails now is a warning. */
+  end(output: Int32Array): void {
+    try {
+      this.drafter.finish?.(output);
+    } catch (error) {
+      const why = (error as Error | undefined)?.message ?? error;
+      process.emitWarning(`The drafter ${this.options.drafter.name} could not learn from an answer: ${String(why)}`);
+    } finally {
+      this.drafter.dispose();
+    }
   }
 
   result(): SpeculationResult {
@@ -147,12 +151,11 @@ export class Speculator {
 const nothing: { draft: JobDraft | undefined; hoped: number } = { draft: undefined, hoped: 0 };
 const none: Draft = { tokens: new Int32Array(), parents: new Int32Array(), scores: new Float32Array() };
 
-/** The part of a draft that pays. Drawn drafts may lose leaves only where their laws do not mind: chains lose their end. */
+/** The part of a draft that pays. What was drawn must be shown to the verifier, all of it, or the law changes. */
 function cut(draft: Draft, planner: Planner | undefined): Draft {
-  if (!planner) return draft;
+  if (!planner || draft.proposal) return draft;
   const kept = planner.choose(draft);
   if (kept.length === draft.tokens.length) return draft;
-  if (draft.proposal) return draft; // what was drawn must be shown to the verifier
   const places = new Map(kept.map((node, place) => [node, place]));
   return {
     tokens: Int32Array.from(kept, (node) => draft.tokens[node]),

@@ -53,6 +53,8 @@ class ModelDrafter implements GenerationDrafter {
   private drafted: Int32Array = new Int32Array(); // the cache has memory for all but the last one
   private ticket: Ticket | undefined;
   private gone = false;
+  private readonly signal: AbortSignal | undefined;
+  private readonly cancel = (): void => this.ticket?.cancel();
 
   constructor(
     private readonly seat: DraftSeat,
@@ -64,7 +66,8 @@ class ModelDrafter implements GenerationDrafter {
     this.sampler = seat.executor.createSampler({ ...own, vocab: Math.min(own.vocab, seat.vocab) });
     // Both devices' drafts are read on the host.
     if (temperature > 0) this.proposal = createProposal(false);
-    signal?.addEventListener('abort', () => this.ticket?.cancel(), { once: true });
+    this.signal = signal;
+    signal?.addEventListener('abort', this.cancel);
   }
 
   accept(tokens: Int32Array): void {
@@ -114,6 +117,7 @@ class ModelDrafter implements GenerationDrafter {
   dispose(): void {
     if (this.gone) return;
     this.gone = true;
+    this.signal?.removeEventListener('abort', this.cancel);
     this.sampler.dispose();
     this.seat.rounds.release(this.seat.kv, this.seat.sequence);
   }
