@@ -25,9 +25,9 @@ export interface Piece {
 
 interface Pending {
   readonly drawn: JobResult;
-  /** Length of the whole text before and after this token's part of it. */
+  /** Length of the whole text before and after this token's part of it; what is part of a character ends where that does. */
   readonly begin: number;
-  readonly end: number;
+  end: number;
 }
 
 export class Answer {
@@ -60,9 +60,11 @@ export class Answer {
   /** Takes a token; gives the piece that can be shown now, if any. */
   push(drawn: JobResult): Piece | undefined {
     const text = this.stream.push(drawn.token);
-    this.waiting.push({ drawn, begin: this.pushed, end: this.pushed + text.length });
-    this.pushed += text.length;
+    const begin = this.pushed;
+    this.waiting.push({ drawn, begin, end: begin });
     if (text === '') return undefined;
+    this.pushed += text.length;
+    for (const token of this.waiting) if (token.end === begin && token.begin === begin) token.end = this.pushed;
     const visible = this.filter.push(text);
     if (this.stopString !== undefined) return this.finish(visible);
     return visible === '' ? undefined : this.show(visible, ({ end }) => end <= this.shown);

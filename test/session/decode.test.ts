@@ -79,6 +79,12 @@ test('pieces are whole characters and add up to the text, whatever tokens they c
   );
 });
 
+test('the first part of a character that belongs to a stop string is not a token of the answer', async () => {
+  const { session } = scripted(byteTokens('ééa'));
+  const { result } = await collect(session, { stop: ['éa'] });
+  expect(result).toMatchObject({ text: 'é', tokens: byteTokens('é'), stopString: 'éa' });
+});
+
 test('nothing of a stop string gets out, and the session ends where the visible text does', async () => {
   const stops = fc.array(fc.string({ unit: fc.constantFrom('a', 'b', ' ', '\n', 'é'), minLength: 1, maxLength: 3 }), {
     minLength: 1,
