@@ -11,7 +11,12 @@ import {
   type ModelOptions,
 } from './arguments.js';
 import { open, title } from './opened.js';
-import { addSpeculationOptions, checkSpeculation, openSpeculation, type SpeculationFlags } from './speculation.js';
+import {
+  addSpeculationOptions,
+  checkSpeculation,
+  openSpeculation,
+  type SpeculationFlags,
+} from './speculation/options.js';
 import { explain, printJson, say, style } from './terminal.js';
 
 interface Options extends ModelOptions, SpeculationFlags {

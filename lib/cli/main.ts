@@ -2,7 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { benchCommand } from './bench/command.js';
 import { chatCommand } from './chat.js';
-import { datastoreCommand } from './datastore.js';
+import { datastoreCommand } from './speculation/datastore.js';
 import { inspectCommand } from './inspect.js';
 import { quantizeCommand } from './quantize.js';
 import { runCommand } from './run.js';

@@ -16,7 +16,7 @@ import {
   describe,
   openSpeculation,
   type SpeculationFlags,
-} from './speculation.js';
+} from './speculation/options.js';
 import { printJson, say, style } from './terminal.js';
 import { bytesPerToken, measureTraffic } from './traffic.js';
 import type { GenerateResult } from '../decode/loop.js';

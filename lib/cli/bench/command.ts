@@ -13,8 +13,8 @@ import {
   openDrafters,
   openSpeculation,
   shapeOf,
-} from '../speculation.js';
-import type { SpeculationFlags } from '../speculation.js';
+} from '../speculation/options.js';
+import type { SpeculationFlags } from '../speculation/options.js';
 import { bytesPerToken, measureTraffic } from '../traffic.js';
 import type { GenerateResult } from '../../decode/loop.js';
 import type { SpeculationOptions } from '../../decode/speculation/options.js';

@@ -5,7 +5,7 @@ import type { SpeculationOptions } from '../../decode/speculation/options.js';
 import { VivaceError } from '../../errors.js';
 import type { Model } from '../../model/model.js';
 import { amount, percent, spread, table } from '../quantities.js';
-import { acceptanceOf, drafterNames, possibleDrafters, type SpeculationFlags } from '../speculation.js';
+import { acceptanceOf, drafterNames, possibleDrafters, type SpeculationFlags } from '../speculation/options.js';
 
 export interface Comparison {
   readonly promptTokens: number;

@@ -1,19 +1,19 @@
 // Options of speculative decoding that commands share: by name which drafter, which verifier, and how large drafts are.
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { Datastore } from '../decode/speculation/drafters/datastore.js';
-import { tokenizerFingerprint } from '../decode/speculation/drafters/datastore-build.js';
-import { datastore, inputCopy, nGram, suffix } from '../decode/speculation/drafters/policies.js';
-import type { Drafter } from '../decode/speculation/drafter.js';
-import type { SpeculationOptions, Verifier } from '../decode/speculation/options.js';
-import type { SpeculationResult } from '../decode/speculation/speculator.js';
-import { VivaceError } from '../errors.js';
-import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
-import { draftModel } from '../model/draft-model.js';
-import type { Model } from '../model/model.js';
-import { integer, type ModelOptions } from './arguments.js';
-import { open } from './opened.js';
-import { amount, percent } from './quantities.js';
+import { Datastore } from '../../decode/speculation/drafters/datastore.js';
+import { tokenizerFingerprint } from '../../decode/speculation/drafters/datastore-build.js';
+import { datastore, inputCopy, nGram, suffix } from '../../decode/speculation/drafters/policies.js';
+import type { Drafter } from '../../decode/speculation/drafter.js';
+import type { SpeculationOptions, Verifier } from '../../decode/speculation/options.js';
+import type { SpeculationResult } from '../../decode/speculation/speculator.js';
+import { VivaceError } from '../../errors.js';
+import type { Tokenizer } from '../../formats/tokenizer/tokenizer.js';
+import { draftModel } from '../../model/draft-model.js';
+import type { Model } from '../../model/model.js';
+import { integer, type ModelOptions } from '../arguments.js';
+import { open } from '../opened.js';
+import { amount, percent } from '../quantities.js';
 
 /** What a drafter may need besides its name. */
 interface Needs {

@@ -1,16 +1,16 @@
 // `vivace datastore build|inspect`: texts become a file that drafts can be looked up in, and what such a file holds.
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import { Datastore } from '../decode/speculation/drafters/datastore.js';
-import { buildDatastore, tokenizerFingerprint } from '../decode/speculation/drafters/datastore-build.js';
-import { sizeOfFiles, textsOfFiles } from '../decode/speculation/drafters/datastore-texts.js';
-import { expected } from '../errors.js';
-import { openModelFile } from '../formats/open.js';
-import { createTokenizer } from '../formats/tokenizer/tokenizer.js';
-import { addJsonOption, integer } from './arguments.js';
-import { interruptible } from './opened.js';
-import { bytes, count, table } from './quantities.js';
-import { printJson, progress, say } from './terminal.js';
+import { Datastore } from '../../decode/speculation/drafters/datastore.js';
+import { buildDatastore, tokenizerFingerprint } from '../../decode/speculation/drafters/datastore-build.js';
+import { sizeOfFiles, textsOfFiles } from '../../decode/speculation/drafters/datastore-texts.js';
+import { expected } from '../../errors.js';
+import { openModelFile } from '../../formats/open.js';
+import { createTokenizer } from '../../formats/tokenizer/tokenizer.js';
+import { addJsonOption, integer } from '../arguments.js';
+import { interruptible } from '../opened.js';
+import { bytes, count, table } from '../quantities.js';
+import { printJson, progress, say } from '../terminal.js';
 
 interface BuildOptions {
   readonly field: string;
