@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { benchCommand } from './bench/command.js';
 import { chatCommand } from './chat.js';
 import { datastoreCommand } from './speculation/datastore.js';
+import { fitScalingCommand } from './speculation/fit-scaling.js';
 import { inspectCommand } from './inspect.js';
 import { quantizeCommand } from './quantize.js';
 import { runCommand } from './run.js';
@@ -30,6 +31,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     benchCommand(),
     quantizeCommand(),
     datastoreCommand(),
+    fitScalingCommand(),
   ])
     program.addCommand(command);
   const nested = program.commands.flatMap(({ commands }) => commands);
