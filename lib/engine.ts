@@ -1,7 +1,15 @@
 // Merges the jobs of all sequences of one model into rounds: one native run each, decoding rows first, prompts in chunks.
 import { VivaceError } from './errors.js';
 import { Ahead, outcomeOf, settle, type Outcome } from './decode/ahead.js';
-import { buildRequest, draftOf, verdictOf, type Entry, type Place, type Share } from './decode/round-request.js';
+import {
+  buildRequest,
+  draftOf,
+  hearTaps,
+  verdictOf,
+  type Entry,
+  type Place,
+  type Share,
+} from './decode/round-request.js';
 import type { Job, JobDrafting, JobResult, Rounds, Ticket } from './decode/rounds.js';
 import type { Executor, KvCache, RunRequest, RunResult } from './program/executor.js';
 
@@ -206,7 +214,7 @@ export class Engine implements Rounds {
   }
 
   private async round(shares: readonly Share[]): Promise<void> {
-    const { request, places } = buildRequest(shares, this.vocab);
+    const { request, places } = buildRequest(shares, this.vocab, this.executor.taps);
     const ahead = this.mayGoOn(shares)
       ? new Ahead(
           shares[0].entry.kv,
@@ -255,7 +263,14 @@ export class Engine implements Rounds {
       shares.every(({ entry, rows }) => {
         const { ahead, sampler, logits, done, tokens, cancelled } = entry;
         return (
-          ahead && ahead.limit > 1 && !entry.draft && sampler && !logits && done + rows === tokens.length && !cancelled
+          ahead &&
+          ahead.limit > 1 &&
+          !entry.draft &&
+          sampler &&
+          !logits &&
+          !entry.taps &&
+          done + rows === tokens.length &&
+          !cancelled
         );
       })
     );
@@ -276,6 +291,7 @@ export class Engine implements Rounds {
         const from = Math.max(0, entry.done - entry.logits.firstRow) * this.vocab;
         entry.logits.out.set(logits.subarray(output * this.vocab, (output + wanted) * this.vocab), from);
       }
+      if (entry.taps && !entry.cancelled) hearTaps(shares, index, request, result, places[index]);
       entry.done += rows;
       if (entry.done < entry.tokens.length && !entry.cancelled) return;
       this.queue = this.queue.filter((other) => other !== entry);

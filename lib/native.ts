@@ -268,7 +268,7 @@ export interface NativeAddon {
   }) => NativeKvCache;
   Executable: new (
     program: ProgramDescription,
-    options: { threads: number; fuse: boolean; isa?: string; device?: NativeDevice },
+    options: { threads: number; fuse: boolean; isa?: string; device?: NativeDevice; shares?: NativeExecutable },
   ) => NativeExecutable;
   Sampler: new (options: Record<string, unknown>) => NativeSampler;
   Drafter: new (options: NativeDrafterOptions) => NativeDrafter;

@@ -9,6 +9,7 @@
 #include "addon/round.h"
 #include "addon/wraps.h"
 #include "device/device_executable.h"
+#include "device/device_pages.h"
 #include "program/check_cache.h"
 #include "program/executable.h"
 
@@ -357,7 +358,7 @@ class PackWorker final : public PromiseWorker {
 
  protected:
   void work() override {
-    std::lock_guard turn(state_->running);
+    std::lock_guard turn(*state_->running);
     done_ = state_->executable->pack(bytes_);
   }
   Napi::Value result() override { return Napi::Number::New(Env(), done_); }
@@ -395,10 +396,24 @@ ExecutableWrap::ExecutableWrap(const Napi::CallbackInfo& info) : Napi::ObjectWra
     device.library = read_device(given.Get("device"), device.device);
     auto state = std::make_shared<ExecutableState>();
     Program program = read_program(info.Env(), info[0].As<Napi::Object>(), *state);
-    if (device.library)
-      state->executable = std::make_unique<DeviceExecutable>(std::move(program), device);
-    else
-      state->executable = std::make_unique<Executable>(std::move(program), options);
+    if (given.Get("shares").IsObject()) {
+      state->base =
+          unwrap<ExecutableWrap>(info.Env(), given.Get("shares"), &AddonData::executable, "Executable")->state_;
+      if (!state->base) throw Error("DISPOSED", "The model was disposed");
+      state->running = state->base->running;
+    }
+    Runner* const base = state->base ? state->base->executable.get() : nullptr;
+    if (device.library) {
+      auto* shared = dynamic_cast<DeviceExecutable*>(base);
+      if (base != nullptr && (shared == nullptr || shared->place() != place_of(*device.library, device.device)))
+        throw Error("INTERNAL", "program: weights are shared by programs of one device");
+      state->executable = std::make_unique<DeviceExecutable>(std::move(program), device, shared);
+    } else {
+      auto* shared = dynamic_cast<Executable*>(base);
+      if (base != nullptr && shared == nullptr)
+        throw Error("INTERNAL", "program: weights are shared by programs of one device");
+      state->executable = std::make_unique<Executable>(std::move(program), options, shared);
+    }
     state->look_up();
     state_ = std::move(state);
   });
@@ -449,7 +464,7 @@ Napi::Value ExecutableWrap::pack(const Napi::CallbackInfo& info) {
 void ExecutableWrap::pack_sync(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] {
     ExecutableState& state = alive(info.Env());
-    std::lock_guard turn(state.running);
+    std::lock_guard turn(*state.running);
     while (state.executable->pack(INT64_MAX) < 1) {
     }
   });
@@ -476,7 +491,7 @@ Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
 // profile(on?: boolean): what lib/native.ts calls NativeCallProfile, for each call
 Napi::Value ExecutableWrap::profile(const Napi::CallbackInfo& info) {
   ExecutableState& state = alive(info.Env());
-  std::lock_guard turn(state.running);
+  std::lock_guard turn(*state.running);
   if (info[0].IsBoolean()) state.executable->set_profiling(info[0].As<Napi::Boolean>().Value());
   Napi::Array list = Napi::Array::New(info.Env());
   for (const CallProfile& call : state.executable->profile()) {

@@ -23,7 +23,10 @@ struct ExecutableState {
   std::vector<std::shared_ptr<Mapping>> mappings;  // weights lie in these
   std::vector<std::unique_ptr<Arena>> copies;      // constants and transformed weights
   int64_t mapped_bytes = 0, copied_bytes = 0;
-  FairMutex running;  // one run at a time, for they share the arena; between rounds, weights are packed
+  // One run at a time, for they share the arena; between rounds, weights are packed. Programs that share weights take
+  // turns, too.
+  std::shared_ptr<FairMutex> running = std::make_shared<FairMutex>();
+  std::shared_ptr<ExecutableState> base;  // whose weights it shares
   // What every run asks, looked up once.
   std::vector<int> inputs;
   int tokens = -1, positions = -1, output_rows = -1;  // the inputs that a batch fills
@@ -94,7 +97,7 @@ struct Round {
 
  private:
   void run() {
-    std::unique_lock turn(state->running, std::try_to_lock);
+    std::unique_lock turn(*state->running, std::try_to_lock);
     if (!turn.owns_lock()) {
       tell();
       turn.lock();

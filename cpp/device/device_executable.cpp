@@ -11,8 +11,8 @@
 
 namespace vivace {
 
-DeviceExecutable::DeviceExecutable(Program program, const DeviceOptions& options)
-    : options_(options), table_(options.library->table()), program_(std::move(program)) {
+DeviceExecutable::DeviceExecutable(Program program, const DeviceOptions& options, DeviceExecutable* base)
+    : options_(options), table_(options.library->table()), program_(std::move(program)), base_(base) {
   options_.library->require_device(options_.device);
   card_ = options_.library->devices()[static_cast<size_t>(options_.device)].name;
   check_program(program_);
@@ -47,7 +47,8 @@ DeviceExecutable::DeviceExecutable(Program program, const DeviceOptions& options
                                            static_cast<int32_t>(calls.size()),
                                            static_cast<int32_t>(program_.outputs.size())};
   VivaceDeviceError error{};
-  check_device(table_.program_create(options_.device, &description, &handle_, &error), error);
+  void* const shared = base != nullptr ? base->handle_ : nullptr;
+  check_device(table_.program_create(options_.device, &description, shared, &handle_, &error), error);
 }
 
 DeviceExecutable::~DeviceExecutable() {
@@ -254,6 +255,7 @@ void DeviceExecutable::take(Draws& draws) {
 
 void DeviceExecutable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
                            PagedKv* kv, Draws* draws, const std::function<void()>& meanwhile) {
+  while (base_ != nullptr && base_->loaded_ < 1) base_->pack(INT64_MAX);
   while (loaded_ < 1) pack(INT64_MAX);
   bindings_.clear();
   for (const RunBinding& binding : bindings) bindings_.push_back({binding.value, binding.data});

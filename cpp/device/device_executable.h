@@ -21,7 +21,8 @@ struct DeviceOptions {
 class DeviceExecutable final : public Runner {
  public:
   // Throws DEVICE_UNAVAILABLE, OUT_OF_MEMORY, and what the planner finds wrong.
-  DeviceExecutable(Program program, const DeviceOptions& options);
+  // Weights that `base`, on the same device, has there are read there.
+  DeviceExecutable(Program program, const DeviceOptions& options, DeviceExecutable* base = nullptr);
   ~DeviceExecutable() override;
 
   const Program& program() const override { return program_; }
@@ -49,6 +50,7 @@ class DeviceExecutable final : public Runner {
   Profile profile_;
   std::string card_;
   void* handle_ = nullptr;
+  DeviceExecutable* base_;
   double loaded_ = 0;
   double waited_ = 0;  // seconds between a program's start and its end
   // Of the run in progress.

@@ -4,7 +4,7 @@
 #pragma once
 #include <stdint.h>
 
-#define VIVACE_DEVICE_TABLE_VERSION 3
+#define VIVACE_DEVICE_TABLE_VERSION 4
 
 typedef struct VivaceDeviceError {
   char code[32];  // the words of lib/errors.ts
@@ -151,8 +151,10 @@ typedef struct VivaceDeviceTable {
   // Fills at most `capacity` devices; *count is how many there are.
   int (*devices)(VivaceDeviceInfo* out, int32_t capacity, int32_t* count, VivaceDeviceError* error);
 
-  // Checks and plans; says OUT_OF_MEMORY with figures before anything is moved.
-  int (*program_create)(int32_t device, const VivaceDeviceProgram* program, void** out, VivaceDeviceError* error);
+  // Checks and plans; says OUT_OF_MEMORY with figures before anything is moved. Weights whose host memory another
+  // program, `base`, has moved to the same device are not moved again; null: none. `base` may be destroyed first.
+  int (*program_create)(int32_t device, const VivaceDeviceProgram* program, void* base, void** out,
+                        VivaceDeviceError* error);
   // Moves the next `bytes` of weights, or what goes in a twentieth of a second; *done is the share of all, 1 at the
   // end. A run needs all of them.
   int (*program_load)(void* program, int64_t bytes, double* done, VivaceDeviceError* error);

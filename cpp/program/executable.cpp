@@ -29,7 +29,7 @@ bool overlap(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
-Executable::Executable(Program program, const ExecutableOptions& options)
+Executable::Executable(Program program, const ExecutableOptions& options, const Executable* base)
     : options_(options), program_(std::move(program)) {
   if (!isa_supported(options.isa))
     throw Error("UNSUPPORTED_FEATURE", std::string("This processor cannot run ") + isa_name(options.isa) + " kernels");
@@ -46,7 +46,9 @@ Executable::Executable(Program program, const ExecutableOptions& options)
   }
   check_program(program_);
   pool_ = ThreadPool::shared(options.threads);
-  panels_ = std::make_unique<Panels>(program_, options.isa);
+  if (base != nullptr && base->options_.isa != options.isa)
+    throw Error("INTERNAL", "program: weights are shared by programs of one level");
+  panels_ = std::make_shared<Panels>(program_, options.isa, base != nullptr ? base->panels_ : nullptr);
   for (const CallInfo& call : program_.calls) {
     Step step{choose(*call.op, options.isa), {}, &call};
     step.run.attributes = call.attributes.data();
@@ -116,7 +118,7 @@ void Executable::set_tensors(int64_t rows, int64_t outputs) {
     const int weights = weights_in_panels(*step.call->op);
     const std::byte* panels[2];
     for (int i = 0; i < weights; ++i) {
-      panels[i] = panels_->find(step.call->inputs[static_cast<size_t>(i) + 1]);
+      panels[i] = panels_->find(program_.values[static_cast<size_t>(step.call->inputs[static_cast<size_t>(i) + 1])]);
       if (panels[i] == nullptr) return;  // all of a call's weights, or none
     }
     for (int i = 0; i < weights; ++i) {
@@ -155,15 +157,16 @@ void Executable::join_steps() {
 
 double Executable::pack(int64_t bytes) {
   panels_->pack(program_, *pool_, options_.threads, bytes);
-  set_rows_ = -1;  // tensors of weights are stale
   return panels_->progress();
 }
 
 void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
                      PagedKv* kv, Draws* draws, const std::function<void()>& meanwhile) {
   prepare(rows, outputs);
-  if (rows != set_rows_ || outputs != set_outputs_ || arena_.data() != set_arena_) {
+  const size_t written = panels_->written();
+  if (rows != set_rows_ || outputs != set_outputs_ || arena_.data() != set_arena_ || written != set_panels_) {
     set_tensors(rows, outputs);
+    set_panels_ = written;
     set_rows_ = rows;
     set_outputs_ = outputs;
     set_arena_ = arena_.data();

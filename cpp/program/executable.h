@@ -23,7 +23,8 @@ struct ExecutableOptions {
 
 class Executable final : public Runner {
  public:
-  Executable(Program program, const ExecutableOptions& options);
+  // Weights that `base` has in the order that is read fastest are read there; one of the two runs at a time.
+  Executable(Program program, const ExecutableOptions& options, const Executable* base = nullptr);
 
   const Program& program() const override { return program_; }
   double pack(int64_t bytes) override;
@@ -57,7 +58,7 @@ class Executable final : public Runner {
   Program program_;
   std::shared_ptr<ThreadPool> pool_;
   Arena arena_;
-  std::unique_ptr<Panels> panels_;
+  std::shared_ptr<Panels> panels_;
   std::map<std::pair<int64_t, int64_t>, Plan> plans_;
   const Plan* current_ = nullptr;
   std::vector<Step> steps_;
@@ -68,6 +69,7 @@ class Executable final : public Runner {
   const std::byte* set_arena_ = nullptr;
   const Batch* set_batch_ = nullptr;
   PagedKv* set_kv_ = nullptr;
+  size_t set_panels_ = 0;
   Profile profile_;
   size_t first_linear_ = 0;  // step: its work goes to whoever is free
 };

@@ -97,8 +97,10 @@ int devices(VivaceDeviceInfo* out, int32_t capacity, int32_t* count, VivaceDevic
   });
 }
 
-int program_create(int32_t device, const VivaceDeviceProgram* program, void** out, VivaceDeviceError* error) {
-  return guarded(error, [&] { *out = new DeviceProgram(device, *program); });
+int program_create(int32_t device, const VivaceDeviceProgram* program, void* base, void** out,
+                   VivaceDeviceError* error) {
+  return guarded(error,
+                 [&] { *out = new DeviceProgram(device, *program, base != nullptr ? &program_of(base) : nullptr); });
 }
 int program_load(void* program, int64_t bytes, double* done, VivaceDeviceError* error) {
   return guarded(error, [&] { *done = program_of(program).load(bytes); });

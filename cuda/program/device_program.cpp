@@ -42,11 +42,11 @@ int64_t bucket_of(int64_t count) {
   return size;
 }
 
-DeviceProgram::DeviceProgram(int device, const VivaceDeviceProgram& description)
+DeviceProgram::DeviceProgram(int device, const VivaceDeviceProgram& description, const DeviceProgram* base)
     : device_(device), properties_(properties_of(device)), always_trail_(std::getenv("VIVACE_CUDA_TRAIL") != nullptr) {
   read(description);
   check_program(program_);
-  weights_.plan(program_);
+  weights_->plan(program_, base != nullptr ? base->weights_ : nullptr);
   join_calls();
   measure_states();
   check_memory();
@@ -88,7 +88,7 @@ void DeviceProgram::read(const VivaceDeviceProgram& given) {
 void DeviceProgram::join_calls() {
   const auto fits = [&](size_t i) {
     const CallInfo& call = program_.calls[i];
-    if (ops_[i]->launch_joined == nullptr || !weights_.in_fragments(call.inputs[1])) return false;
+    if (ops_[i]->launch_joined == nullptr || !weights_->in_fragments(call.inputs[1])) return false;
     // Nothing that a neighbour may compute.
     for (size_t k = 1; k < call.inputs.size(); ++k)
       if (call.inputs[k] >= 0 && program_.values[static_cast<size_t>(call.inputs[k])].kind == ValueKind::value)
@@ -163,10 +163,10 @@ void DeviceProgram::check_memory() {
   const int64_t arena = plan_for(512, 64, scratch).bytes;
   size_t free = 0, all = 0;
   check(cudaMemGetInfo(&free, &all), "cudaMemGetInfo");
-  const int64_t wanted = weights_.bytes() + arena;
+  const int64_t wanted = weights_->bytes() + arena;
   if (wanted <= static_cast<int64_t>(free)) return;
   throw Error("OUT_OF_MEMORY",
-              "The model needs " + mebibytes(wanted) + " on the graphics card (" + mebibytes(weights_.bytes()) +
+              "The model needs " + mebibytes(wanted) + " on the graphics card (" + mebibytes(weights_->bytes()) +
                   " for weights, " + mebibytes(arena) + " for values) before any context; " +
                   mebibytes(static_cast<int64_t>(free)) + " of " + mebibytes(static_cast<int64_t>(all)) + " are free",
               "Use weights of fewer bits, close other programs on the card, or use device: 'cpu'.");
@@ -174,7 +174,7 @@ void DeviceProgram::check_memory() {
 
 double DeviceProgram::load(int64_t bytes) {
   check(cudaSetDevice(device_), "cudaSetDevice");
-  return weights_.load(bytes);
+  return weights_->load(bytes);
 }
 
 Tensor DeviceProgram::tensor_of(int id, const Shape& shape) const {
@@ -185,8 +185,8 @@ Tensor DeviceProgram::tensor_of(int id, const Shape& shape) const {
   tensor.rows = actual_rows(value, shape.plan.rows, shape.plan.outputs);
   tensor.columns = value.columns;
   tensor.stride = row_bytes(value.dtype, value.columns);
-  tensor.data = weights_.find(id);
-  tensor.panels = weights_.in_fragments(id);
+  tensor.data = weights_->find(id);
+  tensor.panels = weights_->in_fragments(id);
   if (tensor.data == nullptr) tensor.data = block_.input(shape.layout, id);
   if (tensor.data == nullptr) tensor.data = arena_.data() + shape.plan.offsets[static_cast<size_t>(id)];
   return tensor;
@@ -306,7 +306,7 @@ DeviceProgram::~DeviceProgram() {
 void DeviceProgram::start(const VivaceDeviceRun& run) {
   if (lost_.empty()) lost_ = loss_of(device_);
   if (!lost_.empty()) throw Error("DEVICE_LOST", lost_, lost_remedy);
-  if (!weights_.loaded()) throw Error("INTERNAL", "device: a run before all weights are loaded");
+  if (!weights_->loaded()) throw Error("INTERNAL", "device: a run before all weights are loaded");
   check(cudaSetDevice(device_), "cudaSetDevice");
   DeviceKv kv;
   int64_t pages = 0;
@@ -386,8 +386,8 @@ void DeviceProgram::finish(VivaceDeviceChoice* choices) {
 }
 
 VivaceDeviceMemory DeviceProgram::memory() const {
-  return {weights_.bytes(), arena_.size() + states_.size(), block_.bytes() + draws_.bytes(),
-          stream_.sent() + weights_.sent(), stream_.received()};
+  return {weights_->bytes(), arena_.size() + states_.size(), block_.bytes() + draws_.bytes(),
+          stream_.sent() + weights_->sent(), stream_.received()};
 }
 
 }  // namespace vivace::cuda

@@ -28,7 +28,7 @@ int64_t bucket_of(int64_t count);
 class DeviceProgram {
  public:
   // Throws what the ops' checks find wrong, and OUT_OF_MEMORY with figures.
-  DeviceProgram(int device, const VivaceDeviceProgram& description);
+  DeviceProgram(int device, const VivaceDeviceProgram& description, const DeviceProgram* base);
   ~DeviceProgram();
 
   double load(int64_t bytes);
@@ -83,7 +83,7 @@ class DeviceProgram {
   std::vector<const DeviceOp*> ops_;            // by call
   std::vector<int> joined_;                     // by call: how many from it on have a launch in common
   Stream stream_;
-  Weights weights_;
+  std::shared_ptr<Weights> weights_ = std::make_shared<Weights>();
   DeviceBuffer arena_, tickets_;
   DeviceBuffer states_;
   int64_t state_bytes_ = 0;  // of one state of the plan for attention, in the call that wants most

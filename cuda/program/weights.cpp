@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <map>
 #include <set>
-#include <tuple>
 
 #include "cuda/quant/fragments.h"
 
@@ -30,25 +28,25 @@ std::set<const std::byte*> read_as_stored(const Program& program) {
 
 }  // namespace
 
-void Weights::plan(const Program& program) {
-  offsets_.assign(program.values.size(), -1);
+void Weights::plan(const Program& program, std::shared_ptr<const Weights> base) {
+  base_ = std::move(base);
+  sources_.assign(program.values.size(), Source{nullptr, 0, false});
   fragments_.assign(program.values.size(), false);
   const std::set<const std::byte*> stored = read_as_stored(program);
   // gated_linear has no kernel for other orders, whoever else reads the memory.
   std::set<int> gates;
   for (const CallInfo& call : program.calls)
     if (product_weights(call) == 2) gates.insert({call.inputs[1], call.inputs[2]});
-  std::map<std::tuple<const std::byte*, int64_t, bool>, int64_t> known;
   for (size_t id = 0; id < program.values.size(); ++id) {
     const ValueInfo& value = program.values[id];
     if (value.kind != ValueKind::weight && value.kind != ValueKind::constant) continue;
     const int64_t size = value.rows * row_bytes(value.dtype, value.columns);
     const bool fragments = has_fragments(value.dtype, value.columns) &&
                            (stored.count(value.data) == 0 || gates.count(static_cast<int>(id)) != 0);
-    const auto [entry, fresh] = known.emplace(std::tuple{value.data, size, fragments}, bytes_);
-    offsets_[id] = entry->second;
+    sources_[id] = {value.data, size, fragments};
     fragments_[id] = fragments;
-    if (!fresh) continue;
+    if (has(sources_[id])) continue;
+    known_.emplace(sources_[id], bytes_);
     parts_.push_back({value.data, bytes_, size, fragments, value.dtype, value.rows, value.columns});
     total_ += size;
     const int64_t kept = fragments ? fragment_bytes(value.dtype, value.rows, value.columns) : size;
@@ -78,7 +76,7 @@ double Weights::load(int64_t bytes) {
     ++next_;
     within_ = 0;
   }
-  if (!loaded()) return static_cast<double>(done_) / static_cast<double>(total_);
+  if (next_ < parts_.size()) return static_cast<double>(done_) / static_cast<double>(total_);
   upload_->wait();
   sent_ = upload_->sent();
   upload_.reset();
@@ -97,9 +95,15 @@ void Weights::send(const Part& part, int64_t count) {
   });
 }
 
+std::byte* Weights::find(const Source& source) const {
+  const auto known = known_.find(source);
+  if (known != known_.end()) return memory_.data() + known->second;
+  return base_ ? base_->find(source) : nullptr;
+}
+
 std::byte* Weights::find(int value) const {
-  const int64_t offset = offsets_[static_cast<size_t>(value)];
-  return offset < 0 ? nullptr : memory_.data() + offset;
+  const Source& source = sources_[static_cast<size_t>(value)];
+  return std::get<0>(source) == nullptr ? nullptr : find(source);
 }
 
 }  // namespace vivace::cuda

@@ -109,7 +109,7 @@ export class Ahead<T extends Waiting> {
     const seat = this.seats.find(({ sequence }) => sequence === job.sequence);
     if (!seat || job.kv !== this.kv || !this.isOpen(seat)) return false;
     const expected = job.tokens.length === 1 && job.tokens[0] === seat.next && job.sampler === seat.sampler;
-    if (!expected || job.logits || seat.waiting) {
+    if (!expected || job.logits || job.taps || seat.waiting) {
       this.forget(job.sequence);
       return false;
     }

@@ -163,12 +163,14 @@ class Run {
   private round(ahead: number, draft?: JobDraft): Promise<JobResult | undefined> {
     const { tokens, kv, sequence, rounds } = this.target;
     const limit = Math.min(this.room(), ahead);
+    const taps = this.speculator?.taps;
     this.ticket = rounds.submit({
       kv,
       sequence,
       tokens: tokens.slice(kv.length(sequence)),
       sampler: this.sampler,
-      ...(draft ? { draft } : { ahead: { limit, ends: this.ends } }),
+      ...(draft ? { draft } : taps ? {} : { ahead: { limit, ends: this.ends } }),
+      ...(taps ? { taps } : {}),
     });
     if (this.options.signal?.aborted) this.ticket.cancel();
     return this.ticket.done;

@@ -1,5 +1,5 @@
 // What a round asks of the executor: the rows of some jobs, their outputs and drafts; and what each got.
-import type { DraftWalk, Proposal, RowSampler, RunRequest, RunResult } from '../program/executor.js';
+import type { DraftWalk, Executor, Proposal, RowSampler, RunRequest, RunResult } from '../program/executor.js';
 import { outcomeOf, type Outcome, type Waiting } from './ahead.js';
 import type { JobDraft, JobDrafting, JobResult } from './rounds.js';
 
@@ -21,7 +21,12 @@ export interface Place {
   readonly wanted: number;
 }
 
-export function buildRequest(shares: readonly Share[], vocab: number): { request: RunRequest; places: Place[] } {
+/** `widths`: columns of the values that jobs may tap. */
+export function buildRequest(
+  shares: readonly Share[],
+  vocab: number,
+  widths: Executor['taps'],
+): { request: RunRequest; places: Place[] } {
   const rows = shares.reduce((sum, share) => sum + rowsOf(share), 0);
   const tokens = new Int32Array(rows);
   const positions = new Int32Array(rows);
@@ -75,6 +80,7 @@ export function buildRequest(shares: readonly Share[], vocab: number): { request
     }
     row += rowsOf(share);
   }
+  const tapped = [...new Set(shares.flatMap(({ entry }) => entry.taps?.names ?? []))].sort();
   const asking = shares.filter(({ entry }, index) => entry.logits && places[index].wanted > 0);
   const request = {
     tokens,
@@ -85,12 +91,42 @@ export function buildRequest(shares: readonly Share[], vocab: number): { request
     ...(samplers.some((sampler) => sampler !== null) || walks.length > 0 ? { samplers } : {}),
     ...(walks.length > 0 ? { walks } : {}),
     ...(drafts.some((draft) => draft !== null) ? { drafts } : {}),
+    ...(tapped.length > 0
+      ? { taps: Object.fromEntries(tapped.map((name) => [name, new Float32Array(rows * widths[name])])) }
+      : {}),
     ...(asking.length > 0 ? { logits: logitsOf(shares, asking, outputs.length, vocab) } : {}),
   };
   return { request, places };
 }
 
 const rowsOf = ({ rows, draft }: Share): number => rows + (draft?.tokens.length ?? 0);
+
+/** Tells a job of the values that it tapped, at the rows that stay. */
+export function hearTaps(
+  shares: readonly Share[],
+  index: number,
+  request: RunRequest,
+  result: RunResult,
+  { output, wanted }: Place,
+): void {
+  const { entry, rows, draft } = shares[index];
+  const { taps } = entry;
+  if (!taps || !request.taps) return;
+  const begin = shares.slice(0, index).reduce((sum, share) => sum + rowsOf(share), 0);
+  const kept = Array.from({ length: rows }, (_, row) => begin + row);
+  const root = output + wanted - 1;
+  draft?.tokens.forEach((_, node) => {
+    if (result.kept[root + 1 + node] === 1) kept.push(begin + rows + node);
+  });
+  const values = taps.names.map((name) => {
+    const all = (request.taps as Record<string, Float32Array>)[name];
+    const width = all.length / request.tokens.length;
+    const own = new Float32Array(kept.length * width);
+    kept.forEach((row, place) => own.set(all.subarray(row * width, (row + 1) * width), place * width));
+    return own;
+  });
+  taps.hear(values, kept.length);
+}
 
 /** What a draft's verification gave; `root` is its first output. */
 export function verdictOf(result: RunResult, root: number, { tokens }: JobDraft): Outcome {

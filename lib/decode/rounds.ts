@@ -25,6 +25,16 @@ export interface JobDrafting {
   readonly cycle: number;
 }
 
+/** What a model knows of rows: values of its program (`Program.taps`), for drafters and judges that read them. */
+export interface JobTaps {
+  readonly names: readonly string[];
+  /**
+   * Called after each round of the job, before it resolves: per name [rows, width], of the rows that are in the cache now,
+   * in order: the job's next tokens, then of its draft what was kept. The arrays belong to the callee.
+   */
+  hear(values: readonly Float32Array[], rows: number): void;
+}
+
 /** Tokens to put behind a sequence, in as many rounds as it takes. */
 export interface Job {
   readonly kv: KvCache;
@@ -46,6 +56,8 @@ export interface Job {
    * last one, and they are in it once `KvCache.commit` says so, before the sequence's next job.
    */
   readonly drafting?: JobDrafting;
+  /** Not with `ahead`: what was worked out before it was asked for has none. */
+  readonly taps?: JobTaps;
   /** The logits after these rows, from `firstRow` to the end: [tokens.length − firstRow, vocab]. */
   readonly logits?: { readonly firstRow: number; readonly out: Float32Array };
 }

@@ -32,6 +32,7 @@ export class Decoder {
   private readonly positions: Value; // [rows, 1]
   private readonly outputRows: Value; // [outputs, 1]
   private readonly epsilon: number;
+  private readonly taps: Record<string, Value> = {};
   private readonly ropeTables = new Map<'global' | 'local', Value>();
 
   constructor(
@@ -57,6 +58,11 @@ export class Decoder {
   /** RMS norm by `<tensor>.weight`. */
   norm(x: Value, tensor: string): Value {
     return this.builder.rmsNorm(x, this.builder.weight(`${tensor}.weight`, [x.columns]), this.epsilon);
+  }
+
+  /** The residual stream on its way into a layer, which runs may be asked for. */
+  into(layer: number, x: Value): Value {
+    return (this.taps[`residual.${layer}`] = x);
   }
 
   add(a: Value, b: Value): Value {
@@ -118,7 +124,8 @@ export class Decoder {
       ? this.builder.linear(normed, this.embedding())
       : this.project(normed, undefined, [['output', vocab]])[0];
     if (finalSoftcap) logits = this.builder.softCap(logits, finalSoftcap);
-    return this.builder.finish({ logits }, { layers, kvHeads, keyDim: headDim, valueDim });
+    const taps = { ...this.taps, hidden: normed };
+    return this.builder.finish({ logits }, { layers, kvHeads, keyDim: headDim, valueDim }, taps);
   }
 
   private embedding(): Value {

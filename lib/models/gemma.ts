@@ -7,6 +7,7 @@ const build =
     const decoder = new Decoder(config, weights, options);
     let x = decoder.embed(bf16(Math.sqrt(config.width))); // [rows, width]
     for (let layer = 0; layer < config.layers; layer++) {
+      x = decoder.into(layer, x);
       const block = `blk.${layer}`;
       const mixed = decoder.attention(decoder.norm(x, `${block}.attn_norm`), layer, traits);
       x = decoder.add(x, decoder.norm(mixed, `${block}.post_attention_norm`));

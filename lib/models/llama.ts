@@ -7,6 +7,7 @@ const build =
     const decoder = new Decoder(config, weights, options);
     let x = decoder.embed(); // [rows, width]
     for (let layer = 0; layer < config.layers; layer++) {
+      x = decoder.into(layer, x);
       x = decoder.add(x, decoder.attention(decoder.norm(x, `blk.${layer}.attn_norm`), layer, traits));
       if (layer === config.layers - 1) x = decoder.selectOutputs(x); // [outputs, width]
       x = decoder.add(x, decoder.feedForward(decoder.norm(x, `blk.${layer}.ffn_norm`), layer, 'silu'));

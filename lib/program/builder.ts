@@ -134,8 +134,8 @@ export class ProgramBuilder {
     return this.call('log_softmax', [x], {})[0];
   }
 
-  finish(outputs: Readonly<Record<string, Value>>, kv?: KvShape): Program {
-    return { name: this.name, values: this.values, calls: this.calls, outputs, kv };
+  finish(outputs: Readonly<Record<string, Value>>, kv?: KvShape, taps?: Program['taps']): Program {
+    return { name: this.name, values: this.values, calls: this.calls, outputs, kv, ...(taps ? { taps } : {}) };
   }
 
   /** Appends a call of any op; the typed methods above are this with names. */

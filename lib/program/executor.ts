@@ -29,6 +29,8 @@ export interface RunRequest {
   readonly outputs: Int32Array;
   /** Filled with [outputs, vocab] when given. */
   readonly logits?: Float32Array;
+  /** Values in between (`Program.taps`) to fill, [rows, width] each: a run with them computes them for all of its rows. */
+  readonly taps?: Readonly<Record<string, Float32Array>>;
   /** Per output: the sampler that draws a token from its logits, and accepts it, or null. */
   readonly samplers?: readonly (RowSampler | null)[];
   /**
@@ -162,6 +164,8 @@ export interface KvCache {
 export interface Executor {
   readonly name: 'reference' | 'cpu' | 'cuda' | 'cuda-emulated';
   readonly kvShape: KvShape;
+  /** Names and columns of what `RunRequest.taps` may ask for. */
+  readonly taps: Readonly<Record<string, number>>;
   createKvCache(options: KvOptions): KvCache;
   createSampler(options: SamplerOptions): RowSampler;
   /** `replacement`: a node's children may be the same token twice. */

@@ -19,6 +19,7 @@ import { NativeProgram } from './native-program.js';
 import { NativeRowProposal, NativeRowSampler, nativeDrafts, nativeWalk, toNative } from './native-walks.js';
 import type { BindWeight, NativeProgramOptions } from './native-program.js';
 import type { KvShape, Program } from './program.js';
+import { tappedProgram, tapWidths } from './taps.js';
 
 // SampleError::disposed of cpp/decode/sample.h
 const disposedSampler = 4;
@@ -34,17 +35,24 @@ export interface NativeExecutorOptions extends NativeProgramOptions {
 export class NativeExecutor implements Executor {
   readonly name: 'cpu' | DeviceName;
   readonly kvShape: KvShape;
+  readonly taps: Readonly<Record<string, number>>;
   private readonly compiled: NativeProgram;
   private readonly device: NativeDevice | undefined;
   private readonly logits: number;
+  private readonly tapped = new Map<string, NativeProgram>(); // by the names of what they return besides logits
   private disposed = false;
 
   /** Throws what the planner finds wrong with the program, and UNSUPPORTED_FEATURE for a level this machine lacks. */
-  constructor(program: Program, bindWeight: BindWeight, options: NativeExecutorOptions) {
+  constructor(
+    program: Program,
+    private readonly bindWeight: BindWeight,
+    private readonly options: NativeExecutorOptions,
+  ) {
     if (!program.kv || !program.outputs['logits']) {
       throw new VivaceError('INTERNAL', `${program.name}: a language model's program needs a KV shape and logits`);
     }
     this.kvShape = program.kv;
+    this.taps = tapWidths(program);
     this.logits = program.outputs['logits'].id;
     const { deviceName = 'cpu' } = options;
     this.name = deviceName;
@@ -80,7 +88,8 @@ export class NativeExecutor implements Executor {
 
   async run(kv: KvCache, request: RunRequest): Promise<RunResult> {
     if (!(kv instanceof NativeKv)) throw expected('a KV cache of this executor', 'kv', kv);
-    const { tokens, positions, sequences, parents, outputs, logits, samplers, walks, drafts, ahead } = request;
+    const { tokens, positions, sequences, parents, outputs, logits, taps, samplers, walks, drafts, ahead } = request;
+    const compiled = taps ? this.withTaps(Object.keys(taps)) : this.compiled;
     const count = outputs.length;
     const drawn = { tokens: new Int32Array(count).fill(-1), logprobs: new Float32Array(count).fill(NaN) };
     const errors = new Int32Array(count);
@@ -102,7 +111,10 @@ export class NativeExecutor implements Executor {
     const call: NativeRequest = {
       rows: tokens.length,
       outputs: outputs.length,
-      bindings: logits ? [[this.logits, logits]] : [],
+      bindings: [
+        ...(logits ? [[this.logits, logits] as const] : []),
+        ...Object.entries(taps ?? {}).map(([name, data]) => [compiled.program.outputs[name].id, data] as const),
+      ],
       batch: { tokens, positions, sequences, outputRows: outputs, kv: kv.native, ...(parents ? { parents } : {}) },
       ...(samplers
         ? {
@@ -120,11 +132,24 @@ export class NativeExecutor implements Executor {
       ...(ahead ? { ahead: { ...ahead, told } } : {}),
     };
     try {
-      const reports = await this.compiled.executable.run(call);
+      const reports = await compiled.executable.run(call);
       return last ?? resultOf(reports ?? []);
     } catch (error) {
       throw fromNative(error);
     }
+  }
+
+  /** The program that also returns these; made when it is first asked for. */
+  private withTaps(names: readonly string[]): NativeProgram {
+    const key = names.join();
+    let known = this.tapped.get(key);
+    if (known === undefined) {
+      const options = { ...this.options, ...(this.device ? { device: this.device } : {}), repack: false };
+      const program = tappedProgram(this.compiled.program, names);
+      known = new NativeProgram(program, this.bindWeight, { ...options, shares: this.compiled });
+      this.tapped.set(key, known);
+    }
+    return known;
   }
 
   /**
@@ -153,7 +178,8 @@ export class NativeExecutor implements Executor {
 
   memory(): { weights: number; mapped: number; activations: number } {
     const { mapped, copied, packed, arena } = this.compiled.executable.sizes();
-    return { weights: copied + packed, mapped, activations: arena };
+    const more = [...this.tapped.values()].reduce((sum, { executable }) => sum + executable.sizes().arena, 0);
+    return { weights: copied + packed, mapped, activations: arena + more };
   }
 
   /** Starts or stops profiling; calls and seconds per op so far. */
@@ -187,6 +213,7 @@ export class NativeExecutor implements Executor {
 
   dispose(): void {
     this.disposed = true;
+    for (const program of this.tapped.values()) program.dispose();
     this.compiled.dispose();
   }
 }

@@ -18,6 +18,8 @@ export interface NativeProgramOptions {
   readonly device?: NativeDevice;
   /** Apply the fusion rules; default true. */
   readonly fuse?: boolean;
+  /** Weights that this program has in memory already are read there; runs of both take turns. */
+  readonly shares?: NativeProgram;
   /** Rewrite quantised weights in the order that kernels read fastest, at once; default true. */
   readonly repack?: boolean;
 }
@@ -43,7 +45,7 @@ export class NativeProgram {
     bindWeight: BindWeight,
     options: NativeProgramOptions = {},
   ) {
-    const { threads = 1, isa, device, fuse = true, repack = true } = options;
+    const { threads = 1, isa, device, fuse = true, repack = true, shares } = options;
     this.inputs = new Map(program.values.filter((value) => value.kind === 'input').map((value) => [value.name, value]));
     this.executable = nativeCall(
       () =>
@@ -52,6 +54,7 @@ export class NativeProgram {
           fuse,
           ...(isa ? { isa } : {}),
           ...(device ? { device } : {}),
+          ...(shares ? { shares: shares.executable } : {}),
         }),
     );
     if (repack) nativeCall(() => this.executable.packSync());

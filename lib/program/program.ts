@@ -43,4 +43,9 @@ export interface Program {
   /** What a run returns: for language models `logits` [outputs, vocab]. */
   readonly outputs: Readonly<Record<string, Value>>;
   readonly kv?: KvShape;
+  /**
+   * Values in between that a run may be asked for (lib/program/taps.ts): `hidden`, what the output matrix multiplies, and
+   * `residual.<layer>`, what goes into a layer; [rows or outputs, width].
+   */
+  readonly taps?: Readonly<Record<string, Value>>;
 }

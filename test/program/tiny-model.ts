@@ -1,6 +1,6 @@
 // A language model of a few thousand random F32 weights, for tests that run one program on several executors.
 import { ProgramBuilder } from '../../lib/program/builder.js';
-import type { Program } from '../../lib/program/program.js';
+import type { Program, Value } from '../../lib/program/program.js';
 import { random } from '../ops/op-case.js';
 
 export const vocab = 50;
@@ -40,7 +40,9 @@ export function tinyModel(window = 0, tokenCount = vocab): TinyModel {
   const frequencies = Float32Array.from({ length: headDim / 2 }, (_, i) => 1000 ** ((-2 * i) / headDim));
   const table = builder.ropeTable(positions, builder.constant('frequencies', 1, headDim / 2, frequencies));
   let x = builder.embedding(weight('embedding'), tokens);
+  const taps: Record<string, Value> = {};
   for (let layer = 0; layer < layers; ++layer) {
+    taps[`residual.${layer}`] = x;
     const normed = builder.rmsNorm(x, weight(`${layer}.norm`), 1e-5);
     const q = builder.rope(builder.linear(normed, weight(`${layer}.q`)), table, heads, 'halves');
     const k = builder.rope(builder.linear(normed, weight(`${layer}.k`)), table, kvHeads, 'halves');
@@ -57,7 +59,11 @@ export function tinyModel(window = 0, tokenCount = vocab): TinyModel {
   }
   const last = builder.rmsNorm(builder.rowSelect(x, outputRows), weight('norm'), 1e-5);
   const logits = builder.linear(last, weight('embedding'));
-  const program = builder.finish({ logits }, { layers, kvHeads, keyDim: headDim, valueDim: headDim });
+  const program = builder.finish(
+    { logits },
+    { layers, kvHeads, keyDim: headDim, valueDim: headDim },
+    { ...taps, hidden: last },
+  );
 
   const known = new Map<string, Uint8Array>();
   const bytes = (tensor: string): Uint8Array => {

@@ -83,6 +83,78 @@ describe.each(testDevices())('on %s', (deviceName) => {
     kv.dispose();
   });
 
+  test('a job hears of the rows that stay, whatever the chunks are and what of its drafts is kept', async () => {
+    const kv = newKv();
+    const names = ['hidden', 'residual.1'];
+    const prompt = Array.from({ length: 40 }, (_, i) => (7 * i) % vocab);
+    const [answer, engine] = [
+      await speak(new Engine(executor, vocab), kv, prompt, 14, false),
+      new Engine(executor, vocab, { maxRows: 24 }),
+    ];
+    const text = Int32Array.from([...prompt, ...answer]);
+    const whole = Object.fromEntries(names.map((name) => [name, new Float32Array(text.length * executor.taps[name])]));
+    const fresh = kv.create();
+    const places = text.map((_, place) => place);
+    const sequences = new Int32Array(text.length).fill(fresh);
+    await executor.run(kv, { tokens: text, positions: places, sequences, outputs: new Int32Array(), taps: whole });
+
+    const heard = names.map((): number[] => []);
+    const rounds: number[] = [];
+    const taps = {
+      names,
+      hear(values: readonly Float32Array[], rows: number) {
+        rounds.push(rows);
+        values.forEach((value, index) => {
+          expect(value.length).toBe(rows * executor.taps[names[index]]);
+          heard[index].push(...value);
+        });
+      },
+    };
+    const sequence = kv.create();
+    const sampler = executor.createSampler(sampling);
+    sampler.accept(Int32Array.from(prompt));
+    const other = speak(engine, kv, [3, 4], 6); // shares some of the rounds
+    const said = [...prompt];
+    const wrong = (token: number): number => (token + 1) % vocab;
+    for (let step = 0; said.length < text.length - 1; step++) {
+      const next = [...text.slice(said.length)];
+      const drafts = [
+        undefined,
+        { tokens: [next[0], next[1], wrong(next[2])], parents: undefined },
+        { tokens: [wrong(next[0]), next[0], wrong(next[1]), next[1]], parents: [-1, -1, 1, 1] },
+      ];
+      const draft = step === 0 || next.length < 4 ? undefined : drafts[step % 3];
+      const done = await engine.submit({
+        kv,
+        sequence,
+        tokens: Int32Array.from(said.slice(kv.length(sequence))),
+        sampler,
+        taps,
+        ...(draft
+          ? {
+              draft: {
+                tokens: Int32Array.from(draft.tokens),
+                ...(draft.parents ? { parents: Int32Array.from(draft.parents) } : {}),
+                rule: { name: 'match' as const },
+                cycle: step,
+              },
+            }
+          : {}),
+      }).done;
+      said.push(...[...(done?.accepted ?? []), ...(done ? [done] : [])].map(({ token }) => token));
+      expect(heard[0].length / executor.taps['hidden']).toBe(kv.length(sequence));
+    }
+    await other;
+    expect(said).toEqual([...text].slice(0, said.length));
+    expect(rounds.length).toBeGreaterThan(4);
+    expect(Math.max(...rounds.slice(2))).toBe(3);
+    names.forEach((name, index) => {
+      expect(Float32Array.from(heard[index])).toEqual(whole[name].subarray(0, heard[index].length));
+    });
+    sampler.dispose();
+    kv.dispose();
+  });
+
   test('a sequence without room fails alone, one that is cancelled or released leaves, and pages come back', async () => {
     const kv = newKv(12);
     const engine = new Engine(executor, vocab);

@@ -31,16 +31,18 @@ Kernel panel_packer(Isa isa) {
   return kernels[static_cast<int>(isa)];
 }
 
-Panels::Panels(const Program& program, Isa isa) : isa_(isa) {
+Panels::Panels(const Program& program, Isa isa, std::shared_ptr<const Panels> base)
+    : isa_(isa), base_(std::move(base)) {
   std::vector<bool> seen(program.values.size());
   for (const CallInfo& call : program.calls) {
     for (int input = 1; input <= weights_in_panels(*call.op); ++input) {
       const int id = call.inputs[static_cast<size_t>(input)];
       const ValueInfo& weight = program.values[static_cast<size_t>(id)];
       if (seen[static_cast<size_t>(id)] || weight.data == nullptr || !has_panels(weight.dtype)) continue;
+      if (base_ && base_->chosen(weight)) continue;
       seen[static_cast<size_t>(id)] = true;
       const int64_t bytes = panel_bytes(weight.dtype, weight.rows, weight.columns, isa_lanes(isa));
-      jobs_.push_back({id, total_, bytes});
+      jobs_.push_back({id, weight.data, weight.rows, total_, bytes});
       total_ += (bytes + alignment - 1) / alignment * alignment;
     }
   }
@@ -87,10 +89,16 @@ void Panels::pack(const Program& program, ThreadPool& pool, int threads, int64_t
   if (done()) packed_ = total_;  // with what lies between them
 }
 
-const std::byte* Panels::find(int value) const {
+bool Panels::chosen(const ValueInfo& weight) const {
+  for (const Job& job : jobs_)
+    if (job.data == weight.data && job.rows == weight.rows) return true;
+  return base_ && base_->chosen(weight);
+}
+
+const std::byte* Panels::find(const ValueInfo& weight) const {
   for (size_t i = 0; i < next_; ++i)
-    if (jobs_[i].value == value) return memory_.data() + jobs_[i].offset;
-  return nullptr;
+    if (jobs_[i].data == weight.data && jobs_[i].rows == weight.rows) return memory_.data() + jobs_[i].offset;
+  return base_ ? base_->find(weight) : nullptr;
 }
 
 }  // namespace vivace

@@ -3,6 +3,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "core/memory/arena.h"
@@ -19,8 +20,9 @@ Kernel panel_packer(Isa isa);
 
 class Panels {
  public:
-  // Every weight that only has a faster order is chosen; nothing is written yet.
-  Panels(const Program& program, Isa isa);
+  // Every weight that only has a faster order is chosen, except for those that `base`, of another program on the same
+  // files, has chosen; nothing is written yet.
+  Panels(const Program& program, Isa isa, std::shared_ptr<const Panels> base = {});
 
   // Writes the next weights, at least `bytes` in all unless fewer are left. Throws OUT_OF_MEMORY.
   void pack(const Program& program, ThreadPool& pool, int threads, int64_t bytes);
@@ -29,7 +31,9 @@ class Panels {
   double progress() const { return total_ == 0 ? 1 : static_cast<double>(bytes()) / static_cast<double>(total_); }
 
   // The panels of a weight, or null as long as it lies as in its file.
-  const std::byte* find(int value) const;
+  const std::byte* find(const ValueInfo& weight) const;
+  // Weights written so far, the other program's included.
+  size_t written() const { return next_ + (base_ ? base_->written() : 0); }
   int64_t bytes() const { return packed_; }
   // Bytes in files that are not read any more.
   int64_t released() const { return released_; }
@@ -37,13 +41,16 @@ class Panels {
  private:
   struct Job {
     int value;
-    int64_t offset, bytes;
+    const std::byte* data;  // of the weight, which has so many rows
+    int64_t rows, offset, bytes;
   };
+  bool chosen(const ValueInfo& weight) const;
   std::vector<Job> jobs_;  // ascending offsets
   size_t next_ = 0;
   int64_t total_ = 0;
   std::atomic<int64_t> packed_ = 0, released_ = 0;  // asked for while weights are written
   Isa isa_;
+  std::shared_ptr<const Panels> base_;
   Arena memory_;
 };
 

@@ -1,6 +1,7 @@
 // What proposes tokens for speculative decoding: the interface that every drafter has.
 import type { Tokenizer } from '../../formats/tokenizer/tokenizer.js';
 import type { Proposal, SamplerOptions } from '../../program/executor.js';
+import type { JobTaps } from '../rounds.js';
 
 /** Proposed tokens as a tree, or a chain, whose root is the text's last token and is not in the lists. */
 export interface DraftedTokens {
@@ -47,6 +48,8 @@ export interface DraftContext {
 
 /** The drafter of one generation. Calls come one after the other. */
 export interface GenerationDrafter {
+  /** What the target knows of its rows, for drafters that read it; heard of tokens before `accept` tells of them. */
+  readonly taps?: JobTaps;
   /** Tokens that are in the text now: first the whole text before the answer, then what was kept, in order. */
   accept(tokens: Int32Array): void;
   /** As `TokenDrafter.draft`; `cycle` counts the generation's drafts, from 1. */

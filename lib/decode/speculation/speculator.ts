@@ -1,6 +1,6 @@
 // The drafts of one generation: asks the drafter, cuts drafts to what pays, and keeps the books.
 import type { Executor } from '../../program/executor.js';
-import type { JobDraft, JobResult } from '../rounds.js';
+import type { JobDraft, JobResult, JobTaps } from '../rounds.js';
 import type { Draft, GenerationDrafter } from './drafter.js';
 import type { ResolvedSpeculation } from './options.js';
 import { Planner } from './planner.js';
@@ -55,6 +55,11 @@ export class Speculator {
 
   accept(tokens: Int32Array): void {
     this.drafter.accept(tokens);
+  }
+
+  /** What the drafter wants to know of the target's rows. */
+  get taps(): JobTaps | undefined {
+    return this.drafter.taps;
   }
 
   /** How many rounds without a draft may be worked out together. */

@@ -13,6 +13,7 @@ import type {
   VerifyRule,
 } from '../executor.js';
 import type { KvShape, Program } from '../program.js';
+import { tappedProgram, tapWidths } from '../taps.js';
 import { ReferenceProgram } from './interpreter.js';
 import type { BindReferenceWeight } from './interpreter.js';
 import { ReferenceKv } from './kv-cells.js';
@@ -44,7 +45,9 @@ interface Drawing {
 export class ReferenceExecutor implements Executor {
   readonly name = 'reference';
   readonly kvShape: KvShape;
+  readonly taps: Readonly<Record<string, number>>;
   private readonly program: ReferenceProgram;
+  private readonly tapped = new Map<string, ReferenceProgram>();
   private readonly columns: number;
   private lastRun: Promise<unknown> = Promise.resolve();
   private disposed = false;
@@ -55,13 +58,14 @@ export class ReferenceExecutor implements Executor {
    */
   constructor(
     program: Program,
-    bindWeight: BindReferenceWeight,
+    private readonly bindWeight: BindReferenceWeight,
     private readonly makeSampler?: (options: SamplerOptions) => LogitsSampler,
   ) {
     if (!program.kv || !program.outputs['logits']) {
       throw new VivaceError('INTERNAL', `${program.name}: a language model's program needs a KV shape and logits`);
     }
     this.kvShape = program.kv;
+    this.taps = tapWidths(program);
     this.columns = program.outputs['logits'].columns;
     this.program = new ReferenceProgram(program, bindWeight);
   }
@@ -100,9 +104,12 @@ export class ReferenceExecutor implements Executor {
 
   private runNow(kv: KvCache, request: RunRequest): RunResult {
     if (!(kv instanceof ReferenceKv)) throw expected('a KV cache of this executor', 'kv', kv);
-    const { tokens, positions, sequences, parents, outputs } = request;
-    const { logits } = this.program.run({}, { tokens, positions, sequences, parents, outputRows: outputs, kv });
+    const { tokens, positions, sequences, parents, outputs, taps } = request;
+    const program = taps ? this.withTaps(Object.keys(taps)) : this.program;
+    const found = program.run({}, { tokens, positions, sequences, parents, outputRows: outputs, kv });
+    const { logits } = found;
     request.logits?.set(logits);
+    for (const [name, data] of Object.entries(taps ?? {})) data.set(found[name]);
     const rowAt = (index: number): Float64Array => logits.subarray(index * this.columns, (index + 1) * this.columns);
     const drawn: Outcome[] = Array.from(outputs, (_, index) => {
       const sampler = request.samplers?.[index];
@@ -122,6 +129,14 @@ export class ReferenceExecutor implements Executor {
     };
     request.ahead?.told(result);
     return result;
+  }
+
+  private withTaps(names: readonly string[]): ReferenceProgram {
+    const key = names.join();
+    const known =
+      this.tapped.get(key) ?? new ReferenceProgram(tappedProgram(this.program.program, names), this.bindWeight);
+    this.tapped.set(key, known);
+    return known;
   }
 
   /** Of a draft's rows the cache keeps the root and what was accepted. */
