@@ -10,6 +10,7 @@ const benches: Readonly<Record<string, { readonly file: string; readonly about: 
   cases: { file: 'cases.ts', about: 'the cases that the tests of all other ops check, against memory bandwidth' },
   overhead: { file: 'overhead.ts', about: 'what a token, a start and a model cost besides the work of kernels' },
   drafters: { file: 'drafters.ts', about: 'drafters without a model: time per draft and token, memory' },
+  acceptance: { file: 'acceptance.ts', about: 'how much of a drafter’s drafts the embedded model accepts' },
   tokenize: { file: 'tokenize.ts', about: 'tokenizers against llama.cpp' },
   peers: {
     file: 'peers/compare.mjs',

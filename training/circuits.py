@@ -12,7 +12,8 @@ import torch
 
 
 @torch.no_grad()
-def plant(model, tokenizer):
+def plant(model, tokenizer, free=None):
+    """`free` [width, 2 · head_dim]: directions that embeddings use least, for A and B. Default: any."""
     c, d, width = model.c, model.c["head_dim"], model.c["width"]
     group, per = c["kv_heads"] - 1, c["heads"] // c["kv_heads"]
     assert per == 2 and c["layers"] >= 2
@@ -31,7 +32,8 @@ def plant(model, tokenizer):
     centred -= torch.outer(centred @ e, e)
     _, spread, main = torch.linalg.svd(centred, full_matrices=False)
     P = main[:d]  # [d, width], rows orthonormal and orthogonal to e
-    basis, _ = torch.linalg.qr(torch.cat([P.t(), e[:, None], torch.randn(width, 2 * d, generator=make)], 1))
+    free = torch.randn(width, 2 * d, generator=make) if free is None else free
+    basis, _ = torch.linalg.qr(torch.cat([P.t(), e[:, None], free], 1))
     A, B = basis[:, d + 1:2 * d + 1], basis[:, 2 * d + 1:3 * d + 1]  # [width, d] each, orthogonal to P and e
 
     for taken in (A, B):

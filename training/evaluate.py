@@ -26,7 +26,7 @@ def load(path):
          "heads": meta[p + "attention.head_count"], "kv_heads": meta[p + "attention.head_count_kv"],
          "head_dim": meta[p + "attention.key_length"], "hidden": meta[p + "feed_forward_length"],
          "context": meta[p + "context_length"], "rope_base": meta[p + "rope.freq_base"],
-         "norm_eps": meta[p + "attention.layer_norm_rms_epsilon"]}
+         "norm_eps": meta[p + "attention.layer_norm_rms_epsilon"], "tied": "output.weight" not in w}
     state = {}
     for name, a in w.items():
         if "attn_q" in name or "attn_k" in name:

@@ -49,15 +49,16 @@ def tensors(state, c):
                 a = adjacent_pairs(a, c["heads"] if part == "attn_q" else c["kv_heads"])
             yield "blk.%d.%s.weight" % (i, part), a, TENSOR_F16 if a.ndim == 2 else TENSOR_F32
     yield "output_norm.weight", arrays["output_norm.weight"], TENSOR_F32
-    yield "output.weight", arrays["output.weight"], TENSOR_F16
+    if "output.weight" in arrays:
+        yield "output.weight", arrays["output.weight"], TENSOR_F16
 
 
-def metadata(c, tk, note):
+def metadata(c, tk, note, name="vivace-tiny"):
     types = [3 if token in SPECIALS else 1 for token in tk.tokens]  # 3 control, 1 normal
     return [
         ("general.architecture", STRING, "llama"),
         ("general.type", STRING, "model"),
-        ("general.name", STRING, "vivace-tiny"),
+        ("general.name", STRING, name),
         ("general.description", STRING, note),
         ("general.license", STRING, "mit"),
         ("general.alignment", U32, ALIGNMENT),

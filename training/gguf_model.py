@@ -94,4 +94,4 @@ def forward(meta, w, ids):
         h = norm(x, p["ffn_norm"], eps)
         gate = h @ p["ffn_gate"].T
         x = x + (gate / (1 + np.exp(-gate)) * (h @ p["ffn_up"].T)) @ p["ffn_down"].T
-    return norm(x, w["output_norm.weight"], eps) @ w["output.weight"].T
+    return norm(x, w["output_norm.weight"], eps) @ w.get("output.weight", w["token_embd.weight"]).T

@@ -108,7 +108,8 @@ class Model(nn.Module):
         self.token_embd = nn.Embedding(c["vocab"], c["width"])
         self.layers = nn.ModuleList(Layer(c) for _ in range(c["layers"]))
         self.output_norm = RMSNorm(c["width"], c["norm_eps"])
-        self.output = nn.Linear(c["width"], c["vocab"], bias=False)
+        # A tied model multiplies by its embeddings instead.
+        self.output = None if c.get("tied") else nn.Linear(c["width"], c["vocab"], bias=False)
         theta = c["rope_base"] ** (-torch.arange(0, c["head_dim"], 2).float() / c["head_dim"])
         angle = torch.arange(c["context"]).float()[:, None] * theta
         self.register_buffer("cos", angle.cos(), persistent=False)
@@ -120,7 +121,10 @@ class Model(nn.Module):
                 if "attn_output" in name or "ffn_down" in name:
                     std /= math.sqrt(2 * c["layers"])
                 nn.init.normal_(p, 0.0, std)
-        self.output.weight.data = 0.04 * self.token_embd.weight.data  # what a head copies is what gets predicted
+        if self.output is None:
+            nn.init.constant_(self.output_norm.weight, 0.04)
+        else:
+            self.output.weight.data = 0.04 * self.token_embd.weight.data  # what a head copies is what gets predicted
 
     def states(self, ids):
         """ids [rows, tokens] → normalised states [rows, tokens, width]."""
@@ -130,14 +134,17 @@ class Model(nn.Module):
             x = layer(x, cos, sin)
         return self.output_norm(x)
 
+    def logits(self, states):
+        return F.linear(states, self.token_embd.weight) if self.output is None else self.output(states)
+
     def forward(self, ids):
-        return self.output(self.states(ids))
+        return self.logits(self.states(ids))
 
     def losses(self, ids, targets, weights):
         """Cross-entropy and weight of each position whose weight is not zero; the head runs only there."""
         chosen = weights.flatten().nonzero().squeeze(1)
         states = self.states(ids).flatten(0, 1).index_select(0, chosen)
-        logits = self.output(states)
+        logits = self.logits(states)
         each = F.cross_entropy(logits, targets.flatten()[chosen], reduction="none")
         return each, weights.flatten()[chosen].to(each.dtype)
 

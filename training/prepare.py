@@ -64,6 +64,7 @@ def main():
     parser.add_argument("--long-rows", type=int, default=4000, help="exercise rows of 1024 tokens")
     parser.add_argument("--sums-rows", type=int, default=2000, help="rows of 256 tokens with sums only")
     parser.add_argument("--new-tokenizer", action="store_true", help="learn merges again instead of the committed ones")
+    parser.add_argument("--merges-from", nargs="+", help="of --text, the files to learn merges from; default: all")
     parser.add_argument("--stories", type=int, default=30000)
     a = parser.parse_args()
     os.makedirs(a.out, exist_ok=True)
@@ -81,7 +82,8 @@ def main():
         practice = []
         for _ in range(20000):
             practice.append(" ".join(maker.case(maker.rng.pick(["copy", "sort", "add", "correct"]))) + "\n")
-        Tokenizer(train(plain + tales[:3000] + practice[:6000], a.vocab)).save(path)
+        lessons = [p for p, given in zip(plain, a.text) if given in (a.merges_from or a.text)]
+        Tokenizer(train(lessons + tales[:3000] + practice[:6000], a.vocab)).save(path)
     tk = Tokenizer.load(path)
     print("tokenizer", len(tk.tokens), flush=True)
 

@@ -152,6 +152,8 @@ export class Session {
     this.check();
     const { kv, sequence } = this.seat;
     const forked = kv.fork(sequence);
+    // Of a draft that was kept whole, the cache has tokens that have not been said yet.
+    if (kv.length(forked) > this.list.length) kv.truncate(forked, this.list.length);
     return new Session(this.host, { ...this.seat, sequence: forked }, new TokenList(this.list.slice()));
   }
 

@@ -198,6 +198,19 @@ test('an abort, or leaving early, in the middle of drafts leaves what was shown'
   session.dispose();
 });
 
+test('a fork in the middle of a kept draft has what was said, in its cache, too', async () => {
+  const whole = await generate(prompts[0], { temperature: 0, maxTokens: 40 });
+  using session = model.createSession();
+  const speculation = { drafter: oracle(whole.tokens, 0), adaptive: false, maxDraft: 7 };
+  const pieces = session.generate(prompts[0], { temperature: 0, maxTokens: 40, speculation });
+  for (let seen = 0; seen < 3; seen++) await pieces.next();
+  using fork = session.fork();
+  await pieces.return(undefined as never);
+  using fresh = model.createSession();
+  await fresh.forward(fork.tokens);
+  expect(await fork.forward([5, 6])).toEqual(await fresh.forward([5, 6]));
+});
+
 test('finished answers teach a suffix cache', async () => {
   const cache = new SuffixCache();
   const options = { temperature: 0, maxTokens: 60, speculation: { drafter: suffix({ cache, minProb: 0 }) } } as const;

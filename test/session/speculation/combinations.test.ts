@@ -1,0 +1,273 @@
+// Any drafter with any verifier, way of drawing, shape of drafts and life of a session: as without drafts, or refused.
+//
+// Two sessions live the same life, one with drafts. Where the text must be the plain one, it is compared; elsewhere (lossy
+// verifiers and drawn drafts at a temperature) the same seed has to give the same text twice, unless drafts are cut by what
+// the clock says. After every step both sessions know the same tokens, in the end their logits are equal to the bit, and no
+// memory is left.
+// 60 lives by default; VIVACE_LIVES=n takes more.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { embeddedModelPath, VivaceError } from '../../../lib/index.js';
+import type { GenerateOptions, GenerateResult, Session, SpeculationOptions, Verifier } from '../../../lib/index.js';
+import { prompts, setUp, smallModelPath, type Setting } from './setting.js';
+
+let setting: Setting;
+let folder: string;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'vivace-lives-'));
+  setting = await setUp(embeddedModelPath(), smallModelPath, prompts(20));
+});
+afterAll(() => {
+  setting.dispose();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const verifiers: readonly Verifier[] = [
+  'lossless',
+  'match',
+  'block',
+  { name: 'typical', epsilon: 0.2 },
+  { name: 'relaxed', top: 3, gap: 0.4 },
+];
+const lossy = (verifier: Verifier): boolean => typeof verifier === 'object';
+/** These draw their drafts where the target draws, so that the ratio gives another text of the same law. */
+const draws = new Set(['draft-model']);
+
+const seed = fc.nat(1000);
+const sampling: fc.Arbitrary<GenerateOptions> = fc.oneof(
+  fc.constant({ temperature: 0 }),
+  fc.record({ temperature: fc.constant(0), repetitionPenalty: fc.constant(1.3), frequencyPenalty: fc.constant(0.2) }),
+  fc.record({ temperature: fc.constant(0.8), seed }),
+  fc.record({ temperature: fc.constant(1.2), topK: fc.constant(0), topP: fc.constant(1), minP: fc.constant(0), seed }),
+  fc.record({ temperature: fc.constant(0.7), presencePenalty: fc.constant(0.6), typicalP: fc.constant(0.8), seed }),
+  fc.record({ temperature: fc.constantFrom(0, 1), logprobs: fc.constant(2), seed }),
+  fc.record({
+    temperature: fc.constantFrom(0, 1),
+    logitBias: fc.constant({ 46: -Infinity, 32: -Infinity, 44: 1 }),
+    seed,
+  }),
+);
+
+const shape = fc.record({
+  maxDraft: fc.integer({ min: 0, max: 8 }),
+  maxNodes: fc.constantFrom(undefined, 0, 1, 7, 24),
+  adaptive: fc.boolean(),
+});
+
+const count = fc.integer({ min: 1, max: 14 });
+type Step =
+  | { do: 'generate' | 'leave' | 'abort' | 'fork inside'; count: number; text: string }
+  | { do: 'rollback' | 'forward' | 'replace'; count: number }
+  | { do: 'fork' | 'save' };
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constantFrom('generate', 'leave', 'abort', 'fork inside'),
+      count,
+      text: fc.constantFrom('', ' and', ' k12→', '; 3+4=', 'sort: 5 3 9 →'),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('rollback', 'forward', 'replace'), count }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('fork', 'save') }) },
+);
+
+interface Life {
+  name: string;
+  verifier: Verifier;
+  options: GenerateOptions;
+  shape: Omit<SpeculationOptions, 'drafter' | 'verifier'>;
+  prompt: string;
+  steps: Step[];
+}
+
+/** Generates and leaves, aborts or forks when `after` pieces were seen. */
+async function generate(
+  session: Session,
+  text: string,
+  options: GenerateOptions,
+  act?: { kind: 'leave' | 'abort' | 'fork inside'; after: number },
+): Promise<{ result: GenerateResult; forked?: Session }> {
+  const controller = new AbortController();
+  const pieces = session.generate(text, { ...options, signal: controller.signal });
+  let forked: Session | undefined;
+  for (let seen = 0; ; seen++) {
+    if (act && seen === act.after) {
+      if (act.kind === 'leave') {
+        await pieces.return(undefined as never);
+        return { result: session.lastResult! };
+      }
+      if (act.kind === 'abort') controller.abort();
+      else forked = session.fork();
+    }
+    const next = await pieces.next();
+    if (next.done) return { result: next.value, ...(forked ? { forked } : {}) };
+  }
+}
+
+/** Brings a session to these tokens. */
+async function bring(session: Session, tokens: Int32Array): Promise<void> {
+  const own = session.tokens;
+  let same = 0;
+  while (same < own.length && same < tokens.length && own[same] === tokens[same]) same++;
+  session.rollback(own.length - same);
+  await session.forward(tokens.subarray(same));
+}
+
+class Pair {
+  plain: Session;
+  drafted: Session;
+  tried = 0;
+  refused = 0;
+
+  constructor(
+    readonly life: Life,
+    private readonly speculation: SpeculationOptions,
+  ) {
+    this.plain = setting.model.createSession();
+    this.drafted = setting.model.createSession();
+  }
+
+  /** The text is the plain one, token for token. */
+  private get same(): boolean {
+    const { name, verifier, options } = this.life;
+    if (options.temperature === 0) return true;
+    return !lossy(verifier) && (verifier === 'match' || !draws.has(name));
+  }
+
+  async generate(text: string, maxTokens: number, act?: Parameters<typeof generate>[3]): Promise<void> {
+    const options = { ...this.life.options, maxTokens };
+    const before = this.drafted.tokens;
+    const { speculation } = this;
+    const reference = this.same ? this.plain : this.drafted.fork();
+    const expected = await generate(reference, text, this.same ? options : { ...options, speculation }).catch(refusal);
+    if (reference !== this.plain) reference.dispose();
+    const got = await generate(this.drafted, text, { ...options, speculation }, act).catch(refusal);
+    if (got instanceof VivaceError) {
+      // Refused: nothing happened, and the session goes on without drafts.
+      this.refused++;
+      expect(this.drafted.tokens).toEqual(before);
+      await bring(this.plain, before);
+      return;
+    }
+    if (expected instanceof VivaceError) throw expected;
+    const { result, forked } = got;
+    this.tried += result.speculation?.drafted ?? 0;
+    const said = [...result.tokens];
+    const comparable = this.same || !this.life.shape.adaptive;
+    if (comparable) expect(said).toEqual(expected.result.tokens.slice(0, said.length));
+    if (comparable && act?.kind !== 'leave' && act?.kind !== 'abort') {
+      expect(said).toHaveLength(expected.result.tokens.length);
+      expect([result.text, result.finishReason]).toEqual([expected.result.text, expected.result.finishReason]);
+    }
+    const now = this.drafted.tokens;
+    if (said.length > 0 || result.finishReason !== 'abort') {
+      expect([...now.subarray(now.length - said.length)]).toEqual(said);
+      expect(said.length).toBeLessThanOrEqual(maxTokens);
+      for (const token of said) expect(banned(options, token)).toBe(false);
+    } else expect(now).toEqual(before);
+    if (forked) {
+      // It has what had been said then; the life goes on in it.
+      expect(now.subarray(0, forked.length)).toEqual(forked.tokens);
+      this.drafted.dispose();
+      this.drafted = forked;
+    }
+    await bring(this.plain, this.drafted.tokens);
+  }
+
+  async step(step: Step): Promise<void> {
+    const both = [this.plain, this.drafted];
+    switch (step.do) {
+      case 'generate':
+        return this.generate(step.text, step.count);
+      case 'leave':
+      case 'abort':
+      case 'fork inside':
+        return this.generate(step.text, step.count + 6, { kind: step.do, after: Math.ceil(step.count / 3) });
+      case 'rollback':
+        return both.forEach((session) => session.rollback(Math.min(step.count, session.length - 1)));
+      case 'forward': {
+        const tokens = Int32Array.from({ length: step.count }, (_, i) => 40 + 7 * i);
+        const [a, b] = await Promise.all(both.map((session) => session.forward(tokens)));
+        return expect(difference(a, b)).toBe(-1);
+      }
+      case 'replace': {
+        const begin = this.drafted.tokens.slice(0, Math.max(1, this.drafted.length - step.count));
+        await bring(this.drafted, begin);
+        return bring(this.plain, begin);
+      }
+      case 'fork': {
+        const forks = both.map((session) => session.fork());
+        both.forEach((session) => session.dispose());
+        [this.plain, this.drafted] = forks;
+        return;
+      }
+      case 'save': {
+        const file = join(folder, 'session.bin');
+        await this.drafted.save(file);
+        this.drafted.dispose();
+        this.drafted = await setting.model.restoreSession(file);
+      }
+    }
+  }
+
+  async end(): Promise<void> {
+    const [a, b] = await Promise.all([this.plain, this.drafted].map((session) => session.forward([65, 66])));
+    expect(difference(a, b)).toBe(-1);
+    expect(this.drafted.tokens).toEqual(this.plain.tokens);
+  }
+
+  dispose(): void {
+    this.plain.dispose();
+    this.drafted.dispose();
+  }
+}
+
+/** Where two rows of logits differ first, or −1. */
+const difference = (a: Float32Array, b: Float32Array): number => a.findIndex((value, i) => !Object.is(value, b[i]));
+
+const banned = ({ logitBias }: GenerateOptions, token: number): boolean =>
+  (logitBias as Record<number, number> | undefined)?.[token] === -Infinity;
+
+/** Only what says that a combination cannot be had counts as refused. */
+function refusal(error: unknown): VivaceError {
+  if (error instanceof VivaceError && ['INVALID_ARGUMENT', 'UNSUPPORTED'].includes(error.code)) return error;
+  throw error;
+}
+
+const lives = Number(process.env['VIVACE_LIVES'] ?? 60);
+
+test('a session with drafts lives as one without', async () => {
+  const tried = new Map<string, number>();
+  await fc.assert(
+    fc.asyncProperty(
+      fc.record({
+        name: fc.constantFrom(...setting.names),
+        verifier: fc.constantFrom(...verifiers),
+        options: sampling,
+        shape,
+        prompt: fc.constantFrom(...prompts(12)),
+        steps: fc.array(step, { minLength: 1, maxLength: 6 }),
+      }),
+      async (life) => {
+        const { maxNodes, ...rest } = life.shape;
+        const shape = maxNodes === undefined ? rest : { ...rest, maxNodes };
+        const pair = new Pair(life, { drafter: setting.make(life.name), verifier: life.verifier, ...shape });
+        try {
+          await pair.generate(life.prompt, 10);
+          for (const one of life.steps) await pair.step(one);
+          await pair.end();
+        } finally {
+          pair.dispose();
+        }
+        expect(setting.model.memoryUsage().kv).toBe(0);
+        tried.set(life.name, (tried.get(life.name) ?? 0) + pair.tried + pair.refused);
+      },
+    ),
+    { numRuns: lives, seed: 5 },
+  );
+  // No drafter was only looked at.
+  expect([...setting.names].filter((name) => !tried.get(name))).toEqual([]);
+}, 600_000);

@@ -1,0 +1,80 @@
+// Greedy speculation gives token for token the plain greedy text: every drafter, alone and in batches, each type of cache.
+//
+// 48 of the 200 prompts by default; VIVACE_ALL_PROMPTS=1 takes all.
+import { embeddedModelPath } from '../../../lib/index.js';
+import type { CacheType, GenerateResult, SpeculationOptions } from '../../../lib/index.js';
+import { sharedData } from '../../fixtures/shared-data.js';
+import { answer, prompts, setUp, smallModelPath, type Setting } from './setting.js';
+
+const maxTokens = 40;
+const asked = prompts(process.env['VIVACE_ALL_PROMPTS'] === '1' ? 200 : 48);
+const caches: readonly CacheType[] = ['f16', 'q8_0'];
+const shapes: readonly Omit<SpeculationOptions, 'drafter'>[] = [
+  { maxDraft: 6, adaptive: false },
+  { maxDraft: 5, maxNodes: 14, adaptive: false },
+];
+
+/** What the model says to all prompts, `batch` of them at a time. */
+async function say(
+  { model }: Setting,
+  texts: readonly string[],
+  batch: number,
+  type: CacheType,
+  speculation?: SpeculationOptions,
+): Promise<GenerateResult[]> {
+  const results: GenerateResult[] = [];
+  for (let first = 0; first < texts.length; first += batch) {
+    const group = texts.slice(first, first + batch).map(async (text) => {
+      using session = model.createSession({ cache: { keyType: type, valueType: type } });
+      return await answer(session, text, { temperature: 0, maxTokens, ...(speculation ? { speculation } : {}) });
+    });
+    results.push(...(await Promise.all(group)));
+  }
+  return results;
+}
+
+/** Every drafter, in a chain and in a tree, says the plain text; the drafts are tried, and the cache is empty afterwards. */
+async function checkAll(setting: Setting, texts: readonly string[]): Promise<void> {
+  for (const type of caches) {
+    const plain = (await say(setting, texts, 8, type)).map(({ tokens }) => tokens);
+    for (const name of setting.names) {
+      for (const batch of [1, 8]) {
+        const drafter = setting.make(name);
+        const results = await say(setting, texts, batch, type, { ...shapes[batch === 1 ? 0 : 1], drafter });
+        const said = results.map(({ tokens }) => tokens);
+        const wrong = said.findIndex((tokens, i) => tokens.join() !== plain[i].join());
+        expect([name, type, batch, wrong < 0 ? '' : texts[wrong], said[wrong]]).toEqual([
+          name,
+          type,
+          batch,
+          '',
+          undefined,
+        ]);
+        const drafted = results.reduce((sum, { speculation }) => sum + speculation!.drafted, 0);
+        expect([name, drafted > texts.length]).toEqual([name, true]);
+      }
+    }
+  }
+  expect(setting.model.memoryUsage().kv).toBe(0);
+}
+
+test('the embedded model', async () => {
+  const setting = await setUp(embeddedModelPath(), smallModelPath, asked.slice(0, 20));
+  await checkAll(setting, asked);
+  setting.dispose();
+}, 600_000);
+
+const stories = sharedData('models/stories260K.gguf');
+if (!stories) console.log('stories260K is not tested: ../shared/data/models/stories260K.gguf is missing');
+(stories ? test : test.skip)(
+  'stories260K, which drafts for itself',
+  async () => {
+    const setting = await setUp(stories!, stories!, ['Once upon a time, there was a little girl named Lily.']);
+    await checkAll(
+      setting,
+      asked.filter((_, i) => i % 2 === 0),
+    );
+    setting.dispose();
+  },
+  600_000,
+);
