@@ -1,15 +1,8 @@
 // Merges the jobs of all sequences of one model into rounds: one native run each, decoding rows first, prompts in chunks.
 import { VivaceError } from './errors.js';
 import { Ahead, outcomeOf, settle, type Outcome } from './decode/ahead.js';
-import {
-  buildRequest,
-  draftOf,
-  hearTaps,
-  verdictOf,
-  type Entry,
-  type Place,
-  type Share,
-} from './decode/round-request.js';
+import { buildRequest, draftOf, fitDraft, hearTaps, readOnce, rowsOfDraft, verdictOf } from './decode/round-request.js';
+import type { Entry, Place, Share } from './decode/round-request.js';
 import type { Job, JobDrafting, JobResult, Rounds, Ticket } from './decode/rounds.js';
 import type { Executor, KvCache, RunRequest, RunResult } from './program/executor.js';
 
@@ -159,10 +152,8 @@ export class Engine implements Rounds {
     let room = this.maxRows;
     const take = (entry: Entry, rows: number): void => {
       room -= rows;
-      const fits =
-        rows === left(entry) && entry.draft !== undefined && !entry.logits && entry.draft.tokens.length <= room;
-      const draft = fits ? entry.draft : undefined;
-      room -= draft?.tokens.length ?? 0;
+      const draft = rows === left(entry) && !entry.logits ? fitDraft(entry.draft, room) : undefined;
+      room -= rowsOfDraft(draft);
       shares.push({ entry, rows, draft });
     };
     for (const entry of entries.filter((one) => left(one) <= DECODE_ROWS)) {
@@ -207,7 +198,11 @@ export class Engine implements Rounds {
         for (const share of shares) await this.fly([share]);
         return;
       }
-      const [{ entry }] = shares;
+      const [{ entry, rows, draft }] = shares;
+      // A second reading is worth no error.
+      if (draft?.again && error instanceof VivaceError && error.code === 'OUT_OF_MEMORY') {
+        return this.fly([{ entry, rows, draft: readOnce(draft) }]);
+      }
       this.queue = this.queue.filter((other) => other !== entry);
       entry.reject(error);
     }

@@ -24,7 +24,15 @@ export type { DatastoreInfo, DatastoreOpenOptions } from './decode/speculation/d
 export { buildDatastore, tokenizerFingerprint } from './decode/speculation/drafters/datastore-build.js';
 export type { DatastoreBuildOptions } from './decode/speculation/drafters/datastore-build.js';
 export type { Draft, DraftContext, DraftedTokens, Drafter, GenerationDrafter } from './decode/speculation/drafter.js';
-export type { RelaxedVerifier, SpeculationOptions, TypicalVerifier, Verifier } from './decode/speculation/options.js';
+export type {
+  BaseVerifier,
+  ReflectiveVerifier,
+  RelaxedVerifier,
+  SpeculationOptions,
+  TypicalVerifier,
+  Verifier,
+} from './decode/speculation/options.js';
+export type { ReflectionResult } from './decode/speculation/reflective/reflector.js';
 export type { SpeculationResult } from './decode/speculation/speculator.js';
 export type { Proposal, SamplerOptions } from './program/executor.js';
 export type { Tokenizer, EncodeOptions, DecodeOptions, SpecialIds } from './formats/tokenizer/tokenizer.js';

@@ -55,6 +55,16 @@ export interface NativeWalk {
   readonly second: number;
   readonly cycle: number;
   readonly proposal?: NativeProposal;
+  /** Outputs behind the draft's are a second reading: of row `rows[i]` of the draft. */
+  readonly reflection?: { readonly alpha: number; readonly corrects: boolean; readonly rows: Int32Array };
+  /** `guarded` [rows]. The hidden states are those of the run. */
+  readonly judge?: {
+    readonly weights: Float32Array;
+    readonly bias: number;
+    readonly bound: number;
+    readonly guarded: Int32Array;
+    readonly longest: number;
+  };
 }
 
 export interface NativeRequest {
@@ -72,7 +82,8 @@ export interface NativeRequest {
   };
   /**
    * Draws a token per output from value `logits`, and verifies drafts; fills `tokens`, `logprobs`, `errors` (0: none) and
-   * `kept` (1: a draft's row stays) [outputs].
+   * `kept` [outputs], bits of a draft's rows: 1 it stays, 2 only the judge kept it, 4 the second reading's most probable
+   * token is another one.
    */
   readonly sampling?: {
     readonly logits: number;
@@ -276,15 +287,20 @@ export interface NativeAddon {
   Datastore: new (path: string) => NativeDatastore;
   DatastoreBuilder: new (vocab: number, fingerprint: bigint) => NativeDatastoreBuilder;
   Proposal: new (replacement: boolean) => NativeProposal;
-  /** One walk over given logits [rows, vocab]; `parents[0]` is -1. Fills `out` and `kept` [rows]. */
+  /**
+   * One walk over given logits [outputs, vocab], for a judge with `hidden` [rows, width]; `parents[0]` is -1. Fills `out`,
+   * `kept` and `logprobs` [rows].
+   */
   verify(
     walk: NativeWalk & {
       readonly logits: Float32Array;
+      readonly hidden?: Float32Array;
       readonly vocab: number;
       readonly tokens: Int32Array;
       readonly parents: Int32Array;
       readonly out: Int32Array;
       readonly kept: Int32Array;
+      readonly logprobs?: Float32Array;
     },
   ): void;
   Tokenizer: new (options: NativeTokenizerOptions) => NativeTokenizer;

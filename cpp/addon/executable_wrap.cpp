@@ -127,12 +127,13 @@ void read_walks(const Napi::Array& list, Round& round) {
     Walk walk = read_walk(given);
     walk.output = given.Get("output").As<Napi::Number>().Int64Value();
     round.batch.describe(walk, given.Get("rows").As<Napi::Number>().Int64Value());
-    for (int64_t row = 0; row < walk.rows(); ++row)
+    for (int64_t row = 0; row < walk.outputs(); ++row)
       if (round.draws.samplers[static_cast<size_t>(walk.output + row)] != nullptr)
         throw Error("INTERNAL", "run: an output is drawn and verified");
     for (const Walk& other : round.draws.walks)
-      if (walk.output < other.output + other.rows() && other.output < walk.output + walk.rows())
+      if (walk.output < other.output + other.outputs() && other.output < walk.output + walk.outputs())
         throw Error("INTERNAL", "run: two drafts share an output");
+    if (walk.judge.weights != nullptr) throw Error("INTERNAL", "run: a judge wants hidden states");
     round.draws.walks.push_back(std::move(walk));
   }
 }
@@ -208,11 +209,15 @@ Napi::Value report_draws(Napi::Env env, const Napi::Object& given, const Drawn& 
   return reports;
 }
 
-// 1 for each output of a draft that stays in the cache.
+// Bits of each output of a draft: 1 for one that stays in the cache, 2 where only the judge kept it, 4 where the second
+// reading's most probable token is another one.
 void report_walks(const Napi::Object& given, const std::vector<Walk>& walks) {
   Napi::Int32Array kept = given.Get("kept").As<Napi::Int32Array>();
-  for (const Walk& walk : walks)
+  for (const Walk& walk : walks) {
     for (const int32_t row : walk.kept) kept[static_cast<size_t>(walk.output + row)] = 1;
+    for (const int32_t row : walk.judged) kept[static_cast<size_t>(walk.output + row)] |= 2;
+    for (const int32_t row : walk.changed) kept[static_cast<size_t>(walk.output + row)] |= 4;
+  }
 }
 
 // { rounds, limit, ends, quiet?, least? }

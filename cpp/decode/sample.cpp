@@ -256,10 +256,23 @@ SampleError Sampler::law(float* logits, int64_t vocab, Law& law) {
   return error;
 }
 
-void Sampler::tell(const float* logits, int64_t vocab, int32_t token, SampleResult& result) {
+bool Sampler::allows(float* logits, int64_t vocab, int32_t token) {
+  std::lock_guard lock(mutex_);
+  vocab = std::min(vocab, options_.vocab);
+  if (token < 0 || token >= vocab) return false;
+  bool allowed = find_peak(logits, vocab) == SampleError::none;
+  if (allowed)
+    allowed = options_.temperature > 0 ? shape(logits, vocab).probability(token) > 0
+                                       : logits[token] > -std::numeric_limits<float>::infinity();
+  restore(logits);
+  return allowed;
+}
+
+void Sampler::tell(const float* logits, int64_t vocab, int32_t token, SampleResult& result, bool others) {
   std::lock_guard lock(mutex_);
   result = SampleResult{};
   result.token = token;
+  adjusted_ = adjusted_ || others;  // so that nothing known of the last law's logits is used
   report(logits, std::min(vocab, options_.vocab), result);
 }
 

@@ -76,8 +76,12 @@ class Sampler {
   // What sample() draws from, valid until the next call; greedy samplers have one token in it. Somebody else chooses,
   // and says so by tell() and accept(). The logits are as before when it returns.
   SampleError law(float* logits, int64_t vocab, Law& law);
-  // Fills in the token that was chosen from the last law(), of the same logits, and what is reported of it.
-  void tell(const float* logits, int64_t vocab, int32_t token, SampleResult& result);
+  // Fills in the token that was chosen from the last law(), of the same logits, and what is reported of it. `others`:
+  // what is reported is about these logits, but the law was of others.
+  void tell(const float* logits, int64_t vocab, int32_t token, SampleResult& result, bool others = false);
+  // Whether the token has any probability: neither banned nor cut away by truncation. At temperature 0 only bans count.
+  bool allows(float* logits, int64_t vocab, int32_t token);
+  bool greedy() const { return options_.temperature <= 0; }
   // In [0, 1): the random number of the next token, for purposes other than sample()'s own by lanes above 0.
   double uniform(uint64_t lane);
 

@@ -169,7 +169,8 @@ void DeviceExecutable::describe(Draws& draws) {
       describe(i, *draws.samplers[i], {}, !on_record, results[i]);
     }
   for (const Walk& walk : draws.walks) {
-    const bool here = walk.options.rule == VerifyRule::match || walk.options.rule == VerifyRule::ratio;
+    const bool again = !walk.reflection.rows.empty();
+    const bool here = !again && (walk.options.rule == VerifyRule::match || walk.options.rule == VerifyRule::ratio);
     std::vector<std::vector<int32_t>> paths(walk.tokens.size());
     for (size_t row = 0; row < paths.size(); ++row) {
       if (row > 0) {
@@ -178,6 +179,10 @@ void DeviceExecutable::describe(Draws& draws) {
       }
       const size_t output = static_cast<size_t>(walk.output) + row;
       describe(output, *walk.sampler, paths[row], here, results[output]);
+    }
+    for (int64_t i = walk.rows(); i < walk.outputs(); ++i) {
+      const auto output = static_cast<size_t>(walk.output + i);
+      describe(output, *walk.sampler, {}, false, results[output]);
     }
     if (walk.options.rule == VerifyRule::ratio && draws_[static_cast<size_t>(walk.output)].how == VIVACE_DRAW_HERE)
       describe(walk);

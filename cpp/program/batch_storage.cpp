@@ -123,7 +123,8 @@ void BatchStorage::follow(const int32_t* tokens) {
 
 void BatchStorage::describe(Walk& walk, int64_t rows) const {
   const auto outputs = static_cast<int64_t>(output_rows_.size());
-  if (rows < 1 || walk.output < 0 || walk.output > outputs - rows)
+  const auto again = static_cast<int64_t>(walk.reflection.rows.size());
+  if (rows < 1 || walk.output < 0 || walk.output > outputs - rows - again)
     throw Error("INTERNAL", "run: a draft's rows are not among the outputs");
   const int32_t root = output_rows_[static_cast<size_t>(walk.output)];
   for (int64_t i = 0; i < rows; ++i) {
@@ -138,8 +139,15 @@ void BatchStorage::describe(Walk& walk, int64_t rows) const {
     walk.parents.push_back(parent);
   }
   const size_t next = static_cast<size_t>(root + rows);
-  if (next < sequences_.size() && sequences_[next] == sequences_[static_cast<size_t>(root)])
+  if (again == 0 && next < sequences_.size() && sequences_[next] == sequences_[static_cast<size_t>(root)])
     throw Error("INTERNAL", "run: a draft's rows must be the last ones of their sequence");
+  for (int64_t i = 0; i < again; ++i) {
+    const int32_t row = output_rows_[static_cast<size_t>(walk.output + rows + i)];
+    const int32_t own = walk.reflection.rows[static_cast<size_t>(i)];
+    if (row < root + rows || sequences_[static_cast<size_t>(row)] != sequences_[static_cast<size_t>(root)] || own < 0 ||
+        own >= rows)
+      throw Error("INTERNAL", "run: a second reading must follow its draft");
+  }
 }
 
 void BatchStorage::commit(PagedKv* kv, const std::vector<Walk>& walks) const {

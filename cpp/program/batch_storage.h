@@ -27,7 +27,8 @@ class BatchStorage {
   // `ahead`: cells that each sequence may need beyond those, for follow().
   void build(const BatchRequest& request, PagedKv* kv, int ahead = 0);
   // The rows of a walk over `rows` outputs from `output` on: they must follow each other in the batch, as rows of one
-  // sequence that are its last ones, the first of them an ancestor of the others. Throws INTERNAL.
+  // sequence that are its last ones, the first of them an ancestor of the others; behind them there may only be rows of
+  // a second reading, which are never kept. Throws INTERNAL.
   void describe(Walk& walk, int64_t rows) const;
   // After a successful run: chain rows count as committed, but of a walk's rows only those that it keeps. Other rows of
   // a run over trees wait for PagedKv::keep.

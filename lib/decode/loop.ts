@@ -177,7 +177,8 @@ class Run {
   }
 
   private async speculate(speculator: Speculator): Promise<JobResult | undefined> {
-    const draft = await speculator.next(this.room() - 1);
+    const { contextLength, tokens } = this.target;
+    const draft = await speculator.next(this.room() - 1, contextLength - tokens.length);
     if (this.closed || this.target.isDisposed() || this.options.signal?.aborted) return undefined;
     this.feedLast();
     const rows = this.target.tokens.length - this.target.kv.length(this.target.sequence);

@@ -3,6 +3,8 @@
 import { VivaceError } from '../errors.js';
 import type { RowSampler, SamplerOptions, VerifyRule } from '../program/executor.js';
 import { philoxUniform } from './philox.js';
+import type { Judgement } from './speculation/judge/rule.js';
+import { fuse, greatest } from './speculation/reflective/fuse.js';
 import { verifyDraft } from './speculation/rules.js';
 import type { DraftRows, Drawing, Verdict } from './speculation/rules.js';
 
@@ -31,7 +33,15 @@ export interface ReferenceSampler extends RowSampler {
     logits: readonly (Float32Array | Float64Array)[],
     cycle: number,
     drawing?: Drawing,
-  ): Verdict & { readonly reports: readonly Sampled[] };
+    lossy?: Lossy,
+  ): Verdict & { readonly reports: readonly Sampled[]; readonly changed: readonly number[] };
+}
+
+/** What verification may have beside a rule. */
+export interface Lossy {
+  /** Logits behind those of the draft's rows are a second reading of `rows`. */
+  readonly reflection?: { readonly alpha: number; readonly corrects: boolean; readonly rows: ArrayLike<number> };
+  readonly judge?: Judgement;
 }
 
 // Random numbers of a draft, by purpose; the same as in cpp/decode/verify/verify.h.
@@ -128,15 +138,29 @@ export function createReferenceSampler(options: SamplerOptions): ReferenceSample
       return report(logits, draw(kept, philoxUniform(options.seed, position)));
     },
 
-    verify(draft, rule, logits, cycle, drawing) {
+    verify(draft, rule, logits, cycle, drawing, { reflection, judge } = {}) {
       const begin = position;
-      const lawAt = (row: number, path: readonly number[]): Float64Array => {
-        const kept = candidates(logits[row], path);
+      const seconds = (row: number): (Float32Array | Float64Array)[] =>
+        reflection && reflection.alpha > 0
+          ? logits.slice(draft.tokens.length).filter((_, i) => reflection.rows[i] === row)
+          : [];
+      const read = (row: number): Float32Array | Float64Array =>
+        fuse(logits[row], seconds(row), reflection?.alpha ?? 0);
+      const lawOf = (row: Float32Array | Float64Array, path: readonly number[]): Float64Array => {
+        const kept = candidates(row, path);
         const law = new Float64Array(options.vocab);
         for (const { token, weight } of kept) law[token] = weight / massOf(kept);
         return law;
       };
+      const lawAt = (row: number, path: readonly number[]): Float64Array => lawOf(read(row), path);
       const uniform = (after: number, lane: bigint): number => philoxUniform(options.seed, begin + BigInt(after), lane);
+      const allowed = (row: number, path: readonly number[], token: number): boolean => {
+        if (token >= options.vocab) return false;
+        if (options.temperature > 0) return lawAt(row, path)[token] > 0;
+        const raw = Float64Array.from(read(row).subarray(0, options.vocab));
+        adjust(raw, path);
+        return raw[token] > -Infinity;
+      };
       const verdict = verifyDraft(
         draft,
         rule,
@@ -151,9 +175,16 @@ export function createReferenceSampler(options: SamplerOptions): ReferenceSample
             ),
         },
         drawing,
+        {
+          ...(judge ? { judge, allows: allowed, greedy: !(options.temperature > 0) } : {}),
+          ...(reflection && !reflection.corrects
+            ? { plainAt: (row, path) => (seconds(row).length > 0 ? lawOf(logits[row], path) : undefined) }
+            : {}),
+        },
       );
       accept(verdict.tokens);
-      return { ...verdict, reports: verdict.tokens.map((token, i) => report(logits[verdict.kept[i]], token)) };
+      const changed = verdict.kept.filter((row) => greatest(read(row)) !== greatest(logits[row]));
+      return { ...verdict, changed, reports: verdict.tokens.map((token, i) => report(logits[verdict.kept[i]], token)) };
     },
 
     dispose() {

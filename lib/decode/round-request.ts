@@ -73,10 +73,24 @@ export function buildRequest(
       samplers.push(null);
       drafts.push(null);
     });
+    const again = draft?.again;
+    const behind = root + 1 + (draft?.tokens.length ?? 0);
+    again?.tokens.forEach((token, index) => {
+      const own = behind + index;
+      const parent = root + 1 + again.parents[index];
+      tokens[own] = token;
+      positions[own] = positions[parent] + 1;
+      if (parents) parents[own] = parent;
+    });
+    for (const index of again?.outputs ?? []) {
+      outputs.push(behind + index);
+      samplers.push(null);
+      drafts.push(null);
+    }
     if (draft && sampler) {
       const { rule, proposal, cycle } = draft;
       const walk = { output: place.output + place.wanted - 1, rows: 1 + draft.tokens.length, sampler, rule, cycle };
-      walks.push({ ...walk, ...(proposal ? { proposal } : {}) });
+      walks.push({ ...walk, ...(proposal ? { proposal } : {}), ...(again ? { reflection: again } : {}) });
     }
     row += rowsOf(share);
   }
@@ -99,7 +113,20 @@ export function buildRequest(
   return { request, places };
 }
 
-const rowsOf = ({ rows, draft }: Share): number => rows + (draft?.tokens.length ?? 0);
+const rowsOf = ({ rows, draft }: Share): number => rows + rowsOfDraft(draft);
+
+export const rowsOfDraft = (draft: JobDraft | undefined): number =>
+  (draft?.tokens.length ?? 0) + (draft?.again?.tokens.length ?? 0);
+
+/** The draft as it fits into so many rows: as it is, read once, or not at all. */
+export function fitDraft(draft: JobDraft | undefined, room: number): JobDraft | undefined {
+  if (!draft || rowsOfDraft(draft) <= room) return draft;
+  return draft.tokens.length <= room ? readOnce(draft) : undefined;
+}
+
+export function readOnce({ again: _, ...draft }: JobDraft): JobDraft {
+  return draft;
+}
 
 /** Tells a job of the values that it tapped, at the rows that stay. */
 export function hearTaps(
@@ -116,7 +143,7 @@ export function hearTaps(
   const kept = Array.from({ length: rows }, (_, row) => begin + row);
   const root = output + wanted - 1;
   draft?.tokens.forEach((_, node) => {
-    if (result.kept[root + 1 + node] === 1) kept.push(begin + rows + node);
+    if ((result.kept[root + 1 + node] & 1) === 1) kept.push(begin + rows + node);
   });
   const values = taps.names.map((name) => {
     const all = (request.taps as Record<string, Float32Array>)[name];
@@ -129,16 +156,22 @@ export function hearTaps(
 }
 
 /** What a draft's verification gave; `root` is its first output. */
-export function verdictOf(result: RunResult, root: number, { tokens }: JobDraft): Outcome {
+export function verdictOf(result: RunResult, root: number, { tokens, again }: JobDraft): Outcome {
   const said: Outcome[] = [];
+  let changed = 0;
   for (let row = 0; row <= tokens.length; row++) {
-    if (result.kept[root + row] === 1) said.push(outcomeOf(result, root + row));
+    const flags = result.kept[root + row];
+    if ((flags & 1) === 0) continue;
+    if ((flags & 4) !== 0) changed++;
+    const before = said[said.length - 1]; // says this row's token
+    if ((flags & 2) !== 0 && before && !(before instanceof Error)) said[said.length - 1] = { ...before, judged: true };
+    said.push(outcomeOf(result, root + row));
   }
   // After an error behind kept tokens, these were said; who goes on from there meets it again.
   if (said.length > 1 && said[said.length - 1] instanceof Error) said.pop();
   const last = said[said.length - 1];
   if (last instanceof Error) return last;
-  return { ...last, accepted: said.slice(0, -1) as JobResult[], verified: true };
+  return { ...last, accepted: said.slice(0, -1) as JobResult[], verified: true, ...(again ? { changed } : {}) };
 }
 
 /** The caller's own memory when nobody else has outputs in this round, else memory for all of them. */

@@ -11,6 +11,21 @@ export interface JobDraft {
   readonly proposal?: Proposal;
   /** From 1; no two drafts of a sampler share one. */
   readonly cycle: number;
+  /** Left out where its rows find no room. */
+  readonly again?: SecondReading;
+}
+
+/** Rows behind a draft's, in which the model reads it again (speculation/reflective). They never stay in the cache. */
+export interface SecondReading {
+  readonly alpha: number;
+  readonly corrects: boolean;
+  readonly tokens: Int32Array;
+  /** The row before each: a node of the draft, or `draft.tokens.length` + a row before it in this list. */
+  readonly parents: Int32Array;
+  /** Ascending: rows of this list after which the model's word counts, */
+  readonly outputs: Int32Array;
+  /** for what follows this row of the draft, 0 being the job's last token. */
+  readonly rows: Int32Array;
 }
 
 /** The job's sampler goes on for several tokens at once, as a draft: see `JobResult.draft`. */
@@ -73,6 +88,10 @@ export interface JobResult {
   readonly draft?: readonly JobResult[];
   /** The job had a draft, and it was verified. */
   readonly verified?: boolean;
+  /** The draft was read twice: so many rows had another most probable token for that. */
+  readonly changed?: number;
+  /** A drafted token that only a judge kept. */
+  readonly judged?: boolean;
 }
 
 export interface Ticket {

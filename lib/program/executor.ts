@@ -84,6 +84,11 @@ export interface DraftWalk {
   readonly proposal?: Proposal;
   /** Number of the sequence's draft, from 1: no random number is used twice. */
   readonly cycle: number;
+  /**
+   * Output i behind the draft's is a second reading of its row `rows[i]`: its logits count with the weight `alpha`, for what
+   * follows a refused token if `corrects`. These rows come after the draft's in the run and are never kept.
+   */
+  readonly reflection?: { readonly alpha: number; readonly corrects: boolean; readonly rows: Int32Array };
 }
 
 /** The laws that a draft's tokens were drawn from. Made by `Executor.createProposal`. */
@@ -106,7 +111,10 @@ export interface RunResult {
   readonly top: readonly (readonly (readonly [number, number])[] | null)[];
   /** Per output: why its sampler could not draw (NUMERIC, DISPOSED), or null. One sequence's error is not the others'. */
   readonly errors: readonly (VivaceError | null)[];
-  /** Per output: 1 for a row of a draft that stays; the root always does. */
+  /**
+   * Per output of a draft, bits: 1 the row stays (the root always does), 2 only a judge kept it, 4 the row was read twice and
+   * its most probable token is another one for that.
+   */
   readonly kept: Int32Array;
 }
 

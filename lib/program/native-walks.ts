@@ -40,13 +40,17 @@ export class NativeRowProposal implements Proposal {
 }
 
 export function nativeWalk(walk: DraftWalk): NativeWalk & { output: number; rows: number } {
-  const { output, rows, sampler, rule, proposal, cycle } = walk;
+  const { output, rows, sampler, rule, proposal, cycle, reflection } = walk;
   const own = toNative(sampler);
   if (own === null) throw expected('a sampler', 'walks', sampler);
   if (proposal && !(proposal instanceof NativeRowProposal)) {
     throw expected('a proposal of this executor', 'walks', proposal);
   }
-  const settings = { ...ruleSettings(rule), ...(proposal ? { proposal: proposal.native } : {}) };
+  const settings = {
+    ...ruleSettings(rule),
+    ...(proposal ? { proposal: proposal.native } : {}),
+    ...(reflection ? { reflection } : {}),
+  };
   return { output, rows, sampler: own, cycle, ...settings };
 }
 

@@ -1,5 +1,7 @@
 #include "addon/decode/verify_wrap.h"
 
+#include <algorithm>
+
 #include "addon/decode/sampler_wrap.h"
 #include "addon/error_wrap.h"
 
@@ -82,9 +84,9 @@ class ProposalWrap : public Napi::ObjectWrap<ProposalWrap> {
   }
 };
 
-// verify({ …, logits [rows, vocab], tokens, parents, vocab, out, kept }): one walk by itself, for tests and for drafts
-// that are verified without a run. `out` [rows] receives the token after each visited row, `kept` [rows] 1 for rows
-// that stay.
+// verify({ …, logits [outputs, vocab], hidden?, tokens, parents, vocab, out, kept, logprobs? }): one walk by itself,
+// for tests and for drafts that are verified without a run. `out` [rows] receives the token after each visited row,
+// `kept` [rows] the bits that a run's have.
 void verify_now(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] {
     const Napi::Object given = info[0].As<Napi::Object>();
@@ -98,10 +100,17 @@ void verify_now(const Napi::CallbackInfo& info) {
     const size_t rows = walk.tokens.size();
     bool sound = rows > 0 && walk.parents.size() == rows && out.ElementLength() == rows &&
                  kept.ElementLength() == rows && vocab > 0 &&
-                 logits.ElementLength() == rows * static_cast<size_t>(vocab) && walk.parents[0] == -1;
+                 logits.ElementLength() == static_cast<size_t>(walk.outputs() * vocab) && walk.parents[0] == -1;
+    for (const int32_t row : walk.reflection.rows) sound = sound && row >= 0 && static_cast<size_t>(row) < rows;
     for (size_t i = 1; sound && i < rows; ++i)
       sound = walk.parents[i] >= 0 && walk.parents[i] < static_cast<int32_t>(i);
     if (!sound) throw Error("INTERNAL", "verify: the rows make no sense");
+    if (walk.judge.weights != nullptr) {
+      const auto hidden = typed<Napi::Float32Array>(given.Get("hidden"), napi_float32_array, "hidden");
+      if (hidden.ElementLength() != rows * static_cast<size_t>(walk.judge.width))
+        throw Error("INTERNAL", "verify: hidden has the wrong length");
+      walk.judge.hidden = hidden.Data();
+    }
     std::vector<SampleResult> results(rows);
     std::vector<std::vector<TokenLogprob>> top(rows);
     verify(walk, logits.Data(), vocab, results.data(), top.data());
@@ -112,6 +121,11 @@ void verify_now(const Napi::CallbackInfo& info) {
       kept[i] = 0;
     }
     for (const int32_t row : walk.kept) kept[static_cast<size_t>(row)] = 1;
+    for (const int32_t row : walk.judged) kept[static_cast<size_t>(row)] |= 2;
+    for (const int32_t row : walk.changed) kept[static_cast<size_t>(row)] |= 4;
+    if (!given.Get("logprobs").IsTypedArray()) return;
+    auto logprobs = typed<Napi::Float32Array>(given.Get("logprobs"), napi_float32_array, "logprobs");
+    for (size_t i = 0; i < std::min(rows, logprobs.ElementLength()); ++i) logprobs[i] = results[i].logprob;
   });
 }
 
@@ -143,6 +157,26 @@ Walk read_walk(const Napi::Object& given) {
   walk.cycle = static_cast<uint64_t>(std::max(1.0, number("cycle")));
   const Napi::Value proposal = given.Get("proposal");
   if (proposal.IsObject()) walk.proposal = unwrap_proposal(proposal);
+  if (given.Get("reflection").IsObject()) {
+    const Napi::Object second = given.Get("reflection").As<Napi::Object>();
+    walk.reflection.alpha = second.Get("alpha").As<Napi::Number>().DoubleValue();
+    walk.reflection.corrects = second.Get("corrects").ToBoolean().Value();
+    walk.reflection.rows = integers(second.Get("rows"), "reflection.rows");
+    if (!(walk.reflection.alpha >= 0 && walk.reflection.alpha <= 1))
+      throw Error("INTERNAL", "verify: alpha is not from 0 to 1");
+  }
+  if (given.Get("judge").IsObject()) {
+    // The arrays are the request's, which outlives the walk.
+    const Napi::Object head = given.Get("judge").As<Napi::Object>();
+    const auto weights = typed<Napi::Float32Array>(head.Get("weights"), napi_float32_array, "judge.weights");
+    walk.judge.weights = weights.Data();
+    walk.judge.width = static_cast<int64_t>(weights.ElementLength());
+    walk.judge.bias = head.Get("bias").As<Napi::Number>().FloatValue();
+    walk.judge.bound = head.Get("bound").As<Napi::Number>().DoubleValue();
+    walk.judge.guarded = integers(head.Get("guarded"), "judge.guarded");
+    walk.judge.longest = head.Get("longest").As<Napi::Number>().Int32Value();
+    if (walk.judge.width < 1) throw Error("INTERNAL", "verify: a judge without weights");
+  }
   return walk;
 }
 

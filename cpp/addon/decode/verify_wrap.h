@@ -12,7 +12,8 @@ void init_verify(Napi::Env env, Napi::Object exports);
 // The native proposal of a Proposal object; throws INTERNAL for anything else. It lives as long as the object.
 Proposal* unwrap_proposal(Napi::Value value);
 
-// { sampler, rule, first?, second?, cycle, proposal? }: everything of a walk but its rows.
+// { sampler, rule, first?, second?, cycle, proposal?, reflection?: { alpha, corrects, rows }, judge?: { weights, bias,
+// bound, guarded, longest } }: everything of a walk but its rows.
 Walk read_walk(const Napi::Object& given);
 
 }  // namespace vivace

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "decode/verify/judge.h"
+#include "decode/verify/judged_tree.h"
+#include "decode/verify/reflection.h"
 #include "decode/verify/residual.h"
 
 namespace vivace {
@@ -59,22 +62,63 @@ int32_t by_rank(const Walk& walk, const Law& p, int32_t row) {
   return Residual(p).draw(walk.sampler->uniform(lane_of(walk.cycle, Lane::residual, 0)));
 }
 
-struct Row {
+// What follows a refused token by the first reading, where a second one refused it: the draft's law, or the children
+// that were chosen, are taken away from the law.
+SampleError correct(const Walk& walk, int32_t at, float* logits, int64_t vocab, const Proposal::Node* node,
+                    int32_t& token) {
+  Law p;
+  const SampleError error = walk.sampler->law(logits, vocab, p);
+  if (error != SampleError::none) return error;
+  Residual left(p);
+  if (node != nullptr) {
+    std::vector<int32_t> refused;
+    for (const int32_t drawn : node->drawn) {
+      left.subtract(node->law.view(), walk.proposal->replacement ? std::vector<int32_t>{} : refused);
+      refused.push_back(drawn);
+    }
+  } else if (walk.options.rule != VerifyRule::typical && walk.options.rule != VerifyRule::relaxed) {
+    for (int64_t child = at + 1; child < walk.rows(); ++child) {
+      const auto i = static_cast<size_t>(child);
+      if (walk.parents[i] == at) left.subtract(StoredLaw({walk.tokens[i]}, {1.0f}).view());
+    }
+  }
+  token = left.draw(walk.sampler->uniform(lane_of(walk.cycle, Lane::residual, 0)));
+  return SampleError::none;
+}
+
+// The walk's outputs and what is reported of them.
+struct Rows {
+  Walk& walk;
   float* logits;
   int64_t vocab;
-  SampleResult* result;
+  SampleResult* results;
   std::vector<TokenLogprob>* top;
-};
+  std::vector<float> mixture = {};
+  bool mixed = false;
 
-void keep_top(const Row& row) {
-  row.top->assign(row.result->top, row.result->top + row.result->top_count);
-}
+  float* first(int32_t row) const { return logits + row * vocab; }
+  // What the row is judged by, valid until the next one's.
+  float* read(int32_t row) {
+    mixed = is_read_twice(walk, row);
+    if (!mixed) return first(row);
+    if (fuse(walk, row, logits, vocab, mixture)) walk.changed.push_back(row);
+    return mixture.data();
+  }
+  // Log-probabilities are those of the first reading, whatever the token was drawn from. `last`: the sampler's last law
+  // is that of these logits.
+  void tell(int32_t row, int32_t token, bool last) {
+    walk.sampler->tell(first(row), vocab, token, results[row], !last || mixed);
+    keep_top(row);
+  }
+  void keep_top(int32_t row) { top[row].assign(results[row].top, results[row].top + results[row].top_count); }
+};
 
 // Sun et al. 2024, "Block verification accelerates speculative decoding": the longest prefix whose joint probability
 // allows it. Laws of all rows are needed, each for the text that the draft's earlier tokens would make.
-void by_block(Walk& walk, const std::vector<Row>& rows) {
+void by_block(Rows& rows) {
+  Walk& walk = rows.walk;
   const Proposal& proposal = *walk.proposal;
-  const size_t drafted = rows.size() - 1;
+  const auto drafted = static_cast<size_t>(walk.rows()) - 1;
   std::vector<StoredLaw> laws;
   std::vector<double> ratios = {1};  // π of the method
   const uint64_t cycle = walk.cycle;
@@ -83,7 +127,7 @@ void by_block(Walk& walk, const std::vector<Row>& rows) {
   for (size_t i = 0; i <= drafted; ++i) {
     uniforms.push_back(walk.sampler->uniform(lane_of(cycle, Lane::block, 0)));
     Law p;
-    error = walk.sampler->law(rows[i].logits, rows[i].vocab, p);
+    error = walk.sampler->law(rows.read(static_cast<int32_t>(i)), rows.vocab, p);
     if (error != SampleError::none) break;
     laws.emplace_back(p);
     if (i == drafted) break;
@@ -95,7 +139,7 @@ void by_block(Walk& walk, const std::vector<Row>& rows) {
   }
   if (error != SampleError::none) {  // at a row that the draft may never have reached: nothing is kept
     walk.sampler->retract(walk.tokens.data() + 1, static_cast<int64_t>(laws.size()));
-    rows[0].result->error = error;
+    rows.results[0].error = error;
     return;
   }
   walk.sampler->retract(walk.tokens.data() + 1, static_cast<int64_t>(drafted));
@@ -108,19 +152,24 @@ void by_block(Walk& walk, const std::vector<Row>& rows) {
     }
     if (uniforms[i] < bound) kept = i;
   }
+  walk.changed.erase(std::remove_if(walk.changed.begin(), walk.changed.end(),
+                                    [&](int32_t row) { return static_cast<size_t>(row) > kept; }),
+                     walk.changed.end());
   for (size_t i = 0; i <= kept; ++i) {
+    const auto row = static_cast<int32_t>(i);
     Law p;
-    if (walk.sampler->law(rows[i].logits, rows[i].vocab, p) != SampleError::none) return;  // it had a law before
+    rows.mixed = is_read_twice(walk, row);
+    const bool plainly = rows.mixed && !walk.reflection.corrects && i == kept && kept < drafted;
+    if (plainly && walk.sampler->law(rows.first(row), rows.vocab, p) != SampleError::none) return;
     int32_t token = i < kept ? walk.tokens[i + 1] : -1;
     if (i == kept) {
-      Residual left(p);
+      Residual left(plainly ? p : laws[i].view());
       if (kept < drafted) left.subtract(proposal.nodes[i].law.view(), {}, ratios[i]);
       token = left.draw(walk.sampler->uniform(lane_of(cycle, Lane::residual, 0)));
     }
-    walk.sampler->tell(rows[i].logits, rows[i].vocab, token, *rows[i].result);
-    keep_top(rows[i]);
+    rows.tell(row, token, false);
     walk.sampler->accept(&token, 1);
-    if (i < kept) walk.kept.push_back(static_cast<int32_t>(i + 1));
+    if (i < kept) walk.kept.push_back(row + 1);
   }
 }
 
@@ -149,44 +198,67 @@ int32_t Walk::child(int32_t row, int32_t token) const {
 
 void verify(Walk& walk, float* logits, int64_t vocab, SampleResult* results, std::vector<TokenLogprob>* top) {
   walk.kept = {0};
-  const auto row_at = [&](int64_t i) { return Row{logits + i * vocab, vocab, results + i, top + i}; };
+  walk.judged.clear();
+  walk.changed.clear();
+  Rows rows{walk, logits, vocab, results, top};
   VerifyRule rule = walk.options.rule;
+  const bool judges = walk.judge.weights != nullptr;
   if (rule == VerifyRule::block) {
-    if (is_drawn_chain(walk)) {
-      std::vector<Row> rows;
-      for (int64_t i = 0; i < walk.rows(); ++i) rows.push_back(row_at(i));
-      return by_block(walk, rows);
-    }
+    if (!judges && is_drawn_chain(walk)) return by_block(rows);
     rule = VerifyRule::ratio;
   }
+  std::vector<int32_t> path;  // rows to keep, where they have been chosen beforehand
+  if (judges && walk.sampler->greedy() && is_tree(walk)) path = best_path(walk, logits, vocab);
+  int32_t run = 0;
   for (int32_t at = 0; at >= 0;) {
-    const Row row = row_at(at);
-    SampleResult& result = *row.result;
+    float* const row = rows.read(at);
+    SampleResult& result = results[at];
     const Proposal* proposal = walk.proposal;
     const Proposal::Node* node = nullptr;
     if (proposal != nullptr && static_cast<size_t>(at) < proposal->nodes.size())
       node = &proposal->nodes[static_cast<size_t>(at)];
     // What was drawn behind the draft's end is not part of it.
     const bool drawn = node != nullptr && !node->law.empty() && !node->drawn.empty() && walk.has_children(at);
+    int32_t token = -1;
+    result.token = -1;
     if (rule == VerifyRule::match || (rule == VerifyRule::ratio && !drawn)) {
-      walk.sampler->sample(row.logits, vocab, result);
+      walk.sampler->sample(row, vocab, result);
+      token = result.token;
     } else {
       Law p;
-      const SampleError error = walk.sampler->law(row.logits, vocab, p);
-      if (error != SampleError::none) {
-        result.error = error;
-      } else {
-        const int32_t token = rule == VerifyRule::ratio     ? by_ratio(walk, p, *node)
-                              : rule == VerifyRule::typical ? by_type(walk, p, at)
-                                                            : by_rank(walk, p, at);
-        walk.sampler->tell(row.logits, vocab, token, result);
-      }
+      result.error = walk.sampler->law(row, vocab, p);
+      if (result.error == SampleError::none)
+        token = rule == VerifyRule::ratio     ? by_ratio(walk, p, *node)
+                : rule == VerifyRule::typical ? by_type(walk, p, at)
+                                              : by_rank(walk, p, at);
     }
     if (result.error != SampleError::none) return;
-    keep_top(row);
-    walk.sampler->accept(&result.token, 1);
-    at = walk.child(at, result.token);
-    if (at > 0) walk.kept.push_back(at);
+    int32_t next = walk.child(at, token);
+    bool judged = false;
+    if (judges && (next < 0 || !path.empty())) {
+      const size_t step = walk.kept.size() - 1;
+      const int32_t other = path.empty()         ? best_judged(walk, at, run, row, vocab)
+                            : step < path.size() ? path[step]
+                                                 : -1;
+      judged = other >= 0 && other != next;
+      if (judged) token = walk.tokens[static_cast<size_t>(other)];
+      if (judged) next = other;
+    }
+    if (next < 0 && rows.mixed && !walk.reflection.corrects && walk.has_children(at)) {
+      const bool ratio = rule == VerifyRule::ratio && drawn;
+      result.error = correct(walk, at, rows.first(at), vocab, ratio ? node : nullptr, token);
+      if (result.error != SampleError::none) return;
+      next = walk.child(at, token);
+    }
+    if (result.token == token && !rows.mixed)
+      rows.keep_top(at);  // it was reported when it was drawn
+    else
+      rows.tell(at, token, !judges);
+    walk.sampler->accept(&token, 1);
+    run = judged ? run + 1 : 0;
+    if (judged) walk.judged.push_back(next);
+    if (next > 0) walk.kept.push_back(next);
+    at = next;
   }
 }
 

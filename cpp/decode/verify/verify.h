@@ -24,6 +24,26 @@ struct VerifyOptions {
   double second = 0;  // typical: delta; relaxed: how much less probable than the first
 };
 
+// The draft is in the run twice: after it the model is asked to check it, and reads it again. What it says then is
+// mixed into what it said at first, logit by logit.
+struct Reflection {
+  double alpha = 0;      // weight of the second reading; 0: it is not looked at
+  bool corrects = true;  // what follows a refused token comes from the mixture, too, and not from the first reading
+  std::vector<int32_t> rows;  // second reading i is output `output + rows() + i` of the run and belongs to this row
+};
+
+// A linear head on the last hidden state of a drafted token's own row says whether the token is right; tokens that the
+// rule refuses stay if it says so.
+struct Judge {
+  const float* weights = nullptr;  // [width], null: no judge
+  int64_t width = 0;
+  float bias = 0;
+  double bound = 0;               // scores above it are right; infinite: none, or all
+  std::vector<int32_t> guarded;   // [rows], not 0: only the rule may keep the row
+  int32_t longest = 0;            // so many such tokens in a row at most; 0: any number
+  const float* hidden = nullptr;  // [rows, width], the walk's rows; known when they have been computed
+};
+
 // One sequence's draft among the outputs of a run.
 struct Walk {
   Sampler* sampler = nullptr;
@@ -32,10 +52,17 @@ struct Walk {
   std::vector<int32_t> parents;  // [rows] as places in this list, -1 for the root
   VerifyOptions options;
   const Proposal* proposal = nullptr;
-  uint64_t cycle = 1;         // of the sequence's drafts, above 0: no random number is used twice
-  std::vector<int32_t> kept;  // result: the rows that stay, ascending; the root always does
+  Reflection reflection;
+  Judge judge;
+  uint64_t cycle = 1;           // of the sequence's drafts, above 0: no random number is used twice
+  std::vector<int32_t> kept;    // result: the rows that stay, ascending; the root always does
+  std::vector<int32_t> judged;  // result: those of them that only the judge kept
+  std::vector<int32_t>
+      changed;  // result: visited rows whose most probable token is another one after the second reading
 
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
+  // Outputs that belong to it: its rows, and those of the second reading.
+  int64_t outputs() const { return rows() + static_cast<int64_t>(reflection.rows.size()); }
   bool has_children(int32_t row) const;
   int32_t child(int32_t row, int32_t token) const;  // -1: none
 };
@@ -46,9 +73,9 @@ inline uint64_t lane_of(uint64_t cycle, Lane lane, uint64_t number) {
   return cycle << 20 | static_cast<uint64_t>(lane) << 16 | (number & 0xFFFF);
 }
 
-// `logits`: the walk's rows, [rows, vocab], as before when it returns. `results` and `top`, the same rows: at every row
-// that was visited the token that follows it and what its sampler reports; -1 elsewhere. The sampler has accepted the
-// tokens. An error ends the walk; what was kept before it stays.
+// `logits`: the walk's outputs, [outputs, vocab], as before when it returns. `results` and `top`, the same rows: at
+// every row that was visited the token that follows it and what its sampler reports; -1 elsewhere. The sampler has
+// accepted the tokens. An error ends the walk; what was kept before it stays.
 void verify(Walk& walk, float* logits, int64_t vocab, SampleResult* results, std::vector<TokenLogprob>* top);
 
 }  // namespace vivace

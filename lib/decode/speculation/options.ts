@@ -3,12 +3,15 @@ import { expected } from '../../errors.js';
 import type { VerifyRule } from '../../program/executor.js';
 import { checkNames, integer, number } from '../option-checks.js';
 import type { Drafter } from './drafter.js';
+import { checkReflectiveNames, resolveReflection } from './reflective/options.js';
+import type { ReflectiveSettings, ResolvedReflection } from './reflective/options.js';
 
 /**
  * Which drafted tokens stay. Lossless ones leave the text (greedy) or its law (sampled) as it is; the others are faster and
  * change it, so they are asked for by name. lib/decode/speculation/rules.ts says what each does.
  */
-export type Verifier = 'lossless' | 'match' | 'block' | TypicalVerifier | RelaxedVerifier;
+export type Verifier = BaseVerifier | ReflectiveVerifier;
+export type BaseVerifier = 'lossless' | 'match' | 'block' | TypicalVerifier | RelaxedVerifier;
 
 /** Keeps tokens with p > min(epsilon, delta · e^−entropy), Cai et al. 2024 (Medusa), section 2.3.1. Lossy. */
 export interface TypicalVerifier {
@@ -28,6 +31,13 @@ export interface RelaxedVerifier {
   readonly gap?: number;
 }
 
+/** Any other one, applied to what the model says when it has read the draft twice. Lossy. */
+export interface ReflectiveVerifier extends ReflectiveSettings {
+  readonly name: 'reflective';
+  /** Default `lossless`. */
+  readonly rule?: BaseVerifier;
+}
+
 export interface SpeculationOptions {
   /** Where drafts come from, for instance `nGram()` or `draftModel(model)`. */
   readonly drafter: Drafter;
@@ -44,6 +54,7 @@ export interface SpeculationOptions {
 export interface ResolvedSpeculation {
   readonly drafter: Drafter;
   readonly rule: VerifyRule;
+  readonly reflection?: ResolvedReflection;
   readonly maxDraft: number;
   readonly maxNodes: number;
   readonly adaptive: boolean;
@@ -61,14 +72,22 @@ export function resolveSpeculation(given: SpeculationOptions | undefined): Resol
   const maxDraft = integer('speculation.maxDraft', given.maxDraft, 16, 0, 64);
   return {
     drafter,
-    rule: ruleOf(given.verifier),
+    ...verifierOf(given.verifier),
     maxDraft,
     maxNodes: integer('speculation.maxNodes', given.maxNodes, maxDraft, 0, 512),
     adaptive,
   };
 }
 
-function ruleOf(verifier: Verifier = 'lossless'): VerifyRule {
+function verifierOf(verifier: Verifier | undefined): Pick<ResolvedSpeculation, 'rule' | 'reflection'> {
+  if (typeof verifier === 'object' && verifier?.name === 'reflective') {
+    checkReflectiveNames(verifier);
+    return { rule: ruleOf(verifier.rule), reflection: resolveReflection(verifier) };
+  }
+  return { rule: ruleOf(verifier) };
+}
+
+function ruleOf(verifier: BaseVerifier = 'lossless'): VerifyRule {
   if (verifier === 'lossless') return { name: 'ratio' };
   if (verifier === 'match' || verifier === 'block') return { name: verifier };
   if (typeof verifier === 'object' && verifier?.name === 'typical') {
@@ -87,6 +106,6 @@ function ruleOf(verifier: Verifier = 'lossless'): VerifyRule {
       gap: number('gap', verifier.gap, 0.1, 0, 1),
     };
   }
-  const words = "'lossless', 'match', 'block', { name: 'typical' } or { name: 'relaxed' }";
+  const words = "'lossless', 'match', 'block', { name: 'typical' }, { name: 'relaxed' } or { name: 'reflective' }";
   throw expected(words, 'speculation.verifier', verifier);
 }

@@ -20,7 +20,11 @@
 // Lossy:
 //   typical a child with p(child) > min(ε, δ · e^−H(p)) is kept: Cai et al. 2024 (2401.10774), section 2.3.1.
 //   relaxed a child among the `top` most probable tokens, not less probable than the first by more than `gap`, is kept.
+// Beyond the rules, and lossy: a second reading of the draft may have changed p (reflective/), and a judge may keep what a
+// rule refuses (judge/).
 import type { VerifyRule } from '../../program/executor.js';
+import { bestJudged, bestPath } from './judge/rule.js';
+import type { Allows, Judgement } from './judge/rule.js';
 
 /** Rows of a draft: `tokens[0]` is the root, `parents[0]` is −1. */
 export interface DraftRows {
@@ -51,6 +55,18 @@ export interface Verdict {
   readonly kept: number[];
   /** What the target says after each of them; the last one is new. */
   readonly tokens: number[];
+  /** Rows that only the judge kept. */
+  readonly judged: number[];
+}
+
+export interface Beyond {
+  /** Where `lawAt` is a mixture and what follows a refused token is to come from the first reading: that one's law. */
+  readonly plainAt?: (row: number, path: readonly number[]) => Float64Array | undefined;
+  readonly judge?: Judgement;
+  /** For the judge; default: what has any probability. */
+  readonly allows?: Allows;
+  /** The laws are single tokens. */
+  readonly greedy?: boolean;
 }
 
 /** `lawAt(row, path)`: p after the row, `path` being the drafted tokens up to it. */
@@ -62,10 +78,18 @@ export function verifyDraft(
   lawAt: LawAt,
   chance: Chance,
   drawing?: Drawing,
+  beyond: Beyond = {},
 ): Verdict {
-  if (rule.name === 'block' && drawing && isDrawnChain(draft, drawing)) return byBlock(draft, lawAt, chance, drawing);
+  const { judge, plainAt, allows = (row, path, token) => lawAt(row, path)[token] > 0 } = beyond;
+  if (rule.name === 'block' && !judge && drawing && isDrawnChain(draft, drawing)) {
+    return byBlock(draft, lawAt, chance, drawing, plainAt);
+  }
   const kept = [0];
   const tokens: number[] = [];
+  const judged: number[] = [];
+  const said = (row: number, path: readonly number[]): number => lawAt(row, path).findIndex((value) => value > 0);
+  const path = judge && beyond.greedy && isTree(draft) ? bestPath(draft, judge, said, allows) : undefined;
+  let run = 0;
   for (let row = 0; row >= 0;) {
     const law = lawAt(row, tokens);
     const node = drawing?.nodes[row];
@@ -78,11 +102,75 @@ export function verifyDraft(
       token = byRatio(law, node, drawing.replacement, chance, after);
     } else token = chance.draws(law, after, 'plain');
     token ??= chance.draws(law, after, 'residual');
+    let next = childOf(draft, row, token);
+    let byJudge = false;
+    if (judge && (path || next < 0)) {
+      const other = path ? (path[after] ?? -1) : bestJudged(draft, judge, row, tokens, run, allows);
+      byJudge = other >= 0 && other !== next;
+      if (byJudge) {
+        next = other;
+        token = draft.tokens[other];
+        judged.push(other);
+      }
+    }
+    if (next < 0 && children.length > 0) {
+      const plain = plainAt?.(row, tokens);
+      if (plain) {
+        token = chance.draws(correction(plain, rule, children, node, drawing), after, 'residual');
+        next = childOf(draft, row, token);
+      }
+    }
+    run = byJudge ? run + 1 : 0;
     tokens.push(token);
-    row = childOf(draft, row, token);
+    row = next;
     if (row > 0) kept.push(row);
   }
-  return { kept, tokens };
+  return { kept, tokens, judged };
+}
+
+/** What follows by the first reading, where a mixture refused all children. */
+function correction(
+  plain: Float64Array,
+  rule: VerifyRule,
+  children: readonly number[],
+  node: DrawnChildren | undefined,
+  drawing: Drawing | undefined,
+): Float64Array {
+  if (rule.name === 'typical' || rule.name === 'relaxed') return plain;
+  if (rule.name !== 'match' && drawing && node && node.drawn.length > 0) {
+    return afterRefusals(plain, node, drawing.replacement);
+  }
+  return children.reduce((law, child) => residual(law, pointAt(child, law.length)), plain);
+}
+
+const pointAt = (token: number, length: number): Float64Array => {
+  const law = new Float64Array(length);
+  law[token] = 1;
+  return law;
+};
+
+function afterRefusals(
+  law: Float64Array,
+  { law: drawnFrom, drawn }: DrawnChildren,
+  replacement: boolean,
+): Float64Array {
+  let p = law;
+  let q = drawnFrom;
+  for (const token of drawn) {
+    p = residual(p, q);
+    if (replacement) continue;
+    const rest = q.slice();
+    rest[token] = 0;
+    const total = sum(rest);
+    if (total <= 0) break;
+    q = rest.map((value) => value / total);
+  }
+  return p;
+}
+
+function isTree({ tokens, parents }: DraftRows): boolean {
+  for (let i = 1; i < tokens.length; i++) if (parents[i] !== i - 1) return true;
+  return false;
 }
 
 export function childOf({ tokens, parents }: DraftRows, row: number, token: number): number {
@@ -153,7 +241,13 @@ function isDrawnChain({ tokens, parents }: DraftRows, { nodes }: Drawing): boole
  * s_i = Σ max(π_i · p_{i+1} − q_{i+1}, 0), the last one with π; the longest reached prefix stays, and what follows it is
  * drawn from norm(max(π · p − q, 0)).
  */
-function byBlock({ tokens }: DraftRows, lawAt: LawAt, chance: Chance, { nodes }: Drawing): Verdict {
+function byBlock(
+  { tokens }: DraftRows,
+  lawAt: LawAt,
+  chance: Chance,
+  { nodes }: Drawing,
+  plainAt: Beyond['plainAt'],
+): Verdict {
   const drafted = Array.from(tokens).slice(1);
   const laws = [lawAt(0, [])];
   const qs = drafted.map((_, i) => (nodes[i] as DrawnChildren).law);
@@ -172,7 +266,8 @@ function byBlock({ tokens }: DraftRows, lawAt: LawAt, chance: Chance, { nodes }:
     }
     if (chance.accepts(reached, i, 'block', 0)) kept = i;
   }
-  const left = kept < drafted.length ? residual(laws[kept], qs[kept], ratios[kept]) : laws[kept];
+  const last = kept < drafted.length ? (plainAt?.(kept, drafted.slice(0, kept)) ?? laws[kept]) : laws[kept];
+  const left = kept < drafted.length ? residual(last, qs[kept], ratios[kept]) : last;
   const next = chance.draws(left, kept, 'residual');
-  return { kept: Array.from({ length: kept + 1 }, (_, i) => i), tokens: [...drafted.slice(0, kept), next] };
+  return { kept: Array.from({ length: kept + 1 }, (_, i) => i), tokens: [...drafted.slice(0, kept), next], judged: [] };
 }

@@ -4,6 +4,8 @@ import type { JobDraft, JobResult, JobTaps } from '../rounds.js';
 import type { Draft, GenerationDrafter } from './drafter.js';
 import type { ResolvedSpeculation } from './options.js';
 import { Planner } from './planner.js';
+import { Reflector } from './reflective/reflector.js';
+import type { ReflectionResult } from './reflective/reflector.js';
 
 /** How drafts went. */
 export interface SpeculationResult {
@@ -21,6 +23,8 @@ export interface SpeculationResult {
   readonly draftMs: number;
   /** Time of rounds, those without a draft included. */
   readonly verifyMs: number;
+  /** How second readings went, where the verifier is reflective. */
+  readonly reflection?: ReflectionResult;
 }
 
 /** Tokens that may be drawn ahead while drafts find nothing: more each time, for they cannot be verified together. */
@@ -29,6 +33,7 @@ const MOST_AHEAD = 8;
 export class Speculator {
   private readonly drafter: GenerationDrafter;
   private readonly planner: Planner | undefined;
+  private readonly reflector: Reflector | undefined;
   private cycle = 0;
   private quiet = 0; // rounds without a draft, one after the other
   private wait = 0; // rounds that have been asked for ahead
@@ -49,11 +54,13 @@ export class Speculator {
     { createProposal }: Pick<Executor, 'createProposal'>,
     context: Omit<Parameters<ResolvedSpeculation['drafter']['start']>[0], 'createProposal'>,
   ) {
+    this.reflector = options.reflection && new Reflector(options.reflection, context.tokenizer);
     this.drafter = options.drafter.start({ ...context, createProposal });
     this.planner = options.adaptive ? new Planner() : undefined;
   }
 
   accept(tokens: Int32Array): void {
+    this.reflector?.accept(tokens);
     this.drafter.accept(tokens);
   }
 
@@ -67,8 +74,11 @@ export class Speculator {
     return this.wait + 1;
   }
 
-  /** A draft of at most `most` tokens in depth and number, or undefined: none, or none that pays. */
-  async next(most: number): Promise<JobDraft | undefined> {
+  /**
+   * A draft of at most `most` tokens in depth and number, or undefined: none, or none that pays. `room`: rows that fit
+   * behind the text.
+   */
+  async next(most: number, room = most): Promise<JobDraft | undefined> {
     this.current = undefined;
     this.timed = this.wait === 0;
     if (this.wait > 0) {
@@ -100,19 +110,22 @@ export class Speculator {
       rule: exact && !proposal ? { name: 'match' } : this.options.rule,
       ...(proposal ? { proposal } : {}),
       cycle,
+      ...this.reflector?.read(draft, room),
     };
     this.current = { draft: job, hoped: scores.reduce((sum, score) => sum + score, 0) };
     return job;
   }
 
   /** A round is over. `prompt`: it had more rows than a draft. */
-  learn({ accepted = [], verified = false }: JobResult, ms: number, prompt: boolean): void {
+  learn({ accepted = [], verified = false, changed }: JobResult, ms: number, prompt: boolean): void {
     this.rounds++;
     this.verifyMs += ms;
     const { draft, hoped } = verified && this.current ? this.current : nothing;
     const rows = draft?.tokens.length ?? 0;
-    if (!prompt && this.timed) this.planner?.learn(1 + rows, ms, hoped, accepted.length, draft ? this.lastDraftMs : 0);
+    const all = 1 + rows + (draft?.again?.tokens.length ?? 0);
+    if (!prompt && this.timed) this.planner?.learn(all, ms, hoped, accepted.length, draft ? this.lastDraftMs : 0);
     if (!draft) return;
+    if (!prompt) this.reflector?.learn(draft.again !== undefined, 1 + accepted.length, ms + this.lastDraftMs, changed);
     this.draftedRounds++;
     this.drafted += rows;
     this.accepted += accepted.length;
@@ -149,6 +162,7 @@ export class Speculator {
       acceptanceByPosition: this.reached.map((reached, depth) => (this.keptAt[depth] ?? 0) / reached),
       draftMs,
       verifyMs,
+      ...(this.reflector ? { reflection: this.reflector.result() } : {}),
     };
   }
 }

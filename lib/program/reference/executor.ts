@@ -34,7 +34,13 @@ export interface LogitsSampler extends RowSampler {
     logits: readonly Float64Array[],
     cycle: number,
     drawing?: Drawing,
-  ): { readonly kept: number[]; readonly reports: readonly Drawn[] };
+    lossy?: Pick<DraftWalk, 'reflection'>,
+  ): {
+    readonly kept: number[];
+    readonly judged: readonly number[];
+    readonly changed: readonly number[];
+    readonly reports: readonly Drawn[];
+  };
 }
 
 interface Drawing {
@@ -145,10 +151,11 @@ export class ReferenceExecutor implements Executor {
       const root = outputs[output];
       const sequence = sequences[root];
       const before = sequences.subarray(0, root).filter((other) => other === sequence).length;
-      const stay = Array.from({ length: rows }, (_, i) => i).filter((i) => kept[output + i] === 1);
+      const stay = Array.from({ length: rows }, (_, i) => i).filter((i) => (kept[output + i] & 1) === 1);
+      const added = sequences.subarray(root).filter((other) => other === sequence).length; // a second reading included
       const ordinals = [...Array.from({ length: before }, (_, i) => i), ...stay.map((i) => before + i)];
       if (parents) kv.keep(sequence, Int32Array.from(ordinals));
-      else kv.truncate(sequence, kv.length(sequence) - rows + stay.length); // a chain: what stays comes first
+      else kv.truncate(sequence, kv.length(sequence) - added + stay.length); // a chain: what stays comes first
     }
   }
 }
@@ -191,7 +198,7 @@ function drawBy(
 }
 
 function verifyWalk(
-  { output, rows, sampler, rule, proposal, cycle }: DraftWalk,
+  { output, rows, sampler, rule, proposal, cycle, reflection }: DraftWalk,
   { tokens, parents, outputs }: RunRequest,
   rowAt: (output: number) => Float64Array,
   drawn: Outcome[],
@@ -206,9 +213,19 @@ function verifyWalk(
   keeps[output] = 1;
   const drawing = proposal instanceof ReferenceProposal ? proposal : undefined;
   drawn[output] = attempt(() => {
-    const { kept, reports } = logitsSampler(sampler).verify(draft, rule, own.map(rowAt), cycle, drawing);
+    const again = Array.from(reflection?.rows ?? [], (_, i) => output + rows + i);
+    const lossy = reflection ? { reflection } : {};
+    const logits = [...own, ...again].map(rowAt);
+    const { kept, judged, changed, reports } = logitsSampler(sampler).verify(
+      draft,
+      rule,
+      logits,
+      cycle,
+      drawing,
+      lossy,
+    );
     kept.forEach((row, i) => {
-      keeps[output + row] = 1;
+      keeps[output + row] = 1 | (judged.includes(row) ? 2 : 0) | (changed.includes(row) ? 4 : 0);
       drawn[output + row] = { ...reports[i], error: null };
     });
     return reports[0];

@@ -1,0 +1,164 @@
+// The reflective verifier in sessions: weight 0 changes nothing, nothing of a second reading stays, mistakes are named.
+import { embeddedModelPath, loadModel } from '../../../lib/index.js';
+import type { GenerateOptions, GenerateResult, Model } from '../../../lib/index.js';
+import type { Drafter } from '../../../lib/decode/speculation/drafter.js';
+import { nGram } from '../../../lib/decode/speculation/drafters/policies.js';
+import { defaultPrompt } from '../../../lib/decode/speculation/reflective/options.js';
+import { Generator } from '../../fixtures/random/generator.js';
+
+let model: Model;
+beforeAll(async () => {
+  model = await loadModel(embeddedModelPath(), { threads: 1 });
+});
+afterAll(() => model.dispose());
+
+const prompt = 'Once upon a time';
+
+async function generate(options: GenerateOptions) {
+  const session = model.createSession();
+  const pieces = session.generate(prompt, options);
+  let next = await pieces.next();
+  const logprobs: unknown[] = [];
+  for (; !next.done; next = await pieces.next()) logprobs.push(...(next.value.logprobs ?? []));
+  const after = await session.forward(Int32Array.of(5, 6));
+  const used = model.memoryUsage().kv;
+  session.dispose();
+  const result: GenerateResult = next.value;
+  return { result, after, logprobs, used };
+}
+
+/** Knows an answer; says something else for a third of its tokens, and beside each token something else, too. */
+function nearly(answer: readonly number[], wide: boolean): Drafter {
+  return {
+    name: 'nearly',
+    start() {
+      const random = new Generator(4, 'nearly');
+      let length = -1;
+      return {
+        accept: (tokens) => (length = length < 0 ? 0 : length + tokens.length),
+        draft(maxTokens) {
+          const tokens: number[] = [];
+          const parents: number[] = [];
+          for (let depth = 0, at = -1; depth < Math.min(maxTokens, 4) && length + depth < answer.length; depth++) {
+            const right = answer[length + depth];
+            const said = random.integer(0, 2) === 0 ? (right + 3) % 200 : right;
+            for (const token of wide ? [(said + 1) % 200, said] : [said]) {
+              tokens.push(token);
+              parents.push(at);
+            }
+            at = tokens.length - 1;
+          }
+          const scores = Float32Array.from(tokens, (_, node) => 0.9 ** (node + 1));
+          return { tokens: Int32Array.from(tokens), parents: Int32Array.from(parents), scores };
+        },
+        dispose: () => undefined,
+      };
+    },
+  };
+}
+
+test.each([
+  ['greedy', { temperature: 0 }],
+  ['sampled', { temperature: 0.9, seed: 7, repetitionPenalty: 1.1 }],
+] as const)('%s: weight 0 is the base rule to the last bit, and leaves no trace', async (_, sampling) => {
+  const options = { ...sampling, maxTokens: 200, logprobs: 1 };
+  const plain = await generate(options);
+  for (const wide of [false, true]) {
+    for (const [correctionFrom, reflectPaths] of [
+      ['fused', 2],
+      ['base', 1],
+    ] as const) {
+      const drafter = nearly(plain.result.tokens, wide);
+      const verifier = { name: 'reflective', alpha: 0, correctionFrom, reflectPaths, autoSkip: false } as const;
+      const shape = { maxDraft: 4, maxNodes: wide ? 12 : 4, adaptive: false };
+      const other = await generate({ ...options, speculation: { drafter, verifier, ...shape } });
+      expect(other.result.tokens).toEqual(plain.result.tokens);
+      expect(other.logprobs).toEqual(plain.logprobs);
+      expect(other.after).toEqual(plain.after); // the cache
+      expect(other.used).toBe(plain.used);
+      expect(other.result.speculation!.reflection!.rounds).toBeGreaterThan(10);
+      expect(other.result.speculation!.reflection!.topChanged).toBe(0);
+    }
+  }
+});
+
+test('after a thousand drafts that were read twice the cache is that of the text alone', async () => {
+  const words = model.tokenizer.encode('red blue ', { addSpecial: false });
+  const verifier = { name: 'reflective', alpha: 0.3, prompt: words, anchorTokens: 2, autoSkip: false } as const;
+  const known = await generate({ temperature: 0, maxTokens: 120 });
+  let rounds = 0;
+  let changed = 0;
+  for (let seed = 0; rounds < 1000; seed++) {
+    const session = model.createSession();
+    const speculation = { drafter: nearly(known.result.tokens, seed % 2 === 0), verifier, maxDraft: 4, maxNodes: 10 };
+    const options = { temperature: 0.5, seed, maxTokens: 200, speculation: { ...speculation, adaptive: false } };
+    const pieces = session.generate(prompt, options);
+    let next = await pieces.next();
+    while (!next.done) next = await pieces.next();
+    rounds += next.value.speculation!.reflection!.rounds;
+    changed += next.value.speculation!.reflection!.topChanged;
+    const after = await session.forward(Int32Array.of(9));
+    const fresh = model.createSession();
+    const all = await fresh.forward([...session.tokens.slice(0, -1), 9]);
+    expect(after).toEqual(all.slice(-after.length));
+    fresh.dispose();
+    session.dispose();
+  }
+  expect(changed).toBeGreaterThan(10);
+  const probe = model.createSession();
+  expect(model.memoryUsage().kv).toBe(0);
+  probe.dispose();
+}, 60_000);
+
+test('where it does not pay it is left out, near the end of the context, too', async () => {
+  const speculation = { drafter: nGram(), verifier: { name: 'reflective', probeEvery: 8 } } as const;
+  const { result } = await generate({ temperature: 0, maxTokens: 300, speculation });
+  const { reflection, draftedRounds } = result.speculation!;
+  expect(reflection!.rounds).toBeLessThan(draftedRounds);
+  const small = await loadModel(embeddedModelPath(), { threads: 1, contextLength: 48 });
+  const session = small.createSession();
+  const pieces = session.generate(prompt, {
+    temperature: 0,
+    speculation: {
+      drafter: nearly(result.tokens, false),
+      verifier: { name: 'reflective', autoSkip: false },
+      adaptive: false,
+    },
+  });
+  let next = await pieces.next();
+  while (!next.done) next = await pieces.next();
+  expect(next.value.finishReason).toBe('length');
+  expect(session.length).toBe(48);
+  small.dispose();
+});
+
+test('mistakes are named', async () => {
+  const play = (verifier: Record<string, unknown>): Promise<unknown> =>
+    generate({
+      maxTokens: 2,
+      speculation: { drafter: nGram(), verifier: { name: 'reflective', ...verifier } as never },
+    });
+  const special = [...model.tokenizer.endOfGeneration][0];
+  const wrong: [Record<string, unknown>, RegExp][] = [
+    [{ alpha: 1.5 }, /alpha/],
+    [{ alpha: NaN }, /alpha/],
+    [{ alpha: 0.7 }, /0 to 0\.5/],
+    [{ prompt: '' }, /prompt/],
+    [{ prompt: Array(65).fill(5) }, /65 tokens/],
+    [{ prompt: [special] }, /special/],
+    [{ prompt: [1e9] }, /token ids/],
+    [{ anchorTokens: 17 }, /anchorTokens/],
+    [{ correctionFrom: 'both' }, /correctionFrom/],
+    [{ beta: 1 }, /beta/],
+    [{ rule: { name: 'reflective' } }, /verifier/],
+    [{ entropyGate: 2 }, /entropyGate/],
+  ];
+  for (const [change, message] of wrong) {
+    await expect(play(change)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringMatching(message) as string,
+    });
+  }
+  await expect(play({ alpha: 0.7, force: true })).resolves.toBeDefined();
+  expect(model.tokenizer.encode(defaultPrompt, { addSpecial: false }).length).toBeLessThanOrEqual(64);
+});
