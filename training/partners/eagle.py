@@ -2,9 +2,11 @@
 
 Row t reads the token at t + 1 and the feature f_t (the state behind the model's last norm, from features.py); one llama layer
 without a norm before its attention makes of fc([embedding; f_t]) an estimate of f_(t + 1), which the model's output matrix
-turns into a law of the token at t + 2. Loss: SmoothL1 of the features + `laws` · cross-entropy of the two laws; the features
-that are read get uniform noise of up to `noise`, for a draft reads its own estimates. Written as a directory of the published layout:
-config.json and model.safetensors in F16.
+turns into a law of the token at t + 2. Loss: SmoothL1 of the features + `laws` · cross-entropy of the two laws, in a first phase
+as published. The second weighs the laws more and adds `argmax` to their most probable token, as distil.py does, for estimates
+that are only near give flat laws, and a draft ends at a token that seems improbable. The features that are read get uniform
+noise of up to `noise`, for a draft reads its own estimates. Written as a directory of the published layout: config.json and
+model.safetensors in F16.
 """
 import argparse
 import json
@@ -63,8 +65,11 @@ def losses(head, embed, output, r, ids, weights, states, rng):
     wanted = states[:, 1:].flatten(0, 1)[chosen]
     with torch.no_grad():
         law = torch.softmax(wanted @ output.t(), -1)
+        best = law.argmax(-1)
+        law.mul_(1 - r["argmax"])
+        law[torch.arange(len(best)), best] += r["argmax"]
     logs = torch.log_softmax(own @ output.t(), -1)
-    same = (logs.argmax(-1) == law.argmax(-1)).float().mean().item()
+    same = (logs.argmax(-1) == best).float().mean().item()
     return F.smooth_l1_loss(own, wanted), -(law * logs).sum(-1).mean(), same
 
 
@@ -93,17 +98,31 @@ def write(folder, head, r, vocab):
         out.write(struct.pack("<Q", len(head_bytes)) + head_bytes + data)
 
 
+def read(folder, head):
+    """The weights that `write` left."""
+    with open(os.path.join(folder, "model.safetensors"), "rb") as handle:
+        data = handle.read()
+    (size,) = struct.unpack_from("<Q", data)
+    ours = {published: name for name, published in PUBLISHED.items()}
+    state = head.state_dict()
+    for name, entry in json.loads(data[8:8 + size]).items():
+        begin, end = entry["data_offsets"]
+        a = np.frombuffer(data[8 + size + begin:8 + size + end], "<f2").reshape(entry["shape"]).astype(np.float32)
+        part = name[len("layers.0."):-len(".weight")]
+        state["layer.%s.weight" % ours[part] if part in ours else name] = torch.from_numpy(a)
+    head.load_state_dict(state)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--arrays", required=True)
     parser.add_argument("--model", default=os.path.join(HERE, "..", "..", "models", "vivace-tiny.gguf"))
     parser.add_argument("--out", help="default: ARRAYS/NAME")
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--after", help="begin with the second phase and what is in this directory")
     a = parser.parse_args()
     with open(os.path.join(HERE, "recipe.json"), encoding="utf-8") as handle:
         recipe = json.load(handle)
     r = {"seed": recipe["seed"], **recipe["eagle"]}
-    r["steps"] = a.steps or r["steps"]
     torch.set_num_threads(1)
     keep_heap_memory()
     torch.manual_seed(r["seed"])
@@ -111,15 +130,27 @@ def main():
     embed, output = torch.from_numpy(file["token_embd.weight"]), torch.from_numpy(file["output.weight"])
     sets = rows_with_states(a, recipe)
     head = Head(r["config"])
+    if a.after:
+        read(a.after, head)
     print("%d parameters" % sum(p.numel() for p in head.parameters()), flush=True)
+    done = 0
+    for phase in r["phases"]:
+        if not (a.after and done == 0):
+            run(head, embed, output, sets, {**r, **phase}, done)
+            write(a.out or os.path.join(a.arrays, r["name"]), head, r, output.shape[0])
+        done += phase["steps"]
+
+
+def run(head, embed, output, sets, r, done):
+    """One phase; `done` steps came before."""
     muon = Muon([p for p in head.parameters() if p.dim() == 2], r["matrix_lr"], weight_decay=r["weight_decay"])
     adam = torch.optim.AdamW([p for p in head.parameters() if p.dim() == 1], r["peak_lr"], (0.9, 0.95), weight_decay=0.0)
-    rng = torch.Generator().manual_seed(r["seed"])
+    rng = torch.Generator().manual_seed(r["seed"] + done)
     began, seen, total = time.time(), 0, np.zeros(3)
     for step in range(r["steps"]):
         factor = rate(step, r)
         muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = r["matrix_lr"] * factor, r["peak_lr"] * factor
-        ids, weights, states = batch(sets, r, step)
+        ids, weights, states = batch(sets, r, done + step)
         for p in head.parameters():
             p.grad = None
         feature, law, same = losses(head, embed, output, r, ids, weights, states, rng)
@@ -130,11 +161,9 @@ def main():
         seen += 1
         total += (feature.item(), law.item(), same)
         if step % 25 == 24:
-            print("step %d features %.4f laws %.3f same %.3f min %.1f" % (step + 1, *(total / seen), (time.time() - began) / 60),
-                  flush=True)
+            print("step %d features %.4f laws %.3f same %.3f min %.1f" % (
+                done + step + 1, *(total / seen), (time.time() - began) / 60), flush=True)
             seen, total = 0, np.zeros(3)
-        if step % 200 == 199 or step + 1 == r["steps"]:
-            write(a.out or os.path.join(a.arrays, r["name"]), head, r, output.shape[0])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ let setting: Setting;
 let folder: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'vivace-lives-'));
-  setting = await setUp(embeddedModelPath(), smallModelPath, prompts(20));
+  setting = await setUp(embeddedModelPath(), smallModelPath, prompts(8));
 });
 afterAll(() => {
   setting.dispose();

@@ -17,12 +17,18 @@ export interface Setting {
   dispose(): void;
 }
 
-export async function setUp(modelPath: string, draftModelPath: string, texts: readonly string[]): Promise<Setting> {
+/** The datastore has what the model says to `told`. */
+export async function setUp(modelPath: string, draftModelPath: string, told: readonly string[]): Promise<Setting> {
   const model = await loadModel(modelPath, { threads: 2 });
   const folder = mkdtempSync(join(tmpdir(), 'vivace-drafters-'));
   const datastore = join(folder, 'texts.store');
   const { tokenizer } = model;
-  const answers = texts.map((text) => tokenizer.encode(text, { addSpecial: false }));
+  const answers: Int32Array[] = [];
+  for (const prompt of told) {
+    using session = model.createSession();
+    await answer(session, prompt, { temperature: 0, maxTokens: 60 });
+    answers.push(session.tokens);
+  }
   await buildDatastore(datastore, answers, {
     vocab: tokenizer.vocabSize,
     fingerprint: tokenizerFingerprint(tokenizer),
