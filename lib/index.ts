@@ -32,6 +32,13 @@ export type {
   TypicalVerifier,
   Verifier,
 } from './decode/speculation/options.js';
+export type { JudgeHead, JudgeThreshold } from './decode/speculation/judge/head.js';
+export type { JudgeVerifier } from './decode/speculation/judge/options.js';
+export { areaUnderCurve, trainJudge } from './decode/speculation/judge/train.js';
+export type { JudgeExample, JudgeTrainOptions, TrainedJudge } from './decode/speculation/judge/train.js';
+export { headOf as judgeHeadOf, loadJudge, saveJudge } from './model/judge/head.js';
+export { mineJudge } from './model/judge/mine.js';
+export type { MinedExample, MineOptions } from './model/judge/mine.js';
 export type { ReflectionResult } from './decode/speculation/reflective/reflector.js';
 export type { SpeculationResult } from './decode/speculation/speculator.js';
 export type { Proposal, SamplerOptions } from './program/executor.js';

@@ -87,6 +87,8 @@ export interface NativeRequest {
    */
   readonly sampling?: {
     readonly logits: number;
+    /** For judges: the value of `bindings` that they read. */
+    readonly hidden?: number;
     readonly samplers: readonly (NativeSampler | null)[];
     readonly tokens: Int32Array;
     readonly logprobs: Float32Array;

@@ -119,8 +119,25 @@ std::vector<RunBinding> read_bindings(const Runner& executable, const Napi::Arra
   return bindings;
 }
 
+// A judge reads the hidden states [rows, width] that this run writes to the caller's memory, at its draft's rows.
+void find_hidden(Walk& walk, int hidden, const Round& round) {
+  const std::vector<ValueInfo>& values = round.state->executable->program().values;
+  for (const RunBinding& binding : round.bindings) {
+    if (binding.value != hidden) continue;
+    const ValueInfo& value = values[static_cast<size_t>(hidden)];
+    if (value.rows != rows_symbol || value.columns != walk.judge.width || value.dtype != DType::F32)
+      throw Error("SHAPE_MISMATCH", "run: the judge's head has " + std::to_string(walk.judge.width) +
+                                        " weights, the model's hidden state " + std::to_string(value.columns));
+    const Batch& batch = round.batch.batch();
+    walk.judge.hidden = reinterpret_cast<const float*>(binding.data) +
+                        batch.output_rows[static_cast<size_t>(walk.output)] * walk.judge.width;
+    return;
+  }
+  throw Error("INTERNAL", "run: a judge wants hidden states");
+}
+
 // [{ output, rows, … of read_walk }]
-void read_walks(const Napi::Array& list, Round& round) {
+void read_walks(const Napi::Array& list, int hidden, Round& round) {
   if (!round.has_batch || round.ahead) throw Error("INTERNAL", "run: drafts want a batch and one round");
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const Napi::Object given = list.Get(i).As<Napi::Object>();
@@ -133,7 +150,7 @@ void read_walks(const Napi::Array& list, Round& round) {
     for (const Walk& other : round.draws.walks)
       if (walk.output < other.output + other.outputs() && other.output < walk.output + walk.outputs())
         throw Error("INTERNAL", "run: two drafts share an output");
-    if (walk.judge.weights != nullptr) throw Error("INTERNAL", "run: a judge wants hidden states");
+    if (walk.judge.weights != nullptr) find_hidden(walk, hidden, round);
     round.draws.walks.push_back(std::move(walk));
   }
 }
@@ -154,7 +171,7 @@ void read_drafts(const Napi::Object& given, Round& round) {
   }
 }
 
-// { logits, samplers, walks?, drafts?, tokens, logprobs, errors, kept }
+// { logits, hidden?, samplers, walks?, drafts?, tokens, logprobs, errors, kept }
 void read_sampling(const Napi::Object& given, Round& round) {
   const Runner& executable = *round.state->executable;
   round.draws.logits = given.Get("logits").As<Napi::Number>().Int32Value();
@@ -172,7 +189,11 @@ void read_sampling(const Napi::Object& given, Round& round) {
     round.draws.samplers.push_back(sampler.IsNull() ? nullptr : unwrap_sampler(sampler));
   }
   round.draws.clear();
-  if (given.Get("walks").IsArray()) read_walks(given.Get("walks").As<Napi::Array>(), round);
+  if (given.Get("walks").IsArray()) {
+    const Napi::Value hidden = given.Get("hidden");
+    read_walks(given.Get("walks").As<Napi::Array>(), hidden.IsNumber() ? hidden.As<Napi::Number>().Int32Value() : -1,
+               round);
+  }
   if (given.Get("drafts").IsObject()) read_drafts(given.Get("drafts").As<Napi::Object>(), round);
   if (!round.ahead) return;
   bool all = round.has_batch && round.batch.can_follow();

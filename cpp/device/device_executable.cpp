@@ -169,8 +169,9 @@ void DeviceExecutable::describe(Draws& draws) {
       describe(i, *draws.samplers[i], {}, !on_record, results[i]);
     }
   for (const Walk& walk : draws.walks) {
-    const bool again = !walk.reflection.rows.empty();
-    const bool here = !again && (walk.options.rule == VerifyRule::match || walk.options.rule == VerifyRule::ratio);
+    const bool judged = walk.judge.weights != nullptr;
+    const bool here = !judged && walk.reflection.rows.empty() &&
+                      (walk.options.rule == VerifyRule::match || walk.options.rule == VerifyRule::ratio);
     std::vector<std::vector<int32_t>> paths(walk.tokens.size());
     for (size_t row = 0; row < paths.size(); ++row) {
       if (row > 0) {

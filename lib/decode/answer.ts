@@ -13,6 +13,8 @@ export interface TokenLogprob {
 export interface TokenLogprobs extends TokenLogprob {
   /** As many as asked for, most probable first. */
   readonly top: readonly TokenLogprob[];
+  /** A drafted token that only a judge kept (docs/systems/judge.md). */
+  readonly judged?: true;
 }
 
 /** A part of an answer. Its text is empty at most in the last piece. */
@@ -98,8 +100,9 @@ export class Answer {
   }
 }
 
-const logprobsOf = ({ token, logprob, top }: JobResult): TokenLogprobs => ({
+const logprobsOf = ({ token, logprob, top, judged }: JobResult): TokenLogprobs => ({
   token,
   logprob,
+  ...(judged ? { judged } : {}),
   top: top.map(([id, value]) => ({ token: id, logprob: value })),
 });

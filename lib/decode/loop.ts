@@ -44,7 +44,7 @@ export interface GenerateResult {
 /** A sequence, with the prompt at the end of its tokens; the loop puts the answer behind them. */
 export interface DecodeTarget {
   readonly rounds: Rounds;
-  readonly executor: Pick<Executor, 'createSampler' | 'createProposal'>;
+  readonly executor: Pick<Executor, 'createSampler' | 'createProposal' | 'taps'>;
   readonly tokenizer: Tokenizer;
   readonly kv: KvCache;
   readonly sequence: number;
@@ -140,7 +140,7 @@ class Run {
     this.sampler.accept(prompt);
     if (speculation) {
       const context = { tokenizer, sampler: options.sampler, ...(signal ? { signal } : {}) };
-      this.speculator = new Speculator(speculation, executor, context);
+      this.speculator = new Speculator(speculation, executor, context, options.stop);
       this.speculator.accept(prompt);
     }
     this.ends = Int32Array.from(tokenizer.endOfGeneration);

@@ -88,13 +88,15 @@ export function buildRequest(
       drafts.push(null);
     }
     if (draft && sampler) {
-      const { rule, proposal, cycle } = draft;
+      const { rule, proposal, cycle, judge } = draft;
       const walk = { output: place.output + place.wanted - 1, rows: 1 + draft.tokens.length, sampler, rule, cycle };
-      walks.push({ ...walk, ...(proposal ? { proposal } : {}), ...(again ? { reflection: again } : {}) });
+      const lossy = { ...(again ? { reflection: again } : {}), ...(judge ? { judge } : {}) };
+      walks.push({ ...walk, ...(proposal ? { proposal } : {}), ...lossy });
     }
     row += rowsOf(share);
   }
-  const tapped = [...new Set(shares.flatMap(({ entry }) => entry.taps?.names ?? []))].sort();
+  const judges = shares.some(({ draft }) => draft?.judge) ? ['hidden'] : [];
+  const tapped = [...new Set([...judges, ...shares.flatMap(({ entry }) => entry.taps?.names ?? [])])].sort();
   const asking = shares.filter(({ entry }, index) => entry.logits && places[index].wanted > 0);
   const request = {
     tokens,

@@ -1,5 +1,5 @@
 // How a decoding loop asks for model runs without knowing what else runs: lib/engine.ts merges the jobs into rounds.
-import type { KvCache, Proposal, RowSampler, VerifyRule } from '../program/executor.js';
+import type { KvCache, Proposal, RowSampler, VerifyRule, WalkJudge } from '../program/executor.js';
 
 /** Drafted tokens behind a job's last one, which the sampler verifies. */
 export interface JobDraft {
@@ -13,6 +13,8 @@ export interface JobDraft {
   readonly cycle: number;
   /** Left out where its rows find no room. */
   readonly again?: SecondReading;
+  /** Keeps tokens that the rule refuses, by the model's hidden states. */
+  readonly judge?: WalkJudge;
 }
 
 /** Rows behind a draft's, in which the model reads it again (speculation/reflective). They never stay in the cache. */
@@ -91,7 +93,7 @@ export interface JobResult {
   /** The draft was read twice: so many rows had another most probable token for that. */
   readonly changed?: number;
   /** A drafted token that only a judge kept. */
-  readonly judged?: boolean;
+  readonly judged?: true;
 }
 
 export interface Ticket {

@@ -243,7 +243,16 @@ export class Model {
     return kv;
   }
 
-  private fingerprint(): string {
+  /** @internal Values of the hidden state that judges read (lib/model/judge). Throws UNSUPPORTED_FEATURE. */
+  hiddenWidth(): number {
+    this.check();
+    const width = this.executor.taps['hidden'];
+    if (width !== undefined) return width;
+    throw new VivaceError('UNSUPPORTED_FEATURE', 'This model has no hidden state to judge by');
+  }
+
+  /** @internal Tells models apart. */
+  fingerprint(): string {
     return (this.identity ??= fingerprint(this.source));
   }
 

@@ -89,6 +89,21 @@ export interface DraftWalk {
    * follows a refused token if `corrects`. These rows come after the draft's in the run and are never kept.
    */
   readonly reflection?: { readonly alpha: number; readonly corrects: boolean; readonly rows: Int32Array };
+  /** Keeps drafted tokens that the rule refuses. The run must tap `hidden`. */
+  readonly judge?: WalkJudge;
+}
+
+/** A linear head on the hidden state of a drafted token's own row: above `bound` the token is right. */
+export interface WalkJudge {
+  /** [width] */
+  readonly weights: Float32Array;
+  readonly bias: number;
+  /** −∞: every token is right, ∞: none. */
+  readonly bound: number;
+  /** [rows of the draft, the root's included]: not 0 where only the rule may keep the row. */
+  readonly guarded: Int32Array;
+  /** Tokens in a row that only the judge keeps, at most; 0: any number. */
+  readonly longest: number;
 }
 
 /** The laws that a draft's tokens were drawn from. Made by `Executor.createProposal`. */

@@ -120,6 +120,7 @@ export class NativeExecutor implements Executor {
         ? {
             sampling: {
               logits: this.logits,
+              ...(taps?.['hidden'] ? { hidden: compiled.program.outputs['hidden'].id } : {}),
               samplers: samplers.map((sampler) => toNative(sampler)),
               ...(walks ? { walks: walks.map((walk) => nativeWalk(walk)) } : {}),
               ...(drafts ? { drafts: nativeDrafts(drafts) } : {}),

@@ -3,6 +3,7 @@ import { expected } from '../../errors.js';
 import type { VerifyRule } from '../../program/executor.js';
 import { checkNames, integer, number } from '../option-checks.js';
 import type { Drafter } from './drafter.js';
+import { resolveJudge, type JudgeVerifier, type ResolvedJudge } from './judge/options.js';
 import { checkReflectiveNames, resolveReflection } from './reflective/options.js';
 import type { ReflectiveSettings, ResolvedReflection } from './reflective/options.js';
 
@@ -10,7 +11,7 @@ import type { ReflectiveSettings, ResolvedReflection } from './reflective/option
  * Which drafted tokens stay. Lossless ones leave the text (greedy) or its law (sampled) as it is; the others are faster and
  * change it, so they are asked for by name. lib/decode/speculation/rules.ts says what each does.
  */
-export type Verifier = BaseVerifier | ReflectiveVerifier;
+export type Verifier = BaseVerifier | JudgeVerifier | ReflectiveVerifier;
 export type BaseVerifier = 'lossless' | 'match' | 'block' | TypicalVerifier | RelaxedVerifier;
 
 /** Keeps tokens with p > min(epsilon, delta · e^−entropy), Cai et al. 2024 (Medusa), section 2.3.1. Lossy. */
@@ -35,7 +36,7 @@ export interface RelaxedVerifier {
 export interface ReflectiveVerifier extends ReflectiveSettings {
   readonly name: 'reflective';
   /** Default `lossless`. */
-  readonly rule?: BaseVerifier;
+  readonly rule?: BaseVerifier | JudgeVerifier;
 }
 
 export interface SpeculationOptions {
@@ -55,6 +56,7 @@ export interface ResolvedSpeculation {
   readonly drafter: Drafter;
   readonly rule: VerifyRule;
   readonly reflection?: ResolvedReflection;
+  readonly judge?: ResolvedJudge;
   readonly maxDraft: number;
   readonly maxNodes: number;
   readonly adaptive: boolean;
@@ -79,12 +81,17 @@ export function resolveSpeculation(given: SpeculationOptions | undefined): Resol
   };
 }
 
-function verifierOf(verifier: Verifier | undefined): Pick<ResolvedSpeculation, 'rule' | 'reflection'> {
+function verifierOf(verifier: Verifier | undefined): Pick<ResolvedSpeculation, 'rule' | 'reflection' | 'judge'> {
   if (typeof verifier === 'object' && verifier?.name === 'reflective') {
     checkReflectiveNames(verifier);
-    return { rule: ruleOf(verifier.rule), reflection: resolveReflection(verifier) };
+    return { ...baseOf(verifier.rule), reflection: resolveReflection(verifier) };
   }
-  return { rule: ruleOf(verifier) };
+  return baseOf(verifier);
+}
+
+function baseOf(verifier: BaseVerifier | JudgeVerifier | undefined): Pick<ResolvedSpeculation, 'rule' | 'judge'> {
+  if (typeof verifier !== 'object' || verifier?.name !== 'judge') return { rule: ruleOf(verifier) };
+  return { judge: resolveJudge(verifier), rule: ruleOf(verifier.rule) };
 }
 
 function ruleOf(verifier: BaseVerifier = 'lossless'): VerifyRule {
@@ -106,6 +113,7 @@ function ruleOf(verifier: BaseVerifier = 'lossless'): VerifyRule {
       gap: number('gap', verifier.gap, 0.1, 0, 1),
     };
   }
-  const words = "'lossless', 'match', 'block', { name: 'typical' }, { name: 'relaxed' } or { name: 'reflective' }";
+  const words =
+    "'lossless', 'match', 'block', { name: 'typical' }, { name: 'relaxed' }, { name: 'judge' } or { name: 'reflective' }";
   throw expected(words, 'speculation.verifier', verifier);
 }

@@ -3,6 +3,7 @@ import type { Executor } from '../../program/executor.js';
 import type { JobDraft, JobResult, JobTaps } from '../rounds.js';
 import type { Draft, GenerationDrafter } from './drafter.js';
 import type { ResolvedSpeculation } from './options.js';
+import { Guard } from './judge/guard.js';
 import { Planner } from './planner.js';
 import { Reflector } from './reflective/reflector.js';
 import type { ReflectionResult } from './reflective/reflector.js';
@@ -23,6 +24,8 @@ export interface SpeculationResult {
   readonly draftMs: number;
   /** Time of rounds, those without a draft included. */
   readonly verifyMs: number;
+  /** Of the accepted tokens, those that only the judge kept, where there is one. */
+  readonly judged?: number;
   /** How second readings went, where the verifier is reflective. */
   readonly reflection?: ReflectionResult;
 }
@@ -34,6 +37,8 @@ export class Speculator {
   private readonly drafter: GenerationDrafter;
   private readonly planner: Planner | undefined;
   private readonly reflector: Reflector | undefined;
+  private readonly guard: Guard | undefined;
+  private judged = 0;
   private cycle = 0;
   private quiet = 0; // rounds without a draft, one after the other
   private wait = 0; // rounds that have been asked for ahead
@@ -51,9 +56,11 @@ export class Speculator {
 
   constructor(
     private readonly options: ResolvedSpeculation,
-    { createProposal }: Pick<Executor, 'createProposal'>,
+    { createProposal, taps }: Pick<Executor, 'createProposal' | 'taps'>,
     context: Omit<Parameters<ResolvedSpeculation['drafter']['start']>[0], 'createProposal'>,
+    stop: readonly string[] = [],
   ) {
+    this.guard = options.judge && new Guard(options.judge, context.tokenizer, stop, taps['hidden']);
     this.reflector = options.reflection && new Reflector(options.reflection, context.tokenizer);
     this.drafter = options.drafter.start({ ...context, createProposal });
     this.planner = options.adaptive ? new Planner() : undefined;
@@ -61,6 +68,7 @@ export class Speculator {
 
   accept(tokens: Int32Array): void {
     this.reflector?.accept(tokens);
+    this.guard?.accept(tokens);
     this.drafter.accept(tokens);
   }
 
@@ -111,6 +119,7 @@ export class Speculator {
       ...(proposal ? { proposal } : {}),
       cycle,
       ...this.reflector?.read(draft, room),
+      ...this.guard?.view(draft),
     };
     this.current = { draft: job, hoped: scores.reduce((sum, score) => sum + score, 0) };
     return job;
@@ -129,6 +138,7 @@ export class Speculator {
     this.draftedRounds++;
     this.drafted += rows;
     this.accepted += accepted.length;
+    this.judged += accepted.filter(({ judged }) => judged).length;
     const depths: number[] = [];
     draft.tokens.forEach((_: number, index: number) => {
       const parent = draft.parents ? draft.parents[index] : index - 1;
@@ -162,6 +172,7 @@ export class Speculator {
       acceptanceByPosition: this.reached.map((reached, depth) => (this.keptAt[depth] ?? 0) / reached),
       draftMs,
       verifyMs,
+      ...(this.guard ? { judged: this.judged } : {}),
       ...(this.reflector ? { reflection: this.reflector.result() } : {}),
     };
   }

@@ -11,6 +11,7 @@ import type {
   RunResult,
   SamplerOptions,
   VerifyRule,
+  WalkJudge,
 } from '../executor.js';
 import type { KvShape, Program } from '../program.js';
 import { tappedProgram, tapWidths } from '../taps.js';
@@ -34,7 +35,10 @@ export interface LogitsSampler extends RowSampler {
     logits: readonly Float64Array[],
     cycle: number,
     drawing?: Drawing,
-    lossy?: Pick<DraftWalk, 'reflection'>,
+    lossy?: {
+      readonly reflection?: NonNullable<DraftWalk['reflection']>;
+      readonly judge?: Pick<WalkJudge, 'bound' | 'guarded' | 'longest'> & { readonly scores: ArrayLike<number> };
+    },
   ): {
     readonly kept: number[];
     readonly judged: readonly number[];
@@ -124,7 +128,7 @@ export class ReferenceExecutor implements Executor {
         : nothing;
     });
     const kept = new Int32Array(outputs.length);
-    for (const walk of request.walks ?? []) verifyWalk(walk, request, rowAt, drawn, kept);
+    for (const walk of request.walks ?? []) verifyWalk(walk, request, rowAt, drawn, kept, found['hidden']);
     this.commitWalks(kv, request, kept);
     const result = {
       tokens: Int32Array.from(drawn, ({ token }) => token),
@@ -198,11 +202,12 @@ function drawBy(
 }
 
 function verifyWalk(
-  { output, rows, sampler, rule, proposal, cycle, reflection }: DraftWalk,
+  { output, rows, sampler, rule, proposal, cycle, reflection, judge }: DraftWalk,
   { tokens, parents, outputs }: RunRequest,
   rowAt: (output: number) => Float64Array,
   drawn: Outcome[],
   keeps: Int32Array,
+  hidden: Float64Array | undefined,
 ): void {
   const own = Array.from({ length: rows }, (_, i) => output + i);
   const root = outputs[output];
@@ -214,7 +219,11 @@ function verifyWalk(
   const drawing = proposal instanceof ReferenceProposal ? proposal : undefined;
   drawn[output] = attempt(() => {
     const again = Array.from(reflection?.rows ?? [], (_, i) => output + rows + i);
-    const lossy = reflection ? { reflection } : {};
+    if (judge && !hidden) throw new VivaceError('INTERNAL', 'run: a judge wants hidden states');
+    const lossy = {
+      ...(reflection ? { reflection } : {}),
+      ...(judge && hidden ? { judge: { ...judge, scores: scoresOf(judge, hidden, root, rows) } } : {}),
+    };
     const logits = [...own, ...again].map(rowAt);
     const { kept, judged, changed, reports } = logitsSampler(sampler).verify(
       draft,
@@ -230,6 +239,12 @@ function verifyWalk(
     });
     return reports[0];
   });
+}
+
+function scoresOf({ weights, bias }: WalkJudge, hidden: Float64Array, root: number, rows: number): number[] {
+  return Array.from({ length: rows }, (_, row) =>
+    weights.reduce((sum, weight, i) => sum + weight * hidden[(root + row) * weights.length + i], bias),
+  );
 }
 
 class ReferenceProposal implements Proposal {

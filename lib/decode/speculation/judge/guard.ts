@@ -1,0 +1,51 @@
+// The judge of one generation: which tokens of a draft only the rule may keep.
+import { VivaceError } from '../../../errors.js';
+import type { Tokenizer } from '../../../formats/tokenizer/tokenizer.js';
+import type { JobDraft } from '../../rounds.js';
+import type { Draft } from '../drafter.js';
+import type { ResolvedJudge } from './options.js';
+
+export class Guard {
+  private answer: number[] | undefined; // its end
+
+  /** `width`: of the hidden state, undefined where there is none to read. Throws SHAPE_MISMATCH, UNSUPPORTED_FEATURE. */
+  constructor(
+    private readonly judge: ResolvedJudge,
+    private readonly tokenizer: Tokenizer,
+    private readonly stop: readonly string[],
+    width: number | undefined,
+  ) {
+    if (width === undefined) throw new VivaceError('UNSUPPORTED_FEATURE', 'This model has no hidden state to judge by');
+    if (width !== judge.weights.length) {
+      throw new VivaceError(
+        'SHAPE_MISMATCH',
+        `The judge's head has ${judge.weights.length} weights, the model's hidden state ${width} values`,
+        { remedy: 'Use a head that was trained for this model.' },
+      );
+    }
+  }
+
+  /** The prompt first, then the answer. A stop string does not begin in the prompt. */
+  accept(tokens: Int32Array): void {
+    const longest = Math.max(0, ...this.stop.map(({ length }) => length));
+    this.answer = this.answer === undefined ? [] : [...this.answer, ...tokens].slice(-4 * longest - 4);
+  }
+
+  view({ tokens, parents }: Draft): Pick<JobDraft, 'judge'> {
+    const { weights, bias, bound, longest } = this.judge;
+    const guarded = new Int32Array(1 + tokens.length);
+    tokens.forEach((_, node) => (guarded[1 + node] = Number(this.protects(tokens, parents, node))));
+    return { judge: { weights, bias, bound, longest, guarded } };
+  }
+
+  private protects(tokens: Int32Array, parents: Int32Array, node: number): boolean {
+    const { tokenizer, stop, judge } = this;
+    const token = tokens[node];
+    if (tokenizer.isSpecial(token) || tokenizer.endOfGeneration.has(token) || judge.protect.has(token)) return true;
+    if (stop.length === 0) return false;
+    const path: number[] = [];
+    for (let at = node; at >= 0; at = parents[at]) path.unshift(tokens[at]);
+    const text = tokenizer.decode([...(this.answer ?? []), ...path]);
+    return stop.some((one) => text.includes(one));
+  }
+}
