@@ -37,7 +37,7 @@ function sum(results: readonly SpeculationResult[]): string[] {
 async function main(flags: SpeculationFlags): Promise<void> {
   checkSpeculation(flags, flags.drafter === undefined ? [] : [flags.drafter]);
   const model = await loadModel(embeddedModelPath(), { threads: 1 });
-  const { speculation, dispose } = await openSpeculation({ ...flags, threads: 1 }, model.tokenizer);
+  const { speculation, dispose } = await openSpeculation({ ...flags, threads: 1 }, model);
   if (!speculation) throw new Error('Say which drafter: --drafter NAME');
   const rows = [['prompts', 'max draft', 'tokens per round', 'acceptance', 'drafted per round', 'ms per draft']];
   for (const maxDraft of flags.maxDraft === undefined ? [4, 6, 8] : [flags.maxDraft]) {

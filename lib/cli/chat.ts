@@ -36,7 +36,7 @@ export function chatCommand(): Command {
     try {
       const chat = opened.model.createChat(options.system === undefined ? {} : { system: options.system });
       if (options.json !== true) say(title(opened), 'dim');
-      const { speculation, dispose } = await openSpeculation(options, opened.model.tokenizer);
+      const { speculation, dispose } = await openSpeculation(options, opened.model);
       const generation = {
         ...generationOptions({ ...options }),
         ...(speculation === undefined ? {} : { speculation }),

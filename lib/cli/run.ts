@@ -45,7 +45,7 @@ export function runCommand(): Command {
     checkSpeculation(options, options.drafter === undefined ? [] : [options.drafter]);
     const opened = await open(given.model, options, options.json === true);
     try {
-      const { speculation, dispose } = await openSpeculation(options, opened.model.tokenizer);
+      const { speculation, dispose } = await openSpeculation(options, opened.model);
       await run(opened, given.prompt ?? DEFAULT_PROMPT, options, speculation).finally(dispose);
     } finally {
       opened.model.dispose();

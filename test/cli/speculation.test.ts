@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { judgeHeadOf, loadModel, saveJudge } from '../../lib/index.js';
 import { embedded, vivace, vivaceJson } from './command.js';
 
 interface Drafts {
@@ -140,4 +141,43 @@ test.each<[string, string[], RegExp]>([
   const { code, stdout, stderr } = await vivace(args, 'Hello\n');
   expect(stderr.trim().split('\n').at(-1)).toMatch(message);
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+});
+
+test('verifiers with settings: judge and reflective, and mistakes', async () => {
+  const args = ['run', prompt, '-n', '24', '--temperature', '0', '--drafter', 'ngram'];
+  const head = join(folder, 'judge.safetensors');
+  const model = await loadModel(embedded, { threads: 1 });
+  const weights = new Float32Array(model.hiddenWidth());
+  const trained = { weights, bias: 0, threshold: 0.5, thresholds: [], c: 1, auc: 0.5 };
+  saveJudge(head, await judgeHeadOf(model, trained, 'judge', 'vivace-tiny'));
+  model.dispose();
+  const plain = await vivaceJson<{ text: string }>(args);
+  const judge = ['--verifier', 'judge', '--judge-head', head];
+  const never = await vivaceJson<{ text: string; speculation: { judged: number } }>([
+    ...args,
+    ...judge,
+    '--judge-threshold',
+    '1',
+  ]);
+  expect([never.text, never.speculation.judged]).toEqual([plain.text, 0]);
+  const reflective = ['--verifier', 'reflective', '--alpha', '0', '--anchor-tokens', '2'];
+  const again = await vivaceJson<{ text: string; speculation: { reflection: { rounds: number } } }>([
+    ...args,
+    ...reflective,
+  ]);
+  expect(again.text).toBe(plain.text);
+  expect(again.speculation.reflection.rounds).toBeGreaterThan(0);
+  const wrong: [string[], RegExp][] = [
+    [['--verifier', 'judge'], /needs --judge-head/],
+    [['--alpha', '0.2'], /--alpha is of no use to the verifier `lossless`/],
+    [['--verifier', 'reflective', '--judge-head', head], /--judge-head is of no use/],
+    [['--verifier', 'reflective', '--alpha', '2'], /from 0 to 1/],
+    [['--verifier', 'reflective', '--alpha', '0.9'], /0 to 0\.5/],
+    [['--verifier', 'judge', '--judge-head', join(folder, 'none')], /none/],
+  ];
+  for (const [more, message] of wrong) {
+    const { stderr, code } = await vivace([...args, ...more]);
+    expect(stderr).toMatch(message);
+    expect(code).not.toBe(0);
+  }
 });

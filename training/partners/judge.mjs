@@ -1,6 +1,7 @@
 // Trains a judge's head for the embedded model and its drafter: mines examples from exercises with the drafter's mistakes,
 // fits, compares with a threshold on the two laws' divergence on other exercises, and measures answers with and without.
-// node training/partners/judge.mjs [out.safetensors] [exercises of a kind, default 80]
+// node training/partners/judge.mjs [file, default models/vivace-tiny-judge.safetensors] [exercises of a kind, default 250] [evaluate]
+// With `evaluate` the file is read, and only answers are measured.
 import { execFileSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +9,7 @@ import {
   areaUnderCurve,
   draftModel,
   judgeHeadOf,
+  loadJudge,
   loadModel,
   mineJudge,
   saveJudge,
@@ -15,7 +17,8 @@ import {
 } from '../../dist/index.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
-const [out = join(here, '../../models/vivace-tiny-judge.safetensors'), size = '80'] = process.argv.slice(2);
+const [out = join(here, '../../models/vivace-tiny-judge.safetensors'), size = '250', only] =
+  process.argv.slice(2);
 const KINDS = ['copy', 'sort', 'add', 'subtract', 'correct', 'recall'];
 const MAX_TOKENS = 24;
 
@@ -50,33 +53,37 @@ function keptAt(recall, scores, right) {
   return scores.filter((score) => score > bound).length / scores.length;
 }
 
-const begin = performance.now();
-const examples = await mine(Number(size), 500_000);
-const wrong = examples.filter(({ right }) => !right).length;
-const mined = performance.now();
-console.log(`${examples.length} examples, ${wrong} wrong, in ${((mined - begin) / 1000).toFixed(0)} s`);
-const trained = trainJudge(examples);
-console.log(
-  `fitted in ${((performance.now() - mined) / 1000).toFixed(0)} s: C ${trained.c.toPrecision(2)}, ` +
-    `AUC ${trained.auc.toFixed(3)} on questions held out, threshold ${trained.threshold.toFixed(3)}`,
-);
-const head = await judgeHeadOf(target, trained, 'autojudge', 'vivace-tiny');
-saveJudge(out, head);
-
-const other = await mine(Math.ceil(Number(size) / 4), 900_000);
-const right = other.map((one) => one.right);
-const dot = ({ hidden }) => hidden.reduce((sum, x, i) => sum + x * head.weights[i], head.bias);
-for (const [name, scores] of [
-  ['head', other.map(dot)],
-  ['divergence', other.map(({ divergence }) => -divergence)],
-]) {
+async function train() {
+  const begin = performance.now();
+  const examples = await mine(Number(size), 500_000);
+  const wrong = examples.filter(({ right }) => !right).length;
+  const mined = performance.now();
+  console.log(`${examples.length} examples, ${wrong} wrong, in ${((mined - begin) / 1000).toFixed(0)} s`);
+  const trained = trainJudge(examples, { recall: 0.99 });
   console.log(
-    `${name} on ${other.length} other examples (${right.filter((one) => !one).length} wrong): ` +
-      `AUC ${areaUnderCurve(scores, right).toFixed(3)}, kept where 90 % of the wrong ones are refused ` +
-      `${(100 * keptAt(0.9, scores, right)).toFixed(0)} %, 95 %: ${(100 * keptAt(0.95, scores, right)).toFixed(0)} %`,
+    `fitted in ${((performance.now() - mined) / 1000).toFixed(0)} s: C ${trained.c.toPrecision(2)}, ` +
+      `AUC ${trained.auc.toFixed(3)} on questions held out, threshold ${trained.threshold.toFixed(3)}`,
   );
+  const head = await judgeHeadOf(target, trained, 'autojudge', 'vivace-tiny');
+  saveJudge(out, head);
+
+  const other = await mine(Math.ceil(Number(size) / 4), 900_000);
+  const right = other.map((one) => one.right);
+  const dot = ({ hidden }) => hidden.reduce((sum, x, i) => sum + x * head.weights[i], head.bias);
+  for (const [name, scores] of [
+    ['head', other.map(dot)],
+    ['divergence', other.map(({ divergence }) => -divergence)],
+  ]) {
+    console.log(
+      `${name} on ${other.length} other examples (${right.filter((one) => !one).length} wrong): ` +
+        `AUC ${areaUnderCurve(scores, right).toFixed(3)}, kept where 90 % of the wrong ones are refused ` +
+        `${(100 * keptAt(0.9, scores, right)).toFixed(0)} %, 95 %: ${(100 * keptAt(0.95, scores, right)).toFixed(0)} %`,
+    );
+  }
+  return head;
 }
 
+const head = only === 'evaluate' ? await loadJudge(out, target) : await train();
 const cases = exercises(Math.ceil(Number(size) / 2), 1_300_000);
 const drafter = draftModel(draft, { minProbability: 0 });
 const runs = [['the model alone', undefined], ['lossless', 'lossless']];

@@ -14,6 +14,7 @@ import {
   openSpeculation,
   shapeOf,
 } from '../speculation/options.js';
+import { openVerifier } from '../speculation/verifiers.js';
 import type { SpeculationFlags } from '../speculation/options.js';
 import { bytesPerToken, measureTraffic } from '../traffic.js';
 import type { GenerateResult } from '../../decode/loop.js';
@@ -58,7 +59,7 @@ export function benchCommand(): Command {
     const opened = await open(path, { repack: 'load', ...options }, options.json === true);
     try {
       if (list !== undefined) return await compare(opened, names, options);
-      const { speculation, dispose } = await openSpeculation(options, opened.model.tokenizer);
+      const { speculation, dispose } = await openSpeculation(options, opened.model);
       await bench(opened, options, speculation).finally(dispose);
     } finally {
       opened.model.dispose();
@@ -88,7 +89,7 @@ function checkTogether(options: Options): void {
 async function compare(opened: Opened, names: readonly string[], options: Options): Promise<void> {
   const { model } = opened;
   const prompt = options.text ?? DEFAULT_TEXT;
-  const { make, dispose } = await openDrafters(options, model.tokenizer);
+  const { make, dispose } = await openDrafters(options, model);
   const bar = progress('measuring', options.json === true);
   try {
     const { generate } = lengths(model.info.contextLength, {
@@ -100,7 +101,7 @@ async function compare(opened: Opened, names: readonly string[], options: Option
       generate,
       repeat: options.repeat,
       drafters: names.map(make),
-      shape: shapeOf(options),
+      shape: { ...shapeOf(options), ...(await openVerifier(options, model)) },
       onProgress: (done) => bar.update(done),
     });
     bar.end();

@@ -5,15 +5,15 @@ import { Datastore } from '../../decode/speculation/drafters/datastore.js';
 import { tokenizerFingerprint } from '../../decode/speculation/drafters/datastore-build.js';
 import { datastore, inputCopy, nGram, suffix } from '../../decode/speculation/drafters/policies.js';
 import type { Drafter } from '../../decode/speculation/drafter.js';
-import type { SpeculationOptions, Verifier } from '../../decode/speculation/options.js';
+import type { SpeculationOptions } from '../../decode/speculation/options.js';
 import type { SpeculationResult } from '../../decode/speculation/speculator.js';
 import { VivaceError } from '../../errors.js';
-import type { Tokenizer } from '../../formats/tokenizer/tokenizer.js';
 import { draftModel } from '../../model/draft-model.js';
 import type { Model } from '../../model/model.js';
 import { integer, type ModelOptions } from '../arguments.js';
 import { open } from '../opened.js';
 import { amount, percent } from '../quantities.js';
+import { addVerifierOptions, checkVerifier, openVerifier, verifierFlags, type VerifierFlags } from './verifiers.js';
 
 /** What a drafter may need besides its name. */
 interface Needs {
@@ -40,25 +40,16 @@ export const possibleDrafters = (flags: SpeculationFlags): readonly string[] =>
     return needs === undefined || flags[needs] !== undefined;
   });
 
-const verifiers: Readonly<Record<string, Verifier>> = {
-  lossless: 'lossless',
-  match: 'match',
-  block: 'block',
-  typical: { name: 'typical' },
-  relaxed: { name: 'relaxed' },
-};
-
-export interface SpeculationFlags {
+export interface SpeculationFlags extends VerifierFlags {
   readonly drafter?: string;
   readonly datastore?: string;
   readonly draftModel?: string;
-  readonly verifier?: string;
   readonly maxDraft?: number;
   readonly maxNodes?: number;
 }
 
 export function addSpeculationOptions(command: Command): Command {
-  return command
+  return addVerifierOptions(command)
     .addOption(
       new Option('--drafter <name>', `draft tokens and verify several at once: ${drafterNames.join(', ')}`).argParser(
         (text) => named(text, drafterNames),
@@ -66,12 +57,6 @@ export function addSpeculationOptions(command: Command): Command {
     )
     .option('--datastore <file>', 'what the drafter datastore looks drafts up in (see `vivace datastore build`)')
     .option('--draft-model <model>', 'a small model of the same vocabulary, for the drafter draft-model')
-    .addOption(
-      new Option(
-        '--verifier <name>',
-        'which drafts stay: lossless (default), match, block; typical and relaxed change the text',
-      ).argParser((text) => named(text, Object.keys(verifiers))),
-    )
     .addOption(
       new Option('--max-draft <count>', 'tokens of a draft from first to last at most (default: 16)').argParser(
         integer(0),
@@ -89,7 +74,7 @@ const flag = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-$
 /** Throws INVALID_ARGUMENT for options that need others, before anything is loaded. */
 export function checkSpeculation(flags: SpeculationFlags, names: readonly string[]): void {
   if (names.length === 0) {
-    const lonely = (['datastore', 'draftModel', 'verifier', 'maxDraft', 'maxNodes'] as const).find(
+    const lonely = (['datastore', 'draftModel', ...verifierFlags, 'maxDraft', 'maxNodes'] as const).find(
       (key) => flags[key] !== undefined,
     );
     if (lonely === undefined) return;
@@ -97,6 +82,7 @@ export function checkSpeculation(flags: SpeculationFlags, names: readonly string
       remedy: `Add --drafter: ${drafterNames.join(', ')}.`,
     });
   }
+  checkVerifier(flags);
   for (const [name, { needs }] of Object.entries(drafters)) {
     if (needs === undefined || names.includes(name) === (flags[needs] !== undefined)) continue;
     if (names.includes(name)) {
@@ -113,18 +99,19 @@ export function checkSpeculation(flags: SpeculationFlags, names: readonly string
 /** What the options ask for, or nothing. `dispose` closes what was opened. */
 export async function openSpeculation(
   flags: SpeculationFlags & ModelOptions,
-  tokenizer: Tokenizer,
+  model: Model,
 ): Promise<{ speculation?: SpeculationOptions; dispose: () => void }> {
   const { drafter } = flags;
   if (drafter === undefined) return { dispose: () => undefined };
-  const { make, dispose } = await openDrafters(flags, tokenizer);
-  return { speculation: { drafter: make(drafter), ...shapeOf(flags) }, dispose };
+  const verifier = await openVerifier(flags, model);
+  const { make, dispose } = await openDrafters(flags, model);
+  return { speculation: { drafter: make(drafter), ...shapeOf(flags), ...verifier }, dispose };
 }
 
 /** Opens what was named, and makes drafters by their names. */
 export async function openDrafters(
   flags: SpeculationFlags & ModelOptions,
-  tokenizer: Tokenizer,
+  model: Model,
 ): Promise<{ make: (name: string) => Drafter; dispose: () => void }> {
   const needs: { -readonly [Name in keyof Needs]?: Needs[Name] } = {};
   const dispose = (): void => {
@@ -133,7 +120,7 @@ export async function openDrafters(
   };
   try {
     if (flags.datastore !== undefined) {
-      needs.datastore = await Datastore.open(flags.datastore, { fingerprint: tokenizerFingerprint(tokenizer) });
+      needs.datastore = await Datastore.open(flags.datastore, { fingerprint: tokenizerFingerprint(model.tokenizer) });
     }
     if (flags.draftModel !== undefined) needs.model = (await open(flags.draftModel, flags, true)).model;
     return { make: (name) => drafters[name].make(needs), dispose };
@@ -143,9 +130,11 @@ export async function openDrafters(
   }
 }
 
-/** All but the drafter; absent options stay absent, so that defaults are applied once. */
-export const shapeOf = ({ verifier, maxDraft, maxNodes }: SpeculationFlags): Omit<SpeculationOptions, 'drafter'> => ({
-  ...(verifier === undefined ? {} : { verifier: verifiers[verifier] }),
+/** All but the drafter and the verifier; absent options stay absent, so that defaults are applied once. */
+export const shapeOf = ({
+  maxDraft,
+  maxNodes,
+}: SpeculationFlags): Omit<SpeculationOptions, 'drafter' | 'verifier'> => ({
   ...(maxDraft === undefined ? {} : { maxDraft }),
   ...(maxNodes === undefined ? {} : { maxNodes }),
 });
@@ -157,7 +146,9 @@ export const acceptanceOf = ({ drafted, accepted }: SpeculationResult): number =
 /** `ngram, 3.2 tokens per round, 41 % of 120 drafted tokens kept` */
 export const describe = (result: SpeculationResult): string =>
   `${result.drafter}, ${amount(result.tokensPerRound)} tokens per round, ` +
-  `${percent(acceptanceOf(result))} of ${result.drafted} drafted tokens kept`;
+  `${percent(acceptanceOf(result))} of ${result.drafted} drafted tokens kept` +
+  (result.judged === undefined ? '' : `, ${result.judged} by the judge alone`) +
+  (result.reflection === undefined ? '' : `, ${result.reflection.rounds} drafts read twice`);
 
 function named(text: string, names: readonly string[]): string {
   if (names.includes(text)) return text;

@@ -34,7 +34,7 @@ export async function setUp(modelPath: string, draftModelPath: string, told: rea
     fingerprint: tokenizerFingerprint(tokenizer),
   });
   const flags = { datastore, draftModel: draftModelPath, threads: 1 };
-  const { make, dispose } = await openDrafters(flags, tokenizer);
+  const { make, dispose } = await openDrafters(flags, model);
   return {
     model,
     names: possibleDrafters(flags),

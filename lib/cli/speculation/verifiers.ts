@@ -1,0 +1,128 @@
+// Which verifier a command asks for, with the settings that some of them have.
+import { InvalidArgumentError, Option } from 'commander';
+import type { Command } from 'commander';
+import type { Verifier } from '../../decode/speculation/options.js';
+import { VivaceError } from '../../errors.js';
+import { loadJudge } from '../../model/judge/head.js';
+import type { Model } from '../../model/model.js';
+import { integer } from '../arguments.js';
+
+export interface VerifierFlags {
+  readonly verifier?: string;
+  readonly judgeHead?: string;
+  readonly judgeThreshold?: number;
+  readonly maxJudgedRun?: number;
+  readonly alpha?: number;
+  readonly reflectPrompt?: string;
+  readonly anchorTokens?: number;
+}
+
+type Setting = Exclude<keyof VerifierFlags, 'verifier'>;
+
+interface Row {
+  /** Options that are for this one alone; the first must be there where `needs`. */
+  readonly settings: readonly Setting[];
+  readonly needs?: boolean;
+  readonly make: (flags: VerifierFlags, model: Model) => Verifier | Promise<Verifier>;
+}
+
+/** A row per verifier. */
+const verifiers: Readonly<Record<string, Row>> = {
+  lossless: { settings: [], make: () => 'lossless' },
+  match: { settings: [], make: () => 'match' },
+  block: { settings: [], make: () => 'block' },
+  typical: { settings: [], make: () => ({ name: 'typical' }) },
+  relaxed: { settings: [], make: () => ({ name: 'relaxed' }) },
+  judge: {
+    settings: ['judgeHead', 'judgeThreshold', 'maxJudgedRun'],
+    needs: true,
+    make: async ({ judgeHead = '', judgeThreshold: threshold, maxJudgedRun }, model) => ({
+      name: 'judge',
+      head: await loadJudge(judgeHead, model),
+      ...(threshold === undefined ? {} : { threshold }),
+      ...(maxJudgedRun === undefined ? {} : { maxJudgedRun }),
+    }),
+  },
+  reflective: {
+    settings: ['alpha', 'reflectPrompt', 'anchorTokens'],
+    make: ({ alpha, reflectPrompt: prompt, anchorTokens }) => ({
+      name: 'reflective',
+      ...(alpha === undefined ? {} : { alpha }),
+      ...(prompt === undefined ? {} : { prompt }),
+      ...(anchorTokens === undefined ? {} : { anchorTokens }),
+    }),
+  },
+};
+const names: readonly string[] = Object.keys(verifiers);
+
+export function addVerifierOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        '--verifier <name>',
+        'which drafts stay: lossless (default), match, block; typical, relaxed, judge and reflective change the text',
+      ).argParser((text) => {
+        if (names.includes(text)) return text;
+        throw new InvalidArgumentError(`Expected one of ${names.join(', ')}.`);
+      }),
+    )
+    .option('--judge-head <file>', 'the head that the verifier judge asks')
+    .addOption(
+      new Option('--judge-threshold <share>', 'keep what the head finds more probable than this to be right').argParser(
+        share,
+      ),
+    )
+    .addOption(
+      new Option('--max-judged-run <count>', 'tokens in a row that only the judge keeps, at most').argParser(
+        integer(0),
+      ),
+    )
+    .addOption(
+      new Option(
+        '--alpha <share>',
+        'weight of the second reading, for the verifier reflective (default: 0.3)',
+      ).argParser(share),
+    )
+    .option('--reflect-prompt <text>', 'what the model is asked before it reads a draft again')
+    .addOption(
+      new Option('--anchor-tokens <count>', 'tokens before the draft that are read again, too').argParser(integer(0)),
+    );
+}
+
+/** Throws INVALID_ARGUMENT for settings of other verifiers, and for what is missing, before anything is loaded. */
+export function checkVerifier(flags: VerifierFlags): void {
+  const { verifier = 'lossless' } = flags;
+  for (const [name, { settings, needs }] of Object.entries(verifiers)) {
+    const given = settings.find((key) => flags[key] !== undefined);
+    if (name !== verifier && given !== undefined) {
+      throw new VivaceError('INVALID_ARGUMENT', `${flag(given)} is of no use to the verifier \`${verifier}\``, {
+        remedy: `Use --verifier ${name}, or leave ${flag(given)} out.`,
+      });
+    }
+    if (name === verifier && needs === true && flags[settings[0]] === undefined) {
+      throw new VivaceError('INVALID_ARGUMENT', `The verifier \`${name}\` needs ${flag(settings[0])}`, {
+        remedy: `Say which with ${flag(settings[0])}; see --help.`,
+      });
+    }
+  }
+}
+
+/** Options that are of no use without drafts. */
+export const verifierFlags: readonly (keyof VerifierFlags)[] = [
+  'verifier',
+  ...Object.values(verifiers).flatMap(({ settings }) => settings),
+];
+
+/** Nothing where nothing was asked for, so that the default is applied once. */
+export async function openVerifier(flags: VerifierFlags, model: Model): Promise<{ verifier?: Verifier }> {
+  if (flags.verifier === undefined) return {};
+  return { verifier: await verifiers[flags.verifier].make(flags, model) };
+}
+
+const flag = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
+function share(text: string): number {
+  const value = text.trim() === '' ? NaN : Number(text);
+  if (value >= 0 && value <= 1) return value;
+  throw new InvalidArgumentError('Expected a number from 0 to 1.');
+}
