@@ -59,7 +59,7 @@ async function train() {
   const wrong = examples.filter(({ right }) => !right).length;
   const mined = performance.now();
   console.log(`${examples.length} examples, ${wrong} wrong, in ${((mined - begin) / 1000).toFixed(0)} s`);
-  const trained = trainJudge(examples, { recall: 0.99 });
+  const trained = trainJudge(examples);
   console.log(
     `fitted in ${((performance.now() - mined) / 1000).toFixed(0)} s: C ${trained.c.toPrecision(2)}, ` +
       `AUC ${trained.auc.toFixed(3)} on questions held out, threshold ${trained.threshold.toFixed(3)}`,
@@ -83,15 +83,12 @@ async function train() {
   return head;
 }
 
-const head = only === 'evaluate' ? await loadJudge(out, target) : await train();
-const cases = exercises(Math.ceil(Number(size) / 2), 1_300_000);
+let head = only === 'evaluate' ? await loadJudge(out, target) : await train();
 const drafter = draftModel(draft, { minProbability: 0 });
-const runs = [['the model alone', undefined], ['lossless', 'lossless']];
-for (const threshold of [0.99, 0.9, head.threshold, 0.5, 0.1, 0]) {
-  runs.push([`judge ${threshold.toFixed(3)}`, { name: 'judge', head, threshold }]);
-}
-let alone;
-for (const [name, verifier] of runs) {
+const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+
+/** Answers to exercises, greedily: which are right, and what it took. */
+async function answers(cases, verifier) {
   const correct = [];
   let [tokens, rounds, accepted, judged, ms] = [0, 0, 0, 0, 0];
   for (const { prompt, answer } of cases) {
@@ -105,21 +102,58 @@ for (const [name, verifier] of runs) {
     }
     ms += performance.now() - start;
     correct.push(essence(text) === essence(answer) ? 1 : 0);
-    tokens += session.lastResult.tokens.length;
-    rounds += session.lastResult.speculation?.rounds ?? session.lastResult.tokens.length;
-    accepted += session.lastResult.speculation?.accepted ?? 0;
-    judged += session.lastResult.speculation?.judged ?? 0;
+    const { lastResult } = session;
+    tokens += lastResult.tokens.length;
+    rounds += lastResult.speculation?.rounds ?? lastResult.tokens.length;
+    accepted += lastResult.speculation?.accepted ?? 0;
+    judged += lastResult.speculation?.judged ?? 0;
     session.dispose();
   }
-  alone ??= correct;
-  const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
-  const differences = correct.map((value, i) => value - alone[i]);
-  const spread = Math.sqrt(mean(differences.map((d) => (d - mean(differences)) ** 2)) / cases.length);
+  return { correct, perRound: 1 + accepted / rounds, length: tokens / cases.length, judged: judged / tokens, rate: (1000 * tokens) / ms };
+}
+
+/** Share of right answers beside the model's own, with the interval of 95 % of the difference. */
+function difference(correct, alone) {
+  const each = correct.map((value, i) => value - alone[i]);
+  const spread = Math.sqrt(mean(each.map((d) => (d - mean(each)) ** 2)) / each.length);
+  return [mean(each), 1.96 * spread];
+}
+
+const THRESHOLDS = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99];
+if (only !== 'evaluate') {
+  // The lowest threshold that costs no right answers, on exercises of their own.
+  const cases = exercises(Math.ceil(Number(size) / 2), 1_100_000);
+  const alone = await answers(cases);
+  let threshold = 1;
+  for (const one of THRESHOLDS.toReversed()) {
+    const { correct } = await answers(cases, { name: 'judge', head, threshold: one });
+    const [lost] = difference(correct, alone.correct);
+    if (lost < -0.002) break;
+    threshold = one;
+  }
+  head = { ...head, threshold };
+  saveJudge(out, head);
+  console.log(`threshold ${threshold}, by answers to ${cases.length} exercises`);
+}
+
+const cases = exercises(Math.ceil(Number(size) / 2), 1_300_000);
+const alone = await answers(cases);
+const runs = [
+  ['the model alone', undefined],
+  ['lossless', 'lossless'],
+  ...[1, 0.99, 0.95, 0.9, 0.8, 0.5, 0.1, 0].map((threshold) => [`judge ${threshold}`, { name: 'judge', head, threshold }]),
+  ...[0, 0.1, 0.2, 0.3, 0.5].map((alpha) => [`reflective ${alpha}`, { name: 'reflective', alpha, autoSkip: false }]),
+  ['reflective 0.3, anchor 4', { name: 'reflective', alpha: 0.3, anchorTokens: 4, autoSkip: false }],
+  ['reflective 0.3, skipped where slow', { name: 'reflective', alpha: 0.3 }],
+];
+console.log(`${cases.length} other exercises, greedy, drafts of 8; the head's own threshold is ${head.threshold}`);
+for (const [name, verifier] of runs) {
+  const { correct, perRound, length, judged, rate } = await answers(cases, verifier);
+  const [lost, spread] = difference(correct, alone.correct);
   console.log(
-    `${name}: ${(100 * mean(correct)).toFixed(1)} % right (difference ${(100 * mean(differences)).toFixed(1)} ± ` +
-      `${(196 * spread).toFixed(1)}), ${(1 + accepted / rounds).toFixed(2)} tokens per round, ` +
-      `${(tokens / cases.length).toFixed(1)} tokens an answer, ${(100 * (judged / tokens)).toFixed(0)} % by the judge alone, ` +
-      `${((1000 * tokens) / ms).toFixed(0)} tokens/s`,
+    `${name}: ${(100 * mean(correct)).toFixed(1)} % right (${(100 * lost).toFixed(1)} ± ${(100 * spread).toFixed(1)}), ` +
+      `${perRound.toFixed(2)} tokens per round, ${length.toFixed(1)} tokens an answer, ` +
+      `${(100 * judged).toFixed(0)} % by the judge alone, ${rate.toFixed(0)} tokens/s`,
   );
 }
 draft.dispose();
