@@ -1,9 +1,9 @@
 // Merges the jobs of all sequences of one model into rounds: one native run each, decoding rows first, prompts in chunks.
 import { VivaceError } from './errors.js';
-import { Ahead, outcomeOf, settle, type Outcome } from './decode/ahead.js';
-import { buildRequest, draftOf, fitDraft, hearTaps, readOnce, rowsOfDraft, verdictOf } from './decode/round-request.js';
+import { Ahead, outcomeOf, settle, verdictOf, type Outcome } from './decode/ahead.js';
+import { buildRequest, draftOf, fitDraft, hearTaps, readOnce, rowsOfDraft } from './decode/round-request.js';
 import type { Entry, Place, Share } from './decode/round-request.js';
-import type { Job, JobDrafting, JobResult, Rounds, Ticket } from './decode/rounds.js';
+import type { Job, JobDrafting, JobPlan, JobResult, Rounds, Ticket } from './decode/rounds.js';
 import type { Executor, KvCache, RunRequest, RunResult } from './program/executor.js';
 
 export interface EngineOptions {
@@ -151,10 +151,13 @@ export class Engine implements Rounds {
     const shares: Share[] = [];
     let room = this.maxRows;
     const take = (entry: Entry, rows: number): void => {
+      const ends = rows === left(entry) && !entry.logits;
+      const plan = ends ? planOf(entry) : undefined;
+      if (plan === 'failed') return void (this.queue = this.queue.filter((other) => other !== entry));
       room -= rows;
-      const draft = rows === left(entry) && !entry.logits ? fitDraft(entry.draft, room) : undefined;
+      const draft = ends ? fitDraft(entry.draft ?? plan?.draft, room) : undefined;
       room -= rowsOfDraft(draft);
-      shares.push({ entry, rows, draft });
+      shares.push({ entry, rows, draft, ...(plan ? { plan } : {}) });
     };
     for (const entry of entries.filter((one) => left(one) <= DECODE_ROWS)) {
       if (left(entry) > room) break;
@@ -214,6 +217,7 @@ export class Engine implements Rounds {
       ? new Ahead(
           shares[0].entry.kv,
           shares.map(({ entry }) => entry),
+          shares.map(({ plan }) => plan),
         )
       : undefined;
     const drafting = draftingOf(shares);
@@ -236,16 +240,17 @@ export class Engine implements Rounds {
       if (first) {
         this.learn(request.tokens.length, performance.now() - begin);
         if (request.parents) keepChains(shares);
-        this.share(shares, places, request, result);
       }
-      ahead?.told(result, first);
+      const outcomes = ahead?.told(result);
+      if (first) this.share(shares, places, request, result, undefined, outcomes);
       first = false;
     };
     if (!ahead) return told(await this.executor.run(shares[0].entry.kv, request));
     this.aheads = [...this.aheads.filter((other) => !other.over), ahead];
-    const { rounds, limit, ends } = ahead;
+    const { rounds, limit, ends, drafters } = ahead;
+    const goingOn = { rounds, limit, ends, told, ...(drafters ? { drafters } : {}) };
     try {
-      await this.executor.run(shares[0].entry.kv, { ...request, ahead: { rounds, limit, ends, told } });
+      await this.executor.run(shares[0].entry.kv, { ...request, ahead: goingOn });
     } catch (error) {
       if (first) throw error; // else the next round will show what is wrong, and with whom
     }
@@ -278,6 +283,7 @@ export class Engine implements Rounds {
     request: RunRequest,
     result: RunResult,
     all?: readonly RunResult[], // of a round that drafts
+    outcomes?: readonly Outcome[], // of one that may go on
   ): void {
     shares.forEach(({ entry, rows, draft }, index) => {
       const { logits } = request;
@@ -291,11 +297,27 @@ export class Engine implements Rounds {
       if (entry.done < entry.tokens.length && !entry.cancelled) return;
       this.queue = this.queue.filter((other) => other !== entry);
       if (entry.done < entry.tokens.length) entry.resolve(undefined);
+      else if (outcomes) settle(entry, outcomes[index]);
       else if (entry.drafting && all) settle(entry, endDraft(entry, entry.drafting, all, output));
       else if (entry.sampler)
-        settle(entry, draft ? verdictOf(result, output, draft) : outcomeOf(result, output + wanted - 1));
+        settle(
+          entry,
+          draft
+            ? verdictOf(result, output, 1 + draft.tokens.length, draft.again !== undefined)
+            : outcomeOf(result, output + wanted - 1),
+        );
       else entry.resolve({ token: -1, logprob: NaN, top: [] });
     });
+  }
+}
+
+/** What a job wants of the run that begins; `failed`: it has been rejected with the reason. */
+function planOf(entry: Entry): JobPlan | 'failed' | undefined {
+  try {
+    return entry.plan?.();
+  } catch (error) {
+    entry.reject(error);
+    return 'failed';
   }
 }
 

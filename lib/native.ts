@@ -7,6 +7,8 @@ import type {
   NativeDatastoreBuilder,
   NativeDrafter,
   NativeDrafterOptions,
+  NativeRound,
+  NativeSeat,
   NativeSuffixCache,
 } from './native/drafters.js';
 
@@ -111,7 +113,9 @@ export interface NativeRequest {
     readonly quiet?: boolean;
     /** No round after one in which every token's probability is less. */
     readonly least?: number;
-    readonly told: (reports: readonly (Float64Array | string | null)[]) => void;
+    /** Per sequence, in the order of outputs: its drafter, which the run asks for what follows its draws. */
+    readonly drafters?: readonly (NativeSeat | null)[];
+    readonly told: (reports: readonly (Float64Array | string | null)[], round: NativeRound) => void;
   };
 }
 

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "addon/decode/sampler_wrap.h"
+#include "addon/decode/seat_wrap.h"
 #include "addon/decode/verify_wrap.h"
 #include "addon/device_wrap.h"
 #include "addon/promise_worker.h"
@@ -138,7 +139,8 @@ void find_hidden(Walk& walk, int hidden, const Round& round) {
 
 // [{ output, rows, … of read_walk }]
 void read_walks(const Napi::Array& list, int hidden, Round& round) {
-  if (!round.has_batch || round.ahead) throw Error("INTERNAL", "run: drafts want a batch and one round");
+  if (!round.has_batch || (round.ahead && !round.ahead->drafts))
+    throw Error("INTERNAL", "run: drafts want a batch and one round, or drafters that go on");
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const Napi::Object given = list.Get(i).As<Napi::Object>();
     Walk walk = read_walk(given);
@@ -197,12 +199,12 @@ void read_sampling(const Napi::Object& given, Round& round) {
   if (given.Get("drafts").IsObject()) read_drafts(given.Get("drafts").As<Napi::Object>(), round);
   if (!round.ahead) return;
   bool all = round.has_batch && round.batch.can_follow();
-  for (const Sampler* sampler : round.draws.samplers) all = all && sampler != nullptr;
   for (const RunBinding& binding : round.bindings) all = all && binding.value != round.draws.logits;
-  if (!all) throw Error("INTERNAL", "run: rounds ahead want one draw per sequence, after its last row");
+  if (!all) throw Error("INTERNAL", "run: rounds ahead want draws after the last rows of every sequence");
+  place_seats(round);
 }
 
-// Writes what was drawn into the caller's arrays; gives the reports that lib/native.ts describes.
+// Writes what was drawn into these arrays; gives the reports that lib/native.ts describes.
 Napi::Value report_draws(Napi::Env env, const Napi::Object& given, const Drawn& drawn) {
   Napi::Int32Array tokens = given.Get("tokens").As<Napi::Int32Array>();
   Napi::Float32Array logprobs = given.Get("logprobs").As<Napi::Float32Array>();
@@ -241,7 +243,7 @@ void report_walks(const Napi::Object& given, const std::vector<Walk>& walks) {
   }
 }
 
-// { rounds, limit, ends, quiet?, least? }
+// { rounds, limit, ends, quiet?, least? }, without the drafters
 std::shared_ptr<Ahead> read_ahead(const Napi::Object& given) {
   constexpr int most_rounds = 64;  // so many cells are reserved, though they may not be wanted
   auto ahead = std::make_shared<Ahead>();
@@ -291,8 +293,19 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     batch.sequences = integers("sequences", round.rows);
     batch.parents = given.Get("parents").IsTypedArray() ? integers("parents", round.rows) : nullptr;
     batch.output_rows = integers("outputRows", round.outputs);
-    if (request.Get("ahead").IsObject()) round.ahead = read_ahead(request.Get("ahead").As<Napi::Object>());
-    round.batch.build(batch, round.kv.get(), round.ahead ? round.ahead->most - 1 : 0);
+    int cells = 0, drafted = 0;
+    if (request.Get("ahead").IsObject()) {
+      const Napi::Object ahead = request.Get("ahead").As<Napi::Object>();
+      round.ahead = read_ahead(ahead);
+      cells = round.ahead->most - 1;
+      if (ahead.Get("drafters").IsArray()) round.seats = read_seats(ahead.Get("drafters").As<Napi::Array>());
+      round.ahead->drafts = !round.seats.empty();
+    }
+    for (const DraftSeat& seat : round.seats) {
+      drafted = std::max(drafted, seat.most);
+      if (seat.drafter) cells = std::max(cells, static_cast<int>(std::min(seat.left, int64_t{most_cells_ahead})));
+    }
+    round.batch.build(batch, round.kv.get(), cells, 1 + drafted);
     round.has_batch = true;
     const auto bind = [&](int id, const int32_t* data) {
       if (id >= 0) round.bindings.push_back({id, reinterpret_cast<std::byte*>(const_cast<int32_t*>(data))});
@@ -328,7 +341,7 @@ class RoundWorker final : public PromiseWorker {
     stop_messages();
     const Napi::Object request = request_->Value();
     if (round_->ahead) {
-      round_->ahead->told.push_back(std::move(round_->draws.drawn));
+      round_->ahead->told.push_back(round_->take_last());
       tell_(Env(), request);
       return Env().Undefined();
     }
@@ -344,20 +357,23 @@ class RoundWorker final : public PromiseWorker {
   }
 
  private:
-  // Calls ahead.told(reports) for every round that is over, on the JavaScript thread and in order. Whoever comes first
-  // empties the list: a message of the run's thread, or the end of the run.
+  // Calls ahead.told(reports, round) for every round that is over, on the JavaScript thread and in order. Whoever comes
+  // first empties the list: a message of the run's thread, or the end of the run.
   void tell_each_round(Napi::Env env, const Napi::Object& given) {
     const Napi::Function told = given.Get("told").As<Napi::Function>();
     messages_ = Napi::ThreadSafeFunction::New(env, told, "vivace rounds", 0, 1);
     tell_ = [ahead = round_->ahead](Napi::Env caller, const Napi::Object& request) {
-      std::vector<Drawn> rounds;
+      std::vector<Told> rounds;
       {
         std::lock_guard lock(ahead->mutex);
         rounds.swap(ahead->told);
       }
       const Napi::Function hear = request.Get("ahead").As<Napi::Object>().Get("told").As<Napi::Function>();
-      for (const Drawn& drawn : rounds)
-        hear.Call({report_draws(caller, request.Get("sampling").As<Napi::Object>(), drawn)});
+      for (const Told& told : rounds) {
+        const Napi::Object round = report_round(caller, told);
+        const Napi::Object out = ahead->drafts ? round : request.Get("sampling").As<Napi::Object>();
+        hear.Call({report_draws(caller, out, told.drawn), round});
+      }
     };
     round_->ahead->tell = [this] {
       const auto hear = [tell = tell_, request = request_](Napi::Env caller, Napi::Function) {

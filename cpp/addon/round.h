@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -13,6 +14,7 @@
 #include "core/fair_mutex.h"
 #include "core/memory/arena.h"
 #include "core/memory/mapping.h"
+#include "decode/draft/draft_seat.h"
 #include "program/batch_storage.h"
 #include "program/runner.h"
 
@@ -49,7 +51,19 @@ struct ExecutableState {
   }
 };
 
-// How long a run goes on by itself: each token that it draws is the next round's row.
+// A round of a run that goes on by itself.
+struct Told {
+  Drawn drawn;
+  double ms = 0;  // since the end of the round before, or the begin of the run
+  // Where sequences may draft: their outputs, in order; what they hoped for and what it cost; the outputs' rows that
+  // stay.
+  std::vector<int32_t> rows;
+  std::vector<double> hoped, draft_ms;
+  std::vector<int32_t> kept;
+};
+
+// How long a run goes on by itself: each token that it draws, and what a drafter puts behind it, is the next round's
+// row.
 struct Ahead {
   const std::atomic<int32_t>* rounds;  // how many may be; JavaScript changes it meanwhile, with Atomics.store
   int most;                            // whatever it says
@@ -58,8 +72,9 @@ struct Ahead {
   bool quiet = false;                  // JavaScript hears of all rounds at the end
   std::function<void()> tell;          // called, on the run's thread, when a round is over and another one follows
   std::mutex mutex;
-  std::vector<Drawn> told;  // rounds that JavaScript has not heard of
-  bool closed = false;      // nobody listens any more
+  std::vector<Told> told;  // rounds that JavaScript has not heard of
+  bool drafts = false;     // some of the sequences have drafters
+  bool closed = false;     // nobody listens any more
 
   bool ends_with(int32_t token) const { return std::find(ends.begin(), ends.end(), token) != ends.end(); }
 };
@@ -75,25 +90,30 @@ struct Round {
   Draws draws;  // no samplers: none; else their objects are kept alive by the request
   std::shared_ptr<Ahead> ahead;
 
+  // Of a run that goes on by itself: its sequences, in the order of their outputs.
+  std::vector<DraftSeat> seats;
+
   void execute() {
+    begin_ = Clock::now();
     run();
     if (!ahead) return;
+    last_ = told();
     for (int done = 1; goes_on(done); ++done) {
-      std::vector<int32_t> tokens;
-      for (const SampleResult& result : draws.drawn.results) tokens.push_back(result.token);
       bool is_first;
       {
         std::lock_guard lock(ahead->mutex);
         is_first = ahead->told.empty();
-        ahead->told.push_back(std::move(draws.drawn));
+        ahead->told.push_back(std::move(last_));
       }
       must_tell_ = is_first && !ahead->quiet;  // else it has been called and not been heard yet
-      draws.clear();
-      batch.follow(tokens.data());
-      rows = outputs;
+      follow();
       run();
+      last_ = told();
     }
   }
+
+  // The last round, of which nobody has heard.
+  Told take_last() { return std::move(last_); }
 
  private:
   void run() {
@@ -116,17 +136,58 @@ struct Round {
     must_tell_ = false;
   }
 
-  bool goes_on(int done) const {
-    if (ahead->closed || done >= ahead->most || done > batch.follows()) return false;
-    if (done >= ahead->rounds->load(std::memory_order_acquire)) return false;
-    bool all_unlikely = ahead->least > 0;
-    for (const SampleResult& result : draws.drawn.results) {
-      if (result.error != SampleError::none || ahead->ends_with(result.token)) return false;
+  bool goes_on(int done) {
+    bool goes = true, all_unlikely = ahead->least > 0;
+    for (const SampleResult& result : last_.drawn.results)
       all_unlikely = all_unlikely && std::exp(result.logprob) < ahead->least;
+    for (size_t i = 0; i < seats.size(); ++i) {  // all of them, for drafters hear what was said
+      goes = seats[i].hear(draws) && goes;
+      for (const int32_t token : seats[i].said) goes = goes && !ahead->ends_with(token);
+      goes = goes && batch.room(i, static_cast<int64_t>(seats[i].said.size())) > 0;
     }
-    return !all_unlikely;
+    if (ahead->closed || done >= ahead->most || all_unlikely) return false;
+    return goes && done < ahead->rounds->load(std::memory_order_acquire);
   }
 
+  void follow() {
+    std::vector<NextRows> next;
+    draws.samplers.clear();
+    draws.walks.clear();
+    rows = 0;
+    for (size_t i = 0; i < seats.size(); ++i) {
+      const auto kept = static_cast<int64_t>(seats[i].said.size());
+      next.push_back({kept, seats[i].next(batch.room(i, kept) - 1)});
+      seats[i].sit(next.back().tokens, draws);
+      rows += static_cast<int64_t>(next.back().tokens.size());
+    }
+    outputs = rows;
+    draws.clear();
+    batch.follow(next);
+  }
+
+  // What came out of the round, and how long it took.
+  Told told() {
+    Told result;
+    const Clock::time_point now = Clock::now();
+    result.ms = std::chrono::duration<double, std::milli>(now - begin_).count();
+    begin_ = now;
+    if (ahead->drafts) {
+      result.kept.assign(static_cast<size_t>(outputs), 0);
+      for (const Walk& walk : draws.walks)
+        for (const int32_t row : walk.kept) result.kept[static_cast<size_t>(walk.output + row)] = 1;
+      for (const DraftSeat& seat : seats) {
+        result.rows.push_back(static_cast<int32_t>(seat.rows));
+        result.hoped.push_back(seat.hoped);
+        result.draft_ms.push_back(seat.draft_ms);
+      }
+    }
+    result.drawn = draws.drawn;
+    return result;
+  }
+
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point begin_;
+  Told last_;
   bool must_tell_ = false;  // JavaScript does not know of the last round yet
 };
 

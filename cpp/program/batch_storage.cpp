@@ -9,7 +9,8 @@
 
 namespace vivace {
 
-void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead) {
+void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, int drafted) {
+  make_room(std::max(request.rows, ahead > 0 ? request.outputs * drafted : 0));
   const size_t rows = static_cast<size_t>(request.rows);
   tokens_.assign(request.tokens, request.tokens + rows);
   positions_.assign(request.positions, request.positions + rows);
@@ -56,14 +57,23 @@ void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead) {
   }
   if (tree_) build_masks(request);
   for (const Group& group : groups_) kv->reserve(group.sequence, static_cast<int>(group.rows.size()));
-  follows_ = ahead;
-  for (const Group& group : groups_) {
-    const int rows = static_cast<int>(group.rows.size());
-    if (ahead > 0) kv->reserve_ahead(group.sequence, rows + ahead);
-    follows_ = std::min(follows_, kv->reserved(group.sequence) - group.first_cell - rows);
+  for (Group& group : groups_) {
+    if (ahead > 0) kv->reserve_ahead(group.sequence, static_cast<int>(group.rows.size()) + ahead);
+    group.reserved = kv->reserved(group.sequence);
   }
+  find_seats();
+  show(request.rows, request.outputs);
+}
 
-  batch_.rows = request.rows;
+// The addresses of the arrays are known to the run: they stay when a batch follows.
+void BatchStorage::make_room(int64_t rows) {
+  for (std::vector<int32_t>* list : {&tokens_, &positions_, &sequences_, &cells_, &first_cells_, &visible_,
+                                     &output_rows_, &added_positions_, &added_offsets_})
+    list->reserve(static_cast<size_t>(rows));
+}
+
+void BatchStorage::show(int64_t rows, int64_t outputs) {
+  batch_.rows = rows;
   batch_.tokens = tokens_.data();
   batch_.positions = positions_.data();
   batch_.sequences = sequences_.data();
@@ -74,7 +84,7 @@ void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead) {
   batch_.added_positions = added_positions_.data();
   batch_.added_offsets = added_offsets_.data();
   batch_.output_rows = output_rows_.data();
-  batch_.outputs = request.outputs;
+  batch_.outputs = outputs;
 }
 
 // A row sees itself and all that its parent sees. Parents come before their children.
@@ -99,26 +109,59 @@ void BatchStorage::build_masks(const BatchRequest& request) {
   }
 }
 
-bool BatchStorage::can_follow() const {
-  if (tree_ || output_rows_.size() != groups_.size()) return false;
-  for (size_t i = 1; i < output_rows_.size(); ++i)
-    if (output_rows_[i] <= output_rows_[i - 1]) return false;
-  for (const Group& group : groups_)
-    if (std::find(output_rows_.begin(), output_rows_.end(), group.rows.back()) == output_rows_.end()) return false;
-  return true;
+// By sequence: its outputs, in one piece, are its last rows. Else nothing can follow.
+void BatchStorage::find_seats() {
+  seats_.clear();
+  if (tree_) return;
+  std::vector<Seat> seats;
+  for (size_t i = 0; i < output_rows_.size();) {
+    const auto first = static_cast<size_t>(output_rows_[i]);
+    const auto group = std::find_if(groups_.begin(), groups_.end(),
+                                    [&](const Group& one) { return one.sequence == sequences_[first]; });
+    size_t outputs = 0;
+    while (i + outputs < output_rows_.size() &&
+           sequences_[static_cast<size_t>(output_rows_[i + outputs])] == group->sequence)
+      ++outputs;
+    const size_t rows = group->rows.size();
+    for (size_t k = 0; k < outputs; ++k)
+      if (outputs > rows || output_rows_[i + k] != group->rows[rows - outputs + k]) return;
+    seats.push_back({group->sequence, cells_[first], group->reserved});
+    i += outputs;
+  }
+  if (seats.size() == groups_.size()) seats_ = std::move(seats);
 }
 
-void BatchStorage::follow(const int32_t* tokens) {
-  for (size_t i = 0; i < output_rows_.size(); ++i) {
-    const size_t row = static_cast<size_t>(output_rows_[i]);  // >= i: outputs ascend
-    tokens_[i] = tokens[i];
-    positions_[i] = added_positions_[i] = positions_[row] + 1;
-    sequences_[i] = sequences_[row];
-    cells_[i] = first_cells_[i] = cells_[row] + 1;
-    visible_[i] = cells_[i] + 1;
-    added_offsets_[i] = output_rows_[i] = static_cast<int32_t>(i);
+bool BatchStorage::can_follow() const {
+  return !seats_.empty();
+}
+
+int64_t BatchStorage::room(size_t sequence, int64_t kept) const {
+  return seats_[sequence].end - seats_[sequence].cell - kept;
+}
+
+void BatchStorage::follow(const std::vector<NextRows>& next) {
+  size_t rows = 0;
+  for (const NextRows& one : next) rows += one.tokens.size();
+  for (std::vector<int32_t>* list : {&tokens_, &positions_, &sequences_, &cells_, &first_cells_, &visible_,
+                                     &output_rows_, &added_positions_, &added_offsets_})
+    list->resize(rows);
+  size_t row = 0;
+  for (size_t i = 0; i < next.size(); ++i) {
+    Seat& seat = seats_[i];
+    seat.cell += static_cast<int32_t>(next[i].kept);
+    const auto offset = static_cast<int32_t>(row);
+    for (size_t k = 0; k < next[i].tokens.size(); ++k, ++row) {
+      const int32_t cell = seat.cell + static_cast<int32_t>(k);
+      tokens_[row] = next[i].tokens[k];
+      sequences_[row] = seat.sequence;
+      positions_[row] = added_positions_[row] = cells_[row] = cell;
+      first_cells_[row] = seat.cell;
+      visible_[row] = cell + 1;
+      added_offsets_[row] = offset;
+      output_rows_[row] = static_cast<int32_t>(row);
+    }
   }
-  batch_.rows = batch_.outputs;
+  show(static_cast<int64_t>(rows), static_cast<int64_t>(rows));
 }
 
 void BatchStorage::describe(Walk& walk, int64_t rows) const {

@@ -20,12 +20,19 @@ struct BatchRequest {
   int64_t outputs = 0;
 };
 
+// What a sequence puts behind its last batch.
+struct NextRows {
+  int64_t kept = 1;  // of its outputs
+  std::vector<int32_t> tokens;
+};
+
 class BatchStorage {
  public:
   // Copies the request, reserves cells in the cache for every row and gives each row its cell and what it sees.
   // Throws INVALID_ARGUMENT or OUT_OF_MEMORY; on a throw no sequence has changed its length.
-  // `ahead`: cells that each sequence may need beyond those, for follow().
-  void build(const BatchRequest& request, PagedKv* kv, int ahead = 0);
+  // `ahead`: cells that each sequence may need beyond those, for follow(); `drafted`: rows of a sequence in a batch
+  // that follows, at most.
+  void build(const BatchRequest& request, PagedKv* kv, int ahead = 0, int drafted = 1);
   // The rows of a walk over `rows` outputs from `output` on: they must follow each other in the batch, as rows of one
   // sequence that are its last ones, the first of them an ancestor of the others; behind them there may only be rows of
   // a second reading, which are never kept. Throws INTERNAL.
@@ -33,12 +40,14 @@ class BatchStorage {
   // After a successful run: chain rows count as committed, but of a walk's rows only those that it keeps. Other rows of
   // a run over trees wait for PagedKv::keep.
   void commit(PagedKv* kv, const std::vector<Walk>& walks = {}) const;
-  // Whether follow() can be used: every sequence has one output, after its last row, and no trees.
+  // Whether follow() can be used: no trees, and of every sequence the last rows are outputs, one after the other.
   bool can_follow() const;
-  // How often every sequence has a cell for it.
-  int64_t follows() const { return follows_; }
-  // The next batch: behind each output its token. The cache hears nothing of it; lengths change by PagedKv::commit.
-  void follow(const int32_t* tokens);
+  // Rows that a sequence may have in the next batch, after so many of its outputs' rows stay; sequences are counted in
+  // the order of their outputs.
+  int64_t room(size_t sequence, int64_t kept) const;
+  // The next batch: of each sequence's outputs the first `kept` rows stay, and `tokens` come behind them; all of them
+  // are outputs. The cache hears nothing of it; lengths change by PagedKv::commit.
+  void follow(const std::vector<NextRows>& next);
   const Batch& batch() const { return batch_; }
 
  private:
@@ -46,15 +55,24 @@ class BatchStorage {
     int sequence;
     int first_cell;
     std::vector<int32_t> rows;
+    int64_t reserved = 0;
   };
+  // A sequence's outputs.
+  struct Seat {
+    int32_t sequence, cell;  // of the first one
+    int64_t end;             // cells with memory
+  };
+  void find_seats();
+  void make_room(int64_t rows);
+  void show(int64_t rows, int64_t outputs);
   void build_masks(const BatchRequest& request);
   Batch batch_;
   std::vector<int32_t> tokens_, positions_, sequences_, cells_, first_cells_, visible_, output_rows_, added_positions_,
       added_offsets_, ordinals_, parents_;
   std::vector<uint64_t> masks_;
   std::vector<Group> groups_;
+  std::vector<Seat> seats_;  // empty: nothing can follow
   bool tree_ = false;
-  int64_t follows_ = 0;
 };
 
 }  // namespace vivace

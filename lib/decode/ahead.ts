@@ -1,7 +1,7 @@
 // Tokens drawn before anybody asked for them: a run goes on by itself with what it draws, and hands out the results to the
 // jobs that come for them, one per token. What nobody comes for was never said: the cache has not heard of it.
-import type { KvCache, RowSampler, RunResult } from '../program/executor.js';
-import type { Job, JobResult } from './rounds.js';
+import type { KvCache, RowDrafting, RowSampler, RunResult } from '../program/executor.js';
+import type { Job, JobPlan, JobResult } from './rounds.js';
 
 /**
  * How many rounds a run may be ahead of the slowest of its sequences. With one it would wait for JavaScript after each
@@ -23,6 +23,40 @@ export function outcomeOf(result: RunResult, index: number): Outcome {
   if (error) return error;
   return { token: result.tokens[index], logprob: result.logprobs[index], top: result.top[index] ?? [] };
 }
+
+/** What the verification of a draft gave; `root` is its first output, `rows` how many it has with the root. */
+export function verdictOf(result: RunResult, root: number, rows: number, readTwice = false): Outcome {
+  const said: Outcome[] = [];
+  let changed = 0;
+  for (let row = 0; row < rows; row++) {
+    const flags = result.kept[root + row];
+    if ((flags & 1) === 0) continue;
+    if ((flags & 4) !== 0) changed++;
+    const before = said[said.length - 1]; // says this row's token
+    if ((flags & 2) !== 0 && before && !(before instanceof Error)) said[said.length - 1] = { ...before, judged: true };
+    said.push(outcomeOf(result, root + row));
+  }
+  // After an error behind kept tokens, these were said; who goes on from there meets it again.
+  if (said.length > 1 && said[said.length - 1] instanceof Error) said.pop();
+  const last = said[said.length - 1];
+  if (last instanceof Error) return last;
+  return { ...last, accepted: said.slice(0, -1) as JobResult[], verified: true, ...(readTwice ? { changed } : {}) };
+}
+
+/** What a round of a run that may go on gave the sequence `place`, whose first output is `output`. */
+function outcomeAt(result: RunResult, place: number, output: number, drafts: boolean): Outcome {
+  const { ms, seats } = result;
+  const { rows, hoped, draftMs } = seats?.[place] ?? noSeat;
+  const outcome = rows > 1 ? verdictOf(result, output, rows) : outcomeOf(result, output);
+  if (outcome instanceof Error) return outcome;
+  return {
+    ...outcome,
+    ...(ms === undefined ? {} : { ms }),
+    ...(drafts ? { seat: { drafted: rows - 1, hoped, draftMs } } : {}),
+  };
+}
+
+const noSeat = { rows: 1, hoped: 0, draftMs: 0 };
 
 export function settle(job: Waiting, outcome: Outcome): void {
   if (outcome instanceof Error) job.reject(outcome);
@@ -47,12 +81,14 @@ export class Ahead<T extends Waiting> {
   private readonly seats: Seat<T>[]; // by output
   private live = true;
   private stopped = false;
+  private hasBegun = false; // the first round is over
 
   constructor(
     readonly kv: KvCache,
     private readonly jobs: readonly T[],
+    private readonly plans: readonly (JobPlan | undefined)[],
   ) {
-    this.limit = Math.min(...jobs.map(({ ahead }) => ahead?.limit ?? 1));
+    this.limit = Math.min(...jobs.map(({ ahead }, i) => Math.min(ahead?.limit ?? 1, plans[i]?.rounds ?? Infinity)));
     this.seats = jobs.map(({ sequence, sampler }) => {
       return { sequence, sampler, next: -1, taken: 0, results: [], waiting: undefined };
     });
@@ -67,6 +103,12 @@ export class Ahead<T extends Waiting> {
   /** Tokens that nothing follows. */
   get ends(): Int32Array {
     return Int32Array.from(new Set(this.jobs.flatMap(({ ahead }) => [...(ahead?.ends ?? [])])));
+  }
+
+  /** What drafts for its sequences, if anything does for one of them. */
+  get drafters(): (RowDrafting | null)[] | undefined {
+    const drafters = this.plans.map((plan) => plan?.drafting ?? null);
+    return drafters.some((one) => one !== null) ? drafters : undefined;
   }
 
   /** The sequences in it. */
@@ -89,19 +131,24 @@ export class Ahead<T extends Waiting> {
     Atomics.store(this.rounds, 0, 0);
   }
 
-  /** A round is over: the first one's results are for the jobs that it was made for, which have been settled already. */
-  told(result: RunResult, isFirst: boolean): void {
-    this.seats.forEach((seat, output) => {
-      const outcome = outcomeOf(result, output);
-      if (isFirst) {
-        seat.taken = 1;
-        if (!(outcome instanceof Error)) seat.next = outcome.token;
-      } else {
+  /** A round is over. What the first one gave is for the jobs that it was made for, in their order; they are settled. */
+  told(result: RunResult): readonly Outcome[] {
+    let output = 0;
+    const outcomes = this.seats.map((seat, place) => {
+      const outcome = outcomeAt(result, place, output, this.plans[place]?.drafting !== undefined);
+      output += result.seats?.[place].rows ?? 1;
+      if (this.hasBegun) {
         seat.results.push(outcome);
         if (seat.waiting) this.take(seat, seat.waiting);
+      } else {
+        seat.taken = 1;
+        if (!(outcome instanceof Error)) seat.next = outcome.token;
       }
+      return outcome;
     });
+    this.hasBegun = true;
     this.allow();
+    return outcomes;
   }
 
   /** Serves a job, now or when its round is over; false when it is not what was worked out. */
@@ -150,7 +197,8 @@ export class Ahead<T extends Waiting> {
 
   private take(seat: Seat<T>, job: T): void {
     const outcome = seat.results.shift() as Outcome;
-    this.kv.commit(seat.sequence, 1);
+    const kept = outcome instanceof Error ? 0 : (outcome.accepted?.length ?? 0);
+    this.kv.commit(seat.sequence, 1 + kept);
     seat.waiting = undefined;
     seat.taken++;
     seat.next = outcome instanceof Error ? -1 : outcome.token;

@@ -4,7 +4,7 @@ import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
 import type { Executor, KvCache, RowSampler } from '../program/executor.js';
 import { Answer, type Piece } from './answer.js';
 import type { ResolvedOptions } from './options.js';
-import type { JobDraft, JobResult, Rounds, Ticket } from './rounds.js';
+import type { JobDraft, JobPlan, JobResult, Rounds, Ticket } from './rounds.js';
 import { Speculator, type SpeculationResult } from './speculation/speculator.js';
 import type { TokenList } from './token-list.js';
 
@@ -44,7 +44,7 @@ export interface GenerateResult {
 /** A sequence, with the prompt at the end of its tokens; the loop puts the answer behind them. */
 export interface DecodeTarget {
   readonly rounds: Rounds;
-  readonly executor: Pick<Executor, 'createSampler' | 'createProposal' | 'taps'>;
+  readonly executor: Pick<Executor, 'createSampler' | 'createProposal' | 'taps' | 'drafts'>;
   readonly tokenizer: Tokenizer;
   readonly kv: KvCache;
   readonly sequence: number;
@@ -156,11 +156,13 @@ class Run {
   }
 
   submit(): void {
-    this.flight = this.speculator ? this.speculate(this.speculator) : this.round(Infinity);
+    const { speculator } = this;
+    if (!speculator) this.flight = this.round(Infinity);
+    else this.flight = speculator.goesOn ? this.goOn(speculator) : this.speculate(speculator);
     this.flight.catch(() => {}); // whoever awaits it sees the error
   }
 
-  private round(ahead: number, draft?: JobDraft): Promise<JobResult | undefined> {
+  private round(ahead: number, draft?: JobDraft, plan?: () => JobPlan): Promise<JobResult | undefined> {
     const { tokens, kv, sequence, rounds } = this.target;
     const limit = Math.min(this.room(), ahead);
     const taps = this.speculator?.taps;
@@ -171,6 +173,7 @@ class Run {
       sampler: this.sampler,
       ...(draft ? { draft } : taps ? {} : { ahead: { limit, ends: this.ends } }),
       ...(taps ? { taps } : {}),
+      ...(plan ? { plan } : {}),
     });
     if (this.options.signal?.aborted) this.ticket.cancel();
     return this.ticket.done;
@@ -181,13 +184,23 @@ class Run {
     const draft = await speculator.next(this.room() - 1, contextLength - tokens.length);
     if (this.closed || this.target.isDisposed() || this.options.signal?.aborted) return undefined;
     this.feedLast();
+    return this.heard(speculator, () => this.round(speculator.ahead, draft));
+  }
+
+  /** Where drafts need no JavaScript, whole runs of rounds are asked for. */
+  private goOn(speculator: Speculator): Promise<JobResult | undefined> {
+    const room = this.room();
+    return this.heard(speculator, () => this.round(Infinity, undefined, () => speculator.plan(room)));
+  }
+
+  private async heard(
+    speculator: Speculator,
+    round: () => Promise<JobResult | undefined>,
+  ): Promise<JobResult | undefined> {
     const rows = this.target.tokens.length - this.target.kv.length(this.target.sequence);
     const begin = performance.now();
-    const drawn = await this.round(speculator.ahead, draft);
-    if (drawn && !this.closed) {
-      speculator.learn(drawn, performance.now() - begin, rows > 1);
-      speculator.accept(Int32Array.from([...(drawn.accepted ?? []), drawn], ({ token }) => token));
-    }
+    const drawn = await round();
+    if (drawn && !this.closed) speculator.hear(drawn, performance.now() - begin, rows > 1);
     return drawn;
   }
 

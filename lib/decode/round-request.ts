@@ -1,7 +1,7 @@
 // What a round asks of the executor: the rows of some jobs, their outputs and drafts; and what each got.
 import type { DraftWalk, Executor, Proposal, RowSampler, RunRequest, RunResult } from '../program/executor.js';
 import { outcomeOf, type Outcome, type Waiting } from './ahead.js';
-import type { JobDraft, JobDrafting, JobResult } from './rounds.js';
+import type { JobDraft, JobDrafting, JobPlan, JobResult } from './rounds.js';
 
 export interface Entry extends Waiting {
   done: number; // tokens that are in the cache
@@ -13,6 +13,8 @@ export interface Share {
   readonly entry: Entry;
   readonly rows: number;
   readonly draft: JobDraft | undefined;
+  /** Of a job that plans, at its end. */
+  readonly plan?: JobPlan;
 }
 
 export interface Place {
@@ -155,25 +157,6 @@ export function hearTaps(
     return own;
   });
   taps.hear(values, kept.length);
-}
-
-/** What a draft's verification gave; `root` is its first output. */
-export function verdictOf(result: RunResult, root: number, { tokens, again }: JobDraft): Outcome {
-  const said: Outcome[] = [];
-  let changed = 0;
-  for (let row = 0; row <= tokens.length; row++) {
-    const flags = result.kept[root + row];
-    if ((flags & 1) === 0) continue;
-    if ((flags & 4) !== 0) changed++;
-    const before = said[said.length - 1]; // says this row's token
-    if ((flags & 2) !== 0 && before && !(before instanceof Error)) said[said.length - 1] = { ...before, judged: true };
-    said.push(outcomeOf(result, root + row));
-  }
-  // After an error behind kept tokens, these were said; who goes on from there meets it again.
-  if (said.length > 1 && said[said.length - 1] instanceof Error) said.pop();
-  const last = said[said.length - 1];
-  if (last instanceof Error) return last;
-  return { ...last, accepted: said.slice(0, -1) as JobResult[], verified: true, ...(again ? { changed } : {}) };
 }
 
 /** The caller's own memory when nobody else has outputs in this round, else memory for all of them. */

@@ -1,5 +1,5 @@
 // How a decoding loop asks for model runs without knowing what else runs: lib/engine.ts merges the jobs into rounds.
-import type { KvCache, Proposal, RowSampler, VerifyRule, WalkJudge } from '../program/executor.js';
+import type { KvCache, Proposal, RowDrafting, RowSampler, VerifyRule, WalkJudge } from '../program/executor.js';
 
 /** Drafted tokens behind a job's last one, which the sampler verifies. */
 export interface JobDraft {
@@ -52,6 +52,14 @@ export interface JobTaps {
   hear(values: readonly Float32Array[], rows: number): void;
 }
 
+/** What a job wants of the run that it begins: a draft for its first round, a drafter for those that follow. */
+export interface JobPlan {
+  readonly draft?: JobDraft;
+  readonly drafting?: RowDrafting;
+  /** How many rounds the run may be. */
+  readonly rounds: number;
+}
+
 /** Tokens to put behind a sequence, in as many rounds as it takes. */
 export interface Job {
   readonly kv: KvCache;
@@ -68,6 +76,8 @@ export interface Job {
   readonly ahead?: { readonly limit: number; readonly ends: Int32Array };
   /** Verified in the round of the last token, if there is room for its rows. Not with `ahead`. */
   readonly draft?: JobDraft;
+  /** With `ahead`: asked when the last token's round begins, if no earlier run has come to it. */
+  readonly plan?: () => JobPlan;
   /**
    * The last token's round becomes as many as it takes to draw a draft. The cache has room for all of its tokens but the
    * last one, and they are in it once `KvCache.commit` says so, before the sequence's next job.
@@ -94,6 +104,10 @@ export interface JobResult {
   readonly changed?: number;
   /** A drafted token that only a judge kept. */
   readonly judged?: true;
+  /** Of rounds that may go on by themselves: how long this one took. */
+  readonly ms?: number;
+  /** The run had a drafter for the sequence, which has heard these tokens. */
+  readonly seat?: { readonly drafted: number; readonly hoped: number; readonly draftMs: number };
 }
 
 export interface Ticket {

@@ -17,6 +17,38 @@ export interface NativeDrafter {
   dispose(): void;
 }
 
+/** A sequence of a run that goes on by itself, and drafts. `rule`, `first` and `second` as in NativeWalk. */
+export interface NativeSeat {
+  readonly drafter: NativeDrafter;
+  /** Tokens of a draft at most, and tokens that the sequence may still say. */
+  readonly maxDraft: number;
+  readonly room: number;
+  readonly rule: number;
+  readonly first: number;
+  readonly second: number;
+  readonly cycle: number;
+  /** [n]: milliseconds of a round of n rows; empty: drafts are not cut. */
+  readonly costs: Float64Array;
+  readonly calibration: number;
+  /** Sum of the scores of the first round's draft, to be told with it. */
+  readonly hoped: number;
+}
+
+/** A round of a run that goes on by itself. */
+export interface NativeRound {
+  /** Since the end of the round before, or the begin of the run. */
+  readonly ms: number;
+  /** In runs with drafters instead of what `sampling` has; lengths are the round's own. */
+  readonly tokens?: Int32Array;
+  readonly logprobs?: Float32Array;
+  readonly errors?: Int32Array;
+  readonly kept?: Int32Array;
+  /** Per sequence: its outputs, the sum of its draft's scores, and what the draft took. */
+  readonly rows?: Int32Array;
+  readonly hoped?: Float64Array;
+  readonly draftMs?: Float64Array;
+}
+
 export interface NativeSuffixCache {
   add(tokens: Int32Array): void;
   sizes(): { requests: number; tokens: number; nodes: number; bytes: number };

@@ -1,5 +1,6 @@
 // What runs a program: the same face for the float64 reference in TypeScript and for native code.
 import type { VivaceError } from '../errors.js';
+import type { NativeDrafter } from '../native.js';
 import type { DType } from './dtype.js';
 import type { KvShape } from './program.js';
 
@@ -56,8 +57,13 @@ export interface RunRequest {
     /** No round after one in which every token's probability, as its sampler reports it, is less. */
     readonly least?: number;
     /**
+     * Per sequence, in the order of its outputs: what drafts behind the tokens that the run draws for it. Of such runs the
+     * first round may have drafts, too. Only for executors that `drafts`.
+     */
+    readonly drafters?: readonly (RowDrafting | null)[];
+    /**
      * Hears the result of each round, the first one's too, in order and before `run` resolves. The first round's rows are
-     * committed to the cache by then; each later one's row only by `KvCache.commit`.
+     * committed to the cache by then; each later one's rows only by `KvCache.commit`.
      */
     readonly told: (result: RunResult) => void;
   };
@@ -106,6 +112,25 @@ export interface WalkJudge {
   readonly longest: number;
 }
 
+/** A drafter without a model that a run asks by itself, round by round. It hears what the run says, the first round's, too. */
+export interface RowDrafting {
+  /** Nobody else calls it during the run. */
+  readonly drafter: NativeDrafter;
+  /** Tokens of a draft at most: a chain. */
+  readonly maxDraft: number;
+  /** Tokens that the sequence may still say, those of the first round counted. */
+  readonly room: number;
+  readonly rule: VerifyRule;
+  /** Of the first draft that the run makes; the next ones count on. */
+  readonly cycle: number;
+  /** [n]: milliseconds of a round of n rows, which say how far a draft pays; empty: drafts are not cut. */
+  readonly costs: Float64Array;
+  /** Kept tokens per sum of scores. */
+  readonly calibration: number;
+  /** Sum of the scores of the first round's draft. */
+  readonly hoped: number;
+}
+
 /** The laws that a draft's tokens were drawn from. Made by `Executor.createProposal`. */
 export interface Proposal {
   /** Rows with a law, the root being 0. */
@@ -131,6 +156,10 @@ export interface RunResult {
    * its most probable token is another one for that.
    */
   readonly kept: Int32Array;
+  /** Of a run that may go on by itself: how long the round took. */
+  readonly ms?: number;
+  /** In a run with drafters, per sequence: how many of the round's outputs are its own, and how its draft went. */
+  readonly seats?: readonly { readonly rows: number; readonly hoped: number; readonly draftMs: number }[];
 }
 
 /** The state that draws one sequence's tokens: options, penalties' history, random stream. Made by `Executor.createSampler`. */
@@ -189,6 +218,8 @@ export interface Executor {
   readonly kvShape: KvShape;
   /** Names and columns of what `RunRequest.taps` may ask for. */
   readonly taps: Readonly<Record<string, number>>;
+  /** Runs take `ahead.drafters`. */
+  readonly drafts?: boolean;
   createKvCache(options: KvOptions): KvCache;
   createSampler(options: SamplerOptions): RowSampler;
   /** `replacement`: a node's children may be the same token twice. */

@@ -1,7 +1,7 @@
 // Programs of language models on the CPU: rounds over a row batch, sampling included, off the JavaScript thread.
 import { expected, VivaceError } from '../errors.js';
 import { fromNative, native, nativeCall } from '../native.js';
-import type { NativeCallProfile, NativeDevice, NativeKvCache, NativeRequest } from '../native.js';
+import type { NativeCallProfile, NativeDevice, NativeKvCache, NativeRequest, NativeRound } from '../native.js';
 import { dtypes } from './dtype.js';
 import type {
   Executor,
@@ -16,7 +16,7 @@ import type {
 import { findDevice } from './device-library.js';
 import type { DeviceName } from './device-library.js';
 import { NativeProgram } from './native-program.js';
-import { NativeRowProposal, NativeRowSampler, nativeDrafts, nativeWalk, toNative } from './native-walks.js';
+import { NativeRowProposal, NativeRowSampler, nativeDrafts, nativeSeat, nativeWalk, toNative } from './native-walks.js';
 import type { BindWeight, NativeProgramOptions } from './native-program.js';
 import type { KvShape, Program } from './program.js';
 import { tappedProgram, tapWidths } from './taps.js';
@@ -36,6 +36,7 @@ export class NativeExecutor implements Executor {
   readonly name: 'cpu' | DeviceName;
   readonly kvShape: KvShape;
   readonly taps: Readonly<Record<string, number>>;
+  readonly drafts: boolean;
   private readonly compiled: NativeProgram;
   private readonly device: NativeDevice | undefined;
   private readonly logits: number;
@@ -56,6 +57,7 @@ export class NativeExecutor implements Executor {
     this.logits = program.outputs['logits'].id;
     const { deviceName = 'cpu' } = options;
     this.name = deviceName;
+    this.drafts = deviceName === 'cpu';
     this.device = deviceName === 'cpu' ? undefined : findDevice(deviceName);
     const device = this.device ? { device: this.device } : {};
     this.compiled = new NativeProgram(program, bindWeight, { ...options, ...device });
@@ -94,18 +96,25 @@ export class NativeExecutor implements Executor {
     const drawn = { tokens: new Int32Array(count).fill(-1), logprobs: new Float32Array(count).fill(NaN) };
     const errors = new Int32Array(count);
     const kept = new Int32Array(count);
-    const resultOf = (reports: readonly Report[]): RunResult => ({
-      tokens: drawn.tokens.slice(),
-      logprobs: drawn.logprobs.slice(),
-      top: Array.from(outputs, (_, index) => pairs(reports[index])),
-      errors: Array.from(outputs, (_, index) => samplingError(errors[index], reports[index])),
-      kept,
-    });
+    const resultOf = (reports: readonly Report[], round: Partial<NativeRound> = {}): RunResult => {
+      const { tokens: said = drawn.tokens.slice(), logprobs = drawn.logprobs.slice() } = round;
+      const { errors: codes = errors, ms, rows, hoped = [], draftMs = [] } = round;
+      return {
+        tokens: said,
+        logprobs,
+        top: Array.from(said, (_, index) => pairs(reports[index])),
+        errors: Array.from(said, (_, index) => samplingError(codes[index], reports[index])),
+        kept: round.kept ?? kept,
+        ...(ms === undefined ? {} : { ms }),
+        ...(rows ? { seats: Array.from(rows, (own, i) => ({ rows: own, hoped: hoped[i], draftMs: draftMs[i] })) } : {}),
+      };
+    };
     let last: RunResult | undefined;
-    const told = (reports: readonly Report[]): void => {
+    const told = (reports: readonly Report[], round: NativeRound): void => {
+      const result = resultOf(reports, round);
       // Kernels of the next round may be running: only lengths change.
-      if (last === undefined) commitRows(kv, sequences);
-      last = resultOf(reports);
+      if (last === undefined) commitRows(kv, request, result);
+      last = result;
       ahead?.told(last);
     };
     const call: NativeRequest = {
@@ -130,7 +139,7 @@ export class NativeExecutor implements Executor {
             },
           }
         : {}),
-      ...(ahead ? { ahead: { ...ahead, told } } : {}),
+      ...(ahead ? { ahead: nativeAhead(ahead, told) } : {}),
     };
     try {
       const reports = await compiled.executable.run(call);
@@ -219,10 +228,23 @@ export class NativeExecutor implements Executor {
   }
 }
 
-function commitRows(kv: KvCache, sequences: Int32Array): void {
+/** The rows of a run's first round, without those of drafts that were refused. */
+function commitRows(kv: KvCache, { sequences, outputs, walks = [] }: RunRequest, { kept }: RunResult): void {
   const rows = new Map<number, number>();
-  for (const sequence of sequences) rows.set(sequence, (rows.get(sequence) ?? 0) + 1);
-  for (const [sequence, count] of rows) kv.commit(sequence, count);
+  const count = (sequence: number, more: number): void => void rows.set(sequence, (rows.get(sequence) ?? 0) + more);
+  for (const sequence of sequences) count(sequence, 1);
+  for (const { output, rows: drafted } of walks) {
+    const stay = kept.subarray(output, output + drafted).reduce((sum, one) => sum + one, 0);
+    count(sequences[outputs[output]], stay - drafted);
+  }
+  for (const [sequence, cells] of rows) kv.commit(sequence, cells);
+}
+
+function nativeAhead(
+  { drafters, ...ahead }: NonNullable<RunRequest['ahead']>,
+  told: NonNullable<NativeRequest['ahead']>['told'],
+): NonNullable<NativeRequest['ahead']> {
+  return { ...ahead, ...(drafters ? { drafters: drafters.map((one) => one && nativeSeat(one)) } : {}), told };
 }
 
 type Report = Float64Array | string | null | undefined;

@@ -1,8 +1,8 @@
 // Samplers and drafts of native runs, as the addon wants them.
 import { expected } from '../errors.js';
 import { nativeCall } from '../native.js';
-import type { NativeProposal, NativeSampler, NativeWalk } from '../native.js';
-import type { DraftWalk, Proposal, RowSampler, RunRequest } from './executor.js';
+import type { NativeProposal, NativeSampler, NativeSeat, NativeWalk } from '../native.js';
+import type { DraftWalk, Proposal, RowDrafting, RowSampler, RunRequest } from './executor.js';
 
 export class NativeRowSampler implements RowSampler {
   constructor(readonly native: NativeSampler) {}
@@ -66,6 +66,8 @@ export function nativeDrafts(drafts: NonNullable<RunRequest['drafts']>): {
   });
   return { proposals, cycles: Float64Array.from(drafts, (draft) => draft?.cycle ?? 1) };
 }
+
+export const nativeSeat = ({ rule, ...drafting }: RowDrafting): NativeSeat => ({ ...drafting, ...ruleSettings(rule) });
 
 /** A rule in the words of cpp/decode/verify/verify.h. */
 export function ruleSettings(rule: DraftWalk['rule']): { rule: number; first: number; second: number } {

@@ -192,28 +192,31 @@ class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
   }
   explicit DrafterWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DrafterWrap>(info) {
     guarded(info.Env(), [&] {
+      shared_ = std::make_shared<SharedDrafter>();
       // fork() hands over the drafter itself.
       if (info[0].IsExternal())
-        drafter_ = std::move(*info[0].As<Napi::External<std::unique_ptr<Drafter>>>().Data());
+        shared_->drafter = std::move(*info[0].As<Napi::External<std::unique_ptr<Drafter>>>().Data());
       else
-        drafter_ = make(info[0].ToObject());
+        shared_->drafter = make(info[0].ToObject());
     });
     info.This().As<Napi::Object>().TypeTag(&drafter_tag);
   }
-  // Throws DISPOSED.
-  Drafter& alive() const {
-    if (!drafter_) throw Error("DISPOSED", "The drafter was disposed");
-    return *drafter_;
+  // Throws DISPOSED, and OUT_OF_MEMORY once a run could not go on with it.
+  const std::shared_ptr<SharedDrafter>& shared() const {
+    if (!shared_) throw Error("DISPOSED", "The drafter was disposed");
+    if (shared_->broken) throw Error("OUT_OF_MEMORY", "There was no memory for a drafter's text");
+    return shared_;
   }
 
  private:
+  Drafter& alive() const { return *shared()->drafter; }
   void accept(const Napi::CallbackInfo& info) {
     guarded(info.Env(), [&] {
       const Napi::Int32Array tokens = integers(info[0], "tokens");
       try {
         alive().accept(tokens.Data(), static_cast<int64_t>(tokens.ElementLength()));
       } catch (const std::bad_alloc&) {
-        drafter_.reset();  // half of the tokens may be in
+        shared_.reset();  // half of the tokens may be in
         throw;
       }
     });
@@ -254,11 +257,11 @@ class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
     });
   }
   Napi::Value bytes(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), drafter_ ? static_cast<double>(drafter_->bytes()) : 0);
+    return Napi::Number::New(info.Env(), shared_ ? static_cast<double>(shared_->drafter->bytes()) : 0);
   }
-  void dispose(const Napi::CallbackInfo&) { drafter_.reset(); }
+  void dispose(const Napi::CallbackInfo&) { shared_.reset(); }
 
-  std::unique_ptr<Drafter> drafter_;
+  std::shared_ptr<SharedDrafter> shared_;
   Draft draft_;
 };
 
@@ -270,9 +273,8 @@ void init_drafter(Napi::Env env, Napi::Object exports) {
   exports.Set("Datastore", DatastoreWrap::define(env));
 }
 
-Drafter& unwrap_drafter(Napi::Value value) {
-  return guarded(value.Env(),
-                 [&]() -> Drafter& { return tagged<DrafterWrap>(value, drafter_tag, "Drafter")->alive(); });
+std::shared_ptr<SharedDrafter> unwrap_drafter(Napi::Value value) {
+  return tagged<DrafterWrap>(value, drafter_tag, "Drafter")->shared();
 }
 
 }  // namespace vivace

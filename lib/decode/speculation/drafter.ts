@@ -1,5 +1,6 @@
 // What proposes tokens for speculative decoding: the interface that every drafter has.
 import type { Tokenizer } from '../../formats/tokenizer/tokenizer.js';
+import type { NativeDrafter } from '../../native.js';
 import type { Proposal, SamplerOptions } from '../../program/executor.js';
 import type { JobTaps } from '../rounds.js';
 
@@ -27,6 +28,8 @@ export interface TokenDrafter {
   fork(): TokenDrafter;
   /** A generation is over and gave these tokens; for drafters that learn from finished outputs. */
   finish?(output: Int32Array): void;
+  /** The same drafter for runs that ask it by themselves; nobody calls it meanwhile. */
+  readonly native?: NativeDrafter;
   dispose(): void;
 }
 
@@ -56,6 +59,8 @@ export interface GenerationDrafter {
   draft(maxTokens: number, maxNodes: number, cycle: number): Draft | Promise<Draft>;
   /** The generation is over; these tokens were the answer. */
   finish?(output: Int32Array): void;
+  /** As `TokenDrafter.native`. */
+  readonly native?: NativeDrafter | undefined;
   dispose(): void;
 }
 

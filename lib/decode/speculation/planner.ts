@@ -1,58 +1,61 @@
 // How much of a draft is worth verifying: what it would give in tokens, against what its rows cost.
 import type { DraftedTokens } from './drafter.js';
+import type { Costs } from './costs.js';
 
 const SLOW = 0.1; // weight of the newest round in averages
 /** Rounds without drafts, where drafting has been slower than none: doubled each time, up to this. */
 const LONGEST_PAUSE = 128;
+/** Drafts after which a model's plain rounds are measured, and how many of these. */
+const UNMEASURED = 2;
+const MEASURED = 4;
 /** Drafts before a judgement. */
 const TRIALS = 4;
 /** Rounds without a draft after which a drafter that never helped may try again. */
 const PROBE = 64;
+/** A draft that takes so much of a plain round is no trifle. */
+const TRIFLE = 0.01;
 
-/** Milliseconds of a round by its rows: averages of what was measured, in between and beyond a line. */
-class Cost {
-  private readonly measured = new Map<number, number>();
-
-  add(rows: number, ms: number): void {
-    const old = this.measured.get(rows);
-    // A round that had to wait for something else says nothing about rows: averages follow it slowly, small ones at once.
-    this.measured.set(rows, old === undefined || ms < old ? ms : old + SLOW * (ms - old));
+/**
+ * How many of `scores`, the highest first, give the most tokens per millisecond; none is a choice. `costs[n]`: milliseconds
+ * of a round of n rows; without costs all of them. cpp/decode/draft/draft_seat.cpp does the same for chains.
+ */
+export function paying(scores: ArrayLike<number>, costs: Float64Array, calibration: number): number {
+  if (costs.length === 0) return scores.length;
+  let best = 0;
+  let tokens = 1;
+  let rate = 1 / costs[1];
+  for (let i = 0; i < Math.min(scores.length, costs.length - 2); i++) {
+    tokens += Math.min(1, calibration * scores[i]);
+    const own = tokens / costs[i + 2];
+    if (own <= rate) continue;
+    rate = own;
+    best = i + 1;
   }
-
-  measuredAt(rows: number): number | undefined {
-    return this.measured.get(rows);
-  }
-
-  /** Undefined before anything is known. */
-  of(rows: number): number | undefined {
-    const known = this.measured.get(rows);
-    if (known !== undefined) return known;
-    const points = [...this.measured].sort(([a], [b]) => a - b);
-    if (points.length === 0) return undefined;
-    const below = points.filter(([count]) => count < rows).at(-1);
-    const above = points.find(([count]) => count > rows);
-    if (below && above) return below[1] + ((above[1] - below[1]) * (rows - below[0])) / (above[0] - below[0]);
-    const [count, ms] = below ?? (above as [number, number]);
-    // Until more is known, a row more costs a twentieth of the first one.
-    return Math.max(ms * 0.1, ms + ((rows - count) * ms) / 20 / (1 + (count - 1) / 20));
-  }
+  return best;
 }
 
 export class Planner {
-  private readonly cost = new Cost();
-  private calibration = 1; // kept tokens per sum of scores
+  /** Kept tokens per sum of scores. */
+  calibration = 1;
   private idle = 0; // rounds since the last draft
 
   /** Rounds that the next rest takes. */
   pause = 1;
   private drafted = { tokens: 0, ms: 0, rounds: 0 }; // averages of rounds with a draft, and how many these were
 
+  constructor(readonly costs: Costs) {}
+
+  /** How many rounds may be planned at once, with what is known now. */
+  get horizon(): number {
+    return this.costs.measuredAt(1) === undefined ? UNMEASURED : Infinity;
+  }
+
   /** Should the next rounds go without a draft: to measure one, or because drafts have been slower? */
-  rests(draftedRounds: number): boolean {
-    const alone = this.cost.measuredAt(1);
+  rests(): boolean {
+    const alone = this.costs.measuredAt(1);
     if (alone === undefined) {
-      this.pause = 1;
-      return draftedRounds >= 2;
+      this.pause = MEASURED;
+      return this.drafted.rounds >= UNMEASURED;
     }
     const { tokens, ms, rounds } = this.drafted;
     if (rounds < TRIALS || tokens / ms >= 1 / alone) {
@@ -71,29 +74,26 @@ export class Planner {
   choose({ scores }: DraftedTokens): number[] {
     // Scores are at most their parents', so that a node never comes before its parent.
     const order = Array.from(scores.keys()).sort((a, b) => scores[b] - scores[a] || a - b);
-    const alone = this.cost.of(1);
-    let best = 0;
-    if (alone === undefined) best = order.length;
-    else if (order.length > 0 && this.idle >= PROBE) best = Math.min(order.length, 4);
-    else {
-      let tokens = 1;
-      let rate = 1 / alone;
-      order.forEach((node, index) => {
-        tokens += Math.min(1, this.calibration * scores[node]);
-        const own = tokens / (this.cost.of(index + 2) as number);
-        if (own <= rate) return;
-        rate = own;
-        best = index + 1;
-      });
+    let best = Math.min(order.length, 4);
+    if (this.idle < PROBE) {
+      const costs = this.costs.table(order.length + 1);
+      best = paying(
+        order.map((node) => scores[node]),
+        costs,
+        this.calibration,
+      );
     }
-    this.idle = best === 0 ? this.idle + 1 : 0;
     return order.slice(0, best).sort((a, b) => a - b);
   }
 
-  /** A round of so many rows took `ms` and kept `kept` of its drafted tokens, whose scores sum to `hoped`. */
+  /**
+   * A round of so many rows took `ms` and kept `kept` of its drafted tokens, whose scores sum to `hoped`. `draftMs`: what a
+   * draft took besides, also one of which nothing was verified.
+   */
   learn(rows: number, ms: number, hoped: number, kept: number, draftMs: number): void {
-    this.cost.add(rows, ms);
-    if (rows > 1) {
+    this.costs.add(rows, ms);
+    this.idle = rows > 1 ? 0 : this.idle + 1;
+    if (rows > 1 || draftMs > TRIFLE * ms) {
       const { drafted } = this;
       const weight = drafted.tokens === 0 ? 1 : SLOW;
       drafted.tokens += weight * (1 + kept - drafted.tokens);

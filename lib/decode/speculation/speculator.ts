@@ -1,6 +1,7 @@
 // The drafts of one generation: asks the drafter, cuts drafts to what pays, and keeps the books.
-import type { Executor } from '../../program/executor.js';
-import type { JobDraft, JobResult, JobTaps } from '../rounds.js';
+import type { Executor, VerifyRule } from '../../program/executor.js';
+import type { JobDraft, JobPlan, JobResult, JobTaps } from '../rounds.js';
+import { costsOf } from './costs.js';
 import type { Draft, GenerationDrafter } from './drafter.js';
 import type { ResolvedSpeculation } from './options.js';
 import { Guard } from './judge/guard.js';
@@ -32,6 +33,8 @@ export interface SpeculationResult {
 
 /** Tokens that may be drawn ahead while drafts find nothing: more each time, for they cannot be verified together. */
 const MOST_AHEAD = 8;
+/** Drafts of a run that goes on by itself, at most: cpp/addon/executable_wrap.cpp. */
+const MOST_ROUNDS = 64;
 
 export class Speculator {
   private readonly drafter: GenerationDrafter;
@@ -51,19 +54,58 @@ export class Speculator {
   private readonly reached: number[] = []; // per depth
   private readonly keptAt: number[] = [];
   private draftMs = 0;
-  private lastDraftMs = 0;
+  private lastDraftMs = 0; // until a round is charged with it
   private verifyMs = 0;
 
   constructor(
     private readonly options: ResolvedSpeculation,
-    { createProposal, taps }: Pick<Executor, 'createProposal' | 'taps'>,
+    private readonly executor: Pick<Executor, 'createProposal' | 'taps' | 'drafts'>,
     context: Omit<Parameters<ResolvedSpeculation['drafter']['start']>[0], 'createProposal'>,
     stop: readonly string[] = [],
   ) {
+    const { createProposal, taps } = executor;
     this.guard = options.judge && new Guard(options.judge, context.tokenizer, stop, taps['hidden']);
     this.reflector = options.reflection && new Reflector(options.reflection, context.tokenizer);
     this.drafter = options.drafter.start({ ...context, createProposal });
-    this.planner = options.adaptive ? new Planner() : undefined;
+    if (!options.adaptive) return;
+    const { goingOn, returning } = costsOf(executor);
+    this.planner = new Planner(this.goesOn ? goingOn : returning);
+  }
+
+  /** Chains of native drafters: a run of rounds asks for them by itself. Ask for `plan`, and not for `next`. */
+  get goesOn(): boolean {
+    const { maxDraft, maxNodes, reflection, judge } = this.options;
+    const chain = maxNodes <= maxDraft && !reflection && !judge && !this.taps;
+    return chain && this.executor.drafts === true && this.drafter.native !== undefined;
+  }
+
+  /** What the run that begins should do, where drafts need no JavaScript; `room`: tokens that may still be drawn. */
+  plan(room: number): JobPlan {
+    this.current = undefined;
+    const { planner, drafter, options } = this;
+    const { native } = drafter;
+    if (!native || planner?.rests()) return { rounds: planner?.pause ?? 1 };
+    const { maxDraft } = options;
+    const begin = performance.now();
+    const most = Math.min(maxDraft, room - 1);
+    this.cycle++;
+    const draft = most > 0 ? this.job(drafter.draft(most, most, this.cycle) as Draft, room, begin) : undefined;
+    const cycle = this.cycle + 1;
+    this.cycle += MOST_ROUNDS;
+    return {
+      ...(draft ? { draft } : {}),
+      drafting: {
+        drafter: native,
+        maxDraft,
+        room,
+        rule: this.rule(),
+        cycle,
+        costs: planner?.costs.table(maxDraft + 1) ?? new Float64Array(),
+        calibration: planner?.calibration ?? 1,
+        hoped: this.hoped,
+      },
+      rounds: planner?.horizon ?? Infinity,
+    };
   }
 
   accept(tokens: Int32Array): void {
@@ -93,7 +135,7 @@ export class Speculator {
       this.wait--;
       return undefined;
     }
-    if (this.planner?.rests(this.draftedRounds)) {
+    if (this.planner?.rests()) {
       this.wait = Math.max(0, this.planner.pause - 1);
       return undefined;
     }
@@ -101,23 +143,29 @@ export class Speculator {
     const begin = performance.now();
     const cycle = ++this.cycle;
     const pending = maxTokens > 0 ? this.drafter.draft(maxTokens, Math.min(this.options.maxNodes, most), cycle) : none;
-    const draft = cut(pending instanceof Promise ? await pending : pending, this.planner);
+    const job = this.job(pending instanceof Promise ? await pending : pending, room, begin);
+    if (job) this.quiet = 0;
+    else this.wait = Math.min(MOST_AHEAD - 1, this.quiet++);
+    return job;
+  }
+
+  private get hoped(): number {
+    return this.current?.hoped ?? 0;
+  }
+
+  /** What pays of a draft, which was begun at `begin`. */
+  private job(whole: Draft, room: number, begin: number): JobDraft | undefined {
+    const draft = cut(whole, this.planner);
     this.lastDraftMs = performance.now() - begin;
     this.draftMs += this.lastDraftMs;
-    if (draft.tokens.length === 0) {
-      this.wait = Math.min(MOST_AHEAD - 1, this.quiet++);
-      return undefined;
-    }
-    this.quiet = 0;
     const { tokens, parents, scores, proposal } = draft;
-    // Without laws there is nothing to weigh, and matching can be done where the logits are.
-    const exact = this.options.rule.name === 'ratio' || this.options.rule.name === 'block';
+    if (tokens.length === 0) return undefined;
     const job: JobDraft = {
       tokens,
       ...(parents.every((parent, index) => parent === index - 1) ? {} : { parents }),
-      rule: exact && !proposal ? { name: 'match' } : this.options.rule,
+      rule: this.rule(proposal !== undefined),
       ...(proposal ? { proposal } : {}),
-      cycle,
+      cycle: this.cycle,
       ...this.reflector?.read(draft, room),
       ...this.guard?.view(draft),
     };
@@ -125,25 +173,45 @@ export class Speculator {
     return job;
   }
 
-  /** A round is over. `prompt`: it had more rows than a draft. */
-  learn({ accepted = [], verified = false, changed }: JobResult, ms: number, prompt: boolean): void {
+  /** Without laws there is nothing to weigh, and matching can be done where the logits are. */
+  private rule(drawn = false): VerifyRule {
+    const { rule } = this.options;
+    return !drawn && (rule.name === 'ratio' || rule.name === 'block') ? { name: 'match' } : rule;
+  }
+
+  /** A round is over, which took `ms`; the drafter hears of its tokens. `prompt`: it had more rows than a draft. */
+  hear(result: JobResult, ms: number, prompt: boolean): void {
+    const { accepted = [], seat } = result;
+    this.learn(result, result.ms ?? (this.timed ? ms : undefined), prompt);
+    this.verifyMs += result.ms ?? ms;
+    if (!seat) this.accept(Int32Array.from([...accepted, result], ({ token }) => token));
+  }
+
+  private learn(result: JobResult, ms: number | undefined, prompt: boolean): void {
+    const { accepted = [], verified, seat, changed } = result;
     this.rounds++;
-    this.verifyMs += ms;
     const { draft, hoped } = verified && this.current ? this.current : nothing;
-    const rows = draft?.tokens.length ?? 0;
-    const all = 1 + rows + (draft?.again?.tokens.length ?? 0);
-    if (!prompt && this.timed) this.planner?.learn(all, ms, hoped, accepted.length, draft ? this.lastDraftMs : 0);
-    if (!draft) return;
-    if (!prompt) this.reflector?.learn(draft.again !== undefined, 1 + accepted.length, ms + this.lastDraftMs, changed);
+    const drafted = seat?.drafted ?? draft?.tokens.length ?? 0;
+    const again = seat ? 0 : (draft?.again?.tokens.length ?? 0);
+    this.draftMs += seat?.draftMs ?? 0;
+    // In runs that go on, drafts are part of the round.
+    const draftMs = seat ? 0 : this.lastDraftMs;
+    this.lastDraftMs = 0;
+    if (!prompt && ms !== undefined) {
+      const wanted = drafted > 0 ? (seat?.hoped ?? hoped) : 0;
+      this.planner?.learn(1 + drafted + again, ms, wanted, accepted.length, draftMs);
+      if (draft) this.reflector?.learn(draft.again !== undefined, 1 + accepted.length, ms + draftMs, changed);
+    }
+    if (drafted === 0) return;
     this.draftedRounds++;
-    this.drafted += rows;
+    this.drafted += drafted;
     this.accepted += accepted.length;
     this.judged += accepted.filter(({ judged }) => judged).length;
     const depths: number[] = [];
-    draft.tokens.forEach((_: number, index: number) => {
-      const parent = draft.parents ? draft.parents[index] : index - 1;
+    for (let index = 0; index < drafted; index++) {
+      const parent = seat || !draft?.parents ? index - 1 : draft.parents[index];
       depths.push(parent < 0 ? 0 : depths[parent] + 1);
-    });
+    }
     for (const depth of new Set(depths)) this.reached[depth] = (this.reached[depth] ?? 0) + 1;
     accepted.forEach((_, depth) => (this.keptAt[depth] = (this.keptAt[depth] ?? 0) + 1));
   }

@@ -13,7 +13,7 @@ const most = 4096;
  * knows is a function of its text: after truncate() it drafts as one that never saw what was cut off.
  */
 export class NativeTokenDrafter implements TokenDrafter {
-  protected readonly native: NativeDrafter;
+  readonly native: NativeDrafter;
 
   protected constructor(native: NativeDrafter) {
     this.native = native;

@@ -1,5 +1,6 @@
 // Drafters without a model, for `speculation.drafter`.
 import { expected, VivaceError } from '../../../errors.js';
+import type { NativeDrafter } from '../../../native.js';
 import type { DraftContext, Drafter, GenerationDrafter, TokenDrafter } from '../drafter.js';
 import { Datastore, DatastoreDrafter, type DatastoreDrafterOptions } from './datastore.js';
 import { tokenizerFingerprint } from './datastore-build.js';
@@ -62,6 +63,11 @@ class Opening implements GenerationDrafter {
     private readonly open: () => Promise<Datastore>,
     private readonly make: (opened: Datastore) => TokenDrafter,
   ) {}
+
+  /** Once the file is open. */
+  get native(): NativeDrafter | undefined {
+    return this.drafter?.native;
+  }
 
   accept(tokens: Int32Array): void {
     if (this.drafter) this.drafter.accept(tokens);

@@ -1,0 +1,50 @@
+// A sequence of a run that goes on by itself: what it says each round, and what its drafter puts behind that.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "decode/draft/drafter.h"
+#include "decode/draws.h"
+
+namespace vivace {
+
+// A drafter that runs may ask while JavaScript has it. A failed call may leave it with half a text: nobody asks it
+// again.
+struct SharedDrafter {
+  std::unique_ptr<Drafter> drafter;
+  bool broken = false;
+};
+
+// How many of a chain's tokens give the most tokens per millisecond; none is a choice. costs[n]: milliseconds of a
+// round of n rows; without costs all of them. As lib/decode/speculation/planner.ts says it, which also learns.
+int paying(const std::vector<float>& scores, const std::vector<double>& costs, double calibration);
+
+struct DraftSeat {
+  std::shared_ptr<SharedDrafter> drafter;  // null: it says one token a round
+  int most = 0;                            // tokens of a draft
+  int64_t left = 0;                        // tokens that it may still say
+  VerifyOptions options;
+  uint64_t cycle = 1;         // of the next draft
+  std::vector<double> costs;  // for paying()
+  double calibration = 1;
+  double hoped = 0;     // sum of the scores of the tokens that are verified next
+  double draft_ms = 0;  // what these cost
+
+  // Outputs of the current batch.
+  Sampler* sampler = nullptr;
+  int64_t output = 0, rows = 1;
+  std::vector<int32_t> said;  // in the last round
+
+  // Takes from `draws` what was said, and tells the drafter. False: an error, or nothing may follow.
+  bool hear(const Draws& draws);
+  // What comes next: the token said last and a draft, of `room` tokens at most.
+  std::vector<int32_t> next(int64_t room);
+  // Adds the seat's outputs to the draws of the next round.
+  void sit(const std::vector<int32_t>& tokens, Draws& draws);
+
+ private:
+  Draft draft_;
+};
+
+}  // namespace vivace

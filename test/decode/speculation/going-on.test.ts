@@ -1,0 +1,200 @@
+// Runs that go on with drafts of their own: the tokens of plain decoding, and the rounds that the drafts of a text give.
+import { paying } from '../../../lib/decode/speculation/planner.js';
+import type { TokenDrafter } from '../../../lib/decode/speculation/drafter.js';
+import { InputCopyDrafter } from '../../../lib/decode/speculation/drafters/input-copy.js';
+import { NGramDrafter } from '../../../lib/decode/speculation/drafters/n-gram.js';
+import type { NativeTokenDrafter } from '../../../lib/decode/speculation/drafters/native-drafter.js';
+import { SuffixDrafter } from '../../../lib/decode/speculation/drafters/suffix.js';
+import type { RunResult, SamplerOptions } from '../../../lib/program/executor.js';
+import { NativeExecutor } from '../../../lib/program/native-executor.js';
+import { Generator } from '../../fixtures/random/generator.js';
+import { tinyModel } from '../../program/tiny-model.js';
+import { plain } from '../sampler-options.js';
+
+const { program, bytes } = tinyModel(0);
+const executors = [1, 3].map((threads) => new NativeExecutor(program, bytes, { threads }));
+afterAll(() => executors.forEach((executor) => executor.dispose()));
+
+// The prompts and few tokens to choose from make the drafters right now and then.
+const options: SamplerOptions = {
+  ...plain,
+  vocab: 6,
+  temperature: 0.4,
+  seed: 5n,
+  frequencyPenalty: 0.05,
+  topLogprobs: 2,
+};
+const prompts = [
+  [3, 1, 4, 1, 5, 3, 1, 4],
+  [2, 5, 2, 5, 2],
+  [1, 2, 3, 4, 5, 1, 2],
+];
+const STEPS = 60;
+
+function start(executor: NativeExecutor) {
+  const kv = executor.createKvCache({ keyType: 'F16', valueType: 'F16', pageSize: 4, maxPages: 4000 });
+  const samplers = prompts.map((prompt) => {
+    const sampler = executor.createSampler(options);
+    sampler.accept(Int32Array.from(prompt));
+    return sampler;
+  });
+  return { kv, samplers, sequences: prompts.map(() => kv.create()) };
+}
+
+type State = ReturnType<typeof start>;
+
+/** The rows of sequences, the last one of each an output. */
+function rowsOf({ kv, sequences, samplers }: State, rows: readonly (readonly number[])[]) {
+  const owners = rows.flatMap((tokens, index) => tokens.map(() => sequences[index]));
+  return {
+    tokens: Int32Array.from(rows.flat()),
+    positions: Int32Array.from(rows.flatMap((tokens, index) => tokens.map((_, i) => kv.length(sequences[index]) + i))),
+    sequences: Int32Array.from(owners),
+    outputs: Int32Array.from(sequences, (sequence) => owners.lastIndexOf(sequence)),
+    samplers,
+  };
+}
+
+async function withoutDrafts(executor: NativeExecutor): Promise<{ token: number; logprob: number; top: unknown }[][]> {
+  const state = start(executor);
+  const said: { token: number; logprob: number; top: unknown }[][] = prompts.map(() => []);
+  let rows: readonly (readonly number[])[] = prompts;
+  for (let step = 0; step < 2 * STEPS; step++) {
+    const { tokens, logprobs, top } = await executor.run(state.kv, rowsOf(state, rows));
+    said.forEach((list, i) => list.push({ token: tokens[i], logprob: logprobs[i], top: top[i] }));
+    rows = [...tokens].map((token) => [token]);
+  }
+  state.kv.dispose();
+  return said;
+}
+
+const makers: (() => NativeTokenDrafter)[] = [
+  () => new NGramDrafter(),
+  () => new SuffixDrafter(),
+  () => new InputCopyDrafter(),
+];
+
+/** What a twin of the drafter says of each round: rows of it, by the text that plain decoding gives. */
+function expectedRows(
+  make: (() => TokenDrafter) | undefined,
+  prompt: readonly number[],
+  answer: readonly number[],
+  given: { room: number; maxDraft: number; costs: Float64Array; calibration: number },
+): { rows: number[]; kept: number[] } {
+  const drafter = make?.();
+  drafter?.accept(Int32Array.from(prompt));
+  const rows: number[] = [];
+  const kept: number[] = [];
+  for (let at = 0; at < Math.min(given.room, answer.length);) {
+    const first = at === 0; // no draft was given for it
+    const most = Math.min(given.maxDraft, given.room - at - 1);
+    const draft = drafter && !first && most > 0 ? drafter.draft(most, most) : undefined;
+    const count = draft ? paying(draft.scores, given.costs, given.calibration) : 0;
+    let right = 0;
+    while (draft && right < count && draft.tokens[right] === answer[at + right]) right++;
+    rows.push(1 + count);
+    kept.push(1 + right);
+    drafter?.accept(Int32Array.from(answer.slice(at, at + right + 1)));
+    at += right + 1;
+  }
+  drafter?.dispose();
+  return { rows, kept };
+}
+
+test.each(executors)('tokens are those of single rounds, and rows those that pay', async (executor) => {
+  const plainly = await withoutDrafts(executor);
+  const random = new Generator(4, 'going on');
+  let accepted = 0;
+  for (let turn = 0; turn < 12; turn++) {
+    const state = start(executor);
+    const chosen = prompts.map((_, i) =>
+      random.integer(0, 3) === 0 && i > 0 ? undefined : makers[random.integer(0, 2)],
+    );
+    const givens = prompts.map(() => ({
+      room: random.integer(5, STEPS),
+      maxDraft: random.integer(0, 9),
+      costs:
+        turn % 3 === 0
+          ? new Float64Array()
+          : Float64Array.from({ length: 11 }, (_, rows) => 1 + rows * (random.integer(1, 60) / 100)),
+      calibration: random.integer(10, 150) / 100,
+    }));
+    const drafters = chosen.map((make, i) => {
+      if (!make) return null;
+      const drafter = make();
+      drafter.accept(Int32Array.from(prompts[i]));
+      return drafter;
+    });
+    const limit = random.integer(2, 64);
+    const told: RunResult[] = [];
+    await executor.run(state.kv, {
+      ...rowsOf(state, prompts),
+      ahead: {
+        rounds: Int32Array.of(64),
+        limit,
+        ends: new Int32Array(),
+        drafters: drafters.map((drafter, i) =>
+          drafter ? { drafter: drafter.native, ...givens[i], rule: { name: 'match' }, cycle: 1, hoped: 0 } : null,
+        ),
+        told: (result) => told.push(result),
+      },
+    });
+    // The run ends when one of its sequences has said all that it may.
+    const lengths = prompts.map((_, i) => {
+      const answer = plainly[i].map(({ token }) => token);
+      const given = chosen[i] ? givens[i] : { ...givens[i], room: Infinity };
+      return expectedRows(chosen[i], prompts[i], answer, given);
+    });
+    const rounds = Math.min(limit, ...lengths.map(({ rows }) => rows.length));
+    expect(told).toHaveLength(rounds);
+    lengths.forEach(({ rows }, i) => expect(told.map(({ seats }) => seats![i].rows)).toEqual(rows.slice(0, rounds)));
+    state.sequences.forEach((sequence, i) => {
+      const said = told.flatMap((result) => {
+        const begin = result.seats!.slice(0, i).reduce((sum, { rows }) => sum + rows, 0);
+        const own = Array.from({ length: result.seats![i].rows }, (_, row) => begin + row);
+        const kept = own.length === 1 ? own : own.filter((output) => result.kept[output] === 1);
+        return kept.map((at) => ({ token: result.tokens[at], logprob: result.logprobs[at], top: result.top[at] }));
+      });
+      expect(said).toEqual(plainly[i].slice(0, said.length));
+      const kept = lengths[i].kept.slice(0, rounds);
+      expect(said).toHaveLength(kept.reduce((sum, count) => sum + count, 0));
+      accepted += said.length - rounds;
+      // Only the first round's rows count already; the cells of all others that stayed are there.
+      expect(state.kv.length(sequence)).toBe(prompts[i].length);
+      state.kv.commit(sequence, said.length - 1);
+    });
+    // The drafters have heard all of it: they go on as twins that did.
+    drafters.forEach((drafter, i) => {
+      if (!drafter) return;
+      const twin = chosen[i]!();
+      const length = lengths[i].kept.slice(0, rounds).reduce((sum, count) => sum + count, 0);
+      twin.accept(Int32Array.from(prompts[i]));
+      twin.accept(Int32Array.from(plainly[i].slice(0, length), ({ token }) => token));
+      expect(drafter.draft(8, 8)).toEqual(twin.draft(8, 8));
+      drafter.dispose();
+      twin.dispose();
+    });
+    // The caches hold what single rounds put there: the next token is the same.
+    const next = await executor.run(
+      state.kv,
+      rowsOf(
+        state,
+        prompts.map((_, i) => [plainly[i][state.kv.length(state.sequences[i]) - prompts[i].length].token]),
+      ),
+    );
+    prompts.forEach((prompt, i) => {
+      expect(next.tokens[i]).toBe(plainly[i][state.kv.length(state.sequences[i]) - prompt.length].token);
+    });
+    state.kv.dispose();
+  }
+  expect(accepted).toBeGreaterThan(50);
+});
+
+test('a draft ends where another token costs more than it gives', () => {
+  const costs = Float64Array.of(0, 1, 1.2, 1.4, 1.6, 5);
+  expect(paying([0.9, 0.8, 0.7, 0.6], costs, 1)).toBe(3);
+  expect(paying([0.9, 0.8, 0.7, 0.6], costs, 0.1)).toBe(0);
+  expect(paying([0.1, 0.1], costs, 2)).toBe(0);
+  expect(paying([0.9, 0.8, 0.7, 0.6], new Float64Array(), 0.1)).toBe(4);
+  expect(paying([0.9, 0.9, 0.9, 0.9, 0.9, 0.9], costs, 1)).toBe(3); // nothing is known of more rows
+});
