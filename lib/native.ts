@@ -7,6 +7,7 @@ import type {
   NativeDatastoreBuilder,
   NativeDrafter,
   NativeDrafterOptions,
+  NativeProposal,
   NativeRound,
   NativeSeat,
   NativeSuffixCache,
@@ -40,13 +41,6 @@ export interface NativeSampler {
   accept(tokens: Int32Array): void;
   retract(tokens: Int32Array): void;
   dispose(): void;
-}
-
-export interface NativeProposal {
-  readonly size: number;
-  clear(): void;
-  set(node: number, ids: Int32Array, weights: Float32Array, drawn: Int32Array): void;
-  read(node: number): { ids: Int32Array; weights: Float32Array; drawn: Int32Array } | null;
 }
 
 /** A draft's verification: `rule` is VerifyRule of cpp/decode/verify/verify.h. */

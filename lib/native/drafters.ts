@@ -17,6 +17,13 @@ export interface NativeDrafter {
   dispose(): void;
 }
 
+export interface NativeProposal {
+  readonly size: number;
+  clear(): void;
+  set(node: number, ids: Int32Array, weights: Float32Array, drawn: Int32Array): void;
+  read(node: number): { ids: Int32Array; weights: Float32Array; drawn: Int32Array } | null;
+}
+
 /** A sequence of a run that goes on by itself, and drafts. `rule`, `first` and `second` as in NativeWalk. */
 export interface NativeSeat {
   readonly drafter: NativeDrafter;
