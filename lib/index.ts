@@ -5,6 +5,13 @@ export { listDevices } from './model/devices.js';
 export type { DeviceReport } from './model/devices.js';
 export type { CacheOptions, CacheType, Model, SessionOptions } from './model/model.js';
 export { draftModel } from './model/draft-model.js';
+export { crossVocabulary } from './model/cross-vocabulary.js';
+export type { CrossVocabularyOptions } from './model/cross-vocabulary.js';
+export type {
+  CrossVocabularyDrafter,
+  CrossVocabularyReport,
+  Exactness,
+} from './decode/speculation/drafters/cross-vocabulary/policy.js';
 export type { DraftModelOptions } from './decode/speculation/drafters/draft-model.js';
 export type { ModelInfo } from './model/info.js';
 export type { Prompt, Session } from './session/session.js';

@@ -123,7 +123,8 @@ export class Model {
     const { kv, sequence } = this.seat('F16', 'F16', 32, this.info.contextLength);
     const { engine: rounds, executor, tokenizer, info } = this;
     const vocab = Math.min(info.vocabSize, tokenizer.vocabSize);
-    return { rounds, executor, tokenizer, kv, sequence, contextLength: info.contextLength, vocab };
+    const { contextLength, vocabSize: logitsWidth } = info;
+    return { rounds, executor, tokenizer, kv, sequence, contextLength, logitsWidth, vocab };
   }
 
   /** A conversation in the model's own format. Throws UNSUPPORTED_FEATURE when there is no template for it. */

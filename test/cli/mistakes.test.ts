@@ -50,7 +50,9 @@ test('every option of a generation is on the command line', async () => {
   const { stdout } = await vivace(['run', '--help']);
   // Speculation has options of its own: drafter, verifier and sizes.
   const names = generateOptionNames.flatMap((name) =>
-    name === 'speculation' ? ['drafter', 'datastore', 'draftModel', 'verifier', 'maxDraft', 'maxNodes'] : [name],
+    name === 'speculation'
+      ? ['drafter', 'datastore', 'draftModel', 'exactness', 'verifier', 'maxDraft', 'maxNodes']
+      : [name],
   );
   for (const name of names.filter((option) => option !== 'signal')) {
     expect(stdout).toContain(`--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`);

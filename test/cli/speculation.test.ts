@@ -15,6 +15,7 @@ interface Drafts {
 }
 
 const prompt = 'red blue red blue red blue';
+const other = join(__dirname, '..', '..', 'models', 'vivace-tiny-other.gguf');
 let folder: string;
 let store: string;
 beforeAll(async () => {
@@ -33,7 +34,12 @@ const drafters = (): [string, string[]][] => [
   ['datastore', ['--datastore', store, '--verifier', 'block']],
   ['input-copy', ['--verifier', 'match']],
   ['draft-model', ['--draft-model', embedded, '--max-draft', '4']],
+  ['cross-vocabulary', ['--draft-model', other, '--max-draft', '4']],
+  ['cross-vocabulary', ['--draft-model', other, '--exactness', 'direct']],
 ];
+
+/** Those that `all` stands for: one with another vocabulary must be named. */
+const among = (): string[] => drafters().flatMap(([name]) => (name === 'cross-vocabulary' ? [] : [name]));
 
 test('vivace run says the same with every drafter, and how drafts went', async () => {
   const args = ['run', prompt, '-n', '40', '--temperature', '0'];
@@ -87,7 +93,7 @@ test('vivace bench --speculation compares drafters with plain decoding', async (
     drafters: (Drafts & { sameTokens: boolean; ratio: number; tokensPerSecond: { median: number } })[];
   }>([...args, 'all', '--datastore', store, '--draft-model', embedded]);
   expect(all).toMatchObject({ prompt, generate: 30, repeat: 2 });
-  expect(all.drafters.map(({ drafter }) => drafter)).toEqual(['plain', ...drafters().map(([name]) => name)]);
+  expect(all.drafters.map(({ drafter }) => drafter)).toEqual(['plain', ...among()]);
   for (const row of all.drafters) {
     expect(row.sameTokens).toBe(true);
     expect(row.ratio).toBeGreaterThan(0);
@@ -128,6 +134,13 @@ test.each<[string, string[], RegExp]>([
   ['a datastore of no use', ['run', '--drafter', 'ngram', '--datastore', 'x'], /--datastore is of no use/],
   ['no draft model', ['chat', '--drafter', 'draft-model'], /needs --draft-model/],
   ['a draft model of no use', ['bench', '--drafter', 'ngram', '--draft-model', 'x'], /--draft-model is of no use/],
+  ['no draft model of any vocabulary', ['run', '--drafter', 'cross-vocabulary'], /needs --draft-model/],
+  ['an exactness of no use', ['run', '--drafter', 'ngram', '--exactness', 'match'], /--exactness is of no use/],
+  [
+    'an exactness that does not exist',
+    ['run', '--exactness', 'exact'],
+    /--exactness.*greedy, match, direct, ngram-exact, paper/,
+  ],
   ['a missing draft model', ['run', '--drafter', 'draft-model', '--draft-model', 'none.gguf'], /none\.gguf/],
   ['a missing datastore', ['run', '--drafter', 'datastore', '--datastore', 'none.store'], /none\.store/],
   ['a file that is no datastore', ['run', '--drafter', 'datastore', '--datastore', embedded], /no datastore/],

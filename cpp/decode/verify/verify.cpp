@@ -132,8 +132,11 @@ void by_block(Rows& rows) {
     laws.emplace_back(p);
     if (i == drafted) break;
     const int32_t token = walk.tokens[i + 1];
-    const double q = proposal.nodes[i].law.view().probability(token);
-    const double ratio = q > 0 ? ratios.back() * p.probability(token) / q : 1;
+    // What was drawn may be no token of the target's at all; another one stands in its row then.
+    const Proposal::Node& node = proposal.nodes[i];
+    const int32_t drawn = node.drawn.empty() ? token : node.drawn.front();
+    const double q = node.law.view().probability(drawn);
+    const double ratio = q > 0 ? ratios.back() * p.probability(drawn) / q : 1;
     ratios.push_back(std::min(ratio, 1.0));
     walk.sampler->accept(&token, 1);
   }

@@ -3,11 +3,13 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { Datastore } from '../../decode/speculation/drafters/datastore.js';
 import { tokenizerFingerprint } from '../../decode/speculation/drafters/datastore-build.js';
+import { exactnessWords, type Exactness } from '../../decode/speculation/drafters/cross-vocabulary/policy.js';
 import { datastore, inputCopy, nGram, suffix } from '../../decode/speculation/drafters/policies.js';
 import type { Drafter } from '../../decode/speculation/drafter.js';
 import type { SpeculationOptions } from '../../decode/speculation/options.js';
 import type { SpeculationResult } from '../../decode/speculation/speculator.js';
 import { VivaceError } from '../../errors.js';
+import { crossVocabulary } from '../../model/cross-vocabulary.js';
 import { draftModel } from '../../model/draft-model.js';
 import type { Model } from '../../model/model.js';
 import { integer, type ModelOptions } from '../arguments.js';
@@ -19,31 +21,47 @@ import { addVerifierOptions, checkVerifier, openVerifier, verifierFlags, type Ve
 interface Needs {
   readonly datastore: Datastore;
   readonly model: Model;
+  readonly exactness: Exactness;
 }
 
-/** A row per drafter that has a name on the command line; `needs`: the option that must be there, and for none else. */
-const drafters: Readonly<
-  Record<string, { needs?: 'datastore' | 'draftModel'; make: (needs: Partial<Needs>) => Drafter }>
-> = {
+interface Row {
+  /** The option that must be there, and for nobody else. */
+  readonly needs?: 'datastore' | 'draftModel';
+  /** One that may be there. */
+  readonly takes?: 'exactness';
+  /** Only where it is named, not among `all`. */
+  readonly named?: boolean;
+  readonly make: (needs: Partial<Needs>) => Drafter;
+}
+
+/** A row per drafter that has a name on the command line. */
+const drafters: Readonly<Record<string, Row>> = {
   ngram: { make: () => nGram() },
   suffix: { make: () => suffix() },
   datastore: { needs: 'datastore', make: (needs) => datastore(needs.datastore as Datastore) },
   'input-copy': { make: () => inputCopy() },
   'draft-model': { needs: 'draftModel', make: (needs) => draftModel(needs.model as Model) },
+  'cross-vocabulary': {
+    needs: 'draftModel',
+    takes: 'exactness',
+    named: true,
+    make: ({ model, exactness }) => crossVocabulary(model as Model, exactness === undefined ? {} : { exactness }),
+  },
 };
 export const drafterNames: readonly string[] = Object.keys(drafters);
 
 /** Names of those that have what they need. */
 export const possibleDrafters = (flags: SpeculationFlags): readonly string[] =>
   drafterNames.filter((name) => {
-    const { needs } = drafters[name];
-    return needs === undefined || flags[needs] !== undefined;
+    const { needs, named: byName } = drafters[name];
+    return byName !== true && (needs === undefined || flags[needs] !== undefined);
   });
 
 export interface SpeculationFlags extends VerifierFlags {
   readonly drafter?: string;
   readonly datastore?: string;
   readonly draftModel?: string;
+  readonly exactness?: Exactness;
   readonly maxDraft?: number;
   readonly maxNodes?: number;
 }
@@ -56,7 +74,16 @@ export function addSpeculationOptions(command: Command): Command {
       ),
     )
     .option('--datastore <file>', 'what the drafter datastore looks drafts up in (see `vivace datastore build`)')
-    .option('--draft-model <model>', 'a small model of the same vocabulary, for the drafter draft-model')
+    .option(
+      '--draft-model <model>',
+      'a small model for the drafters draft-model (same vocabulary) and cross-vocabulary (any)',
+    )
+    .addOption(
+      new Option(
+        '--exactness <how>',
+        `how the drafter cross-vocabulary drafts: ${exactnessWords.join(', ')}`,
+      ).argParser((text) => named(text, exactnessWords)),
+    )
     .addOption(
       new Option('--max-draft <count>', 'tokens of a draft from first to last at most (default: 16)').argParser(
         integer(0),
@@ -74,7 +101,7 @@ const flag = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-$
 /** Throws INVALID_ARGUMENT for options that need others, before anything is loaded. */
 export function checkSpeculation(flags: SpeculationFlags, names: readonly string[]): void {
   if (names.length === 0) {
-    const lonely = (['datastore', 'draftModel', ...verifierFlags, 'maxDraft', 'maxNodes'] as const).find(
+    const lonely = (['datastore', 'draftModel', 'exactness', ...verifierFlags, 'maxDraft', 'maxNodes'] as const).find(
       (key) => flags[key] !== undefined,
     );
     if (lonely === undefined) return;
@@ -83,15 +110,18 @@ export function checkSpeculation(flags: SpeculationFlags, names: readonly string
     });
   }
   checkVerifier(flags);
-  for (const [name, { needs }] of Object.entries(drafters)) {
-    if (needs === undefined || names.includes(name) === (flags[needs] !== undefined)) continue;
-    if (names.includes(name)) {
-      throw new VivaceError('INVALID_ARGUMENT', `The drafter \`${name}\` needs ${flag(needs)}`, {
-        remedy: `Say which with ${flag(needs)}; see --help.`,
-      });
-    }
-    throw new VivaceError('INVALID_ARGUMENT', `${flag(needs)} is of no use to the drafter \`${names.join(', ')}\``, {
-      remedy: `Use --drafter ${name}, or leave ${flag(needs)} out.`,
+  for (const name of names) {
+    const { needs } = drafters[name];
+    if (needs === undefined || flags[needs] !== undefined) continue;
+    throw new VivaceError('INVALID_ARGUMENT', `The drafter \`${name}\` needs ${flag(needs)}`, {
+      remedy: `Say which with ${flag(needs)}; see --help.`,
+    });
+  }
+  for (const key of ['datastore', 'draftModel', 'exactness'] as const) {
+    const users = drafterNames.filter((name) => drafters[name].needs === key || drafters[name].takes === key);
+    if (flags[key] === undefined || users.some((name) => names.includes(name))) continue;
+    throw new VivaceError('INVALID_ARGUMENT', `${flag(key)} is of no use to the drafter \`${names.join(', ')}\``, {
+      remedy: `Use --drafter ${users.join(' or ')}, or leave ${flag(key)} out.`,
     });
   }
 }
@@ -122,6 +152,7 @@ export async function openDrafters(
     if (flags.datastore !== undefined) {
       needs.datastore = await Datastore.open(flags.datastore, { fingerprint: tokenizerFingerprint(model.tokenizer) });
     }
+    if (flags.exactness !== undefined) needs.exactness = flags.exactness;
     if (flags.draftModel !== undefined) needs.model = (await open(flags.draftModel, flags, true)).model;
     return { make: (name) => drafters[name].make(needs), dispose };
   } catch (error) {
@@ -150,7 +181,8 @@ export const describe = (result: SpeculationResult): string =>
   (result.judged === undefined ? '' : `, ${result.judged} by the judge alone`) +
   (result.reflection === undefined ? '' : `, ${result.reflection.rounds} drafts read twice`);
 
-function named(text: string, names: readonly string[]): string {
-  if (names.includes(text)) return text;
+function named<T extends string>(text: string, names: readonly T[]): T {
+  const found = names.find((name) => name === text);
+  if (found !== undefined) return found;
   throw new InvalidArgumentError(`Expected one of ${names.join(', ')}.`);
 }

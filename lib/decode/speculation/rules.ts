@@ -32,7 +32,10 @@ export interface DraftRows {
   readonly parents: ArrayLike<number>;
 }
 
-/** What the children of a row were drawn from, and they in this order. */
+/**
+ * What the children of a row were drawn from, and they in this order. What was drawn may be no token of the target's, with an
+ * id beyond them: it is refused, and the row behind it may have any token.
+ */
 export interface DrawnChildren {
   readonly law: Float64Array;
   readonly drawn: readonly number[];
@@ -253,8 +256,9 @@ function byBlock(
   const qs = drafted.map((_, i) => (nodes[i] as DrawnChildren).law);
   const ratios = [1];
   drafted.forEach((token, i) => {
-    const q = qs[i][token];
-    ratios.push(Math.min(q > 0 ? (ratios[i] * laws[i][token]) / q : 1, 1));
+    const [drawn = token] = (nodes[i] as DrawnChildren).drawn;
+    const q = qs[i][drawn];
+    ratios.push(Math.min(q > 0 ? (ratios[i] * laws[i][drawn]) / q : 1, 1));
     laws.push(lawAt(i + 1, drafted.slice(0, i + 1)));
   });
   let kept = 0;

@@ -20,6 +20,8 @@ export interface DraftSeat {
   readonly kv: KvCache;
   readonly sequence: number;
   readonly contextLength: number;
+  /** Columns of the logits. */
+  readonly logitsWidth: number;
   /** Tokens that may be drawn. */
   readonly vocab: number;
   readonly tokenizer: Tokenizer;
