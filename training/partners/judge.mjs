@@ -40,10 +40,10 @@ const essence = (text) => text.split(/[\n;]/)[0].trim();
 const target = await loadModel(join(here, '../../models/vivace-tiny.gguf'), { threads: 1 });
 const draft = await loadModel(join(here, '../../models/vivace-tiny-draft.gguf'), { threads: 1 });
 
-async function mine(count, seed) {
+async function mine(count, seed, others) {
   const prompts = exercises(count, seed).map(({ prompt }) => prompt);
   const same = (a, b) => essence(a) === essence(b);
-  return mineJudge({ target, draft, prompts, same, maxTokens: MAX_TOKENS });
+  return mineJudge({ target, draft, prompts, same, maxTokens: MAX_TOKENS, others });
 }
 
 /** Share of tokens kept where so many of the wrong ones are refused. */
@@ -55,7 +55,7 @@ function keptAt(recall, scores, right) {
 
 async function train() {
   const begin = performance.now();
-  const examples = await mine(Number(size), 500_000);
+  const examples = await mine(Number(size), 500_000, 8);
   const wrong = examples.filter(({ right }) => !right).length;
   const mined = performance.now();
   console.log(`${examples.length} examples, ${wrong} wrong, in ${((mined - begin) / 1000).toFixed(0)} s`);
@@ -67,18 +67,21 @@ async function train() {
   const head = await judgeHeadOf(target, trained, 'autojudge', 'vivace-tiny');
   saveJudge(out, head);
 
-  const other = await mine(Math.ceil(Number(size) / 4), 900_000);
-  const right = other.map((one) => one.right);
-  const dot = ({ hidden }) => hidden.reduce((sum, x, i) => sum + x * head.weights[i], head.bias);
-  for (const [name, scores] of [
-    ['head', other.map(dot)],
-    ['divergence', other.map(({ divergence }) => -divergence)],
-  ]) {
-    console.log(
-      `${name} on ${other.length} other examples (${right.filter((one) => !one).length} wrong): ` +
-        `AUC ${areaUnderCurve(scores, right).toFixed(3)}, kept where 90 % of the wrong ones are refused ` +
-        `${(100 * keptAt(0.9, scores, right)).toFixed(0)} %, 95 %: ${(100 * keptAt(0.95, scores, right)).toFixed(0)} %`,
-    );
+  // The drafter's own mistakes, and with others among them, on exercises of their own.
+  for (const others of [0, 8]) {
+    const held = await mine(Math.ceil(Number(size) / 4), 900_000, others);
+    const right = held.map((one) => one.right);
+    const dot = ({ hidden }) => hidden.reduce((sum, x, i) => sum + x * trained.weights[i], trained.bias);
+    for (const [name, scores] of [
+      ['head', held.map(dot)],
+      ['divergence', held.map(({ divergence }) => -divergence)],
+    ]) {
+      console.log(
+        `${name} on ${held.length} examples held out (${right.filter((one) => !one).length} wrong): ` +
+          `AUC ${areaUnderCurve(scores, right).toFixed(3)}, kept where 90 % of the wrong ones are refused ` +
+          `${(100 * keptAt(0.9, scores, right)).toFixed(0)} %, 95 %: ${(100 * keptAt(0.95, scores, right)).toFixed(0)} %`,
+      );
+    }
   }
   return head;
 }
@@ -143,6 +146,10 @@ const runs = [
   ['lossless', 'lossless'],
   ...[1, 0.99, 0.95, 0.9, 0.8, 0.5, 0.1, 0].map((threshold) => [`judge ${threshold}`, { name: 'judge', head, threshold }]),
   ...[0, 0.1, 0.2, 0.3, 0.5].map((alpha) => [`reflective ${alpha}`, { name: 'reflective', alpha, autoSkip: false }]),
+  ...['\n', ' →'].map((prompt) => [
+    `reflective 0.2 after ${JSON.stringify(prompt)}`,
+    { name: 'reflective', alpha: 0.2, prompt, autoSkip: false },
+  ]),
   ['reflective 0.3, anchor 4', { name: 'reflective', alpha: 0.3, anchorTokens: 4, autoSkip: false }],
   ['reflective 0.3, skipped where slow', { name: 'reflective', alpha: 0.3 }],
 ];

@@ -200,7 +200,7 @@ export class Speculator {
     if (!prompt && ms !== undefined) {
       const wanted = drafted > 0 ? (seat?.hoped ?? hoped) : 0;
       this.planner?.learn(1 + drafted + again, ms, wanted, accepted.length, draftMs);
-      if (draft) this.reflector?.learn(draft.again !== undefined, 1 + accepted.length, ms + draftMs, changed);
+      if (draft) this.reflector?.learn(changed !== undefined, 1 + accepted.length, ms + draftMs, changed);
     }
     if (drafted === 0) return;
     this.draftedRounds++;

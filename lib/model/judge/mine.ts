@@ -1,6 +1,7 @@
 // Examples for a judge without annotation, from questions whose answers can be compared: where a drafter says something
 // else than the model, the model goes on from that, and what it answers in the end says whether the token mattered.
 // Garipov et al. 2025, "AutoJudge" (arXiv 2504.20039), algorithm 1.
+import { Draws } from '../../decode/speculation/judge/draws.js';
 import type { JudgeExample } from '../../decode/speculation/judge/train.js';
 import { expected } from '../../errors.js';
 import type { Model } from '../model.js';
@@ -15,6 +16,13 @@ export interface MineOptions {
   readonly same: (answer: string, other: string, prompt: string) => boolean;
   /** Tokens of an answer. Default 64. */
   readonly maxTokens?: number;
+  /**
+   * Besides, at so many places of each answer some other token: of the drafter's ten most probable ones, or any. The
+   * drafter's own mistakes are few, and a head that has seen no others takes them for right. Default 0.
+   */
+  readonly others?: number;
+  /** Of these. Default 52. */
+  readonly seed?: number;
   /** Number of the first prompt, for `JudgeExample.group`. Default 0. */
   readonly firstGroup?: number;
 }
@@ -30,28 +38,24 @@ export async function mineJudge(
   options: MineOptions,
   said?: (prompts: number, examples: number) => void,
 ): Promise<MinedExample[]> {
-  const { target, draft, prompts, same, maxTokens = 64, firstGroup = 0 } = options;
+  const { target, draft, prompts, same, maxTokens = 64, others = 0, seed = 52, firstGroup = 0 } = options;
   if (typeof same !== 'function') throw expected('a function that compares two answers', 'same', same);
+  const draws = new Draws(seed);
   const examples: MinedExample[] = [];
   for (const [index, prompt] of prompts.entries()) {
     const begin = [...target.tokenizer.encode(prompt)];
-    const answerOf = (tokens: readonly number[]): string => target.tokenizer.decode(tokens);
     let answer = await complete(target, begin, maxTokens);
-    const first = answerOf(answer);
-    for (let left = 0; ;) {
-      const text = [...begin, ...answer];
-      const laws = await logitsOf(draft, text);
-      const place = answer.findIndex((token, at) => at >= left && greatest(laws, begin.length + at - 1) !== token);
-      if (place < 0) break;
+    const first = target.tokenizer.decode(answer);
+    /** Goes on from `token` at a place of the answer; gives the answer that comes of it if that is as good. */
+    const attempt = async (laws: Rows, place: number, token: number): Promise<number[] | undefined> => {
       const row = begin.length + place - 1;
-      const token = greatest(laws, row);
       const changed = [...answer.slice(0, place), token];
       const ends = target.tokenizer.endOfGeneration.has(token);
       const rest = ends ? [] : await complete(target, [...begin, ...changed], maxTokens - changed.length);
       const other = ends ? changed.slice(0, -1) : [...changed, ...rest];
-      const right = same(answerOf(other), first, prompt);
+      const right = same(target.tokenizer.decode(other), first, prompt);
       const states = await hiddenStates(target, [...begin, ...changed]);
-      const own = await logitsOf(target, text.slice(0, row + 1));
+      const own = await logitsOf(target, [...begin, ...answer].slice(0, row + 1));
       examples.push({
         group: firstGroup + index,
         token,
@@ -59,7 +63,21 @@ export async function mineJudge(
         hidden: states.slice(-target.hiddenWidth()),
         divergence: divergence(own.rows.subarray(row * own.vocab), laws.rows.subarray(row * laws.vocab), laws.vocab),
       });
-      if (right) answer = other;
+      return right ? other : undefined;
+    };
+    for (let count = 0; count < others && answer.length > 0; count++) {
+      const laws = await logitsOf(draft, [...begin, ...answer]);
+      const place = draws.below(answer.length);
+      const likely = ranked(laws, begin.length + place - 1).slice(0, 10);
+      const token = count % 2 === 0 ? likely[draws.below(10)] : draws.below(target.tokenizer.vocabSize);
+      if (token !== answer[place] && !target.tokenizer.isSpecial(token)) await attempt(laws, place, token);
+    }
+    for (let left = 0; ;) {
+      const laws = await logitsOf(draft, [...begin, ...answer]);
+      const likeliest = (place: number): number => ranked(laws, begin.length + place - 1)[0];
+      const place = answer.findIndex((token, at) => at >= left && likeliest(at) !== token);
+      if (place < 0) break;
+      answer = (await attempt(laws, place, likeliest(place))) ?? answer;
       left = place + 1;
     }
     said?.(index + 1, examples.length);
@@ -86,9 +104,10 @@ async function logitsOf(model: Model, tokens: readonly number[]): Promise<Rows> 
   return { rows: await session.forward([...tokens]), vocab: model.info.vocabSize };
 }
 
-function greatest({ rows, vocab }: Rows, row: number): number {
+/** Tokens by descending logit, of equals the lowest first. */
+function ranked({ rows, vocab }: Rows, row: number): number[] {
   const own = rows.subarray(row * vocab, (row + 1) * vocab);
-  return own.indexOf(own.reduce((a, b) => Math.max(a, b)));
+  return [...own.keys()].sort((a, b) => own[b] - own[a] || a - b);
 }
 
 function divergence(p: Float32Array, q: Float32Array, vocab: number): number {

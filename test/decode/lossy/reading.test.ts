@@ -6,6 +6,9 @@ import { fuse } from '../../../lib/decode/speculation/reflective/fuse.js';
 import { rowsOfReading, secondReading } from '../../../lib/decode/speculation/reflective/reading.js';
 import type { ReadingOptions } from '../../../lib/decode/speculation/reflective/reading.js';
 import { native } from '../../../lib/native.js';
+import { Engine } from '../../../lib/engine.js';
+import { VivaceError } from '../../../lib/errors.js';
+import { FakeExecutor } from '../../session/fake-executor.js';
 import { NativeExecutor } from '../../../lib/program/native-executor.js';
 import { ReferenceExecutor } from '../../../lib/program/reference/executor.js';
 import type { Executor, RunRequest } from '../../../lib/program/executor.js';
@@ -246,4 +249,25 @@ test('drafts are read twice while that is faster, and now and then the other way
   expect(simulate(1.1, 0.6)).toBe(15 / 16);
   expect(simulate(3, 0.5)).toBe(1 / 16);
   expect(simulate(1.2, 0)).toBe(1 / 16);
+});
+
+test('a second reading that finds no memory is left out, and so is one that finds no rows', async () => {
+  const draft = draftOf([7, 8, 9], [-1, 0, 1], settings, [1]);
+  for (const [rows, maxRows] of [
+    [6, 512],
+    [99, 8],
+  ]) {
+    const watch = ({ tokens }: RunRequest): void => {
+      if (tokens.length > rows) throw new VivaceError('OUT_OF_MEMORY', 'full');
+    };
+    const executor = new FakeExecutor({ vocab, watch });
+    const engine = new Engine(executor, vocab, { maxRows });
+    const kv = executor.createKvCache();
+    const sampler = executor.createSampler({ ...plain, vocab });
+    const job = { kv, sequence: kv.create(), tokens: Int32Array.of(1), sampler, draft };
+    const result = await engine.submit(job).done;
+    expect(result).toMatchObject({ verified: true });
+    expect(result!.changed).toBeUndefined();
+    expect(executor.requests.at(-1)!.tokens).toHaveLength(4);
+  }
 });

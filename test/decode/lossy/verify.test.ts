@@ -149,6 +149,41 @@ test('a judge that trusts everything keeps the whole draft, and less the less it
   }
 });
 
+test('what lies behind a refused token changes nothing', () => {
+  const random = new Generator(13, 'behind');
+  let refused = 0;
+  for (let trial = 0; trial < 150; trial++) {
+    const vocab = 12;
+    const tokens = Int32Array.from({ length: 7 }, () => random.integer(0, vocab - 1));
+    const logits = Float32Array.from({ length: 14 * vocab }, () => 2 * random.normal());
+    for (let row = 0; row < 6; row++) logits[row * vocab + tokens[row + 1]] += 2;
+    const hidden = Float32Array.from({ length: 7 * width }, () => random.normal());
+    const weights = Float32Array.from({ length: width }, () => random.normal() / 4);
+    const judge = { weights, bias: -1, bound: 0, guarded: new Int32Array(7), longest: 0 };
+    const reflection = { alpha: 0.4, corrects: trial % 2 === 0, rows: Int32Array.from(tokens.keys()) };
+    const play = (): { said: number[]; kept: number[] } => {
+      const sampler = new (native().Sampler)({ ...plain, vocab, seed: BigInt(trial), temperature: trial % 3 });
+      const draft = { tokens, parents: Int32Array.from(tokens.keys(), (row) => row - 1) };
+      const { out, kept } = verifyNative(sampler, draft, logits, { name: 'ratio' }, 1, { judge, reflection, hidden });
+      const rows = bits(kept, 1);
+      return { kept: rows, said: rows.map((row) => out[row]) };
+    };
+    const first = play();
+    const end = first.kept.length; // the row that was refused, if there is one
+    if (end >= 7) continue;
+    refused++;
+    for (let row = end + 1; row < 7; row++) {
+      tokens[row] = random.integer(0, vocab - 1);
+      hidden.fill(random.normal(), row * width, (row + 1) * width);
+    }
+    for (const half of [0, 7]) {
+      for (let row = end; row < 7; row++) logits.fill(random.normal(), (half + row) * vocab, (half + row + 1) * vocab);
+    }
+    expect(play()).toEqual(first);
+  }
+  expect(refused).toBeGreaterThan(50);
+});
+
 test('the judge reads the row whose input is the token', () => {
   const allowed = new Set([2, 5, 7]);
   const vocab = 8;
