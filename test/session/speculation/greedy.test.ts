@@ -1,14 +1,13 @@
 // Greedy speculation gives token for token the plain greedy text: every drafter, alone and in batches, each type of cache.
 //
-// 48 of the 200 prompts by default; VIVACE_ALL_PROMPTS=1 takes all.
+// 32 of the 200 prompts by default; VIVACE_ALL_PROMPTS=1 takes all.
 import { embeddedModelPath } from '../../../lib/index.js';
 import type { CacheType, GenerateResult, SpeculationOptions } from '../../../lib/index.js';
 import { sharedData } from '../../fixtures/shared-data.js';
 import { answer, prompts, setUp, smallModelPath, type Setting } from './setting.js';
 
 const maxTokens = 40;
-const asked = prompts(process.env['VIVACE_ALL_PROMPTS'] === '1' ? 200 : 48);
-const caches: readonly CacheType[] = ['f16', 'q8_0'];
+const asked = prompts(process.env['VIVACE_ALL_PROMPTS'] === '1' ? 200 : 32);
 const shapes: readonly Omit<SpeculationOptions, 'drafter'>[] = [
   { maxDraft: 6, adaptive: false },
   { maxDraft: 5, maxNodes: 14, adaptive: false },
@@ -33,8 +32,8 @@ async function say(
   return results;
 }
 
-/** Every drafter, in a chain and in a tree, says the plain text; the drafts are tried, and the cache is empty afterwards. */
-async function checkAll(setting: Setting, texts: readonly string[]): Promise<void> {
+/** Every drafter, in a chain and in a tree, says the plain text; the drafts are tried, and caches are empty afterwards. */
+async function checkAll(setting: Setting, texts: readonly string[], caches: readonly CacheType[]): Promise<void> {
   for (const type of caches) {
     const plain = (await say(setting, texts, 8, type)).map(({ tokens }) => tokens);
     for (const name of setting.names) {
@@ -55,12 +54,12 @@ async function checkAll(setting: Setting, texts: readonly string[]): Promise<voi
       }
     }
   }
-  expect(setting.model.memoryUsage().kv).toBe(0);
+  expect(setting.isEmpty()).toBe(true);
 }
 
 test('the embedded model', async () => {
   const setting = await setUp(embeddedModelPath(), smallModelPath, asked.slice(0, 12));
-  await checkAll(setting, asked);
+  await checkAll(setting, asked, ['f16', 'q8_0']);
   setting.dispose();
 }, 600_000);
 
@@ -71,7 +70,8 @@ if (!stories) console.log('stories260K is not tested: ../shared/data/models/stor
   async () => {
     const begins = asked.filter((_, i) => i % 2 === 0);
     const setting = await setUp(stories!, stories!, begins.slice(0, 12));
-    await checkAll(setting, begins);
+    // Its heads of 8 are too small for blocks of 32.
+    await checkAll(setting, begins, ['f16', 'f32']);
     setting.dispose();
   },
   600_000,

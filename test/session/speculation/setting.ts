@@ -2,26 +2,62 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { buildDatastore, embeddedModelPath, loadModel, tokenizerFingerprint } from '../../../lib/index.js';
+import {
+  buildDatastore,
+  datastore,
+  draftModel,
+  embeddedModelPath,
+  inputCopy,
+  loadModel,
+  nGram,
+  suffix,
+  tokenizerFingerprint,
+} from '../../../lib/index.js';
 import type { Drafter, GenerateOptions, GenerateResult, Model, Session } from '../../../lib/index.js';
-import { openDrafters, possibleDrafters } from '../../../lib/cli/speculation/options.js';
 
-/** A model of an eighth of the embedded one's size, with the same vocabulary. */
+/** A model of a seventh of the embedded one's parameters, with the same vocabulary. */
 export const smallModelPath = join(dirname(embeddedModelPath()), 'vivace-tiny-draft.gguf');
+
+interface Tools {
+  /** A datastore with some of what the target says. */
+  readonly store: string;
+  /** Another model with the target's vocabulary. */
+  readonly small: Model;
+}
+
+interface Row {
+  make(tools: Tools): Drafter;
+  /** Draws where the target draws, so that the ratio of the laws gives another text of the same law. */
+  readonly draws?: boolean;
+}
+
+/** Every kind of drafter. */
+const rows = {
+  'n-gram': { make: () => nGram() },
+  suffix: { make: () => suffix() },
+  datastore: { make: ({ store }) => datastore(store) },
+  'input-copy': { make: () => inputCopy() },
+  'draft-model': { make: ({ small }) => draftModel(small), draws: true },
+  'greedy draft-model': { make: ({ small }) => draftModel(small, { temperature: 0, minProbability: 0 }) },
+} satisfies Record<string, Row>;
 
 export interface Setting {
   readonly model: Model;
   /** Names of all drafters that work with this model. */
   readonly names: readonly string[];
   make(name: string): Drafter;
+  draws(name: string): boolean;
+  /** Nothing is left of any generation, neither here nor in the drafters' models. */
+  isEmpty(): boolean;
   dispose(): void;
 }
 
 /** The datastore has what the model says to `told`. */
-export async function setUp(modelPath: string, draftModelPath: string, told: readonly string[]): Promise<Setting> {
+export async function setUp(modelPath: string, smallPath: string, told: readonly string[]): Promise<Setting> {
   const model = await loadModel(modelPath, { threads: 2 });
+  const small = await loadModel(smallPath, { threads: 1 });
   const folder = mkdtempSync(join(tmpdir(), 'vivace-drafters-'));
-  const datastore = join(folder, 'texts.store');
+  const store = join(folder, 'texts.store');
   const { tokenizer } = model;
   const answers: Int32Array[] = [];
   for (const prompt of told) {
@@ -29,18 +65,17 @@ export async function setUp(modelPath: string, draftModelPath: string, told: rea
     await answer(session, prompt, { temperature: 0, maxTokens: 60 });
     answers.push(session.tokens);
   }
-  await buildDatastore(datastore, answers, {
-    vocab: tokenizer.vocabSize,
-    fingerprint: tokenizerFingerprint(tokenizer),
-  });
-  const flags = { datastore, draftModel: draftModelPath, threads: 1 };
-  const { make, dispose } = await openDrafters(flags, model);
+  await buildDatastore(store, answers, { vocab: tokenizer.vocabSize, fingerprint: tokenizerFingerprint(tokenizer) });
+  const kinds = new Map<string, Row>(Object.entries(rows));
+  const rowOf = (name: string): Row => kinds.get(name) as Row;
   return {
     model,
-    names: possibleDrafters(flags),
-    make,
+    names: [...kinds.keys()],
+    make: (name) => rowOf(name).make({ store, small }),
+    draws: (name) => rowOf(name).draws === true,
+    isEmpty: () => [model, small].every((one) => one.memoryUsage().kv === 0),
     dispose() {
-      dispose();
+      small.dispose();
       model.dispose();
       rmSync(folder, { recursive: true, force: true });
     },
