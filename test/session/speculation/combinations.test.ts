@@ -13,6 +13,7 @@ import { embeddedModelPath, VivaceError } from '../../../lib/index.js';
 import type {
   GenerateOptions,
   GenerateResult,
+  JudgeHead,
   Session,
   SessionOptions,
   SpeculationOptions,
@@ -31,6 +32,17 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+/** It likes every second token. */
+const head: JudgeHead = {
+  weights: Float32Array.from({ length: 256 }, (_, i) => Math.sin(1 + 3 * i)),
+  bias: 0,
+  threshold: 0.5,
+  thresholds: [],
+  kind: 'judge',
+  target: 'vivace-tiny',
+  targetHash: '',
+};
+
 /** `changes`: what the verifier does to the text where tokens are drawn, or always. */
 const verifiers: readonly { verifier: Verifier; changes?: 'drawn' | 'any' }[] = [
   { verifier: 'lossless' },
@@ -38,6 +50,8 @@ const verifiers: readonly { verifier: Verifier; changes?: 'drawn' | 'any' }[] = 
   { verifier: 'block' },
   { verifier: { name: 'typical', epsilon: 0.2 }, changes: 'drawn' },
   { verifier: { name: 'relaxed', top: 3, gap: 0.4 }, changes: 'drawn' },
+  { verifier: { name: 'judge', head, threshold: 1 } },
+  { verifier: { name: 'judge', head, maxJudgedRun: 2, protect: [10, 44] }, changes: 'any' },
   { verifier: { name: 'reflective', alpha: 0, autoSkip: false } },
   { verifier: { name: 'reflective', autoSkip: false, reflectPaths: 2, anchorTokens: 2 }, changes: 'any' },
   { verifier: { name: 'reflective', autoSkip: false, rule: { name: 'typical' }, fuseBonus: true }, changes: 'any' },
@@ -260,7 +274,7 @@ const banned = ({ logitBias }: GenerateOptions, token: number): boolean =>
 
 /** Only what says that a combination cannot be had counts as refused. */
 function refusal(error: unknown): VivaceError {
-  if (error instanceof VivaceError && ['INVALID_ARGUMENT', 'UNSUPPORTED', 'CONTEXT_FULL'].includes(error.code))
+  if (error instanceof VivaceError && ['INVALID_ARGUMENT', 'UNSUPPORTED_FEATURE', 'CONTEXT_FULL'].includes(error.code))
     return error;
   throw error;
 }
