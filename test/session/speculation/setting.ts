@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import {
   buildDatastore,
+  crossVocabulary,
   datastore,
   draftModel,
   embeddedModelPath,
@@ -18,11 +19,16 @@ import type { Drafter, GenerateOptions, GenerateResult, Model, Session } from '.
 /** A model of a seventh of the embedded one's parameters, with the same vocabulary. */
 export const smallModelPath = join(dirname(embeddedModelPath()), 'vivace-tiny-draft.gguf');
 
+/** A model of that size with another vocabulary. */
+const otherModelPath = join(dirname(embeddedModelPath()), 'vivace-tiny-other.gguf');
+
 interface Tools {
   /** A datastore with some of what the target says. */
   readonly store: string;
   /** Another model with the target's vocabulary. */
   readonly small: Model;
+  /** A model with another vocabulary. */
+  readonly other: Model;
 }
 
 interface Row {
@@ -39,6 +45,11 @@ const rows = {
   'input-copy': { make: () => inputCopy() },
   'draft-model': { make: ({ small }) => draftModel(small), draws: true },
   'greedy draft-model': { make: ({ small }) => draftModel(small, { temperature: 0, minProbability: 0 }) },
+  'cross-vocabulary': { make: ({ other }) => crossVocabulary(other) },
+  'cross-vocabulary by exact laws': {
+    make: ({ other }) => crossVocabulary(other, { exactness: 'ngram-exact', minProbability: 0 }),
+    draws: true,
+  },
 } satisfies Record<string, Row>;
 
 export interface Setting {
@@ -56,6 +67,7 @@ export interface Setting {
 export async function setUp(modelPath: string, smallPath: string, told: readonly string[]): Promise<Setting> {
   const model = await loadModel(modelPath, { threads: 2 });
   const small = await loadModel(smallPath, { threads: 1 });
+  const other = await loadModel(otherModelPath, { threads: 1 });
   const folder = mkdtempSync(join(tmpdir(), 'vivace-drafters-'));
   const store = join(folder, 'texts.store');
   const { tokenizer } = model;
@@ -71,10 +83,11 @@ export async function setUp(modelPath: string, smallPath: string, told: readonly
   return {
     model,
     names: [...kinds.keys()],
-    make: (name) => rowOf(name).make({ store, small }),
+    make: (name) => rowOf(name).make({ store, small, other }),
     draws: (name) => rowOf(name).draws === true,
-    isEmpty: () => [model, small].every((one) => one.memoryUsage().kv === 0),
+    isEmpty: () => [model, small, other].every((one) => one.memoryUsage().kv === 0),
     dispose() {
+      other.dispose();
       small.dispose();
       model.dispose();
       rmSync(folder, { recursive: true, force: true });
