@@ -28,14 +28,14 @@ class HostPages final : public PageStore {
 
   const void* place() const override { return nullptr; }
 
-  std::byte* map(int64_t bytes) override {
+  std::byte* map(int64_t bytes, int64_t wanted) override {
     const int64_t unit = system_page_bytes(), page_bytes = (bytes + unit - 1) / unit * unit;
     auto at = slabs_.end();
     if (free_pages_ > 0)
       at = std::find_if(slabs_.begin(), slabs_.end(), [&](const auto& entry) {
         return entry.second.page_bytes == page_bytes && entry.second.used < entry.second.taken.size();
       });
-    if (at == slabs_.end()) at = add_slab(page_bytes, pages_of_next_slab(page_bytes));
+    if (at == slabs_.end()) at = add_slab(page_bytes, pages_of_next_slab(page_bytes, wanted));
     if (at == slabs_.end()) at = add_slab(page_bytes, 1);  // memory may suffice for a page if not for a slab
     if (at == slabs_.end()) return nullptr;
     auto& [data, slab] = *at;
@@ -68,10 +68,13 @@ class HostPages final : public PageStore {
 
  private:
   // Slabs are half of what is there already: the first are single pages, and as long as huge pages would be much of
-  // all, there are none.
-  int64_t pages_of_next_slab(int64_t page_bytes) const {
+  // all, there are none. A prompt that fills huge pages has them at once: the system clears one of them faster than it
+  // brings in 512 small ones.
+  int64_t pages_of_next_slab(int64_t page_bytes, int64_t wanted) const {
     if (!has_huge_pages()) return 1;
-    return std::max<int64_t>(1, std::min(mapped_ / 2, most_slab_bytes) / page_bytes);
+    const int64_t now = wanted * page_bytes, whole = (now + huge_block_bytes - 1) / huge_block_bytes * huge_block_bytes;
+    const int64_t bytes = std::max(mapped_ / 2, now < huge_block_bytes ? 0 : whole);
+    return std::max<int64_t>(1, std::min(bytes, most_slab_bytes) / page_bytes);
   }
 
   // The end when there is no memory.

@@ -20,8 +20,9 @@ class PageStore {
   virtual ~PageStore() = default;
   // The device that can read the pages; null: the host.
   virtual const void* place() const = 0;
-  // A page, or null when there is no memory for it. Its contents are what was there before, or zeros.
-  virtual std::byte* map(int64_t bytes) = 0;
+  // A page, or null when there is no memory for it. Its contents are what was there before, or zeros. `wanted`: pages
+  // that are asked for one after the other now, this one included.
+  virtual std::byte* map(int64_t bytes, int64_t wanted) = 0;
   virtual void unmap(std::byte* page, int64_t bytes) = 0;
   // Each is over when it returns. Strips do not overlap.
   virtual void copy(const std::vector<PageStrip>& strips) = 0;   // page to page

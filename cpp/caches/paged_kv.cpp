@@ -116,7 +116,7 @@ void PagedKv::reserve(int sequence, int count) {
                 "Dispose of sessions, or allow more cache when the model is loaded.");
   if (shared) {
     const int32_t shared_page = grown.pages[first_written];
-    const int32_t copy = take_page();
+    const int32_t copy = take_page(1);
     // Only committed cells: another owner may be writing beyond them right now.
     std::vector<PageStrip> strips;
     add_strips(strips, pages_[shared_page].data, 0, pages_[copy].data, 0, grown.length % size);
@@ -126,7 +126,7 @@ void PagedKv::reserve(int sequence, int count) {
   }
   const size_t before = grown.pages.size();
   try {
-    for (int64_t i = 0; i < missing; ++i) grown.pages.push_back(take_page());
+    for (int64_t i = 0; i < missing; ++i) grown.pages.push_back(take_page(missing - i));
   } catch (...) {
     while (grown.pages.size() > before) {
       drop_page(grown.pages.back());
@@ -245,7 +245,7 @@ void PagedKv::write_cells(int sequence, int begin, int count, const std::byte* i
   commit(sequence, count);
 }
 
-int32_t PagedKv::take_page() {
+int32_t PagedKv::take_page(int64_t wanted) {
   int32_t id;
   if (!free_.empty()) {
     id = free_.back();
@@ -260,7 +260,7 @@ int32_t PagedKv::take_page() {
   if (page.data != nullptr) {
     --spares_;
   } else {
-    page.data = store_->map(page_bytes_);
+    page.data = store_->map(page_bytes_, wanted);
     if (page.data == nullptr)
       throw Error("OUT_OF_MEMORY", "KV cache: there are no " + std::to_string(page_bytes_) + " bytes left for a page",
                   "Use a shorter context, q8_0 keys and values, or fewer sessions.");

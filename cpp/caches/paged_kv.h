@@ -86,7 +86,7 @@ class PagedKv {
   };
   Sequence& checked(int sequence);
   const Sequence& checked(int sequence) const;
-  int32_t take_page();
+  int32_t take_page(int64_t wanted);
   void drop_page(int32_t page);
   // The strips of `cells` cells from cell `from` of one page on, to those from cell `to` of another one.
   void add_strips(std::vector<PageStrip>& strips, const std::byte* source, int from, std::byte* target, int to,

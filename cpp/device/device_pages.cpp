@@ -16,7 +16,7 @@ class DevicePages final : public PageStore {
   }
   const void* place() const override { return place_of(*library_, device_); }
 
-  std::byte* map(int64_t bytes) override {
+  std::byte* map(int64_t bytes, int64_t) override {
     VivaceDeviceError error{};
     if (pages_ == nullptr) check_device(table_.pages_create(device_, bytes, &pages_, &error), error);
     void* page = nullptr;

@@ -43,7 +43,7 @@ std::byte* map_pages(int64_t bytes) {
 }
 
 #if defined(MADV_HUGEPAGE)
-constexpr int64_t huge_page_bytes = int64_t{2} << 20;
+constexpr int64_t huge_page_bytes = huge_block_bytes;
 
 // A block that begins at a huge page: what is mapped too much before and after it goes back.
 std::byte* map_huge(int64_t bytes) {

@@ -7,7 +7,7 @@
 namespace vivace {
 
 // Blocks of this size and more begin at a huge page and ask for huge pages (3-8 % more read bandwidth).
-inline constexpr int64_t huge_block_bytes = int64_t{4} << 20;
+inline constexpr int64_t huge_block_bytes = int64_t{2} << 20;
 // Whether the system has huge pages for those who ask (Linux).
 bool has_huge_pages();
 // What the system gives and takes at least.
