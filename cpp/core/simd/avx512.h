@@ -132,6 +132,31 @@ VIVACE_ALWAYS_INLINE void sum_lanes(float* out, int64_t stride, const F32* a) {
   _mm_storeu_ps(out + 2 * stride, _mm512_extractf32x4_ps(all, 2));
   _mm_storeu_ps(out + 3 * stride, _mm512_extractf32x4_ps(all, 3));
 }
+#define VIVACE_TRANSPOSE
+// rows[w], lane r = what was rows[r], lane w.
+VIVACE_ALWAYS_INLINE void transpose(F32 (&rows)[16]) {
+  __m512 a[4][4];  // [four rows, w]: lanes w, w + 4, w + 8, w + 12 of four rows
+  for (int i = 0; i < 4; ++i) {
+    const __m512 low01 = _mm512_unpacklo_ps(rows[4 * i].v, rows[4 * i + 1].v);
+    const __m512 high01 = _mm512_unpackhi_ps(rows[4 * i].v, rows[4 * i + 1].v);
+    const __m512 low23 = _mm512_unpacklo_ps(rows[4 * i + 2].v, rows[4 * i + 3].v);
+    const __m512 high23 = _mm512_unpackhi_ps(rows[4 * i + 2].v, rows[4 * i + 3].v);
+    a[i][0] = _mm512_shuffle_ps(low01, low23, 0x44);
+    a[i][1] = _mm512_shuffle_ps(low01, low23, 0xee);
+    a[i][2] = _mm512_shuffle_ps(high01, high23, 0x44);
+    a[i][3] = _mm512_shuffle_ps(high01, high23, 0xee);
+  }
+  for (int w = 0; w < 4; ++w) {
+    const __m512 even0 = _mm512_shuffle_f32x4(a[0][w], a[1][w], 0x88);
+    const __m512 odd0 = _mm512_shuffle_f32x4(a[0][w], a[1][w], 0xdd);
+    const __m512 even1 = _mm512_shuffle_f32x4(a[2][w], a[3][w], 0x88);
+    const __m512 odd1 = _mm512_shuffle_f32x4(a[2][w], a[3][w], 0xdd);
+    rows[w].v = _mm512_shuffle_f32x4(even0, even1, 0x88);
+    rows[w + 4].v = _mm512_shuffle_f32x4(odd0, odd1, 0x88);
+    rows[w + 8].v = _mm512_shuffle_f32x4(even0, even1, 0xdd);
+    rows[w + 12].v = _mm512_shuffle_f32x4(odd0, odd1, 0xdd);
+  }
+}
 inline float max_of(F32 a) {
   return _mm512_reduce_max_ps(a.v);
 }

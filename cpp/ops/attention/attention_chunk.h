@@ -207,11 +207,40 @@ class ChunkOfRows {
       });
     };
     with_keys(call_.kv.options().key_dtype, [&]<class Rows>(Rows rows) {
+#if defined(VIVACE_TRANSPOSE)
+      if (count_ > 2 * tile_queries) return score_in_lanes(rows);
+#endif
       if (count_ <= tile_queries * Rows::most_tiles) return tiles(rows);
       widen_rows<Rows>(keys_, end_ - begin_, call_.key_dim, member_.rows, key_pad);
       tiles(F32Rows{});
     });
   }
+
+#if defined(VIVACE_TRANSPOSE)
+  // Many queries: keys are laid side by side once for all of them. A key that is seen stands for those that are not.
+  template <class Rows>
+  void score_in_lanes(Rows) {
+    using namespace keys_in_lanes;
+    const int64_t key_pad = call_.parts.key_pad, lines = (call_.kv.key_row_bytes() + 63) / 64;
+    const int first = (begin_ - chunk_) / F32::lanes, end = (end_ - chunk_ + F32::lanes - 1) / F32::lanes;
+    for (int group = first / groups * groups; group < (end + groups - 1) / groups * groups; ++group) {
+      const std::byte* rows[F32::lanes];
+      for (int k = 0; k < F32::lanes; ++k) {
+        const int slot = chunk_ + group * F32::lanes + k;
+        rows[k] = keys_[slot < begin_ ? 0 : slot < end_ ? slot - begin_ : end_ - 1 - begin_];
+      }
+      ahead_keys_.fetch(lines * F32::lanes);
+      lay<Rows>(rows, call_.key_dim, group, member_.rows);
+    }
+    for_query_tiles(count_, [&]<int queries>(int n, Tile<queries>) {
+      int low, high;
+      tile_range(n, queries, false, low, high);
+      low += begin_ - chunk_, high += begin_ - chunk_;
+      for (int slot = low / cells * cells; slot < high; slot += cells)
+        keys_in_lanes::score<queries>(queries_ + n * key_pad, key_pad, member_.rows + slot, key_pad, scores(n) + slot);
+    });
+  }
+#endif
 
 #if defined(VIVACE_WIDE_DOT)
   // Keys of F32::lanes slots, where they lie or, if they do not lie in a row, as copies.

@@ -223,6 +223,66 @@ inline void widen_rows(const std::byte** rows, int count, int64_t dim, float* ou
   }
 }
 
+#if defined(VIVACE_TRANSPOSE)
+
+// Keys of a chunk side by side, [dims][attention_chunk]: a lane each, so that nothing is summed across lanes. What a
+// vector along the dims has in its lanes are vectors of keys here, added in the order of sum(): scores keep their bits.
+namespace keys_in_lanes {
+
+inline constexpr int groups = 2, cells = groups * F32::lanes;
+
+// Keys of slots [16 · group, 16 · group + 16) of the chunk; rows[lane] is where each of them lies.
+template <class Rows>
+VIVACE_FLATTEN inline void lay(const std::byte* const* rows, int64_t dim, int group, float* panel) {
+  float* out = panel + group * F32::lanes;
+  for (int64_t i = 0; i < dim; i += F32::lanes) {
+    F32 block[F32::lanes];
+    const int count = dim - i < F32::lanes ? static_cast<int>(dim - i) : F32::lanes;
+    if (count == F32::lanes)
+      unroll<F32::lanes>([&](int k) { block[k] = Rows::load(rows[k], i); });
+    else
+      for (int k = 0; k < F32::lanes; ++k) block[k] = Rows::load_some(rows[k], i, count);
+    transpose(block);
+    unroll<F32::lanes>([&](int k) { store(out + (i + k) * attention_chunk, block[k]); });
+  }
+}
+
+// scores[n][0 … cells) of `queries` queries with the cells at `panel`; `key_pad` dims, zeros beyond a key's own.
+template <int queries>
+VIVACE_FLATTEN inline void score(const float* q, int64_t q_stride, const float* panel, int64_t key_pad, float* scores) {
+  constexpr int lanes = F32::lanes, tile = queries * groups;
+  struct Sums {
+    F32 of[tile];
+  };
+  // What lane l has in a vector along the dims.
+  const auto lane = [&](int l) {
+    Sums sums;
+    unroll<tile>([&](int i) { sums.of[i] = zero(); });
+    const float *keys = panel + l * attention_chunk, *query = q + l;
+    for (int64_t i = 0; i < key_pad; i += lanes, keys += lanes * attention_chunk, query += lanes) {
+      F32 key[groups];
+      unroll<groups>([&](int g) { key[g] = load(keys + g * lanes); });
+      unroll<queries>([&](int n) {
+        const F32 value = set1(query[n * q_stride]);
+        unroll<groups>([&](int g) { sums.of[n * groups + g] = fma(value, key[g], sums.of[n * groups + g]); });
+      });
+    }
+    return sums;
+  };
+  const auto add = [](const Sums& a, const Sums& b) {
+    Sums sums;
+    unroll<tile>([&](int i) { sums.of[i] = a.of[i] + b.of[i]; });
+    return sums;
+  };
+  const auto quarter = [&](int l) { return add(add(lane(l), lane(l + 8)), add(lane(l + 4), lane(l + 12))); };
+  const Sums first = add(quarter(0), quarter(1)), all = add(first, add(quarter(2), quarter(3)));
+  unroll<tile>([&](int i) { store(scores + i / groups * attention_chunk + i % groups * lanes, all.of[i]); });
+}
+
+}  // namespace keys_in_lanes
+
+#endif
+
 // Calls body(n, tile) for tiles of queries that cover [0, count).
 template <class Body>
 inline void for_query_tiles(int count, Body&& body) {

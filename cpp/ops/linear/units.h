@@ -1,5 +1,6 @@
 // How linear kernels divide their work, and their epilogue. For files compiled per level.
 #pragma once
+#include "core/simd.h"
 #include "program/op.h"
 
 namespace vivace::VIVACE_ISA {
@@ -39,6 +40,12 @@ inline void for_units(const OpRun& run, Team& team, int weight_rows, int64_t blo
 inline void finish(const OpRun& run, int64_t row, int64_t n, int64_t count, const float* sums) {
   const Tensor &bias = run.inputs[2], &residual = run.inputs[3];
   float* y = run.outputs[0].row<float>(row) + n;
+  if (count == F32::lanes) {
+    F32 value = load(sums);
+    if (bias.data != nullptr) value += load(bias.row<const float>(0) + n);
+    if (residual.data != nullptr) value += load(residual.row<const float>(row) + n);
+    return store(y, value);
+  }
   for (int64_t i = 0; i < count; ++i) {
     float value = sums[i];
     if (bias.data != nullptr) value += bias.row<const float>(0)[n + i];

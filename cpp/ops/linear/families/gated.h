@@ -24,10 +24,14 @@ struct GatedBlock {
   template <class Activation>
   void finish_with(Activation activation, const Tensor& y, int64_t n, int64_t first, int64_t rows) {
     const auto count = static_cast<size_t>(smaller(gated_columns, y.columns - n));
+    // One loop after the other: in each of them, several rows are on their way at once.
     for (int64_t row = 0; row < rows; ++row) {
       const float* gate = values[0][row];
       float* up = values[1][row];
       for (int k = 0; k < gated_columns; k += F32::lanes) store(up + k, activation(load(gate + k)) * load(up + k));
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+      const float* up = values[1][row];
       if (y.dtype == DType::A8)
         quantize_block(up, y.row<A8Block>(first + row)[n / gated_columns]);
       else
