@@ -1,7 +1,7 @@
 // Merges the jobs of all sequences of one model into rounds: one native run each, decoding rows first, prompts in chunks.
 import { VivaceError } from './errors.js';
 import { Ahead, outcomeOf, settle, verdictOf, type Outcome } from './decode/ahead.js';
-import { buildRequest, draftOf, fitDraft, hearTaps, readOnce, rowsOfDraft } from './decode/round-request.js';
+import { buildRequest, draftOf, fitDraft, hearTaps, readOnce, rowsOfDraft, treeOf } from './decode/round-request.js';
 import type { Entry, Place, Share } from './decode/round-request.js';
 import type { Job, JobDrafting, JobPlan, JobResult, Rounds, Ticket } from './decode/rounds.js';
 import type { Executor, KvCache, RunRequest, RunResult } from './program/executor.js';
@@ -144,9 +144,10 @@ export class Engine implements Rounds {
     if (caches.length === 0) return [];
     const turn = this.lastKv === undefined ? 0 : caches.indexOf(this.lastKv) + 1;
     const kv = (this.lastKv = caches[turn % caches.length]);
-    const drafts = this.queue.find((entry) => entry.kv === kv)?.drafting !== undefined;
     // Rounds that draft are of several steps: nobody else waits for them in the middle.
-    const entries = this.queue.filter((entry) => entry.kv === kv && (entry.drafting !== undefined) === drafts);
+    const kindOf = ({ drafting, tree }: Entry): string => (drafting ? 'chain' : tree ? 'tree' : 'text');
+    const own = this.queue.filter((entry) => entry.kv === kv);
+    const entries = own.filter((entry) => kindOf(entry) === kindOf(own[0]));
     const left = ({ tokens, done }: Entry): number => tokens.length - done;
     const shares: Share[] = [];
     let room = this.maxRows;
@@ -299,6 +300,7 @@ export class Engine implements Rounds {
       if (entry.done < entry.tokens.length) entry.resolve(undefined);
       else if (outcomes) settle(entry, outcomes[index]);
       else if (entry.drafting && all) settle(entry, endDraft(entry, entry.drafting, all, output));
+      else if (entry.tree) settle(entry, treeOf(request, result, output));
       else if (entry.sampler)
         settle(
           entry,

@@ -12,9 +12,11 @@ import type {
   NativeSeat,
   NativeSuffixCache,
 } from './native/drafters.js';
+import type { NativeSampler, NativeTree } from './native/sampling.js';
 
 export { addonPath };
 export type * from './native/drafters.js';
+export type * from './native/sampling.js';
 
 export interface NativeMapping {
   readonly size: number;
@@ -35,12 +37,6 @@ export interface NativeKvCache {
   writeCells(sequence: number, count: number, cells: Uint8Array): void;
   sizes(): { pageBytes: number; pagesUsed: number; cellBytes: number };
   close(): void;
-}
-
-export interface NativeSampler {
-  accept(tokens: Int32Array): void;
-  retract(tokens: Int32Array): void;
-  dispose(): void;
 }
 
 /** A draft's verification: `rule` is VerifyRule of cpp/decode/verify/verify.h. */
@@ -91,6 +87,7 @@ export interface NativeRequest {
     readonly errors: Int32Array;
     readonly kept: Int32Array;
     readonly walks?: readonly (NativeWalk & { readonly output: number; readonly rows: number })[];
+    readonly trees?: readonly NativeTree[];
     /** Per output: the record of its draws, which are a draft, and the draft's number. */
     readonly drafts?: { readonly proposals: readonly (NativeProposal | null)[]; readonly cycles: Float64Array };
   };
@@ -303,6 +300,8 @@ export interface NativeAddon {
       readonly logprobs?: Float32Array;
     },
   ): void;
+  /** One tree over logits that `logitsOf` gives for the text behind the root up to and with a node. */
+  growTree(tree: NativeTree, logitsOf: (path: Int32Array) => Float32Array): void;
   Tokenizer: new (options: NativeTokenizerOptions) => NativeTokenizer;
   /**
    * Moves past strings that each stand behind their length in 8 bytes, lie in `list` and are no longer than `limit`.

@@ -2,6 +2,7 @@
 #include "addon/decode/datastore_builder_wrap.h"
 #include "addon/decode/drafter_wrap.h"
 #include "addon/decode/sampler_wrap.h"
+#include "addon/decode/tree_wrap.h"
 #include "addon/decode/verify_wrap.h"
 #include "addon/device_wrap.h"
 #include "addon/promise_worker.h"
@@ -90,6 +91,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   init_quant(env, exports);
   init_sampler(env, exports);
   init_tokenizer(env, exports);
+  init_trees(env, exports);
   init_verify(env, exports);
   exports.Set("devices", Napi::Function::New(env, list_devices));
   exports.Set("deviceKernels", Napi::Function::New(env, device_kernels));

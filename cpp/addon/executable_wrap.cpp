@@ -4,6 +4,7 @@
 
 #include "addon/decode/sampler_wrap.h"
 #include "addon/decode/seat_wrap.h"
+#include "addon/decode/tree_wrap.h"
 #include "addon/decode/verify_wrap.h"
 #include "addon/device_wrap.h"
 #include "addon/promise_worker.h"
@@ -197,6 +198,7 @@ void read_sampling(const Napi::Object& given, Round& round) {
                round);
   }
   if (given.Get("drafts").IsObject()) read_drafts(given.Get("drafts").As<Napi::Object>(), round);
+  if (given.Get("trees").IsArray()) read_trees(given.Get("trees").As<Napi::Array>(), round);
   if (!round.ahead) return;
   bool all = round.has_batch && round.batch.can_follow();
   for (const RunBinding& binding : round.bindings) all = all && binding.value != round.draws.logits;
@@ -293,7 +295,7 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     batch.sequences = integers("sequences", round.rows);
     batch.parents = given.Get("parents").IsTypedArray() ? integers("parents", round.rows) : nullptr;
     batch.output_rows = integers("outputRows", round.outputs);
-    int cells = 0, drafted = 0;
+    int cells = static_cast<int>(cells_of_trees(request.Get("sampling"))), drafted = 0;
     if (request.Get("ahead").IsObject()) {
       const Napi::Object ahead = request.Get("ahead").As<Napi::Object>();
       round.ahead = read_ahead(ahead);
@@ -349,6 +351,7 @@ class RoundWorker final : public PromiseWorker {
     const Napi::Value sampling = request.Get("sampling");
     if (!sampling.IsObject()) return Env().Undefined();
     report_walks(sampling.As<Napi::Object>(), round_->draws.walks);
+    report_trees(sampling.As<Napi::Object>(), round_->trees);
     return report_draws(Env(), sampling.As<Napi::Object>(), round_->draws.drawn);
   }
   void failed() override {

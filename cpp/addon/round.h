@@ -15,6 +15,7 @@
 #include "core/memory/arena.h"
 #include "core/memory/mapping.h"
 #include "decode/draft/draft_seat.h"
+#include "decode/tree/level_batch.h"
 #include "program/batch_storage.h"
 #include "program/runner.h"
 
@@ -89,6 +90,7 @@ struct Round {
   std::vector<RunBinding> bindings;
   Draws draws;  // no samplers: none; else their objects are kept alive by the request
   std::shared_ptr<Ahead> ahead;
+  std::vector<std::unique_ptr<GrowingTree>> trees;  // those of `draws`
 
   // Of a run that goes on by itself: its sequences, in the order of their outputs.
   std::vector<DraftSeat> seats;
@@ -96,6 +98,7 @@ struct Round {
   void execute() {
     begin_ = Clock::now();
     run();
+    if (!trees.empty()) grow();
     if (!ahead) return;
     last_ = told();
     for (int done = 1; goes_on(done); ++done) {
@@ -116,6 +119,29 @@ struct Round {
   Told take_last() { return std::move(last_); }
 
  private:
+  // One run per level of the trees that the first run began.
+  void grow() {
+    const Drawn first = std::move(draws.drawn);
+    Draws more;
+    more.logits = draws.logits;
+    more.trees = draws.trees;
+    LevelBatch levels;
+    levels.begin(batch.batch(), more.trees, [this](int64_t output) { return batch.cells_behind(output); });
+    while (levels.build(more.trees)) {
+      const Batch& level = levels.batch();
+      std::vector<RunBinding> bound;
+      for (const auto& [id, data] :
+           {std::pair{state->tokens, level.tokens}, std::pair{state->positions, level.positions},
+            std::pair{state->output_rows, level.output_rows}})
+        if (id >= 0) bound.push_back({id, reinterpret_cast<std::byte*>(const_cast<int32_t*>(data))});
+      more.samplers.assign(static_cast<size_t>(level.outputs), nullptr);
+      more.clear();
+      std::lock_guard turn(*state->running);
+      state->executable->run(level.rows, level.outputs, bound, &level, kv.get(), &more);
+    }
+    draws.drawn = first;
+  }
+
   void run() {
     std::unique_lock turn(*state->running, std::try_to_lock);
     if (!turn.owns_lock()) {

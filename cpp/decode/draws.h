@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "decode/sample.h"
+#include "decode/tree/level_batch.h"
 #include "decode/verify/residual.h"
 #include "decode/verify/verify.h"
 
@@ -28,6 +29,7 @@ struct Draws {
   std::vector<Sampler*> samplers;   // per output, null: no draw
   std::vector<DraftRecord> drafts;  // per output, empty: none
   std::vector<Walk> walks;          // their outputs have no samplers
+  std::vector<TreeRows> trees;      // nor have theirs
   Drawn drawn;
 
   void clear() {
@@ -35,21 +37,30 @@ struct Draws {
     drawn.results.resize(samplers.size());
     drawn.top.resize(samplers.size());
   }
-  // What threads may do side by side: the outputs, then the walks.
-  size_t units() const { return samplers.size() + walks.size(); }
+  // What threads may do side by side: the outputs, the walks, the trees.
+  size_t units() const { return samplers.size() + walks.size() + trees.size(); }
   int64_t first_output(size_t unit) const {
-    return unit < samplers.size() ? static_cast<int64_t>(unit) : walks[unit - samplers.size()].output;
+    if (unit < samplers.size()) return static_cast<int64_t>(unit);
+    unit -= samplers.size();
+    return unit < walks.size() ? walks[unit].output : trees[unit - walks.size()].output;
   }
-  // On the host; `row` is the logits of the unit's first output, a walk's other rows follow. They are as before when it
-  // returns.
+  // On the host; `row` is the logits of the unit's first output, a walk's and a tree's other rows follow. They are as
+  // before when it returns.
   void draw(size_t unit, float* row, int64_t vocab) {
     if (unit < samplers.size()) return draw_row(unit, row, vocab);
+    if (unit >= samplers.size() + walks.size()) return grow(trees[unit - samplers.size() - walks.size()], row, vocab);
     Walk& walk = walks[unit - samplers.size()];
     const auto first = static_cast<size_t>(walk.output);
     verify(walk, row, vocab, &drawn.results[first], &drawn.top[first]);
   }
 
  private:
+  void grow(const TreeRows& rows, float* row, int64_t vocab) {
+    if (rows.tree->level().empty()) return;
+    rows.tree->take(row, vocab);
+    if (rows.tree->error() != SampleError::none)
+      drawn.results[static_cast<size_t>(rows.output)].error = rows.tree->error();
+  }
   void draw_row(size_t i, float* row, int64_t vocab) {
     if (samplers[i] == nullptr) return;
     SampleResult& result = drawn.results[i];

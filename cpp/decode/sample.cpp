@@ -507,17 +507,43 @@ void Sampler::keep_min_p(Kept& kept) {
   kept = {count, total};
 }
 
-void Sampler::report_top(const float* logits, int64_t vocab, double log_total, SampleResult& result) {
-  const auto wanted = std::min<int64_t>(static_cast<int64_t>(top_.size()), vocab);
+// The first `wanted` ranks of the logits become the first keys, in order.
+void Sampler::rank_first(const float* logits, int64_t vocab, int64_t wanted) {
   const float bound = bound_of(maxima_.data(), blocks_of(vocab), wanted, keys_.data());
   const int64_t found = gather(logits, vocab, maxima_.data(), bound);
   std::partial_sort(keys_.begin(), keys_.begin() + wanted, keys_.begin() + found, std::greater<>());
+}
+
+void Sampler::report_top(const float* logits, int64_t vocab, double log_total, SampleResult& result) {
+  const auto wanted = std::min<int64_t>(static_cast<int64_t>(top_.size()), vocab);
+  rank_first(logits, vocab, wanted);
   for (int64_t i = 0; i < wanted; ++i) {
     const int64_t token = index_of(keys_[static_cast<size_t>(i)]);
     top_[static_cast<size_t>(i)] = {static_cast<int32_t>(token), static_cast<float>(logits[token] - log_total)};
   }
   result.top = top_.data();
   result.top_count = static_cast<int32_t>(wanted);
+}
+
+SampleError Sampler::rank(float* logits, int64_t vocab, int64_t count, std::vector<TokenLogprob>& best) {
+  std::lock_guard lock(mutex_);
+  best.clear();
+  vocab = std::min(vocab, options_.vocab);
+  const SampleError error = find_peak(logits, vocab);
+  if (error == SampleError::none) {
+    const double total = sample_kernel().weigh(logits, vocab, peak_, 1.0f, nullptr, nullptr);
+    const double log_total = peak_ + std::log(total);
+    if (keys_.empty()) keys_.resize(static_cast<size_t>(options_.vocab));
+    count = std::min(count, vocab);
+    rank_first(logits, vocab, count);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t token = index_of(keys_[static_cast<size_t>(i)]);
+      if (std::isinf(logits[token])) break;
+      best.push_back({static_cast<int32_t>(token), static_cast<float>(logits[token] - log_total)});
+    }
+  }
+  restore(logits);
+  return error;
 }
 
 }  // namespace vivace

@@ -79,6 +79,9 @@ class Sampler {
   // Fills in the token that was chosen from the last law(), of the same logits, and what is reported of it. `others`:
   // what is reported is about these logits, but the law was of others.
   void tell(const float* logits, int64_t vocab, int32_t token, SampleResult& result, bool others = false);
+  // The `count` most probable tokens after bias and penalties, best first, of equals the lower one, with their natural
+  // log-probabilities at temperature 1; fewer where others are banned. The logits are as before when it returns.
+  SampleError rank(float* logits, int64_t vocab, int64_t count, std::vector<TokenLogprob>& best);
   // Whether the token has any probability: neither banned nor cut away by truncation. At temperature 0 only bans count.
   bool allows(float* logits, int64_t vocab, int32_t token);
   bool greedy() const { return options_.temperature <= 0; }
@@ -117,6 +120,7 @@ class Sampler {
   void keep_top_p(Kept& kept);
   void keep_min_p(Kept& kept);
   void compact(Kept& kept, const float* scores, uint64_t least);
+  void rank_first(const float* logits, int64_t vocab, int64_t wanted);
   void report_top(const float* logits, int64_t vocab, double log_total, SampleResult& result);
   int64_t gather(const float* values, int64_t count, const float* maxima, float least);
 

@@ -11,6 +11,8 @@
 
 namespace vivace {
 
+static_assert(LevelBatch::most_cells <= VIVACE_TREE_CELLS);
+
 DeviceExecutable::DeviceExecutable(Program program, const DeviceOptions& options, DeviceExecutable* base)
     : options_(options), table_(options.library->table()), program_(std::move(program)), base_(base) {
   options_.library->require_device(options_.device);
@@ -99,7 +101,7 @@ VivaceDeviceBatch DeviceExecutable::describe(const Batch& batch, const PagedKv& 
     last_cells[at] = std::max(last_cells[at], batch.cells[row]);
     last_cell = std::max(last_cell, batch.cells[row]);
   }
-  if (batch.added_positions != nullptr) added = static_cast<int32_t>(batch.rows);
+  if (batch.added_positions != nullptr) added = static_cast<int32_t>(batch.added);
   const int32_t stride = last_cell / options.page_size + 1;
   pages_.assign(ids_.size() * static_cast<size_t>(stride), nullptr);
   for (size_t i = 0; i < ids_.size(); ++i)
@@ -168,6 +170,9 @@ void DeviceExecutable::describe(Draws& draws) {
       const bool on_record = i < draws.drafts.size() && draws.drafts[i].proposal != nullptr;
       describe(i, *draws.samplers[i], {}, !on_record, results[i]);
     }
+  for (const TreeRows& rows : draws.trees)
+    for (size_t i = 0; i < rows.tree->level().size(); ++i)
+      draws_[static_cast<size_t>(rows.output) + i].how = VIVACE_DRAW_HOST;
   for (const Walk& walk : draws.walks) {
     const bool judged = walk.judge.weights != nullptr;
     const bool here = !judged && walk.reflection.rows.empty() &&
@@ -248,6 +253,8 @@ void DeviceExecutable::take(Draws& draws) {
     if (how(draws.walks[i].output) == VIVACE_DRAW_HERE) take(draws.walks[i], draws.drawn);
     if (how(draws.walks[i].output) == VIVACE_DRAW_HOST) left.push_back(draws.samplers.size() + i);
   }
+  for (size_t i = 0; i < draws.trees.size(); ++i)
+    if (!draws.trees[i].tree->level().empty()) left.push_back(draws.samplers.size() + draws.walks.size() + i);
   if (left.empty()) return;
   const int64_t vocab = program_.values[static_cast<size_t>(draws.logits)].columns;
   pool_->run(options_.threads, [&](Team& team) {

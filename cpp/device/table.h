@@ -66,6 +66,10 @@ typedef struct VivaceDeviceBatch {
   int32_t tree_words, added, sequence_count, page_stride;
 } VivaceDeviceBatch;
 
+// Cells behind a sequence's first_cell that masks of a batch may speak of at least, however few rows it has: levels of
+// a tree speak of those before them.
+#define VIVACE_TREE_CELLS 512
+
 typedef struct VivaceDeviceBinding {
   int32_t value;
   void* data;  // host memory, [actual rows, columns]

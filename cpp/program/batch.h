@@ -8,7 +8,8 @@ namespace vivace {
 
 // A row belongs to a sequence, has a position (for RoPE and windows) and a cell (where its key and value are kept).
 // It sees cells [0, visible) of its sequence, and, when `tree_mask` is set, of the cells that this batch adds
-// also those whose bit is set: bit t of the row's mask is cell `first_cell + t`.
+// also those whose bit is set: bit t of the row's mask is cell `first_cell + t`. Of a tree that is computed level by
+// level, a batch has the rows of one, and its masks speak of the cells of earlier ones, too.
 struct Batch {
   int64_t rows = 0;
   const int32_t* tokens = nullptr;       // [rows]
@@ -21,7 +22,8 @@ struct Batch {
   int64_t tree_words = 0;
   // Positions of the cells that this batch adds, for windows over tree rows: of row r's sequence, cell first_cell + t
   // has position added_positions[added_offsets[r] + t]. Older cells have position = cell.
-  const int32_t* added_positions = nullptr;
+  const int32_t* added_positions = nullptr;  // [added]
+  int64_t added = 0;
   const int32_t* added_offsets = nullptr;  // [rows]
   const int32_t* output_rows = nullptr;    // [outputs] rows whose logits are wanted, ascending
   int64_t outputs = 0;

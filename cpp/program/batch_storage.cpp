@@ -82,6 +82,7 @@ void BatchStorage::show(int64_t rows, int64_t outputs) {
   batch_.visible = visible_.data();
   batch_.tree_mask = tree_ ? masks_.data() : nullptr;
   batch_.added_positions = added_positions_.data();
+  batch_.added = static_cast<int64_t>(added_positions_.size());
   batch_.added_offsets = added_offsets_.data();
   batch_.output_rows = output_rows_.data();
   batch_.outputs = outputs;
@@ -129,6 +130,13 @@ void BatchStorage::find_seats() {
     i += outputs;
   }
   if (seats.size() == groups_.size()) seats_ = std::move(seats);
+}
+
+int64_t BatchStorage::cells_behind(int64_t output) const {
+  const int32_t row = output_rows_[static_cast<size_t>(output)];
+  for (const Group& group : groups_)
+    if (!tree_ && group.rows.back() == row) return group.reserved - cells_[static_cast<size_t>(row)] - 1;
+  return -1;
 }
 
 bool BatchStorage::can_follow() const {

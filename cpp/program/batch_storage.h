@@ -42,6 +42,8 @@ class BatchStorage {
   void commit(PagedKv* kv, const std::vector<Walk>& walks = {}) const;
   // Whether follow() can be used: no trees, and of every sequence the last rows are outputs, one after the other.
   bool can_follow() const;
+  // Cells that have memory behind an output that is the last row of its sequence; -1 for others and where trees are.
+  int64_t cells_behind(int64_t output) const;
   // Rows that a sequence may have in the next batch, after so many of its outputs' rows stay; sequences are counted in
   // the order of their outputs.
   int64_t room(size_t sequence, int64_t kept) const;

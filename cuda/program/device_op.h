@@ -43,7 +43,7 @@ struct DeviceBatch {
   const int32_t* first_cells = nullptr;      // [bucket]
   const int32_t* visible = nullptr;          // [bucket]
   const int32_t* added_offsets = nullptr;    // [bucket]
-  const int32_t* added_positions = nullptr;  // [bucket]
+  const int32_t* added_positions = nullptr;  // of trees
   const uint64_t* tree_mask = nullptr;       // [bucket, sizes->tree_words]
   std::byte* const* pages = nullptr;         // [sequences, sizes->page_stride]
   const RowUnit* units = nullptr;            // [sizes->units + 1]

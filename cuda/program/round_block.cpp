@@ -9,7 +9,8 @@
 namespace vivace::cuda {
 namespace {
 
-constexpr int array_count = 7;
+constexpr int array_count = 6;
+constexpr int64_t most_added = 4096;  // of all trees of a batch
 
 int64_t aligned(int64_t bytes) {
   return (bytes + 255) / 256 * 256;
@@ -31,8 +32,9 @@ RoundLayout::RoundLayout(const Program& program, int64_t bucket_rows, int64_t bu
   runs = aligned(units + (2 * rows + 1) * static_cast<int64_t>(sizeof(RowUnit)));
   states = aligned(runs + (rows / many_rows + 1) * static_cast<int64_t>(sizeof(RowRun)));
   masks = aligned(states + rows * 4);
-  mask_words = (rows + 63) / 64;
-  pages = aligned(masks + rows * mask_words * 8);
+  mask_words = std::max<int64_t>((rows + 63) / 64, VIVACE_TREE_CELLS / 64);
+  added = aligned(masks + rows * mask_words * 8);
+  pages = aligned(added + std::max(rows, most_added) * 4);
 }
 
 bool RoundBlock::reserve(const RoundLayout& layout, int64_t page_entries) {
@@ -55,7 +57,7 @@ DeviceBatch RoundBlock::batch(const RoundLayout& layout) const {
   batch.first_cells = arrays + 3 * layout.rows;
   batch.visible = arrays + 4 * layout.rows;
   batch.added_offsets = arrays + 5 * layout.rows;
-  batch.added_positions = arrays + 6 * layout.rows;
+  batch.added_positions = reinterpret_cast<const int32_t*>(base + layout.added);
   batch.tree_mask = reinterpret_cast<const uint64_t*>(base + layout.masks);
   batch.pages = reinterpret_cast<std::byte* const*>(base + layout.pages);
   batch.units = reinterpret_cast<const RowUnit*>(base + layout.units);
@@ -87,26 +89,24 @@ RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout,
                         reinterpret_cast<int32_t*>(base + layout.states)};
   std::fill(plan.states, plan.states + layout.rows, one_chunk);
   RowPlanSizes planned;
-  int64_t masks = 0, pages = 0;
+  int64_t pages = 0;
+  filled_ = layout.masks;
   if (run.batch != nullptr) {
     const VivaceDeviceBatch& batch = *run.batch;
-    if (batch.added > layout.rows || batch.tree_words > layout.mask_words)
+    if (batch.added > std::max(layout.rows, most_added) || batch.tree_words > layout.mask_words)
       throw Error("INTERNAL", "device: a batch does not fit its bucket");
-    const int32_t* const from[array_count] = {batch.sequences,      batch.positions, batch.cells,
-                                              batch.first_cells,    batch.visible,   batch.added_offsets,
-                                              batch.added_positions};
-    for (int i = 0; i < array_count; ++i) {
-      const int64_t count = i == 6 ? batch.added : run.rows;
-      std::memcpy(arrays + i * layout.rows, from[i], static_cast<size_t>(count) * 4);
-    }
+    const int32_t* const from[array_count] = {batch.sequences,   batch.positions, batch.cells,
+                                              batch.first_cells, batch.visible,   batch.added_offsets};
+    for (int i = 0; i < array_count; ++i)
+      std::memcpy(arrays + i * layout.rows, from[i], static_cast<size_t>(run.rows) * 4);
     sizes.tree_words = batch.tree_mask != nullptr ? batch.tree_words : 0;
     sizes.page_stride = batch.page_stride;
-    const int64_t row_bytes_of_mask = int64_t{sizes.tree_words} * 8;
-    masks = layout.rows * row_bytes_of_mask;
-    if (masks > 0) {
-      const int64_t given = run.rows * row_bytes_of_mask;
+    if (sizes.tree_words > 0) {
+      const int64_t given = run.rows * sizes.tree_words * 8;
       std::memcpy(base + layout.masks, batch.tree_mask, static_cast<size_t>(given));
-      std::memset(base + layout.masks + given, 0, static_cast<size_t>(masks - given));
+      std::memset(base + layout.masks + given, 0, static_cast<size_t>(layout.added - layout.masks - given));
+      std::memcpy(base + layout.added, batch.added_positions, static_cast<size_t>(batch.added) * 4);
+      filled_ = layout.added + batch.added * 4;
     }
     pages = int64_t{batch.sequence_count} * batch.page_stride * 8;
     std::memcpy(base + layout.pages, batch.pages, static_cast<size_t>(pages));
@@ -116,7 +116,6 @@ RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout,
     sizes.runs = planned.runs;
   }
   std::memcpy(base, &sizes, sizeof(sizes));
-  filled_ = layout.masks + masks;
   filled_pages_ = pages;
   return planned;
 }

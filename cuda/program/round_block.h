@@ -16,10 +16,10 @@ namespace vivace::cuda {
 struct RoundLayout {
   int64_t rows = 0, outputs = 0;            // of the bucket
   std::vector<int64_t> inputs;              // by value, −1: no input
-  int64_t arrays = 0;                       // seven arrays of int32 [rows]
+  int64_t arrays = 0;                       // six arrays of int32 [rows]
   int64_t units = 0, runs = 0, states = 0;  // the plan for attention
-  int64_t masks = 0, pages = 0;
-  int64_t mask_words = 0;  // most per row
+  int64_t masks = 0, added = 0, pages = 0;  // masks and added positions: for trees
+  int64_t mask_words = 0;                   // most per row
 
   RoundLayout() = default;
   RoundLayout(const Program& program, int64_t rows, int64_t outputs);

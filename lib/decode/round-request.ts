@@ -1,5 +1,13 @@
 // What a round asks of the executor: the rows of some jobs, their outputs and drafts; and what each got.
-import type { DraftWalk, Executor, Proposal, RowSampler, RunRequest, RunResult } from '../program/executor.js';
+import type {
+  DraftTree,
+  DraftWalk,
+  Executor,
+  Proposal,
+  RowSampler,
+  RunRequest,
+  RunResult,
+} from '../program/executor.js';
 import { outcomeOf, type Outcome, type Waiting } from './ahead.js';
 import type { JobDraft, JobDrafting, JobPlan, JobResult } from './rounds.js';
 
@@ -38,6 +46,7 @@ export function buildRequest(
   const samplers: (RowSampler | null)[] = [];
   const walks: DraftWalk[] = [];
   const drafts: ({ proposal: Proposal; cycle: number } | null)[] = [];
+  const trees: DraftTree[] = [];
   const places: Place[] = [];
   let row = 0;
   for (const share of shares) {
@@ -60,7 +69,9 @@ export function buildRequest(
     places.push(place);
     for (let i = count - place.wanted; i < count; i++) {
       outputs.push(row + i);
-      samplers.push(end && i === count - 1 && !draft ? (sampler ?? null) : null);
+      const last = end && i === count - 1;
+      samplers.push(last && !draft && !entry.tree ? (sampler ?? null) : null);
+      if (last && entry.tree && sampler) trees.push({ ...entry.tree, sampler, output: outputs.length - 1 });
       const { proposal, cycle = 1 } = (end && entry.drafting) || {};
       drafts.push(proposal ? { proposal, cycle } : null);
     }
@@ -106,7 +117,8 @@ export function buildRequest(
     sequences,
     outputs: Int32Array.from(outputs),
     ...(parents ? { parents } : {}),
-    ...(samplers.some((sampler) => sampler !== null) || walks.length > 0 ? { samplers } : {}),
+    ...(samplers.some((sampler) => sampler !== null) || walks.length + trees.length > 0 ? { samplers } : {}),
+    ...(trees.length > 0 ? { trees } : {}),
     ...(walks.length > 0 ? { walks } : {}),
     ...(drafts.some((draft) => draft !== null) ? { drafts } : {}),
     ...(tapped.length > 0
@@ -157,6 +169,13 @@ export function hearTaps(
     return own;
   });
   taps.hear(values, kept.length);
+}
+
+/** The tree behind an output. */
+export function treeOf(request: RunRequest, result: RunResult, output: number): Outcome {
+  const outcome = outcomeOf(result, output);
+  const tree = result.trees?.[request.trees?.findIndex((one) => one.output === output) ?? -1];
+  return outcome instanceof Error || !tree ? outcome : { ...outcome, tree };
 }
 
 /** The caller's own memory when nobody else has outputs in this round, else memory for all of them. */

@@ -1,5 +1,14 @@
 // How a decoding loop asks for model runs without knowing what else runs: lib/engine.ts merges the jobs into rounds.
-import type { KvCache, Proposal, RowDrafting, RowSampler, VerifyRule, WalkJudge } from '../program/executor.js';
+import type {
+  DraftedTree,
+  DraftTree,
+  KvCache,
+  Proposal,
+  RowDrafting,
+  RowSampler,
+  VerifyRule,
+  WalkJudge,
+} from '../program/executor.js';
 
 /** Drafted tokens behind a job's last one, which the sampler verifies. */
 export interface JobDraft {
@@ -42,6 +51,9 @@ export interface JobDrafting {
   readonly cycle: number;
 }
 
+/** The job's last token becomes the root of a tree that is drafted: see `JobResult.tree`. */
+export interface JobTree extends Omit<DraftTree, 'output' | 'sampler'> {}
+
 /** What a model knows of rows: values of its program (`Program.taps`), for drafters and judges that read them. */
 export interface JobTaps {
   readonly names: readonly string[];
@@ -83,6 +95,11 @@ export interface Job {
    * last one, and they are in it once `KvCache.commit` says so, before the sequence's next job.
    */
   readonly drafting?: JobDrafting;
+  /**
+   * The same as a tree; the sampler stays as it is. The cache has room for what was computed of it, and what stays is in it
+   * once `KvCache.keep` says so, before the sequence's next job. Not with `drafting`.
+   */
+  readonly tree?: JobTree;
   /** Not with `ahead`: what was worked out before it was asked for has none. */
   readonly taps?: JobTaps;
   /** The logits after these rows, from `firstRow` to the end: [tokens.length − firstRow, vocab]. */
@@ -98,6 +115,8 @@ export interface JobResult {
   readonly accepted?: readonly JobResult[];
   /** Of a job that drafts: the tokens, `token` the first of them. Its sampler has accepted them all. */
   readonly draft?: readonly JobResult[];
+  /** Of a job with a `tree`; `token` is −1. */
+  readonly tree?: DraftedTree;
   /** The job had a draft, and it was verified. */
   readonly verified?: boolean;
   /** The draft was read twice: so many rows had another most probable token for that. */

@@ -39,6 +39,8 @@ export interface RunRequest {
    * those of draft number `cycle`, from 1.
    */
   readonly drafts?: readonly ({ readonly proposal: Proposal; readonly cycle: number } | null)[];
+  /** Trees that are drafted: their outputs, the last rows of sequences, have no sampler. Needs `samplers`; no other drafts. */
+  readonly trees?: readonly DraftTree[];
   /** Drafts that are verified: their outputs have no sampler of their own. Needs `samplers`. */
   readonly walks?: readonly DraftWalk[];
   /**
@@ -112,6 +114,52 @@ export interface WalkJudge {
   readonly longest: number;
 }
 
+/** Which tree a model drafts behind a row. */
+export type TreeShape = GrownShape | FixedShape;
+
+/** Grown from the most probable tokens: EAGLE-2 (Li et al. 2024), section 4. */
+export interface GrownShape {
+  /** Tokens on a path, and of the tree, at most. */
+  readonly depth: number;
+  readonly nodes: number;
+  /** Children of a row. */
+  readonly topK: number;
+  /** Rows of a level at most: the most probable paths. */
+  readonly width: number;
+  /** No level whose paths are together less probable. */
+  readonly least: number;
+}
+
+/** The children of a node are, in this order, its first, second, … token. */
+export interface FixedShape {
+  /** Per node, before it; −1: the root. */
+  readonly parents: Int32Array;
+  /** Per node what `DraftedTree.scores` says; absent: probabilities of the model. */
+  readonly scores?: Float32Array;
+}
+
+/** A tree behind a sequence's last row. The cache has room for what it computes; `KvCache.keep` keeps some of it. */
+export interface DraftTree {
+  readonly output: number;
+  /** Knows the text; is as before afterwards. */
+  readonly sampler: RowSampler;
+  readonly shape: TreeShape;
+  /** Children are drawn without replacement, and recorded here: for fixed shapes. Absent: the most probable tokens. */
+  readonly proposal?: Proposal;
+  /** Number of the sequence's draft, from 1. */
+  readonly cycle: number;
+}
+
+/** What became of it. */
+export interface DraftedTree {
+  readonly tokens: Int32Array;
+  readonly parents: Int32Array;
+  /** Probability of the path to the node. */
+  readonly scores: Float32Array;
+  /** Per node the ordinal of its cell behind the root's; −1: none was computed. */
+  readonly rows: Int32Array;
+}
+
 /** A drafter without a model that a run asks by itself, round by round. It hears what the run says, the first round's, too. */
 export interface RowDrafting {
   /** Nobody else calls it during the run. */
@@ -160,6 +208,8 @@ export interface RunResult {
   readonly ms?: number;
   /** In a run with drafters, per sequence: how many of the round's outputs are its own, and how its draft went. */
   readonly seats?: readonly { readonly rows: number; readonly hoped: number; readonly draftMs: number }[];
+  /** Of `RunRequest.trees`, in this order. */
+  readonly trees?: readonly DraftedTree[];
 }
 
 /** The state that draws one sequence's tokens: options, penalties' history, random stream. Made by `Executor.createSampler`. */

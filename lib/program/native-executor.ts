@@ -16,7 +16,16 @@ import type {
 import { findDevice } from './device-library.js';
 import type { DeviceName } from './device-library.js';
 import { NativeProgram } from './native-program.js';
-import { NativeRowProposal, NativeRowSampler, nativeDrafts, nativeSeat, nativeWalk, toNative } from './native-walks.js';
+import {
+  NativeRowProposal,
+  NativeRowSampler,
+  nativeDrafts,
+  nativeSeat,
+  nativeTree,
+  nativeWalk,
+  toNative,
+  treeOf,
+} from './native-walks.js';
 import type { BindWeight, NativeProgramOptions } from './native-program.js';
 import type { KvShape, Program } from './program.js';
 import { tappedProgram, tapWidths } from './taps.js';
@@ -92,6 +101,7 @@ export class NativeExecutor implements Executor {
     if (!(kv instanceof NativeKv)) throw expected('a KV cache of this executor', 'kv', kv);
     const { tokens, positions, sequences, parents, outputs, logits, taps, samplers, walks, drafts, ahead } = request;
     const compiled = taps ? this.withTaps(Object.keys(taps)) : this.compiled;
+    const trees = request.trees?.map(nativeTree);
     const count = outputs.length;
     const drawn = { tokens: new Int32Array(count).fill(-1), logprobs: new Float32Array(count).fill(NaN) };
     const errors = new Int32Array(count);
@@ -105,6 +115,7 @@ export class NativeExecutor implements Executor {
         top: Array.from(said, (_, index) => pairs(reports[index])),
         errors: Array.from(said, (_, index) => samplingError(codes[index], reports[index])),
         kept: round.kept ?? kept,
+        ...(trees ? { trees: trees.map(treeOf) } : {}),
         ...(ms === undefined ? {} : { ms }),
         ...(rows ? { seats: Array.from(rows, (own, i) => ({ rows: own, hoped: hoped[i], draftMs: draftMs[i] })) } : {}),
       };
@@ -133,6 +144,7 @@ export class NativeExecutor implements Executor {
               samplers: samplers.map((sampler) => toNative(sampler)),
               ...(walks ? { walks: walks.map((walk) => nativeWalk(walk)) } : {}),
               ...(drafts ? { drafts: nativeDrafts(drafts) } : {}),
+              ...(trees ? { trees } : {}),
               ...drawn,
               errors,
               kept,

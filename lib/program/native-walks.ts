@@ -1,8 +1,8 @@
 // Samplers and drafts of native runs, as the addon wants them.
 import { expected } from '../errors.js';
 import { nativeCall } from '../native.js';
-import type { NativeProposal, NativeSampler, NativeSeat, NativeWalk } from '../native.js';
-import type { DraftWalk, Proposal, RowDrafting, RowSampler, RunRequest } from './executor.js';
+import type { NativeProposal, NativeSampler, NativeSeat, NativeTree, NativeWalk } from '../native.js';
+import type { DraftTree, DraftedTree, DraftWalk, Proposal, RowDrafting, RowSampler, RunRequest } from './executor.js';
 
 export class NativeRowSampler implements RowSampler {
   constructor(readonly native: NativeSampler) {}
@@ -68,6 +68,38 @@ export function nativeDrafts(drafts: NonNullable<RunRequest['drafts']>): {
 }
 
 export const nativeSeat = ({ rule, ...drafting }: RowDrafting): NativeSeat => ({ ...drafting, ...ruleSettings(rule) });
+
+export function nativeTree({ output, sampler, proposal, cycle, shape }: DraftTree): NativeTree {
+  const own = toNative(sampler);
+  if (own === null) throw expected('a sampler', 'trees', sampler);
+  if (proposal && !(proposal instanceof NativeRowProposal)) {
+    throw expected('a proposal of this executor', 'trees', proposal);
+  }
+  const fixed = 'parents' in shape;
+  const nodes = fixed ? shape.parents.length : shape.nodes;
+  const grown = fixed ? { depth: nodes, nodes, topK: 1, width: 1, least: 0, ...shape } : shape;
+  return {
+    output,
+    sampler: own,
+    cycle,
+    ...grown,
+    ...(proposal ? { proposal: proposal.native } : {}),
+    tokens: new Int32Array(nodes),
+    above: new Int32Array(nodes),
+    probabilities: new Float32Array(nodes),
+    rows: new Int32Array(nodes),
+    count: new Int32Array(1),
+  };
+}
+
+export function treeOf({ tokens, above, probabilities, rows, count: [count] }: NativeTree): DraftedTree {
+  return {
+    tokens: tokens.subarray(0, count),
+    parents: above.subarray(0, count),
+    scores: probabilities.subarray(0, count),
+    rows: rows.subarray(0, count),
+  };
+}
 
 /** A rule in the words of cpp/decode/verify/verify.h. */
 export function ruleSettings(rule: DraftWalk['rule']): { rule: number; first: number; second: number } {

@@ -64,7 +64,8 @@ __device__ inline VisibleSlots visible_slots(const DeviceBatch& batch, int64_t r
   seen.begin = hidden + 1 < 0 ? 0 : hidden + 1 < old ? hidden + 1 : old;
   for (int end = seen.end; seen.begin < end;) {
     const int middle = seen.begin + (end - seen.begin) / 2, cell = cell_of_slot(batch, row, seen, middle);
-    const int position = cell < first ? cell : batch.added_positions[batch.added_offsets[row] + cell - first];
+    const bool plain = cell < first || batch.sizes->tree_words == 0;
+    const int position = plain ? cell : batch.added_positions[batch.added_offsets[row] + cell - first];
     if (position > hidden)
       end = middle;
     else

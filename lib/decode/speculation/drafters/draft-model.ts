@@ -1,16 +1,45 @@
 // Drafts by a second, smaller model with the same vocabulary.
 import { VivaceError } from '../../../errors.js';
 import type { Tokenizer } from '../../../formats/tokenizer/tokenizer.js';
-import type { Executor, KvCache, Proposal, RowSampler, SamplerOptions } from '../../../program/executor.js';
+import type {
+  DraftedTree,
+  Executor,
+  KvCache,
+  Proposal,
+  RowSampler,
+  SamplerOptions,
+  TreeShape,
+} from '../../../program/executor.js';
 import { TokenList } from '../../token-list.js';
-import type { Rounds, Ticket } from '../../rounds.js';
+import type { JobDrafting, JobResult, JobTree, Rounds, Ticket } from '../../rounds.js';
 import type { Draft, DraftContext, Drafter, GenerationDrafter } from '../drafter.js';
 
 export interface DraftModelOptions {
-  /** A draft ends behind a token that the model finds less probable than this: 0 to 1. Default 0.4. */
+  /**
+   * A chain ends behind a token that the model finds less probable than this, a tree at a level whose paths are together less
+   * probable: 0 to 1. Default 0.4.
+   */
   readonly minProbability?: number;
   /** How tokens are drafted: 0 takes the most probable ones. Default: as the target draws. */
   readonly temperature?: number;
+  /** Of drafts that are trees, which they are where `speculation.maxNodes` is above `speculation.maxDraft`. */
+  readonly tree?: TreeOptions;
+}
+
+export interface TreeOptions {
+  /** Tokens that may follow a token: 1 to 32. Default 4. */
+  readonly topK?: number;
+  /** Paths that are followed further at each depth, the most probable ones: 1 to 64. Default `topK`. */
+  readonly width?: number;
+}
+
+/** What a drafter's options come to. */
+export interface ModelDrafting {
+  readonly minProbability: number;
+  /** NaN: as the target's. */
+  readonly temperature: number;
+  /** The tree for a draft of at most so many tokens in depth and number; `drawn`: its tokens will be drawn. */
+  readonly shape: (depth: number, nodes: number, drawn: boolean) => TreeShape;
 }
 
 /** What a model lends to its drafts: a sequence of its own. */
@@ -30,7 +59,7 @@ export interface DraftSeat {
 /** Rows of the text that may be read in a round that drafts; more are read before. */
 const MOST_PENDING = 16;
 
-export const draftBy = (name: string, seat: () => DraftSeat, options: Required<DraftModelOptions>): Drafter => ({
+export const draftBy = (name: string, seat: () => DraftSeat, options: ModelDrafting): Drafter => ({
   name,
   start(context) {
     const own = seat();
@@ -44,6 +73,12 @@ export const draftBy = (name: string, seat: () => DraftSeat, options: Required<D
   },
 });
 
+/** A draft as its model's cache knows it. */
+interface Drafted extends Omit<DraftedTree, 'scores'> {
+  /** What the sampler took for text. */
+  readonly told: Int32Array;
+}
+
 /**
  * Draws from the target's own kind of law (temperature, truncations, penalties) under the small model, so that the ratio of
  * both decides (Leviathan et al. 2022); greedy targets get greedy drafts. A draft is one native call.
@@ -52,7 +87,7 @@ class ModelDrafter implements GenerationDrafter {
   private readonly text = new TokenList(new Int32Array());
   private readonly sampler: RowSampler;
   private readonly proposal: Proposal | undefined;
-  private drafted: Int32Array = new Int32Array(); // the cache has memory for all but the last one
+  private drafted: Drafted | undefined;
   private ticket: Ticket | undefined;
   private gone = false;
   private readonly signal: AbortSignal | undefined;
@@ -60,7 +95,7 @@ class ModelDrafter implements GenerationDrafter {
 
   constructor(
     private readonly seat: DraftSeat,
-    private readonly options: Required<DraftModelOptions>,
+    private readonly options: ModelDrafting,
     { sampler, createProposal, signal }: DraftContext,
   ) {
     const temperature = Number.isNaN(options.temperature) ? sampler.temperature : options.temperature;
@@ -74,18 +109,18 @@ class ModelDrafter implements GenerationDrafter {
 
   accept(tokens: Int32Array): void {
     const { kv, sequence } = this.seat;
-    if (this.drafted.length > 0) {
-      this.sampler.retract(this.drafted);
-      let same = 0;
-      while (same < tokens.length && this.drafted[same] === tokens[same]) same++;
-      kv.commit(sequence, Math.min(same, tokens.length - 1, this.drafted.length - 1));
-      this.drafted = new Int32Array();
+    const { drafted } = this;
+    if (drafted) {
+      this.sampler.retract(drafted.told);
+      // The last token is always left to be read: what follows it is not known yet.
+      kv.keep(sequence, keptRows(drafted, tokens.subarray(0, -1)));
+      this.drafted = undefined;
     }
     this.sampler.accept(tokens);
     this.text.append(tokens);
   }
 
-  async draft(maxTokens: number, _maxNodes: number, cycle: number): Promise<Draft> {
+  async draft(maxTokens: number, maxNodes: number, cycle: number): Promise<Draft> {
     const { kv, sequence, rounds, contextLength } = this.seat;
     const steps = Math.min(maxTokens, contextLength - this.text.length);
     if (steps < 1 || this.gone) return nothing;
@@ -96,24 +131,35 @@ class ModelDrafter implements GenerationDrafter {
       if ((await this.ticket.done) === undefined || this.gone) return nothing;
     }
     const { proposal } = this;
-    this.ticket = rounds.submit({
-      kv,
-      sequence,
-      tokens: this.text.slice(kv.length(sequence)),
-      sampler: this.sampler,
-      drafting: { steps, least: this.options.minProbability, cycle, ...(proposal ? { proposal } : {}) },
-    });
-    const done = await this.ticket.done;
+    const record = { cycle, ...(proposal ? { proposal } : {}) };
+    if (maxNodes > maxTokens) {
+      return this.draftTree({ shape: this.options.shape(steps, maxNodes, proposal !== undefined), ...record });
+    }
+    const done = await this.submit({ drafting: { steps, least: this.options.minProbability, ...record } });
     const draft = done?.draft ?? (done && done.token >= 0 ? [done] : []);
     const tokens = Int32Array.from(draft, ({ token }) => token);
-    this.drafted = tokens;
+    const parents = tokens.map((_, index) => index - 1);
+    // The last one's row has not been computed.
+    const rows = tokens.map((_, index) => (index + 1 < tokens.length ? index : -1));
+    this.drafted = { tokens, parents, rows, told: tokens };
     let score = 1;
-    return {
-      tokens,
-      parents: tokens.map((_, index) => index - 1),
-      scores: Float32Array.from(draft, ({ logprob }) => (score *= Math.exp(logprob))),
-      ...(proposal ? { proposal } : {}),
-    };
+    const scores = Float32Array.from(draft, ({ logprob }) => (score *= Math.exp(logprob)));
+    return { tokens, parents, scores, ...(proposal ? { proposal } : {}) };
+  }
+
+  private async draftTree(tree: JobTree): Promise<Draft> {
+    const done = await this.submit({ tree });
+    if (!done?.tree) return nothing;
+    const { tokens, parents, scores, rows } = done.tree;
+    this.drafted = { tokens, parents, rows, told: new Int32Array() };
+    return { tokens, parents, scores, ...(tree.proposal ? { proposal: tree.proposal } : {}) };
+  }
+
+  private submit(what: { drafting: JobDrafting } | { tree: JobTree }): Promise<JobResult | undefined> {
+    const { kv, sequence, rounds } = this.seat;
+    const tokens = this.text.slice(kv.length(sequence));
+    this.ticket = rounds.submit({ kv, sequence, tokens, sampler: this.sampler, ...what });
+    return this.ticket.done;
   }
 
   dispose(): void {
@@ -126,6 +172,18 @@ class ModelDrafter implements GenerationDrafter {
 }
 
 const nothing: Draft = { tokens: new Int32Array(), parents: new Int32Array(), scores: new Float32Array() };
+
+/** Cells of the draft, behind those of the text, that hold what was kept of it. */
+function keptRows({ tokens, parents, rows }: Drafted, kept: Int32Array): Int32Array {
+  const cells: number[] = [];
+  let node = -1;
+  for (const token of kept) {
+    node = tokens.findIndex((one, index) => one === token && parents[index] === node);
+    if (node < 0 || rows[node] < 0) break;
+    cells.push(rows[node]);
+  }
+  return Int32Array.from(cells);
+}
 
 const sound = new WeakMap<Tokenizer, WeakSet<Tokenizer>>();
 
