@@ -41,7 +41,7 @@ test('every condition of an export names its types first', () => {
 
 test('nothing is in the tarball that a user does not need', () => {
   const kinds =
-    /^(package\.json|README\.md|LICENSE|bin\/|dist\/|models\/.*\.gguf$|models\/vivace-tiny-\w+\/|prebuilds\/[a-z0-9]+-[a-z0-9]+\/.*\.node$)/;
+    /^(package\.json|README\.md|LICENSE|bin\/|dist\/|models\/.*\.(gguf|safetensors)$|models\/vivace-tiny-\w+\/|prebuilds\/[a-z0-9]+-[a-z0-9]+\/.*\.node$)/;
   expect(tarball.files.filter((path) => !kinds.test(path))).toEqual([]);
   expect(tarball.size).toBeLessThan(15 * 2 ** 20);
 });

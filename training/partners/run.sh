@@ -19,3 +19,4 @@ for name in draft other; do
   from=shared; [ $name = other ] && from=other
   node "$here/../../bin/vivace.js" quantize --type Q8_0 "$out/$from/vivace-tiny-$name-f16.gguf" "$models/vivace-tiny-$name.gguf"
 done
+node "$here/judge.mjs" "$models/vivace-tiny-judge.safetensors" 200
