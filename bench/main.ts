@@ -11,6 +11,10 @@ const benches: Readonly<Record<string, { readonly file: string; readonly about: 
   overhead: { file: 'overhead.ts', about: 'what a token, a start and a model cost besides the work of kernels' },
   drafters: { file: 'drafters.ts', about: 'drafters without a model: time per draft and token, memory' },
   acceptance: { file: 'acceptance.ts', about: 'how much of a drafter’s drafts the embedded model accepts' },
+  speculation: {
+    file: 'speculation/speed.ts',
+    about: 'decoding with drafters against plain decoding, on models that caches hold and do not',
+  },
   tokenize: { file: 'tokenize.ts', about: 'tokenizers against llama.cpp' },
   peers: {
     file: 'peers/compare.mjs',

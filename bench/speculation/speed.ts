@@ -1,0 +1,209 @@
+// Decoding with drafters against plain decoding, in turns: `npm run bench -- speculation [--threads N] [--repeat N] [--only
+// task,…] [--json] [--save]`. Targets: the embedded model, which stays in the caches, and the same scaled up to 106 million
+// parameters in F16 (scaled-model.ts), which memory bounds. Tasks, greedy but for the last one:
+//
+// - copy: the lists of 9 and more words of training/data/eval.jsonl, whose copy the embedded model says;
+// - correct: its corrections of a misspelt word;
+// - story: 128 tokens of a story;
+// - hostile: 128 tokens drawn at a temperature of 50 behind 300 random tokens. Drafters find every last token somewhere, and
+//   nothing that they draft is right.
+//
+// Figures are of all prompts of a task together, from the first token on; medians of the turns, ratios to plain decoding in
+// the same turn. `outside`: microseconds per round of the target outside of the ops of both models, drawing and verifying
+// counted; measured in a run of its own, for op times want the members of the team to wait for each other.
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { draftModel, embeddedModelPath, inputCopy, loadModel, nGram, suffix } from '../../lib/index.js';
+import type { Drafter, GenerateOptions, GenerateResult, Model } from '../../lib/index.js';
+import { Generator } from '../../test/fixtures/random/generator.js';
+import { scaledModel } from './scaled-model.js';
+
+const { values: options } = parseArgs({
+  options: {
+    threads: { type: 'string', default: String(availableParallelism()) },
+    repeat: { type: 'string', default: '5' },
+    only: { type: 'string' },
+    target: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    save: { type: 'boolean', default: false },
+  },
+});
+const repeat = Number(options.repeat);
+const threads = Number(options.threads);
+
+interface Task {
+  readonly name: string;
+  readonly prompts: readonly (string | Int32Array)[];
+  readonly options: GenerateOptions;
+}
+
+interface Row {
+  readonly target: string;
+  readonly task: string;
+  readonly drafter: string;
+  readonly tokensPerRound: number;
+  readonly acceptance: number;
+  readonly tokensPerSecond: number;
+  readonly ratio: number;
+  readonly sameTokens: boolean;
+  readonly outside: number;
+}
+
+void main();
+
+async function main(): Promise<void> {
+  const targets = { small: () => embeddedModelPath(), scaled };
+  const rows: Row[] = [];
+  const small = await loadModel(join(dirname(embeddedModelPath()), 'vivace-tiny-draft.gguf'), { threads: 1 });
+  for (const [name, path] of Object.entries(targets)) {
+    if (options.target !== undefined && options.target !== name) continue;
+    const model = await loadModel(path(), { threads, repack: 'load' });
+    for (const task of tasks(model)) {
+      if (options.only !== undefined && !options.only.split(',').includes(task.name)) continue;
+      rows.push(...(await compare(name, model, small, task)));
+      if (!options.json) console.table(rows.slice(-5).map(shown));
+    }
+    model.dispose();
+  }
+  small.dispose();
+  const record = { date: new Date().toISOString(), cpu: cpus()[0].model, node: process.version, threads, repeat, rows };
+  if (options.json) console.log(JSON.stringify(record, null, 2));
+  if (options.save) {
+    const file = join(__dirname, '..', 'results', 'speculation.json');
+    writeFileSync(file, `${JSON.stringify(record, null, 2)}\n`);
+  }
+}
+
+function scaled(): string {
+  const folder = join(tmpdir(), 'vivace-bench');
+  const path = join(folder, 'scaled-F16.gguf');
+  mkdirSync(folder, { recursive: true });
+  if (!existsSync(path)) scaledModel(path);
+  return path;
+}
+
+function tasks({ tokenizer }: Model): Task[] {
+  const cases = readFileSync(join(__dirname, '..', '..', 'training', 'data', 'eval.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { kind: string; prompt: string });
+  const of = (kind: string, words: number): string[] =>
+    cases.filter((one) => one.kind === kind && one.prompt.split(' ').length >= words).map(({ prompt }) => prompt);
+  const greedy = { temperature: 0, stop: '\n' };
+  // Answers must not end before their time.
+  const endless = { logitBias: new Map([...tokenizer.endOfGeneration].map((token) => [token, -Infinity] as const)) };
+  const random = new Generator(1, 'hostile');
+  const hostile = Int32Array.from({ length: 300 }, () => random.integer(300, 340));
+  return [
+    { name: 'copy', prompts: of('copy', 11).slice(0, 6), options: { ...greedy, maxTokens: 60 } },
+    { name: 'correct', prompts: of('correct', 7).slice(0, 6), options: { ...greedy, maxTokens: 60 } },
+    {
+      name: 'story',
+      prompts: ['Once upon a time there was a little girl', 'One day Ben'],
+      options: { temperature: 0, maxTokens: 128, ...endless },
+    },
+    {
+      name: 'hostile',
+      prompts: [hostile],
+      options: { temperature: 50, topK: 0, topP: 1, minP: 0, seed: 3, maxTokens: 128, ...endless },
+    },
+  ];
+}
+
+async function compare(target: string, model: Model, small: Model, task: Task): Promise<Row[]> {
+  const ways: readonly (Drafter | undefined)[] = [undefined, nGram(), suffix(), inputCopy(), draftModel(small)];
+  const speeds: number[][] = ways.map(() => []);
+  const last: GenerateResult[][] = [];
+  for (let turn = 0; turn <= repeat; turn++) {
+    for (const [place, drafter] of ways.entries()) {
+      last[place] = await run(model, task, drafter);
+      if (turn > 0) speeds[place].push(speedOf(last[place]));
+    }
+  }
+  const rows: Row[] = [];
+  for (const [place, drafter] of ways.entries()) {
+    const results = last[place];
+    const sum = (part: (one: NonNullable<GenerateResult['speculation']>) => number): number =>
+      results.reduce((total, { speculation }) => total + (speculation ? part(speculation) : 0), 0);
+    const tokens = results.reduce((total, one) => total + one.tokens.length, 0);
+    const rounds = drafter ? sum((one) => one.rounds) : tokens;
+    rows.push({
+      target,
+      task: task.name,
+      drafter: drafter?.name ?? 'plain',
+      tokensPerRound: drafter ? 1 + sum((one) => one.accepted) / rounds : 1,
+      acceptance:
+        sum((one) => one.accepted) /
+        Math.max(
+          1,
+          sum((one) => one.drafted),
+        ),
+      tokensPerSecond: median(speeds[place]),
+      ratio: median(speeds[place].map((speed, turn) => speed / speeds[0][turn])),
+      sameTokens: results.every((one, i) => one.tokens.join() === last[0][i].tokens.join()),
+      outside: await outside(model, small, task, drafter),
+    });
+  }
+  return rows;
+}
+
+/** Tokens per second from the first token on, of all prompts together. */
+function speedOf(results: readonly GenerateResult[]): number {
+  const ms = results.reduce((sum, { timings }) => sum + timings.completionMs, 0);
+  return (1000 * results.reduce((sum, { tokens }) => sum + tokens.length - 1, 0)) / ms;
+}
+
+async function run(model: Model, task: Task, drafter: Drafter | undefined): Promise<GenerateResult[]> {
+  const results: GenerateResult[] = [];
+  for (const prompt of task.prompts) results.push(await generate(model, prompt, task.options, drafter));
+  return results;
+}
+
+async function generate(
+  model: Model,
+  prompt: string | Int32Array,
+  given: GenerateOptions,
+  drafter: Drafter | undefined,
+): Promise<GenerateResult> {
+  using session = model.createSession();
+  const pieces = session.generate(prompt, { ...given, ...(drafter ? { speculation: { drafter } } : {}) });
+  for (let next = await pieces.next(); ; next = await pieces.next()) if (next.done) return next.value;
+}
+
+/** Microseconds per round outside of all ops, prompts and the begins of sessions counted. */
+async function outside(model: Model, small: Model, task: Task, drafter: Drafter | undefined): Promise<number> {
+  const figures: number[] = [];
+  for (let turn = 0; turn < 3; turn++) {
+    const before = inOps(model, true) + inOps(small, true);
+    const begin = performance.now();
+    const results = await run(model, task, drafter);
+    const ms = performance.now() - begin;
+    const ops = inOps(model, false) + inOps(small, false) - before;
+    const rounds = results.reduce((sum, one) => sum + (one.speculation?.rounds ?? one.tokens.length), 0);
+    figures.push((1000 * (ms - ops)) / rounds);
+  }
+  return median(figures);
+}
+
+/** Milliseconds in ops so far. */
+function inOps(model: Model, on: boolean): number {
+  const calls = model.profile(on) ?? [];
+  return calls.reduce((sum, { op, seconds }) => sum + (op === 'sample' ? 0 : 1000 * seconds), 0);
+}
+
+function shown({ tokensPerRound, acceptance, tokensPerSecond, ratio, outside: us, ...row }: Row): object {
+  return {
+    ...row,
+    'tokens/round': tokensPerRound.toFixed(2),
+    accepted: `${(100 * acceptance).toFixed(0)} %`,
+    'tokens/s': tokensPerSecond.toFixed(0),
+    ratio: ratio.toFixed(2),
+    'outside µs': us.toFixed(0),
+  };
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1];
+}
