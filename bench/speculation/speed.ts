@@ -8,7 +8,7 @@
 // - hostile: 128 tokens drawn at a temperature of 50 behind 300 random tokens. Drafters find every last token somewhere, and
 //   nothing that they draft is right.
 //
-// Figures are of all prompts of a task together, from the first token on; medians of the turns, ratios to plain decoding in
+// Figures are of all answers of a task together, their prompts' time counted; medians of the turns, ratios to plain decoding in
 // the same turn. `outside`: microseconds per round of the target outside of the ops of both models, drawing and verifying
 // counted; measured in a run of its own, for op times want the members of the team to wait for each other.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -149,10 +149,10 @@ async function compare(target: string, model: Model, small: Model, task: Task): 
   return rows;
 }
 
-/** Tokens per second from the first token on, of all prompts together. */
+/** Tokens per second of all prompts together. Prompts count: with a draft behind it, a prompt's round gives several tokens. */
 function speedOf(results: readonly GenerateResult[]): number {
-  const ms = results.reduce((sum, { timings }) => sum + timings.completionMs, 0);
-  return (1000 * results.reduce((sum, { tokens }) => sum + tokens.length - 1, 0)) / ms;
+  const ms = results.reduce((sum, { timings }) => sum + timings.promptMs + timings.completionMs, 0);
+  return (1000 * results.reduce((sum, { tokens }) => sum + tokens.length, 0)) / ms;
 }
 
 async function run(model: Model, task: Task, drafter: Drafter | undefined): Promise<GenerateResult[]> {

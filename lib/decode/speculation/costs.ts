@@ -43,13 +43,15 @@ function at(points: readonly [number, number][], rows: number): number {
 export interface ModelCosts {
   readonly goingOn: Costs;
   readonly returning: Costs;
+  /** By the drafter's name: kept tokens per sum of scores at the end of the last generation. */
+  readonly calibrations: Map<string, number>;
 }
 
 const known = new WeakMap<object, ModelCosts>();
 
 /** What is known of a model's rounds so far, for all its generations; `executor` stands for the model. */
 export function costsOf(executor: object): ModelCosts {
-  const costs = known.get(executor) ?? { goingOn: new Costs(), returning: new Costs() };
+  const costs = known.get(executor) ?? { goingOn: new Costs(), returning: new Costs(), calibrations: new Map() };
   known.set(executor, costs);
   return costs;
 }

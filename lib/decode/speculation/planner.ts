@@ -36,14 +36,20 @@ export function paying(scores: ArrayLike<number>, costs: Float64Array, calibrati
 
 export class Planner {
   /** Kept tokens per sum of scores. */
-  calibration = 1;
+  calibration: number;
   private idle = 0; // rounds since the last draft
 
   /** Rounds that the next rest takes. */
   pause = 1;
   private drafted = { tokens: 0, ms: 0, rounds: 0 }; // averages of rounds with a draft, and how many these were
 
-  constructor(readonly costs: Costs) {}
+  /** `calibration`: that of an earlier text. Hopes that it fulfilled are worth a try; that it was hostile says nothing. */
+  constructor(
+    readonly costs: Costs,
+    calibration = 1,
+  ) {
+    this.calibration = Math.max(1, calibration);
+  }
 
   /** How many rounds may be planned at once, with what is known now. */
   get horizon(): number {

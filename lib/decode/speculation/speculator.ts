@@ -68,8 +68,8 @@ export class Speculator {
     this.reflector = options.reflection && new Reflector(options.reflection, context.tokenizer);
     this.drafter = options.drafter.start({ ...context, createProposal });
     if (!options.adaptive) return;
-    const { goingOn, returning } = costsOf(executor);
-    this.planner = new Planner(this.goesOn ? goingOn : returning);
+    const { goingOn, returning, calibrations } = costsOf(executor);
+    this.planner = new Planner(this.goesOn ? goingOn : returning, calibrations.get(options.drafter.name));
   }
 
   /** Chains of native drafters: a run of rounds asks for them by itself. Ask for `plan`, and not for `next`. */
@@ -218,6 +218,8 @@ export class Speculator {
 
   /** The answer is there, whatever its drafter thinks of it: what fails now is a warning. */
   end(output: Int32Array): void {
+    const { planner, draftedRounds, executor, options } = this;
+    if (planner && draftedRounds > 0) costsOf(executor).calibrations.set(options.drafter.name, planner.calibration);
     try {
       this.drafter.finish?.(output);
     } catch (error) {
