@@ -1,7 +1,16 @@
 // Merges the jobs of all sequences of one model into rounds: one native run each, decoding rows first, prompts in chunks.
 import { VivaceError } from './errors.js';
 import { Ahead, outcomeOf, settle, verdictOf, type Outcome } from './decode/ahead.js';
-import { buildRequest, draftOf, fitDraft, hearTaps, readOnce, rowsOfDraft, treeOf } from './decode/round-request.js';
+import {
+  buildRequest,
+  draftOf,
+  fitDraft,
+  hearTaps,
+  readOnce,
+  rowsOfDraft,
+  treeOf,
+  withProbe,
+} from './decode/round-request.js';
 import type { Entry, Place, Share } from './decode/round-request.js';
 import type { Job, JobDrafting, JobPlan, JobResult, Rounds, Ticket } from './decode/rounds.js';
 import type { Executor, KvCache, RunRequest, RunResult } from './program/executor.js';
@@ -204,7 +213,7 @@ export class Engine implements Rounds {
       }
       const [{ entry, rows, draft }] = shares;
       // A second reading is worth no error.
-      if (draft?.again && error instanceof VivaceError && error.code === 'OUT_OF_MEMORY') {
+      if ((draft?.again ?? draft?.probe) && error instanceof VivaceError && error.code === 'OUT_OF_MEMORY') {
         return this.fly([{ entry, rows, draft: readOnce(draft) }]);
       }
       this.queue = this.queue.filter((other) => other !== entry);
@@ -305,7 +314,12 @@ export class Engine implements Rounds {
         settle(
           entry,
           draft
-            ? verdictOf(result, output, 1 + draft.tokens.length, draft.again !== undefined)
+            ? withProbe(
+                verdictOf(result, output, 1 + draft.tokens.length, draft.again !== undefined),
+                result,
+                output,
+                draft,
+              )
             : outcomeOf(result, output + wanted - 1),
         );
       else entry.resolve({ token: -1, logprob: NaN, top: [] });

@@ -190,7 +190,8 @@ void BatchStorage::describe(Walk& walk, int64_t rows) const {
     walk.parents.push_back(parent);
   }
   const size_t next = static_cast<size_t>(root + rows);
-  if (again == 0 && next < sequences_.size() && sequences_[next] == sequences_[static_cast<size_t>(root)])
+  // Rows of a tree may follow that are no part of the draft: they are never kept.
+  if (!tree_ && again == 0 && next < sequences_.size() && sequences_[next] == sequences_[static_cast<size_t>(root)])
     throw Error("INTERNAL", "run: a draft's rows must be the last ones of their sequence");
   for (int64_t i = 0; i < again; ++i) {
     const int32_t row = output_rows_[static_cast<size_t>(walk.output + rows + i)];

@@ -41,7 +41,7 @@ export function buildRequest(
   const tokens = new Int32Array(rows);
   const positions = new Int32Array(rows);
   const sequences = new Int32Array(rows);
-  const parents = shares.some(({ draft }) => draft?.parents) ? new Int32Array(rows) : undefined;
+  const parents = shares.some(({ draft }) => draft?.parents ?? draft?.probe) ? new Int32Array(rows) : undefined;
   const outputs: number[] = [];
   const samplers: (RowSampler | null)[] = [];
   const walks: DraftWalk[] = [];
@@ -100,6 +100,19 @@ export function buildRequest(
       samplers.push(null);
       drafts.push(null);
     }
+    const probe = draft?.probe;
+    const last = behind + (again?.tokens.length ?? 0);
+    probe?.tokens.forEach((token, index) => {
+      const parent = probe.parents[index] < 0 ? root : last + probe.parents[index];
+      tokens[last + index] = token;
+      positions[last + index] = positions[parent] + 1;
+      if (parents) parents[last + index] = parent;
+    });
+    for (const index of probe?.outputs ?? []) {
+      outputs.push(last + index);
+      samplers.push(probe?.sampler ?? null);
+      drafts.push(null);
+    }
     if (draft && sampler) {
       const { rule, proposal, cycle, judge } = draft;
       const walk = { output: place.output + place.wanted - 1, rows: 1 + draft.tokens.length, sampler, rule, cycle };
@@ -132,7 +145,7 @@ export function buildRequest(
 const rowsOf = ({ rows, draft }: Share): number => rows + rowsOfDraft(draft);
 
 export const rowsOfDraft = (draft: JobDraft | undefined): number =>
-  (draft?.tokens.length ?? 0) + (draft?.again?.tokens.length ?? 0);
+  (draft?.tokens.length ?? 0) + (draft?.again?.tokens.length ?? 0) + (draft?.probe?.tokens.length ?? 0);
 
 /** The draft as it fits into so many rows: as it is, read once, or not at all. */
 export function fitDraft(draft: JobDraft | undefined, room: number): JobDraft | undefined {
@@ -140,7 +153,7 @@ export function fitDraft(draft: JobDraft | undefined, room: number): JobDraft | 
   return draft.tokens.length <= room ? readOnce(draft) : undefined;
 }
 
-export function readOnce({ again: _, ...draft }: JobDraft): JobDraft {
+export function readOnce({ again: _, probe: __, ...draft }: JobDraft): JobDraft {
   return draft;
 }
 
@@ -176,6 +189,18 @@ export function treeOf(request: RunRequest, result: RunResult, output: number): 
   const outcome = outcomeOf(result, output);
   const tree = result.trees?.[request.trees?.findIndex((one) => one.output === output) ?? -1];
   return outcome instanceof Error || !tree ? outcome : { ...outcome, tree };
+}
+
+/** With what was drawn for a draft's probe, whose outputs come last. */
+export function withProbe(
+  outcome: Outcome,
+  result: RunResult,
+  root: number,
+  { tokens, again, probe }: JobDraft,
+): Outcome {
+  if (!probe || outcome instanceof Error) return outcome;
+  const first = root + 1 + tokens.length + (again?.outputs.length ?? 0);
+  return { ...outcome, probed: result.tokens.slice(first, first + probe.outputs.length) };
 }
 
 /** The caller's own memory when nobody else has outputs in this round, else memory for all of them. */

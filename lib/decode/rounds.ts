@@ -22,6 +22,14 @@ export interface JobDraft {
   readonly cycle: number;
   /** Left out where its rows find no room. */
   readonly again?: SecondReading;
+  /** The same: rows behind all others, after some of which this sampler draws. */
+  readonly probe?: {
+    readonly tokens: Int32Array;
+    /** The row of this list before each; −1: the job's last token. */
+    readonly parents: Int32Array;
+    readonly outputs: Int32Array;
+    readonly sampler: RowSampler;
+  };
   /** Keeps tokens that the rule refuses, by the model's hidden states. */
   readonly judge?: WalkJudge;
 }
@@ -117,6 +125,8 @@ export interface JobResult {
   readonly draft?: readonly JobResult[];
   /** Of a job with a `tree`; `token` is −1. */
   readonly tree?: DraftedTree;
+  /** What was drawn after the outputs of the draft's probe, −1 where that failed. */
+  readonly probed?: Int32Array;
   /** The job had a draft, and it was verified. */
   readonly verified?: boolean;
   /** The draft was read twice: so many rows had another most probable token for that. */

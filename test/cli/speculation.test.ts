@@ -33,6 +33,7 @@ const drafters = (): [string, string[]][] => [
   ['suffix', ['--max-draft', '8', '--max-nodes', '20']],
   ['datastore', ['--datastore', store, '--verifier', 'block']],
   ['input-copy', ['--verifier', 'match']],
+  ['lookahead', ['--max-draft', '4', '--max-nodes', '28']],
   ['draft-model', ['--draft-model', embedded, '--max-draft', '4']],
   ['cross-vocabulary', ['--draft-model', other, '--max-draft', '4']],
   ['cross-vocabulary', ['--draft-model', other, '--exactness', 'direct']],
@@ -125,7 +126,7 @@ test.each<[string, string[], RegExp]>([
   [
     'an unknown drafter',
     ['run', '--drafter', 'oracle'],
-    /--drafter.*ngram, suffix, datastore, input-copy, draft-model/,
+    /--drafter.*ngram, suffix, datastore, input-copy, lookahead, draft-model/,
   ],
   ['an unknown verifier', ['run', '--drafter', 'ngram', '--verifier', 'strict'], /--verifier.*lossless, match, block/],
   ['a verifier of nothing', ['run', '--verifier', 'match'], /--verifier was given without --drafter/],

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { Datastore } from '../../decode/speculation/drafters/datastore.js';
 import { tokenizerFingerprint } from '../../decode/speculation/drafters/datastore-build.js';
 import { exactnessWords, type Exactness } from '../../decode/speculation/drafters/cross-vocabulary/policy.js';
-import { datastore, inputCopy, nGram, suffix } from '../../decode/speculation/drafters/policies.js';
+import { datastore, inputCopy, lookahead, nGram, suffix } from '../../decode/speculation/drafters/policies.js';
 import type { Drafter } from '../../decode/speculation/drafter.js';
 import type { SpeculationOptions } from '../../decode/speculation/options.js';
 import type { SpeculationResult } from '../../decode/speculation/speculator.js';
@@ -40,6 +40,7 @@ const drafters: Readonly<Record<string, Row>> = {
   suffix: { make: () => suffix() },
   datastore: { needs: 'datastore', make: (needs) => datastore(needs.datastore as Datastore) },
   'input-copy': { make: () => inputCopy() },
+  lookahead: { make: () => lookahead() },
   'draft-model': { needs: 'draftModel', make: (needs) => draftModel(needs.model as Model) },
   'cross-vocabulary': {
     needs: 'draftModel',

@@ -33,8 +33,22 @@ export interface TokenDrafter {
   dispose(): void;
 }
 
+/**
+ * Rows behind a draft's in which nothing is verified and which never stay: what the target finds most probable after some of
+ * them is told to the drafter.
+ */
+export interface DraftProbe {
+  readonly tokens: Int32Array;
+  /** The row of this list before each, which lies before it; −1: the root. */
+  readonly parents: Int32Array;
+  /** Ascending: rows of this list. */
+  readonly outputs: Int32Array;
+}
+
 /** A draft, and where its tokens were drawn at random what from. */
 export interface Draft extends DraftedTokens {
+  /** Left out where its rows find no room. A draft of nothing else is one, too. */
+  readonly probe?: DraftProbe;
   /** Row 0 is the root, row i + 1 is node i. */
   readonly proposal?: Proposal;
 }
@@ -57,6 +71,8 @@ export interface GenerationDrafter {
   accept(tokens: Int32Array): void;
   /** As `TokenDrafter.draft`; `cycle` counts the generation's drafts, from 1. */
   draft(maxTokens: number, maxNodes: number, cycle: number): Draft | Promise<Draft>;
+  /** What the last draft's probe gave, −1: nothing; before `accept` tells what was kept. Not called without. */
+  probed?(tokens: Int32Array): void;
   /** The generation is over; these tokens were the answer. */
   finish?(output: Int32Array): void;
   /** As `TokenDrafter.native`. */

@@ -1,8 +1,8 @@
 // The drafts of one generation: asks the drafter, cuts drafts to what pays, and keeps the books.
-import type { Executor, VerifyRule } from '../../program/executor.js';
+import type { Executor, RowSampler, SamplerOptions, VerifyRule } from '../../program/executor.js';
 import type { JobDraft, JobPlan, JobResult, JobTaps } from '../rounds.js';
 import { costsOf } from './costs.js';
-import type { Draft, GenerationDrafter } from './drafter.js';
+import type { Draft, DraftContext, DraftProbe, GenerationDrafter } from './drafter.js';
 import type { ResolvedSpeculation } from './options.js';
 import { Guard } from './judge/guard.js';
 import { Planner } from './planner.js';
@@ -41,6 +41,7 @@ export class Speculator {
   private readonly planner: Planner | undefined;
   private readonly reflector: Reflector | undefined;
   private readonly guard: Guard | undefined;
+  private prober: RowSampler | undefined;
   private judged = 0;
   private cycle = 0;
   private quiet = 0; // rounds without a draft, one after the other
@@ -59,8 +60,8 @@ export class Speculator {
 
   constructor(
     private readonly options: ResolvedSpeculation,
-    private readonly executor: Pick<Executor, 'createProposal' | 'taps' | 'drafts'>,
-    context: Omit<Parameters<ResolvedSpeculation['drafter']['start']>[0], 'createProposal'>,
+    private readonly executor: Pick<Executor, 'createProposal' | 'createSampler' | 'taps' | 'drafts'>,
+    private readonly context: Omit<DraftContext, 'createProposal'>,
     stop: readonly string[] = [],
   ) {
     const { createProposal, taps } = executor;
@@ -149,6 +150,14 @@ export class Speculator {
     return job;
   }
 
+  /** Probes are drawn from by a sampler of their own: the most probable tokens, bans included. */
+  private asking(probe: DraftProbe | undefined): Pick<JobDraft, 'probe'> {
+    if (!probe) return {};
+    const { logitBias, vocab, seed } = this.context.sampler;
+    this.prober ??= this.executor.createSampler({ ...plainly, logitBias, vocab, seed });
+    return { probe: { ...probe, sampler: this.prober } };
+  }
+
   private get hoped(): number {
     return this.current?.hoped ?? 0;
   }
@@ -159,7 +168,8 @@ export class Speculator {
     this.lastDraftMs = performance.now() - begin;
     this.draftMs += this.lastDraftMs;
     const { tokens, parents, scores, proposal } = draft;
-    if (tokens.length === 0) return undefined;
+    const probe = whole.probe && whole.probe.tokens.length + tokens.length <= room ? whole.probe : undefined;
+    if (tokens.length === 0 && !probe) return undefined;
     const job: JobDraft = {
       tokens,
       ...(parents.every((parent, index) => parent === index - 1) ? {} : { parents }),
@@ -168,6 +178,7 @@ export class Speculator {
       cycle: this.cycle,
       ...this.reflector?.read(draft, room),
       ...this.guard?.view(draft),
+      ...this.asking(probe),
     };
     this.current = { draft: job, hoped: scores.reduce((sum, score) => sum + score, 0) };
     return job;
@@ -188,11 +199,12 @@ export class Speculator {
   }
 
   private learn(result: JobResult, ms: number | undefined, prompt: boolean): void {
-    const { accepted = [], verified, seat, changed } = result;
+    const { accepted = [], verified, seat, changed, probed } = result;
+    if (probed) this.drafter.probed?.(probed);
     this.rounds++;
     const { draft, hoped } = verified && this.current ? this.current : nothing;
     const drafted = seat?.drafted ?? draft?.tokens.length ?? 0;
-    const again = seat ? 0 : (draft?.again?.tokens.length ?? 0);
+    const again = seat ? 0 : (draft?.again?.tokens.length ?? 0) + (draft?.probe?.tokens.length ?? 0);
     this.draftMs += seat?.draftMs ?? 0;
     // In runs that go on, drafts are part of the round.
     const draftMs = seat ? 0 : this.lastDraftMs;
@@ -226,6 +238,7 @@ export class Speculator {
       const why = (error as Error | undefined)?.message ?? error;
       process.emitWarning(`The drafter ${this.options.drafter.name} could not learn from an answer: ${String(why)}`);
     } finally {
+      this.prober?.dispose();
       this.drafter.dispose();
     }
   }
@@ -248,6 +261,18 @@ export class Speculator {
   }
 }
 
+const plainly: Omit<SamplerOptions, 'logitBias' | 'vocab' | 'seed'> = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  typicalP: 1,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  logprob: false,
+  topLogprobs: 0,
+};
 const nothing: { draft: JobDraft | undefined; hoped: number } = { draft: undefined, hoped: 0 };
 const none: Draft = { tokens: new Int32Array(), parents: new Int32Array(), scores: new Float32Array() };
 

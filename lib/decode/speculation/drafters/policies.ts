@@ -5,6 +5,7 @@ import type { DraftContext, Drafter, GenerationDrafter, TokenDrafter } from '../
 import { Datastore, DatastoreDrafter, type DatastoreDrafterOptions } from './datastore.js';
 import { tokenizerFingerprint } from './datastore-build.js';
 import { InputCopyDrafter, type InputCopyOptions } from './input-copy.js';
+import { LookaheadDrafter, type LookaheadOptions } from './lookahead.js';
 import { NGramDrafter, type NGramOptions } from './n-gram.js';
 import { SuffixDrafter, type SuffixOptions } from './suffix.js';
 
@@ -17,6 +18,15 @@ export const suffix = (options: SuffixOptions = {}): Drafter => policy('suffix',
 /** Drafts a copy of an input, the prompt by default: for corrections and edits. */
 export const inputCopy = (options: InputCopyOptions = {}): Drafter =>
   policy('input-copy', () => new InputCopyDrafter(options));
+
+/**
+ * Drafts n-grams that the target itself has guessed in rows beside its rounds: without another model, in any text; for models
+ * that memory bounds so much that some thirty rows cost little more than one. Allow a tree (`maxNodes`) for several candidates.
+ */
+export function lookahead(options: LookaheadOptions = {}): Drafter {
+  new LookaheadDrafter(options); // checks them
+  return { name: 'lookahead', start: () => new LookaheadDrafter(options) };
+}
 
 export type DatastoreOptions = Omit<DatastoreDrafterOptions, 'datastore'>;
 
