@@ -4,7 +4,10 @@ export type { Device, LoadOptions, Repack } from './model/load.js';
 export { listDevices } from './model/devices.js';
 export type { DeviceReport } from './model/devices.js';
 export type { CacheOptions, CacheType, Model, SessionOptions } from './model/model.js';
-export { draftModel } from './model/draft-model.js';
+export { draftModel, draftTree } from './model/draft-model.js';
+export type { DraftTreeOptions } from './model/draft-model.js';
+export { AcceptanceProfile } from './decode/speculation/trees/acceptance-profile.js';
+export type { AcceptanceData } from './decode/speculation/trees/acceptance-profile.js';
 export { crossVocabulary } from './model/cross-vocabulary.js';
 export type { CrossVocabularyOptions } from './model/cross-vocabulary.js';
 export type {

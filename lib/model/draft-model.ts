@@ -2,7 +2,8 @@
 import { checkNames, integer, number } from '../decode/option-checks.js';
 import type { Drafter } from '../decode/speculation/drafter.js';
 import { draftBy, type DraftModelOptions, type ModelDrafting } from '../decode/speculation/drafters/draft-model.js';
-import { BestShapes, mostNodes } from '../decode/speculation/trees/best-shape.js';
+import { AcceptanceProfile, checkShape } from '../decode/speculation/trees/acceptance-profile.js';
+import { BestShapes, clipShape, mostNodes } from '../decode/speculation/trees/best-shape.js';
 import { expected } from '../errors.js';
 import { Model } from './model.js';
 
@@ -40,4 +41,49 @@ function drawnShape(depth: number, nodes: number): ReturnType<ModelDrafting['sha
   const shape = drawnShapes.get(key) ?? new BestShapes([RATES], depth, most).shape(most);
   drawnShapes.set(key, shape);
   return shape;
+}
+
+export interface DraftTreeOptions {
+  /** The tree: the parent of each node, before it, −1 for the text's end; a node's children in the order of their ranks. */
+  readonly tree?: ArrayLike<number>;
+  /** Chooses the tree and goes on learning; or a file of one. Default: one that begins with this drafter. */
+  readonly profile?: AcceptanceProfile | string;
+  /** How tokens are drafted: 0 takes the most probable ones. Default: as the target draws. */
+  readonly temperature?: number;
+  /** The profile hears how long drafts and rounds take. For generations with `adaptive: false`. Default false. */
+  readonly timed?: boolean;
+}
+
+/**
+ * As `draftModel`, with trees of one shape: a given one, or the one that by what a profile knows gives the most tokens per
+ * second. `speculation.maxNodes` must be above `speculation.maxDraft`, else drafts are chains. A profile that knows too little
+ * drafts trees that show much.
+ *
+ * Throws INVALID_ARGUMENT for wrong options, and what `AcceptanceProfile.open` says of a file. Method: Sequoia (Chen et al.
+ * 2024, section 3.1).
+ */
+export function draftTree(model: Model, options: DraftTreeOptions = {}): Drafter {
+  if (!(model instanceof Model)) throw expected('a model that was loaded', 'model', model);
+  checkNames(options, ['tree', 'profile', 'temperature', 'timed'], 'the options of draftTree');
+  const { tree, timed = false } = options;
+  if (tree !== undefined && typeof options.profile === 'string') {
+    throw expected('a tree or the file of a profile', 'options', options);
+  }
+  const profile = typeof options.profile === 'string' ? AcceptanceProfile.open(options.profile) : options.profile;
+  if (profile !== undefined && !(profile instanceof AcceptanceProfile)) {
+    throw expected('an AcceptanceProfile or a path', 'profile', profile);
+  }
+  const learning = profile ?? new AcceptanceProfile();
+  const fixed = tree === undefined ? undefined : { parents: checkShape(tree) };
+  return draftBy('draft-tree', () => model.lend(), {
+    minProbability: 0,
+    temperature: options.temperature === undefined ? NaN : number('temperature', options.temperature, 0, 0, 100),
+    shape: (depth, nodes, drawn) => {
+      const shape = fixed ? clipShape(fixed, depth, nodes) : learning.shape(depth, nodes);
+      // Of chosen tokens the model knows better how probable each is.
+      return drawn ? shape : { parents: shape.parents };
+    },
+    profile: learning,
+    timed,
+  });
 }

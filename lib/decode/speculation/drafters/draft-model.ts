@@ -11,6 +11,7 @@ import type {
   TreeShape,
 } from '../../../program/executor.js';
 import { TokenList } from '../../token-list.js';
+import type { AcceptanceProfile } from '../trees/acceptance-profile.js';
 import type { JobDrafting, JobResult, JobTree, Rounds, Ticket } from '../../rounds.js';
 import type { Draft, DraftContext, Drafter, GenerationDrafter } from '../drafter.js';
 
@@ -40,6 +41,10 @@ export interface ModelDrafting {
   readonly temperature: number;
   /** The tree for a draft of at most so many tokens in depth and number; `drawn`: its tokens will be drawn. */
   readonly shape: (depth: number, nodes: number, drawn: boolean) => TreeShape;
+  /** Hears what became of trees. */
+  readonly profile?: AcceptanceProfile;
+  /** And how long they took; for drafts that nobody cuts. */
+  readonly timed?: boolean;
 }
 
 /** What a model lends to its drafts: a sequence of its own. */
@@ -77,6 +82,10 @@ export const draftBy = (name: string, seat: () => DraftSeat, options: ModelDraft
 interface Drafted extends Omit<DraftedTree, 'scores'> {
   /** What the sampler took for text. */
   readonly told: Int32Array;
+  readonly isTree: boolean;
+  /** Milliseconds that it took, and when it was there. */
+  readonly ms: number;
+  readonly at: number;
 }
 
 /**
@@ -111,6 +120,7 @@ class ModelDrafter implements GenerationDrafter {
     const { kv, sequence } = this.seat;
     const { drafted } = this;
     if (drafted) {
+      if (drafted.isTree) this.study(drafted, tokens);
       this.sampler.retract(drafted.told);
       // The last token is always left to be read: what follows it is not known yet.
       kv.keep(sequence, keptRows(drafted, tokens.subarray(0, -1)));
@@ -141,17 +151,29 @@ class ModelDrafter implements GenerationDrafter {
     const parents = tokens.map((_, index) => index - 1);
     // The last one's row has not been computed.
     const rows = tokens.map((_, index) => (index + 1 < tokens.length ? index : -1));
-    this.drafted = { tokens, parents, rows, told: tokens };
+    this.drafted = { tokens, parents, rows, told: tokens, isTree: false, ms: 0, at: 0 };
     let score = 1;
     const scores = Float32Array.from(draft, ({ logprob }) => (score *= Math.exp(logprob)));
     return { tokens, parents, scores, ...(proposal ? { proposal } : {}) };
   }
 
+  private study(drafted: Drafted, said: Int32Array): void {
+    const { profile, timed = false } = this.options;
+    if (!profile) return;
+    profile.record(keptNodes(drafted, said));
+    if (!timed) return;
+    const depths: number[] = [];
+    drafted.parents.forEach((parent) => depths.push(parent < 0 ? 1 : depths[parent] + 1));
+    profile.time(Math.max(...depths), drafted.ms, drafted.tokens.length + 1, performance.now() - drafted.at);
+  }
+
   private async draftTree(tree: JobTree): Promise<Draft> {
+    const begin = performance.now();
     const done = await this.submit({ tree });
     if (!done?.tree) return nothing;
     const { tokens, parents, scores, rows } = done.tree;
-    this.drafted = { tokens, parents, rows, told: new Int32Array() };
+    const at = performance.now();
+    this.drafted = { tokens, parents, rows, told: new Int32Array(), isTree: true, ms: at - begin, at };
     return { tokens, parents, scores, ...(tree.proposal ? { proposal: tree.proposal } : {}) };
   }
 
@@ -183,6 +205,24 @@ function keptRows({ tokens, parents, rows }: Drafted, kept: Int32Array): Int32Ar
     cells.push(rows[node]);
   }
   return Int32Array.from(cells);
+}
+
+/** For `AcceptanceProfile.record`. */
+function keptNodes(
+  { tokens, parents }: Drafted,
+  said: Int32Array,
+): Parameters<AcceptanceProfile['record']>[0][number][] {
+  const nodes = [];
+  let node = -1;
+  for (const [depth, token] of said.entries()) {
+    const children = [...parents.keys()].filter((child) => parents[child] === node);
+    if (children.length === 0) break;
+    const rank = children.findIndex((child) => tokens[child] === token);
+    nodes.push({ depth, children: children.length, rank });
+    if (rank < 0) break;
+    node = children[rank];
+  }
+  return nodes;
 }
 
 const sound = new WeakMap<Tokenizer, WeakSet<Tokenizer>>();
