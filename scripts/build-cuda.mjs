@@ -103,7 +103,7 @@ function readUse(source, text) {
   for (const line of text.split('\n')) {
     const entry = /Compiling entry function '(\w+)' for 'sm_(\w+)'/.exec(line);
     if (entry) {
-      current = `${source} ${entry[1]} sm_${entry[2]}`;
+      current = `${source} ${plainName(entry[1])} sm_${entry[2]}`;
       used[current] = { registers: 0, sharedBytes: 0, spilledBytes: 0 };
     }
     if (current === undefined) continue;
@@ -114,6 +114,11 @@ function readUse(source, text) {
     const memory = /(\d+) bytes smem/.exec(line);
     if (memory) used[current].sharedBytes = Number(memory[1]);
   }
+}
+
+/** The names of nvcc's anonymous namespaces end with the hash of a file; without it a record changes where a kernel does. */
+function plainName(name) {
+  return name.replace(/\d+_GLOBAL__N__[0-9a-f]{8}_\d+_\w+?_[0-9a-f]{8}(?=\d)/g, '_GLOBAL__N_');
 }
 
 function sorted(record) {
