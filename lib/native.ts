@@ -137,7 +137,8 @@ export interface NativeExecutable {
   packSync(): void;
   /**
    * `mapped`: bytes read in their file; `packed`: bytes rewritten; `sent` and `received`: bytes copied to a card and from
-   * it so far; `waited`: seconds from starts on a card to their ends; `calls`: op calls after fusion.
+   * it so far; `waited`: seconds from starts on a card to their ends; `queued`: runs that began there before the one before
+   * them was over; `calls`: op calls after fusion.
    */
   sizes(): {
     mapped: number;
@@ -149,6 +150,7 @@ export interface NativeExecutable {
     sent: number;
     received: number;
     waited: number;
+    queued: number;
     calls: number;
   };
   /** Starts or stops profiling; returns what was measured so far. */
@@ -283,7 +285,8 @@ export interface NativeAddon {
   SuffixCache: new (options: { depth: number; maxRequests: number; maxTokens: number }) => NativeSuffixCache;
   Datastore: new (path: string) => NativeDatastore;
   DatastoreBuilder: new (vocab: number, fingerprint: bigint) => NativeDatastoreBuilder;
-  Proposal: new (replacement: boolean) => NativeProposal;
+  /** `device`: of the program that verifies it; a draft model on the same card leaves its laws there. */
+  Proposal: new (replacement: boolean, device?: NativeDevice) => NativeProposal;
   /**
    * One walk over given logits [outputs, vocab], for a judge with `hidden` [rows, width]; `parents[0]` is -1. Fills `out`,
    * `kept` and `logprobs` [rows].

@@ -144,7 +144,7 @@ void read_walks(const Napi::Array& list, int hidden, Round& round) {
     throw Error("INTERNAL", "run: drafts want a batch and one round, or drafters that go on");
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const Napi::Object given = list.Get(i).As<Napi::Object>();
-    Walk walk = read_walk(given);
+    Walk walk = read_walk(given, round.state->executable->place());
     walk.output = given.Get("output").As<Napi::Number>().Int64Value();
     round.batch.describe(walk, given.Get("rows").As<Napi::Number>().Int64Value());
     for (int64_t row = 0; row < walk.outputs(); ++row)
@@ -515,7 +515,7 @@ void ExecutableWrap::pack_sync(const Napi::CallbackInfo& info) {
   });
 }
 
-// { mapped, copied, packed, arena, isa, threads, sent, received, waited, calls }
+// { mapped, copied, packed, arena, isa, threads, sent, received, waited, queued, calls }
 Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   const ExecutableState& state = alive(info.Env());
   Napi::Object sizes = Napi::Object::New(info.Env());
@@ -529,6 +529,7 @@ Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   sizes.Set("sent", static_cast<double>(held.sent));
   sizes.Set("received", static_cast<double>(held.received));
   sizes.Set("waited", held.waited);
+  sizes.Set("queued", static_cast<double>(held.queued));
   sizes.Set("calls", static_cast<double>(state.executable->program().calls.size()));
   return sizes;
 }

@@ -97,11 +97,12 @@ struct Round {
 
   void execute() {
     begin_ = Clock::now();
-    run();
+    std::unique_lock turn(*state->running, std::defer_lock);
+    run(turn);
     if (!trees.empty()) grow();
     if (!ahead) return;
     last_ = told();
-    for (int done = 1; goes_on(done); ++done) {
+    while (goes_on(++done_)) {
       bool is_first;
       {
         std::lock_guard lock(ahead->mutex);
@@ -110,9 +111,10 @@ struct Round {
       }
       must_tell_ = is_first && !ahead->quiet;  // else it has been called and not been heard yet
       follow();
-      run();
+      run(turn);
       last_ = told();
     }
+    if (queued_) state->executable->drop();
   }
 
   // The last round, of which nobody has heard.
@@ -142,9 +144,8 @@ struct Round {
     draws.drawn = first;
   }
 
-  void run() {
-    std::unique_lock turn(*state->running, std::try_to_lock);
-    if (!turn.owns_lock()) {
+  void run(std::unique_lock<FairMutex>& turn) {
+    if (!turn.owns_lock() && !turn.try_lock()) {
       tell();
       turn.lock();
     }
@@ -152,14 +153,33 @@ struct Round {
     // other members of the team go on meanwhile.
     std::function<void()> tell;
     if (must_tell_) tell = [this] { this->tell(); };
-    state->executable->run(rows, outputs, bindings, has_batch ? &batch.batch() : nullptr, kv.get(),
-                           draws.samplers.empty() ? nullptr : &draws, tell);
+    queued_ = false;
+    state->executable->run_on(rows, outputs, bindings, has_batch ? &batch.batch() : nullptr, kv.get(),
+                              draws.samplers.empty() ? nullptr : &draws, tell, [this] { return queue(); });
     this->tell();
+    if (!queued_) turn.unlock();
+  }
+
+  // The round behind the one in progress, where that needs nothing but its tokens. One more than the text needs is
+  // computed in vain, so where rounds end with unlikely tokens, as drafts do, each is waited for.
+  const Batch* queue() {
+    if (!ahead || ahead->least > 0 || !draws.walks.empty() || state->running->wanted()) return nullptr;
+    if (!may_follow(done_ + 1)) return nullptr;
+    std::vector<NextRows> next(seats.size(), NextRows{1, {-1}});
+    for (size_t i = 0; i < seats.size(); ++i)
+      if (seats[i].drafter || seats[i].left < 2 || batch.room(i, 1) < 1) return nullptr;
+    batch.follow(next);
+    queued_ = true;
+    return &batch.batch();
   }
 
   void tell() {
     if (must_tell_) ahead->tell();
     must_tell_ = false;
+  }
+
+  bool may_follow(int done) const {
+    return !ahead->closed && done < ahead->most && done < ahead->rounds->load(std::memory_order_acquire);
   }
 
   bool goes_on(int done) {
@@ -169,10 +189,9 @@ struct Round {
     for (size_t i = 0; i < seats.size(); ++i) {  // all of them, for drafters hear what was said
       goes = seats[i].hear(draws) && goes;
       for (const int32_t token : seats[i].said) goes = goes && !ahead->ends_with(token);
-      goes = goes && batch.room(i, static_cast<int64_t>(seats[i].said.size())) > 0;
+      goes = goes && (queued_ || batch.room(i, static_cast<int64_t>(seats[i].said.size())) > 0);
     }
-    if (ahead->closed || done >= ahead->most || all_unlikely) return false;
-    return goes && done < ahead->rounds->load(std::memory_order_acquire);
+    return goes && !all_unlikely && may_follow(done);
   }
 
   void follow() {
@@ -182,13 +201,13 @@ struct Round {
     rows = 0;
     for (size_t i = 0; i < seats.size(); ++i) {
       const auto kept = static_cast<int64_t>(seats[i].said.size());
-      next.push_back({kept, seats[i].next(batch.room(i, kept) - 1)});
+      next.push_back({kept, seats[i].next(queued_ ? 0 : batch.room(i, kept) - 1)});
       seats[i].sit(next.back().tokens, draws);
       rows += static_cast<int64_t>(next.back().tokens.size());
     }
     outputs = rows;
     draws.clear();
-    batch.follow(next);
+    if (!queued_) batch.follow(next);  // else it has
   }
 
   // What came out of the round, and how long it took.
@@ -214,7 +233,9 @@ struct Round {
   using Clock = std::chrono::steady_clock;
   Clock::time_point begin_;
   Told last_;
+  int done_ = 0;            // rounds that are over
   bool must_tell_ = false;  // JavaScript does not know of the last round yet
+  bool queued_ = false;     // the next round is on its way
 };
 
 }  // namespace vivace

@@ -28,6 +28,11 @@ class FairMutex {
     }
     turned_.notify_all();
   }
+  // For its holder: somebody else waits for it.
+  bool wanted() {
+    std::lock_guard guard(mutex_);
+    return next_ - serving_ > 1;
+  }
 
  private:
   std::mutex mutex_;

@@ -22,6 +22,12 @@ struct DraftRecord {
   Proposal* proposal = nullptr;  // null: not one of these; its first node is the root
   uint64_t cycle = 1;
   uint64_t steps = 0;  // drawn so far
+
+  // A token that was drawn where the proposal's other laws are.
+  void drew_elsewhere(int32_t token) {
+    proposal->nodes.resize(static_cast<size_t>(++steps));
+    proposal->nodes.back() = {StoredLaw(), {token}, true};
+  }
 };
 
 struct Draws {
@@ -79,7 +85,7 @@ struct Draws {
     const uint64_t step = draft.steps++;
     const int32_t token = Residual(law).draw(sampler.uniform(lane_of(draft.cycle, Lane::draft, step)));
     draft.proposal->nodes.resize(static_cast<size_t>(step) + 1);
-    draft.proposal->nodes[static_cast<size_t>(step)] = {StoredLaw(law), {token}};
+    draft.proposal->nodes[static_cast<size_t>(step)] = {StoredLaw(law), {token}, false};
     sampler.tell(row, vocab, token, result);
   }
 };

@@ -5,6 +5,7 @@
 
 #include "caches/paged_kv.h"
 #include "core/error.h"
+#include "device/device_laws.h"
 #include "device/device_pages.h"
 #include "ops/fused/gated_linear.h"
 #include "program/rewrite/fuse.h"
@@ -32,6 +33,9 @@ DeviceExecutable::DeviceExecutable(Program program, const DeviceOptions& options
   pool_ = ThreadPool::shared(options.threads);
   profile_ = Profile(program_);
   seconds_.resize(program_.calls.size() + 1);
+  for (size_t i = 0; i < program_.values.size(); ++i)
+    if (program_.values[i].kind == ValueKind::input && program_.values[i].name == "tokens")
+      tokens_ = static_cast<int>(i);
 
   std::vector<VivaceDeviceValue> values;
   for (const ValueInfo& value : program_.values)
@@ -125,17 +129,13 @@ VivaceDeviceBatch DeviceExecutable::describe(const Batch& batch, const PagedKv& 
   return given;
 }
 
-// What the card has no kernels for is for the host: it gets these rows.
-void DeviceExecutable::describe(size_t output, Sampler& sampler, const std::vector<int32_t>& path, bool here,
-                                SampleResult& result) {
-  DrawState& state = states_[output];
-  if (!sampler.describe(state, path)) {
-    result.error = SampleError::disposed;
-    return;
-  }
+// A sampler that is disposed has no draw.
+void DeviceExecutable::describe(size_t output, Sampler& sampler, const std::vector<int32_t>& path) {
+  DrawState& state = run_->states[output];
+  if (!sampler.describe(state, path)) return;
   const SamplerOptions& options = *state.options;
-  VivaceDeviceDraw& draw = draws_[output];
-  draw.how = here && options.top_logprobs == 0 ? VIVACE_DRAW_HERE : VIVACE_DRAW_HOST;
+  VivaceDeviceDraw& draw = run_->draws[output];
+  draw.how = VIVACE_DRAW_HERE;
   draw.vocab = static_cast<int32_t>(options.vocab);
   draw.top_k = options.top_k;
   draw.temperature = options.temperature;
@@ -153,79 +153,123 @@ void DeviceExecutable::describe(size_t output, Sampler& sampler, const std::vect
   draw.seen = state.seen.data();
   draw.times = state.times.data();
   draw.seen_count = static_cast<int32_t>(state.seen.size());
+  draw.top = options.top_logprobs;
 }
 
-// A draft that is verified by matching, or by the ratio of laws, is drawn on the card, at every row as if the text had
-// come there; what the card draws where it did not come is nobody's.
-void DeviceExecutable::describe(Draws& draws) {
+// A draft's draw. Its law stays on the card for a target there; else the host draws, as it needs the law.
+void DeviceExecutable::describe(size_t output, const DraftRecord& draft, int behind) {
+  VivaceDeviceDraw& draw = run_->draws[output];
+  if (draw.how != VIVACE_DRAW_HERE) return;
+  if (draft.proposal->place != place()) {
+    draw.how = VIVACE_DRAW_HOST;
+    return;
+  }
+  if (!draft.proposal->laws) draft.proposal->laws = std::make_shared<DeviceLaws>(options_.library, options_.device);
+  const uint64_t step = draft.steps + static_cast<uint64_t>(behind);
+  draw.lane = lane_of(draft.cycle, Lane::draft, step);
+  draw.laws = static_cast<DeviceLaws&>(*draft.proposal->laws).handle();
+  draw.law_node = static_cast<int32_t>(step);
+}
+
+// Drafts are drawn at every row as if the text had come there; what the card draws where it did not come is nobody's.
+// `behind`: how many draws of each sampler are under way already.
+void DeviceExecutable::describe(const Draws& draws, int behind) {
   const size_t count = draws.samplers.size();
-  std::vector<SampleResult>& results = draws.drawn.results;
-  states_.resize(count);
-  draws_.assign(count, {});
-  choices_.assign(count, {-1, 0, 0, nullptr});
-  walks_.clear();
-  laws_.clear();
+  run_->states.resize(count);
+  run_->draws.assign(count, {});
+  run_->choices.assign(count, {-1, 0, 0, nullptr, nullptr});
+  run_->walks.clear();
+  run_->laws.clear();
+  const std::vector<int32_t> unknown(static_cast<size_t>(behind), -1);
   for (size_t i = 0; i < count; ++i)
     if (draws.samplers[i] != nullptr) {
-      const bool on_record = i < draws.drafts.size() && draws.drafts[i].proposal != nullptr;
-      describe(i, *draws.samplers[i], {}, !on_record, results[i]);
+      describe(i, *draws.samplers[i], unknown);
+      if (i < draws.drafts.size() && draws.drafts[i].proposal != nullptr) describe(i, draws.drafts[i], behind);
     }
   for (const TreeRows& rows : draws.trees)
     for (size_t i = 0; i < rows.tree->level().size(); ++i)
-      draws_[static_cast<size_t>(rows.output) + i].how = VIVACE_DRAW_HOST;
+      run_->draws[static_cast<size_t>(rows.output) + i].how = VIVACE_DRAW_HOST;
   for (const Walk& walk : draws.walks) {
-    const bool judged = walk.judge.weights != nullptr;
-    const bool here = !judged && walk.reflection.rows.empty() &&
-                      (walk.options.rule == VerifyRule::match || walk.options.rule == VerifyRule::ratio);
     std::vector<std::vector<int32_t>> paths(walk.tokens.size());
     for (size_t row = 0; row < paths.size(); ++row) {
       if (row > 0) {
         paths[row] = paths[static_cast<size_t>(walk.parents[row])];
         paths[row].push_back(walk.tokens[row]);
       }
-      const size_t output = static_cast<size_t>(walk.output) + row;
-      describe(output, *walk.sampler, paths[row], here, results[output]);
+      describe(static_cast<size_t>(walk.output) + row, *walk.sampler, paths[row]);
     }
-    for (int64_t i = walk.rows(); i < walk.outputs(); ++i) {
-      const auto output = static_cast<size_t>(walk.output + i);
-      describe(output, *walk.sampler, {}, false, results[output]);
-    }
-    if (walk.options.rule == VerifyRule::ratio && draws_[static_cast<size_t>(walk.output)].how == VIVACE_DRAW_HERE)
+    const size_t root = static_cast<size_t>(walk.output);
+    if (!walk.reflection.rows.empty() || walk.judge.weights != nullptr) {
+      // Drafts that are read twice, or judged, are the host's: it gets all rows.
+      for (int64_t i = walk.rows(); i < walk.outputs(); ++i) describe(root + static_cast<size_t>(i), *walk.sampler, {});
+      for (int64_t i = 0; i < walk.outputs() && run_->draws[root].how != VIVACE_DRAW_NONE; ++i)
+        run_->draws[root + static_cast<size_t>(i)].how = VIVACE_DRAW_HOST;
+    } else if (run_->draws[root].how == VIVACE_DRAW_HERE) {
       describe(walk);
+    }
   }
-  for (size_t i = 0; i < walks_.size(); ++i) walks_[i].laws = laws_[i].data();
+  for (size_t i = 0; i < run_->walks.size(); ++i) run_->walks[i].laws = run_->laws[i].data();
 }
 
-// Of a draft whose tokens were drawn, the laws; one of which none was is verified by matching.
+// What its rule needs beyond the rows' own draws; nothing for drafts that are verified by matching.
 void DeviceExecutable::describe(const Walk& walk) {
-  if (walk.proposal == nullptr) return;
-  const std::vector<Proposal::Node>& nodes = walk.proposal->nodes;
+  VerifyRule rule = walk.options.rule;
+  if (rule == VerifyRule::block && !is_drawn_chain(walk)) rule = VerifyRule::ratio;
   std::vector<VivaceDeviceLaw> laws(walk.tokens.size());
-  bool some = false;
-  for (size_t row = 0; row < std::min(laws.size(), nodes.size()); ++row) {
-    const std::vector<int32_t>& drawn = nodes[row].drawn;
-    const Law law = nodes[row].law.view();
-    laws[row] = {law.ids,
-                 law.weights,
-                 drawn.data(),
-                 law.total,
-                 static_cast<int32_t>(law.count),
-                 static_cast<int32_t>(drawn.size())};
-    some = some || (law.count > 0 && !drawn.empty());
+  bool some = rule != VerifyRule::match && rule != VerifyRule::ratio;
+  const bool wants_laws = rule == VerifyRule::ratio || rule == VerifyRule::block;
+  const size_t known = wants_laws && walk.proposal != nullptr ? walk.proposal->nodes.size() : 0;
+  for (size_t row = 0; row < std::min(laws.size(), known); ++row) {
+    const Proposal::Node& node = walk.proposal->nodes[row];
+    // What was drawn behind the draft's end is not part of it.
+    const bool drawn = node.has_law() && (rule == VerifyRule::block || !node.drawn.empty());
+    if (!drawn || !walk.has_children(static_cast<int32_t>(row))) continue;
+    VivaceDeviceLaw& given = laws[row];
+    given.drawn = node.drawn.data();
+    given.drawn_count = static_cast<int32_t>(node.drawn.size());
+    some = true;
+    if (node.elsewhere) {
+      given.laws = static_cast<DeviceLaws&>(*walk.proposal->laws).handle();
+      given.node = static_cast<int32_t>(row);
+      continue;
+    }
+    const Law law = node.law.view();
+    given.ids = law.ids;
+    given.weights = law.weights;
+    given.total = law.total;
+    given.count = static_cast<int32_t>(law.count);
   }
   if (!some) return;
-  laws_.push_back(std::move(laws));
-  walks_.push_back({walk.tokens.data(), walk.parents.data(), nullptr, walk.cycle, static_cast<int32_t>(walk.output),
-                    static_cast<int32_t>(walk.rows()), walk.proposal->replacement ? 1 : 0});
+  run_->laws.push_back(std::move(laws));
+  VivaceDeviceWalk given{};
+  given.tokens = walk.tokens.data();
+  given.parents = walk.parents.data();
+  given.cycle = walk.cycle;
+  given.output = static_cast<int32_t>(walk.output);
+  given.rows = static_cast<int32_t>(walk.rows());
+  given.replacement = walk.proposal != nullptr && walk.proposal->replacement ? 1 : 0;
+  given.rule = static_cast<int32_t>(rule);
+  given.first = walk.options.first;
+  given.second = walk.options.second;
+  run_->walks.push_back(given);
 }
 
 // What the card drew for an output; false on an error.
-bool DeviceExecutable::take(size_t output, Sampler& sampler, SampleResult& result) {
+bool DeviceExecutable::take(size_t output, Sampler& sampler, Drawn& drawn) {
+  const VivaceDeviceChoice& choice = run_->choices[output];
+  SampleResult& result = drawn.results[output];
   result = {};
-  result.token = choices_[output].token;
-  result.error = static_cast<SampleError>(choices_[output].error);
+  if (run_->draws[output].how == VIVACE_DRAW_NONE) {
+    result.error = SampleError::disposed;
+    return false;
+  }
+  const SamplerOptions& options = *run_->states[output].options;
+  result.token = choice.token;
+  result.error = static_cast<SampleError>(choice.error);
   if (result.error != SampleError::none) return false;
-  if (states_[output].options->logprob) result.logprob = choices_[output].logprob;
+  if (options.logprob || options.top_logprobs > 0) result.logprob = choice.logprob;
+  for (int64_t i = 0; choice.top != nullptr && i < std::min<int64_t>(options.top_logprobs, options.vocab); ++i)
+    drawn.top[output].push_back({choice.top[i].token, choice.top[i].logprob});
   sampler.drew(result.token);
   return true;
 }
@@ -234,7 +278,7 @@ void DeviceExecutable::take(Walk& walk, Drawn& drawn) {
   walk.kept = {0};
   for (int32_t row = 0; row >= 0;) {
     const size_t output = static_cast<size_t>(walk.output + row);
-    if (!take(output, *walk.sampler, drawn.results[output])) return;
+    if (!take(output, *walk.sampler, drawn)) return;
     row = walk.child(row, drawn.results[output].token);
     if (row > 0) walk.kept.push_back(row);
   }
@@ -243,15 +287,18 @@ void DeviceExecutable::take(Walk& walk, Drawn& drawn) {
 // Results of the card, and draws on the host's threads.
 void DeviceExecutable::take(Draws& draws) {
   std::vector<size_t> left;  // units for the host
-  const auto how = [&](int64_t output) { return draws_[static_cast<size_t>(output)].how; };
   for (size_t i = 0; i < draws.samplers.size(); ++i) {
     if (draws.samplers[i] == nullptr) continue;
-    if (draws_[i].how == VIVACE_DRAW_HERE) take(i, *draws.samplers[i], draws.drawn.results[i]);
-    if (draws_[i].how == VIVACE_DRAW_HOST) left.push_back(i);
+    if (run_->draws[i].how == VIVACE_DRAW_HOST)
+      left.push_back(i);
+    else if (take(i, *draws.samplers[i], draws.drawn) && run_->draws[i].laws != nullptr)
+      draws.drafts[i].drew_elsewhere(draws.drawn.results[i].token);
   }
   for (size_t i = 0; i < draws.walks.size(); ++i) {
-    if (how(draws.walks[i].output) == VIVACE_DRAW_HERE) take(draws.walks[i], draws.drawn);
-    if (how(draws.walks[i].output) == VIVACE_DRAW_HOST) left.push_back(draws.samplers.size() + i);
+    if (run_->draws[static_cast<size_t>(draws.walks[i].output)].how == VIVACE_DRAW_HOST)
+      left.push_back(draws.samplers.size() + i);
+    else
+      take(draws.walks[i], draws.drawn);
   }
   for (size_t i = 0; i < draws.trees.size(); ++i)
     if (!draws.trees[i].tree->level().empty()) left.push_back(draws.samplers.size() + draws.walks.size() + i);
@@ -261,15 +308,13 @@ void DeviceExecutable::take(Draws& draws) {
     for (size_t i = static_cast<size_t>(team.thread()); i < left.size(); i += static_cast<size_t>(team.threads())) {
       // Rows for the host lie one after the other, so a walk's do.
       const auto output = static_cast<size_t>(draws.first_output(left[i]));
-      draws.draw(left[i], choices_[output].logits, vocab);
+      draws.draw(left[i], run_->choices[output].logits, vocab);
     }
   });
 }
 
-void DeviceExecutable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
-                           PagedKv* kv, Draws* draws, const std::function<void()>& meanwhile) {
-  while (base_ != nullptr && base_->loaded_ < 1) base_->pack(INT64_MAX);
-  while (loaded_ < 1) pack(INT64_MAX);
+void DeviceExecutable::start(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
+                             PagedKv* kv, const Draws* draws, int behind) {
   bindings_.clear();
   for (const RunBinding& binding : bindings) bindings_.push_back({binding.value, binding.data});
   VivaceDeviceBatch given{};
@@ -279,30 +324,86 @@ void DeviceExecutable::run(int64_t rows, int64_t outputs, const std::vector<RunB
   run.outputs = outputs;
   run.bindings = bindings_.data();
   run.binding_count = static_cast<int32_t>(bindings_.size());
+  run.fed = behind > 0 ? tokens_ : -1;
   run.batch = batch != nullptr ? &given : nullptr;
   run.call_seconds = profile_.on ? seconds_.data() : nullptr;
   if (draws != nullptr) {
-    describe(*draws);
+    describe(*draws, behind);
     run.logits = draws->logits;
-    run.draws = draws_.data();
-    run.walks = walks_.data();
-    run.walk_count = static_cast<int32_t>(walks_.size());
+    run.draws = run_->draws.data();
+    run.walks = run_->walks.data();
+    run.walk_count = static_cast<int32_t>(run_->walks.size());
   }
   VivaceDeviceError error{};
   check_device(table_.program_start(handle_, &run, &error), error);
-  using Clock = std::chrono::steady_clock;
-  const auto waits = Clock::now();
+}
+
+// Waits for the first run that was started.
+void DeviceExecutable::finish() {
+  VivaceDeviceError error{};
+  check_device(table_.program_finish(handle_, run_->choices.data(), &error), error);
+}
+
+// Whether the run in progress draws every token that the next one reads, and that one's draws need to know no more of
+// them, as penalties do; and nothing else is wanted.
+bool DeviceExecutable::can_follow() const {
+  if (profile_.on || tokens_ < 0 || run_->draws.empty()) return false;
+  for (const VivaceDeviceBinding& binding : bindings_)
+    if (program_.values[static_cast<size_t>(binding.value)].kind != ValueKind::input) return false;
+  return std::all_of(run_->draws.begin(), run_->draws.end(), [](const VivaceDeviceDraw& draw) {
+    return draw.how == VIVACE_DRAW_HERE && draw.repetition_penalty == 1 && draw.presence_penalty == 0 &&
+           draw.frequency_penalty == 0;
+  });
+}
+
+void DeviceExecutable::run_on(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings,
+                              const Batch* batch, PagedKv* kv, Draws* draws, const std::function<void()>& meanwhile,
+                              const NextRun& next) {
+  while (base_ != nullptr && base_->loaded_ < 1) base_->pack(INT64_MAX);
+  while (loaded_ < 1) pack(INT64_MAX);
+  if (!queued_) start(rows, outputs, bindings, batch, kv, draws, 0);
+  queued_ = false;
+  const Batch* following = next && draws != nullptr && can_follow() ? next() : nullptr;
+  Started* const own = run_;
+  if (following != nullptr) {
+    run_ = own == &runs_[0] ? &runs_[1] : &runs_[0];
+    Started* const other = run_;
+    try {
+      start(following->rows, following->outputs, bindings, following, kv, draws, 1);
+    } catch (...) {
+      run_ = own;
+      VivaceDeviceError ignored{};
+      table_.program_finish(handle_, own->choices.data(), &ignored);
+      throw;
+    }
+    run_ = own;
+    ++all_queued_;
+    if (meanwhile) meanwhile();
+    finish();
+    take(*draws);
+    run_ = other;
+    queued_ = true;
+    return;
+  }
   if (meanwhile) meanwhile();
-  check_device(table_.program_finish(handle_, choices_.data(), &error), error);
-  const auto begin = Clock::now();
-  waited_ += std::chrono::duration<double>(begin - waits).count();
+  finish();
+  const auto begin = std::chrono::steady_clock::now();
   if (draws != nullptr) take(*draws);
   if (!profile_.on) return;
   for (size_t i = 0; i + 1 < seconds_.size(); ++i)
     if (seconds_[i] >= 0) profile_.passed(i, seconds_[i]);
   if (draws != nullptr)
-    profile_.drew(std::max(0.0, seconds_.back()) + std::chrono::duration<double>(Clock::now() - begin).count());
+    profile_.drew(std::max(0.0, seconds_.back()) +
+                  std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   profile_.ran(rows, outputs, batch, kv);
+}
+
+// An error of it is found again by the next run.
+void DeviceExecutable::drop() {
+  if (!queued_) return;
+  queued_ = false;
+  VivaceDeviceError ignored{};
+  table_.program_finish(handle_, run_->choices.data(), &ignored);
 }
 
 RunnerSizes DeviceExecutable::sizes() const {
@@ -315,7 +416,8 @@ RunnerSizes DeviceExecutable::sizes() const {
   sizes.threads = options_.threads;
   sizes.sent = memory.sent;
   sizes.received = memory.received;
-  sizes.waited = waited_;
+  sizes.waited = memory.busy;
+  sizes.queued = all_queued_;
   return sizes;
 }
 

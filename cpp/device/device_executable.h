@@ -1,6 +1,6 @@
-// A program on a device: the same values and calls as on the CPU, given to the device's library, which draws tokens,
-// too. What it has no kernels for is drawn here, on the host's threads, from the rows of logits that the library then
-// copies.
+// A program on a device: the same values and calls as on the CPU, given to the device's library, which draws tokens
+// and verifies drafts, too. Here, on the host's threads and from the rows of logits that the library then copies, are
+// drawn drafts for a target elsewhere, as their laws must be here, and verified drafts that are read twice or judged.
 #pragma once
 #include <memory>
 #include <vector>
@@ -29,18 +29,37 @@ class DeviceExecutable final : public Runner {
   const void* place() const override;
   double pack(int64_t bytes) override;
   void run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch, PagedKv* kv,
-           Draws* draws, const std::function<void()>& meanwhile = {}) override;
+           Draws* draws, const std::function<void()>& meanwhile = {}) override {
+    run_on(rows, outputs, bindings, batch, kv, draws, meanwhile, {});
+  }
+  void run_on(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch, PagedKv* kv,
+              Draws* draws, const std::function<void()>& meanwhile, const NextRun& next) override;
+  void drop() override;
   RunnerSizes sizes() const override;
   void set_profiling(bool on) override { profile_.on = on; }
   std::vector<CallProfile> profile() const override { return profile_.entries(); }
 
  private:
+  // What the card is told of a run's draws, and what it says.
+  struct Started {
+    std::vector<DrawState> states;
+    std::vector<VivaceDeviceDraw> draws;
+    std::vector<std::vector<VivaceDeviceLaw>> laws;  // by walk that the card verifies
+    std::vector<VivaceDeviceWalk> walks;
+    std::vector<VivaceDeviceChoice> choices;
+  };
+
+  void start(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch, PagedKv* kv,
+             const Draws* draws, int behind);
+  void finish();
+  bool can_follow() const;
   VivaceDeviceBatch describe(const Batch& batch, const PagedKv& kv);
-  void describe(Draws& draws);
-  void describe(size_t output, Sampler& sampler, const std::vector<int32_t>& path, bool here, SampleResult& result);
+  void describe(const Draws& draws, int behind);
+  void describe(size_t output, Sampler& sampler, const std::vector<int32_t>& path);
+  void describe(size_t output, const DraftRecord& draft, int behind);
   void describe(const Walk& walk);
   void take(Draws& draws);
-  bool take(size_t output, Sampler& sampler, SampleResult& result);
+  bool take(size_t output, Sampler& sampler, Drawn& drawn);
   void take(Walk& walk, Drawn& drawn);
 
   DeviceOptions options_;
@@ -52,18 +71,17 @@ class DeviceExecutable final : public Runner {
   void* handle_ = nullptr;
   DeviceExecutable* base_;
   double loaded_ = 0;
-  double waited_ = 0;  // seconds between a program's start and its end
-  // Of the run in progress.
+  int64_t all_queued_ = 0;
+  int tokens_ = -1;  // the input of that name
+  // Of the run in progress, and of the one behind it.
+  Started runs_[2];
+  Started* run_ = &runs_[0];  // the one that is described, or whose results are taken
+  bool queued_ = false;       // the one behind it was started
   VivaceDeviceCache cache_{};
   std::vector<int32_t> sequences_, ids_;
   std::vector<void*> pages_;
   std::vector<VivaceDeviceBinding> bindings_;
   std::vector<double> seconds_;
-  std::vector<DrawState> states_;
-  std::vector<VivaceDeviceDraw> draws_;
-  std::vector<std::vector<VivaceDeviceLaw>> laws_;  // by walk that the card verifies
-  std::vector<VivaceDeviceWalk> walks_;
-  std::vector<VivaceDeviceChoice> choices_;
 };
 
 }  // namespace vivace

@@ -4,7 +4,7 @@
 #pragma once
 #include <stdint.h>
 
-#define VIVACE_DEVICE_TABLE_VERSION 4
+#define VIVACE_DEVICE_TABLE_VERSION 5
 
 typedef struct VivaceDeviceError {
   char code[32];  // the words of lib/errors.ts
@@ -82,12 +82,15 @@ typedef struct VivaceDeviceDraw {
   int64_t top_k;  // 0: off
   double temperature, top_p, min_p, typical_p;
   double repetition_penalty, presence_penalty, frequency_penalty;
-  uint64_t seed, index;  // of the random number
+  uint64_t seed, index, lane;  // of the random number
   const int32_t* bias_tokens;
   const float* biases;    // [bias_count]
   const int32_t* seen;    // tokens that penalties touch
   const uint32_t* times;  // [seen_count] how often each was generated
   int32_t bias_count, seen_count;
+  int32_t top;       // how many of the most probable tokens are wanted, at most `vocab`
+  void* laws;        // of laws_create, of this device: where to keep what the token is drawn from; null: nowhere
+  int32_t law_node;  // under this number
 } VivaceDeviceDraw;
 
 typedef enum VivaceDeviceDrawHow {
@@ -97,8 +100,10 @@ typedef enum VivaceDeviceDrawHow {
 } VivaceDeviceDrawHow;
 
 // The law that a row's children in a draft were drawn from: weights over ascending token ids, none negative, and what
-// was drawn from it, in this order.
+// was drawn from it, in this order. Or the number under which a run that is over has kept it.
 typedef struct VivaceDeviceLaw {
+  const void* laws;  // null: the lists below
+  int32_t node;
   const int32_t* ids;
   const float* weights;  // [count]
   const int32_t* drawn;  // [drawn_count]
@@ -106,23 +111,32 @@ typedef struct VivaceDeviceLaw {
   int32_t count, drawn_count;
 } VivaceDeviceLaw;
 
-// A draft that the card verifies by the rule `ratio` of decode/verify/verify.h: outputs [output, output + rows), the
-// root first, every parent before its children. The card draws at all of them, each draw being described as if the text
-// had come to its row.
+// A draft that the card verifies by a rule of decode/verify/verify.h other than `match`: outputs [output, output +
+// rows), the root first, every parent before its children. The card draws at all of them, each draw being described as
+// if the text had come to its row.
 typedef struct VivaceDeviceWalk {
   const int32_t* tokens;
-  const int32_t* parents;       // as places in the walk, -1 for the root
-  const VivaceDeviceLaw* laws;  // [rows]; where nothing was drawn, a child stays that is what the card draws
-  uint64_t cycle;               // of the sequence's drafts
+  const int32_t* parents;  // as places in the walk, -1 for the root
+  const VivaceDeviceLaw*
+      laws;        // [rows]; by `ratio`, where nothing was drawn, a child stays that is what the card draws
+  uint64_t cycle;  // of the sequence's drafts
   int32_t output, rows;
-  int32_t replacement;  // 1: a row's children were drawn with replacement
+  int32_t replacement;   // 1: a row's children were drawn with replacement
+  int32_t rule;          // VerifyRule; `block`: every row has one child but the last, and a law
+  double first, second;  // its options
 } VivaceDeviceWalk;
 
+typedef struct VivaceDeviceTop {
+  int32_t token;
+  float logprob;
+} VivaceDeviceTop;
+
 typedef struct VivaceDeviceChoice {
-  int32_t token;  // -1 where error is not 0, the card does not draw, or a walk does not come
-  float logprob;  // natural, under softmax of the row as the model gave it
-  int32_t error;  // SampleError of decode/sample.h
-  float* logits;  // where the host draws: the row, until the program's next start
+  int32_t token;               // -1 where error is not 0, the card does not draw, or a walk does not come
+  float logprob;               // natural, under softmax of the row as the model gave it
+  int32_t error;               // SampleError of decode/sample.h
+  float* logits;               // where the host draws: the row, until the program's next but one start
+  const VivaceDeviceTop* top;  // [as many as were wanted] the most probable first; as long
 } VivaceDeviceChoice;
 
 typedef struct VivaceDeviceRun {
@@ -133,6 +147,9 @@ typedef struct VivaceDeviceRun {
   const VivaceDeviceDraw* draws;  // [outputs], null: none
   const VivaceDeviceWalk* walks;  // [walk_count] no output is in two of them
   int32_t walk_count;
+  // An input, or -1: row i of it is the token that the run before draws for output i, whatever is bound to it. So the
+  // run may start before that one was finished: two are the most, and it has no bindings of outputs.
+  int32_t fed;
   const VivaceDeviceBatch* batch;  // null: none
   double* call_seconds;            // [calls + 1], the last one for draws; null: not measured
 } VivaceDeviceRun;
@@ -146,6 +163,7 @@ typedef struct VivaceDeviceStrip {
 typedef struct VivaceDeviceMemory {
   int64_t weights, arena, buffers;  // bytes on the card
   int64_t sent, received;           // bytes copied to it and from it so far
+  double busy;                      // seconds between starts and ends of finished runs there
 } VivaceDeviceMemory;
 
 typedef struct VivaceDeviceTable {
@@ -162,13 +180,20 @@ typedef struct VivaceDeviceTable {
   // Moves the next `bytes` of weights, or what goes in a twentieth of a second; *done is the share of all, 1 at the
   // end. A run needs all of them.
   int (*program_load)(void* program, int64_t bytes, double* done, VivaceDeviceError* error);
-  // One after the other per program, each ended by program_finish. What the run points to is copied, except for the
-  // memory of bindings of outputs, which is written by program_finish.
+  // Each is ended by program_finish, in their order, and a run that is not `fed` starts when all are. What the run
+  // points to is copied, except for the memory of bindings of outputs, which is written by program_finish.
   int (*program_start)(void* program, const VivaceDeviceRun* run, VivaceDeviceError* error);
-  // Waits for the run; fills its choices [outputs], unless it has no draws.
+  // Waits for the first run that is not finished; fills its choices [outputs], unless it has no draws.
   int (*program_finish)(void* program, VivaceDeviceChoice* choices, VivaceDeviceError* error);
   void (*program_memory)(void* program, VivaceDeviceMemory* out);
   void (*program_destroy)(void* program);
+
+  // Room for laws that runs keep, for one sequence's drafts. laws_read gives the law under a number: fills at most
+  // `capacity` ids and weights; *count is how many there are, 0: none.
+  int (*laws_create)(int32_t device, void** out, VivaceDeviceError* error);
+  int (*laws_read)(void* laws, int32_t node, int32_t* ids, float* weights, int32_t capacity, int32_t* count,
+                   VivaceDeviceError* error);
+  void (*laws_destroy)(void* laws);
 
   // Memory for pages. page_map gives null in *out when the card has no more. Moves are over when they return.
   int (*pages_create)(int32_t device, int64_t page_bytes, void** out, VivaceDeviceError* error);

@@ -22,8 +22,8 @@ struct BatchRequest {
 
 // What a sequence puts behind its last batch.
 struct NextRows {
-  int64_t kept = 1;  // of its outputs
-  std::vector<int32_t> tokens;
+  int64_t kept = 1;             // of its outputs
+  std::vector<int32_t> tokens;  // -1: not known yet
 };
 
 class BatchStorage {

@@ -24,8 +24,13 @@ struct RunnerSizes {
   std::string level;  // instruction-set level, or the card
   int threads = 1;
   int64_t sent = 0, received = 0;  // copied to the card and from it so far
-  double waited = 0;               // seconds from starts on the card to ends, so far
+  double waited = 0;               // seconds from starts on the card to ends there, so far
+  int64_t queued = 0;              // runs that were given to it before the run before them was over
 };
+
+// Gives the run that follows from the one in progress: a row for each of its draws, in their order; null: none follows.
+// Which tokens these rows have is not known yet, and the run must not be asked for more than inputs and draws.
+using NextRun = std::function<const Batch*()>;
 
 class Runner {
  public:
@@ -42,6 +47,14 @@ class Runner {
   // points to must stay until the end.
   virtual void run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
                    PagedKv* kv, Draws* draws, const std::function<void()>& meanwhile = {}) = 0;
+  // As run(). A device asks for the next run, if it can, as soon as this one is on its way, and begins it with the
+  // tokens that it draws itself, while the host still waits for them. That run must be the next call, or drop() ends
+  // it: what it wrote into cells of the cache is beyond every length, and its draws were never made.
+  virtual void run_on(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
+                      PagedKv* kv, Draws* draws, const std::function<void()>& meanwhile, const NextRun&) {
+    run(rows, outputs, bindings, batch, kv, draws, meanwhile);
+  }
+  virtual void drop() {}
 
   virtual RunnerSizes sizes() const = 0;
   virtual void set_profiling(bool on) = 0;

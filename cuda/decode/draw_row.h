@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "cuda/decode/verify/laws.h"
+
 namespace vivace::cuda {
 
 constexpr int32_t draw_here = 1;      // the card draws
@@ -15,11 +17,14 @@ struct DrawRow {
   float repetition;
   double presence, frequency;
   double top_p, min_p, typical_p;  // 1, 0, 1: off
-  uint64_t seed, index;            // of the random number
+  uint64_t seed, index, lane;      // of the random number
   int32_t top_k;                   // 0: off
   int32_t room;                    // among the rows that have room for lists, −1: truncates nothing
   int32_t bias_begin, bias_count;  // places in DrawLists
   int32_t seen_begin, seen_count;
+  int32_t top_begin, top_count;  // how many of the most probable tokens are wanted, and their place among all of them
+  int32_t top_room;              // among the rows that want some
+  CardLaw law;                   // where to keep what the token is drawn from
 };
 
 // The lists of all rows, one after the other.

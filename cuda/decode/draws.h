@@ -9,31 +9,34 @@
 #include "cuda/core/memory.h"
 #include "cuda/core/stream.h"
 #include "cuda/decode/sample.h"
-#include "cuda/decode/verify.h"
+#include "cuda/decode/verify/verify.h"
 #include "device/table.h"
 
 namespace vivace::cuda {
 
 // What the host holds of a run's draws while the run is under way.
 struct DrawSlot {
-  PinnedBuffer given, choices, rows;
-  std::vector<int64_t> places;  // by output: where its logits are in `rows`, −1: not there
+  PinnedBuffer given, choices, rows;  // `choices` and, behind them, the most probable tokens
+  std::vector<int64_t> places;        // by output: where its logits are in `rows`, −1: not there
+  std::vector<int32_t> tops;          // by output: where its most probable tokens begin, −1: it has none
   int64_t vocab = 0;
+  int64_t received = 0;  // bytes of `choices`
 };
 
 class Draws {
  public:
   // Starts the kernels on logits [outputs, vocab], which may change them, and the copies to the host.
   void start(const VivaceDeviceRun& run, float* logits, int vocab, DrawSlot& slot, Stream& stream);
+  // The tokens of the last start, by output, for a kernel behind it on the stream.
+  const GreedyChoice* choices() const { return reinterpret_cast<const GreedyChoice*>(choices_.data()); }
   // After the stream was waited for.
   static void finish(const DrawSlot& slot, VivaceDeviceChoice* choices);
   int64_t bytes() const { return given_.size() + old_.size() + room_.size() + choices_.size(); }
 
  private:
-  void send(const VivaceDeviceRun& run, SampleRun& sample, VerifyLists& walks, int& rooms, DrawSlot& slot,
+  // `residuals`: of the walks, [walks, vocab].
+  void send(const VivaceDeviceRun& run, SampleRun& sample, VerifyLists& walks, double*& residuals, DrawSlot& slot,
             Stream& stream);
-  // The place of the walks' residuals, [walks, vocab].
-  double* divide_room(SampleRun& sample, int rooms, int walks, Stream& stream);
   static void grow(DeviceBuffer& buffer, int64_t bytes, Stream& stream);
 
   DeviceBuffer given_, old_, room_, choices_;

@@ -1,5 +1,5 @@
-// Drawing in up to six passes: peaks, changed logits and their peaks, weights by blocks of 64, a draw per row; see
-// sample.h.
+// Drawing in passes, of which only peaks are always made: peaks, the most probable tokens, changed logits and their
+// peaks, weights by blocks of 64, a draw per row, its law; see sample.h.
 #include "cuda/decode/sample.h"
 
 #include <cmath>
@@ -98,7 +98,7 @@ __global__ void sample_rows(SampleRun run, int blocks) {
                              x[choice.token],
                              row.scale,
                              row.vocab};
-    const double uniform = philox_uniform(row.seed, row.index);
+    const double uniform = philox_uniform(row.seed, row.index, row.lane);
     if (row.room < 0) {
       token = draw_plain(weighed, uniform);
     } else {
@@ -117,11 +117,22 @@ __global__ void sample_rows(SampleRun run, int blocks) {
   if (threadIdx.x == 0) run.choices[index] = {token, static_cast<float>(logit - total), 0};
 }
 
+__global__ void feed_next(const GreedyChoice* choices, int rows, int32_t* tokens) {
+  const int row = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (row < rows) tokens[row] = choices[row].token;
+}
+
 }  // namespace
+
+void feed_tokens(const GreedyChoice* choices, int rows, int32_t* tokens, cudaStream_t stream) {
+  const dim3 grid(static_cast<unsigned>((rows + draw_threads - 1) / draw_threads));
+  launch<feed_next>(Launch{grid, dim3(draw_threads), 0, stream}, choices, rows, tokens);
+}
 
 void choose_tokens(const SampleRun& run, cudaStream_t stream) {
   const SampleRoom& room = run.room;
   choose_greedy(run.logits, run.stride, run.rows, run.vocab, room.parts, run.choices, stream, run.draws, draw_here);
+  if (run.reports) find_tops(run, stream);
   const auto rows = static_cast<unsigned>(run.rows);
   if (run.adjusts) {
     launch<sample_adjust>(Launch{dim3(rows), dim3(adjust_threads), 0, stream}, run.logits, run.stride, run.draws,
@@ -139,6 +150,7 @@ void choose_tokens(const SampleRun& run, cudaStream_t stream) {
   }
   if (run.adjusts || run.draws_random)
     launch<sample_rows>(Launch{dim3(rows), dim3(draw_threads), 0, stream}, run, blocks);
+  if (run.keeps) keep_drawn_laws(run, stream);
 }
 
 }  // namespace vivace::cuda

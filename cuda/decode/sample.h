@@ -28,7 +28,14 @@ struct SampleRoom {
   float* scores = nullptr;        // the same
   int32_t* ids = nullptr;         // the same
   int32_t* counts = nullptr;      // [truncating rows] how long the lists are: what a row is drawn from stays there
-  unsigned long long* words = nullptr;  // [truncating rows, select_words]
+  unsigned long long* words = nullptr;      // [truncating rows, select_words]
+  unsigned long long* top_words = nullptr;  // [rows that want the most probable tokens, select_words]
+  unsigned long long* top_keys = nullptr;   // [most probable tokens of all rows]
+};
+
+struct TopToken {
+  int32_t token;
+  float logprob;  // natural, under softmax of the row
 };
 
 struct SampleRun {
@@ -37,10 +44,18 @@ struct SampleRun {
   int rows = 0, vocab = 0;
   const DrawRow* draws = nullptr;  // [rows]
   DrawLists lists;
-  bool adjusts = false, draws_random = false;  // whether some row does
+  bool adjusts = false, draws_random = false, reports = false, keeps = false;  // whether some row does
   SampleRoom room;
   GreedyChoice* choices = nullptr;  // [rows]
+  TopToken* tops = nullptr;         // of the rows that want them, most probable first
 };
+
+// The parts of it that are seldom wanted: the most probable tokens, before bias and penalties; laws that are kept.
+void find_tops(const SampleRun& run, cudaStream_t stream);
+void keep_drawn_laws(const SampleRun& run, cudaStream_t stream);
+
+// The next round's tokens: row i has read output i's; -1 where there was an error.
+void feed_tokens(const GreedyChoice* choices, int rows, int32_t* tokens, cudaStream_t stream);
 
 // Greedy rows as well; token -1 without an error for rows that are not drawn here.
 void choose_tokens(const SampleRun& run, cudaStream_t stream);

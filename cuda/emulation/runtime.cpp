@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -23,13 +24,19 @@ struct vivace_graph {
   std::vector<std::function<cudaError_t()>> steps;
 };
 struct vivace_graph_exec {
-  std::vector<std::function<cudaError_t()>> steps;
+  std::shared_ptr<const std::vector<std::function<cudaError_t()>>> steps;
 };
 struct vivace_stream {
   std::unique_ptr<vivace_graph> captured;
+  // With VIVACE_EMULATED_LATE: what was given to it and nobody has waited for.
+  std::mutex mutex;
+  std::deque<std::function<cudaError_t()>> late;
+  uint64_t given = 0, done = 0;
 };
 struct vivace_event {
   Clock::time_point time;
+  vivace_stream* stream = nullptr;
+  uint64_t place = 0;  // among what was given to the stream
 };
 
 namespace {
@@ -97,11 +104,38 @@ cudaError_t begin_wait() {
   return begin_call();
 }
 
-// Does it now, or keeps it for the graph.
+// With VIVACE_EMULATED_LATE in the environment streams do nothing before somebody waits for it, and then no more than
+// is waited for: memory that is used or given away too early shows.
+const bool is_late = std::getenv("VIVACE_EMULATED_LATE") != nullptr;
+std::mutex streams_mutex;
+std::set<cudaStream_t> streams;
+
+// Does what was given to a stream, up to a place.
+void catch_up(cudaStream_t stream, uint64_t place) {
+  std::lock_guard lock(stream->mutex);
+  for (; stream->done < place && !stream->late.empty(); ++stream->done) {
+    if (!broken) result(stream->late.front()());
+    stream->late.pop_front();
+  }
+}
+
+void catch_up_all() {
+  if (!is_late) return;
+  std::lock_guard lock(streams_mutex);
+  for (cudaStream_t stream : streams) catch_up(stream, ~uint64_t{0});
+}
+
+// Does it now, or later, or keeps it for the graph.
 cudaError_t on_stream(cudaStream_t stream, std::function<cudaError_t()> step) {
   if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
   if (stream != nullptr && stream->captured) {
     stream->captured->steps.push_back(std::move(step));
+    return cudaSuccess;
+  }
+  if (is_late && stream != nullptr) {
+    std::lock_guard lock(stream->mutex);
+    stream->late.push_back(std::move(step));
+    ++stream->given;
     return cudaSuccess;
   }
   return broken ? cudaSuccess : result(step());
@@ -305,6 +339,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
   return begin_call();
 }
 cudaError_t cudaDeviceSynchronize() {
+  catch_up_all();
   return begin_wait();
 }
 
@@ -317,6 +352,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
 }
 cudaError_t cudaFree(void* data) {
   if (data == nullptr) return cudaSuccess;
+  catch_up_all();  // as a card's driver does
   if (!memory.give(data)) return result(cudaErrorInvalidValue);
   return spoilt;
 }
@@ -329,6 +365,7 @@ cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) {
   return cudaMallocHost(data, bytes);
 }
 cudaError_t cudaFreeHost(void* data) {
+  catch_up_all();
   std::free(data);
   return spoilt;
 }
@@ -361,23 +398,32 @@ cudaError_t cudaMemset(void* to, int value, size_t bytes) {
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
   *stream = new vivace_stream;
+  std::lock_guard lock(streams_mutex);
+  streams.insert(*stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreate(cudaStream_t* stream) {
   return cudaStreamCreateWithFlags(stream, 0);
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  catch_up_all();
+  {
+    std::lock_guard lock(streams_mutex);
+    streams.erase(stream);
+  }
   delete stream;
   return spoilt;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (stream != nullptr && stream->captured) return result(cudaErrorStreamCaptureInvalidated);
+  if (stream != nullptr) catch_up(stream, ~uint64_t{0});
   return begin_wait();
 }
-cudaError_t cudaStreamQuery(cudaStream_t) {
-  return begin_wait();
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  return cudaStreamSynchronize(stream);
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t event, unsigned) {
+  if (event->stream != nullptr) catch_up(event->stream, event->place);
   return begin_call();
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
@@ -393,16 +439,17 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
   if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
-  *exec = new vivace_graph_exec{graph->steps};
+  *exec = new vivace_graph_exec{std::make_shared<const std::vector<std::function<cudaError_t()>>>(graph->steps)};
   return cudaSuccess;
 }
-cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
-  if (const cudaError_t error = begin_call(); error != cudaSuccess) return error;
-  for (const auto& step : exec->steps) {
-    if (broken) return cudaSuccess;
-    if (const cudaError_t error = step(); error != cudaSuccess) return result(error);
-  }
-  return cudaSuccess;
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  return on_stream(stream, [steps = exec->steps] {
+    for (const auto& step : *steps) {
+      if (broken) return cudaSuccess;
+      if (const cudaError_t error = step(); error != cudaSuccess) return error;
+    }
+    return cudaSuccess;
+  });
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   delete graph;
@@ -422,20 +469,25 @@ cudaError_t cudaEventCreate(cudaEvent_t* event) {
   return cudaEventCreateWithFlags(event, 0);
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  catch_up_all();
   delete event;
   return spoilt;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  return on_stream(stream, [event] {
+  const cudaError_t error = on_stream(stream, [event] {
     event->time = Clock::now();
     return cudaSuccess;
   });
+  event->stream = is_late ? stream : nullptr;
+  event->place = stream != nullptr ? stream->given : 0;
+  return error;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) {
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->stream != nullptr) catch_up(event->stream, event->place);
   return begin_wait();
 }
-cudaError_t cudaEventQuery(cudaEvent_t) {
-  return begin_wait();
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  return cudaEventSynchronize(event);
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
   *milliseconds = std::chrono::duration<float, std::milli>(end->time - begin->time).count();

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "cuda/caches/page_pool.h"
+#include "cuda/decode/verify/law_store.h"
 #include "cuda/library/kernels.h"
 #include "cuda/program/device_program.h"
 #include "device/table.h"
@@ -118,6 +119,17 @@ void program_destroy(void* program) {
   delete &program_of(program);
 }
 
+int laws_create(int32_t device, void** out, VivaceDeviceError* error) {
+  return guarded(error, [&] { *out = new LawStore(device); });
+}
+int laws_read(void* laws, int32_t node, int32_t* ids, float* weights, int32_t capacity, int32_t* count,
+              VivaceDeviceError* error) {
+  return guarded(error, [&] { *count = static_cast<LawStore*>(laws)->read(node, ids, weights, capacity); });
+}
+void laws_destroy(void* laws) {
+  delete static_cast<LawStore*>(laws);
+}
+
 int pages_create(int32_t device, int64_t page_bytes, void** out, VivaceDeviceError* error) {
   return guarded(error, [&] { *out = new PagePool(device, page_bytes); });
 }
@@ -161,6 +173,9 @@ const VivaceDeviceTable table = {
     program_finish,
     program_memory,
     program_destroy,
+    laws_create,
+    laws_read,
+    laws_destroy,
     pages_create,
     page_map,
     page_unmap,

@@ -135,6 +135,7 @@ void DeviceProgram::measure_states() {
 void DeviceProgram::reserve_states(int64_t count) {
   const int64_t wanted = count * state_bytes_;
   if (wanted <= states_.size()) return;
+  settle();
   shapes_.clear();  // they have addresses of the old ones
   states_.reserve(std::max(int64_t{1} << 20, wanted + wanted / 2));
 }
@@ -221,6 +222,7 @@ DeviceProgram::Shape& DeviceProgram::shape_for(int64_t rows, int64_t outputs, co
   int64_t scratch = 0;
   Plan plan = plan_for(rows, outputs, scratch);
   if (plan.bytes > arena_.size()) {
+    settle();
     shapes_.clear();  // they have addresses of the old arena
     arena_.reserve(plan.bytes);
   }
@@ -269,6 +271,7 @@ void DeviceProgram::launch(const Shape& shape) const {
 void DeviceProgram::launch_all(Shape& shape, double* seconds) {
   // A kernel that cannot stand a shape shows that the first time.
   const bool again = seconds != nullptr || ++shape.uses > 1;
+  if (!again || always_trail_ || trail_.on()) settle();  // a trail is of one run
   trail_.begin(again && !always_trail_ ? std::vector<std::string>{} : names_of(shape), stream_);
   if (seconds == nullptr && again && !always_trail_ && std::max(shape.plan.rows, shape.plan.outputs) <= graph_rows) {
     // The second time: a bucket that is used once is not worth recording.
@@ -303,7 +306,13 @@ DeviceProgram::~DeviceProgram() {
   cudaStreamSynchronize(stream_.get());  // copies may be under way after an error
 }
 
+// Waits for everything that was started: what follows frees memory that it may use.
+void DeviceProgram::settle() {
+  if (under_way_ > 0) stream_.wait();
+}
+
 void DeviceProgram::start(const VivaceDeviceRun& run) {
+  if (under_way_ > (run.fed >= 0 ? 1 : 0)) throw Error("INTERNAL", "device: a run before the last one is finished");
   if (lost_.empty()) lost_ = loss_of(device_);
   if (!lost_.empty()) throw Error("DEVICE_LOST", lost_, lost_remedy);
   if (!weights_->loaded()) throw Error("INTERNAL", "device: a run before all weights are loaded");
@@ -328,24 +337,41 @@ void DeviceProgram::start(const VivaceDeviceRun& run) {
   const int64_t rows = bucket_of(run.rows), outputs = bucket_of(run.outputs);
   try {
     const RoundLayout layout(program_, rows, outputs);
-    if (block_.reserve(layout, pages)) shapes_.clear();
+    if (!block_.fits(layout, pages)) {
+      settle();
+      shapes_.clear();
+      block_.reserve(layout, pages);
+    }
     const RowPlanSizes plan = block_.fill(program_, layout, run);
     reserve_states(plan.states);
     const RowsKind kind = plan.runs > 0 ? RowsKind::many : plan.several ? RowsKind::several : RowsKind::alone;
     Shape& shape = shape_for(rows, outputs, kv, kind);
     if (shape.steps.empty()) make_steps(shape, kv, kind);
+    Started& started = started_[(first_ + under_way_) % 2];
+    started.begun.record(stream_);
     block_.send(layout, stream_);
+    if (run.fed >= 0) feed(run, layout);
     launch_all(shape, run.call_seconds);
-    copy_outputs(run, shape);
-    start_draws(run, shape);
+    copy_outputs(run, shape, started);
+    start_draws(run, shape, started);
+    started.over.record(stream_);
+    ++under_way_;
   } catch (const Error& error) {
     pass_on(error);
   }
 }
 
+// The tokens that the last run draws go where this run reads them.
+void DeviceProgram::feed(const VivaceDeviceRun& run, const RoundLayout& layout) {
+  auto* tokens = reinterpret_cast<int32_t*>(block_.input(layout, run.fed));
+  if (tokens == nullptr || draws_.choices() == nullptr)
+    throw Error("INTERNAL", "device: there are no tokens to go on with");
+  feed_tokens(draws_.choices(), static_cast<int>(run.rows), tokens, stream_.get());
+}
+
 // Values leave the card only where somebody has memory for them.
-void DeviceProgram::copy_outputs(const VivaceDeviceRun& run, const Shape& shape) {
-  wanted_.clear();
+void DeviceProgram::copy_outputs(const VivaceDeviceRun& run, const Shape& shape, Started& started) {
+  started.wanted.clear();
   for (int32_t i = 0; i < run.binding_count; ++i) {
     const VivaceDeviceBinding& binding = run.bindings[i];
     const ValueInfo& value = program_.values[static_cast<size_t>(binding.value)];
@@ -356,17 +382,17 @@ void DeviceProgram::copy_outputs(const VivaceDeviceRun& run, const Shape& shape)
     PinnedBuffer& buffer = outputs_[static_cast<size_t>(binding.value)];
     buffer.reserve(bytes);
     stream_.copy_to_host(buffer.data(), tensor.data, bytes);
-    wanted_.push_back({binding.value, binding.data, bytes});
+    started.wanted.push_back({binding.value, binding.data, bytes});
   }
 }
 
-void DeviceProgram::start_draws(const VivaceDeviceRun& run, const Shape& shape) {
-  draws_here_ = run.draws != nullptr;
-  if (!draws_here_) return;
+void DeviceProgram::start_draws(const VivaceDeviceRun& run, const Shape& shape, Started& started) {
+  started.draws_here = run.draws != nullptr;
+  if (!started.draws_here) return;
   Event begin, end;
   if (run.call_seconds != nullptr) begin.record(stream_);
   const Tensor logits = tensor_of(run.logits, shape);
-  draws_.start(run, reinterpret_cast<float*>(logits.data), static_cast<int>(logits.columns), drawn_, stream_);
+  draws_.start(run, reinterpret_cast<float*>(logits.data), static_cast<int>(logits.columns), started.drawn, stream_);
   if (run.call_seconds == nullptr) return;
   end.record(stream_);
   stream_.wait();
@@ -374,20 +400,30 @@ void DeviceProgram::start_draws(const VivaceDeviceRun& run, const Shape& shape) 
 }
 
 void DeviceProgram::finish(VivaceDeviceChoice* choices) {
+  if (under_way_ == 0) throw Error("INTERNAL", "device: no run is under way");
+  Started& started = started_[first_];
+  first_ = 1 - first_;
+  --under_way_;
   try {
     check(cudaSetDevice(device_), "cudaSetDevice");
-    stream_.wait();
+    started.over.wait();
+    busy_ += started.over.seconds_since(started.begun);
   } catch (const Error& error) {
+    under_way_ = 0;  // what was behind it is lost, too
     pass_on(error);
   }
-  for (const Wanted& one : wanted_)
+  for (const Wanted& one : started.wanted)
     std::memcpy(one.data, outputs_[static_cast<size_t>(one.value)].data(), static_cast<size_t>(one.bytes));
-  if (draws_here_) Draws::finish(drawn_, choices);
+  if (started.draws_here) Draws::finish(started.drawn, choices);
 }
 
 VivaceDeviceMemory DeviceProgram::memory() const {
-  return {weights_->bytes(), arena_.size() + states_.size(), block_.bytes() + draws_.bytes(),
-          stream_.sent() + weights_->sent(), stream_.received()};
+  return {weights_->bytes(),
+          arena_.size() + states_.size(),
+          block_.bytes() + draws_.bytes(),
+          stream_.sent() + weights_->sent(),
+          stream_.received(),
+          busy_};
 }
 
 }  // namespace vivace::cuda

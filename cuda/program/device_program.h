@@ -32,7 +32,7 @@ class DeviceProgram {
   ~DeviceProgram();
 
   double load(int64_t bytes);
-  // A run until everything is given to the card, and until it is over.
+  // A run until everything is given to the card, and the first unfinished one until it is over. Two are the most.
   void start(const VivaceDeviceRun& run);
   void finish(VivaceDeviceChoice* choices);
   VivaceDeviceMemory memory() const;
@@ -57,6 +57,13 @@ class DeviceProgram {
     void* data;
     int64_t bytes;
   };
+  // A run under way.
+  struct Started {
+    std::vector<Wanted> wanted;
+    DrawSlot drawn;
+    bool draws_here = false;
+    Event begun, over;
+  };
   using Key = std::tuple<int64_t, int64_t, size_t, RowsKind>;
 
   void read(const VivaceDeviceProgram& description);
@@ -73,8 +80,10 @@ class DeviceProgram {
   void launch_all(Shape& shape, double* seconds);
   std::vector<std::string> names_of(const Shape& shape) const;
   [[noreturn]] void pass_on(const Error& error);
-  void copy_outputs(const VivaceDeviceRun& run, const Shape& shape);
-  void start_draws(const VivaceDeviceRun& run, const Shape& shape);
+  void copy_outputs(const VivaceDeviceRun& run, const Shape& shape, Started& started);
+  void start_draws(const VivaceDeviceRun& run, const Shape& shape, Started& started);
+  void feed(const VivaceDeviceRun& run, const RoundLayout& layout);
+  void settle();
 
   int device_;
   DeviceProperties properties_;
@@ -89,10 +98,9 @@ class DeviceProgram {
   int64_t state_bytes_ = 0;  // of one state of the plan for attention, in the call that wants most
   RoundBlock block_;
   std::vector<PinnedBuffer> outputs_;  // by value; empty: none
-  // Of the run under way.
-  std::vector<Wanted> wanted_;
-  DrawSlot drawn_;
-  bool draws_here_ = false;
+  Started started_[2];
+  int first_ = 0, under_way_ = 0;  // the one to be finished next, and how many there are
+  double busy_ = 0;
   Draws draws_;
   std::vector<DeviceKv> caches_;  // kinds of caches seen
   std::map<Key, Shape> shapes_;

@@ -37,13 +37,14 @@ RoundLayout::RoundLayout(const Program& program, int64_t bucket_rows, int64_t bu
   pages = aligned(added + std::max(rows, most_added) * 4);
 }
 
-bool RoundBlock::reserve(const RoundLayout& layout, int64_t page_entries) {
-  const int64_t wanted = layout.pages + page_entries * 8;
-  if (wanted <= device_.size()) return false;
-  const int64_t size = std::max(wanted * 2, int64_t{1} << 18);
-  host_.reserve(size);
+bool RoundBlock::fits(const RoundLayout& layout, int64_t page_entries) const {
+  return layout.pages + page_entries * 8 <= device_.size();
+}
+
+void RoundBlock::reserve(const RoundLayout& layout, int64_t page_entries) {
+  const int64_t size = std::max((layout.pages + page_entries * 8) * 2, int64_t{1} << 18);
+  for (PinnedBuffer& host : hosts_) host.reserve(size);
   device_.reserve(size);
-  return true;
 }
 
 DeviceBatch RoundBlock::batch(const RoundLayout& layout) const {
@@ -72,7 +73,8 @@ std::byte* RoundBlock::input(const RoundLayout& layout, int value) const {
 }
 
 RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout, const VivaceDeviceRun& run) {
-  std::byte* base = host_.data();
+  filling_ = 1 - filling_;
+  std::byte* base = hosts_[filling_].data();
   // Everything up to the masks is small; padding is zeros.
   std::memset(base, 0, static_cast<size_t>(layout.masks));
   BatchSizes sizes = {static_cast<int32_t>(run.rows), static_cast<int32_t>(run.outputs), 0, 0, 0, 0, 0};
@@ -121,9 +123,9 @@ RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout,
 }
 
 void RoundBlock::send(const RoundLayout& layout, Stream& stream) {
-  stream.copy_to_device(device_.data(), host_.data(), filled_);
-  if (filled_pages_ > 0)
-    stream.copy_to_device(device_.data() + layout.pages, host_.data() + layout.pages, filled_pages_);
+  const std::byte* host = hosts_[filling_].data();
+  stream.copy_to_device(device_.data(), host, filled_);
+  if (filled_pages_ > 0) stream.copy_to_device(device_.data() + layout.pages, host + layout.pages, filled_pages_);
 }
 
 }  // namespace vivace::cuda

@@ -1,5 +1,6 @@
 // What differs from round to round: inputs, the rows' arrays and page tables, in one block that lies in pinned memory
-// and, at the same offsets, on the card.
+// and, at the same offsets, on the card. In pinned memory there are two, for a round may be filled in before the card
+// has fetched the one before.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -27,8 +28,9 @@ struct RoundLayout {
 
 class RoundBlock {
  public:
-  // Room for the layout and `page_entries` page addresses. True: addresses have changed.
-  bool reserve(const RoundLayout& layout, int64_t page_entries);
+  // Whether there is room for the layout and `page_entries` page addresses. reserve() makes it; addresses change then.
+  bool fits(const RoundLayout& layout, int64_t page_entries) const;
+  void reserve(const RoundLayout& layout, int64_t page_entries);
   // Fills the block from a run and gives what the plan of its rows needs.
   RowPlanSizes fill(const Program& program, const RoundLayout& layout, const VivaceDeviceRun& run);
   // Copies to the card what the last fill made.
@@ -38,7 +40,8 @@ class RoundBlock {
   int64_t bytes() const { return device_.size(); }
 
  private:
-  PinnedBuffer host_;
+  PinnedBuffer hosts_[2];
+  int filling_ = 0;  // which of them the last fill made
   DeviceBuffer device_;
   int64_t filled_ = 0, filled_pages_ = 0;  // bytes: from the beginning, and of page tables
 };

@@ -15,6 +15,8 @@ class Trail {
  public:
   // A run of these ops begins; empty: it leaves no trail.
   void begin(std::vector<std::string> ops, Stream& stream);
+  // Whether the last run left one.
+  bool on() const { return !ops_.empty(); }
   // The next op has been given to the stream.
   void passed(Stream& stream);
   // What to say of the op that a lost card met: its name, or how to find it out.

@@ -94,7 +94,7 @@ export class NativeExecutor implements Executor {
   }
 
   createProposal(replacement: boolean): Proposal {
-    return new NativeRowProposal(nativeCall(() => new (native().Proposal)(replacement)));
+    return new NativeRowProposal(nativeCall(() => new (native().Proposal)(replacement, this.device)));
   }
 
   async run(kv: KvCache, request: RunRequest): Promise<RunResult> {
@@ -221,10 +221,13 @@ export class NativeExecutor implements Executor {
     return this.compiled.executable.profile(on);
   }
 
-  /** Bytes copied to a card and from it so far, and seconds from the start of rounds there to their end. */
-  traffic(): { sent: number; received: number; waited: number } {
-    const { sent, received, waited } = this.compiled.executable.sizes();
-    return { sent, received, waited };
+  /**
+   * Bytes copied to a card and from it so far, seconds from the start of rounds there to their end, and rounds that began
+   * there before the host had the tokens of the round before.
+   */
+  traffic(): { sent: number; received: number; waited: number; queued: number } {
+    const { sent, received, waited, queued } = this.compiled.executable.sizes();
+    return { sent, received, waited, queued };
   }
 
   /** Instruction-set level and threads in use. */

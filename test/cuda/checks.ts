@@ -24,7 +24,7 @@ export const filesIn = (folder: string, ending: string): string[] =>
     .map((name) => join(folder, name));
 
 interface Checks {
-  /** In test/cuda. */
+  /** Paths in test/cuda. */
   readonly programs: readonly string[];
   /** Compiled with them: kernels, and files of the host. */
   readonly kernels?: readonly string[];

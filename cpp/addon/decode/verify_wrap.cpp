@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "addon/decode/sampler_wrap.h"
+#include "addon/device_wrap.h"
 #include "addon/error_wrap.h"
+#include "device/device_pages.h"
 
 namespace vivace {
 namespace {
@@ -33,6 +35,11 @@ class ProposalWrap : public Napi::ObjectWrap<ProposalWrap> {
   explicit ProposalWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ProposalWrap>(info) {
     info.This().As<Napi::Object>().TypeTag(&proposal_tag);
     proposal.replacement = info[0].ToBoolean().Value();
+    guarded(info.Env(), [&] {
+      int device = 0;
+      const auto library = read_device(info[1], device);
+      if (library) proposal.place = place_of(*library, device);
+    });
   }
 
   Proposal proposal;
@@ -54,17 +61,21 @@ class ProposalWrap : public Napi::ObjectWrap<ProposalWrap> {
       if (!sound || !(total > 0)) throw Error("INTERNAL", "verify: a proposal's law makes no sense");
       if (static_cast<size_t>(node) >= proposal.nodes.size()) proposal.nodes.resize(static_cast<size_t>(node) + 1);
       proposal.nodes[static_cast<size_t>(node)] = {StoredLaw(std::move(ids), std::move(weights)),
-                                                   integers(info[3], "drawn")};
+                                                   integers(info[3], "drawn"), false};
     });
   }
   void clear(const Napi::CallbackInfo&) { proposal.nodes.clear(); }
   // read(node): { ids, weights, drawn }, weights normalised
   Napi::Value read(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] { return read_node(info); });
+  }
+  Napi::Value read_node(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     const int64_t node = info[0].As<Napi::Number>().Int64Value();
     if (node < 0 || static_cast<size_t>(node) >= proposal.nodes.size()) return env.Null();
     const Proposal::Node& held = proposal.nodes[static_cast<size_t>(node)];
-    const Law law = held.law.view();
+    const StoredLaw stored = proposal.law_of(static_cast<size_t>(node));
+    const Law law = stored.view();
     Napi::Int32Array ids = Napi::Int32Array::New(env, static_cast<size_t>(law.count));
     Napi::Float32Array weights = Napi::Float32Array::New(env, static_cast<size_t>(law.count));
     Napi::Int32Array drawn = Napi::Int32Array::New(env, held.drawn.size());
@@ -90,7 +101,7 @@ class ProposalWrap : public Napi::ObjectWrap<ProposalWrap> {
 void verify_now(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] {
     const Napi::Object given = info[0].As<Napi::Object>();
-    Walk walk = read_walk(given);
+    Walk walk = read_walk(given, nullptr);
     walk.tokens = integers(given.Get("tokens"), "tokens");
     walk.parents = integers(given.Get("parents"), "parents");
     auto logits = typed<Napi::Float32Array>(given.Get("logits"), napi_float32_array, "logits");
@@ -142,7 +153,7 @@ Proposal* unwrap_proposal(Napi::Value value) {
   return &ProposalWrap::Unwrap(value.As<Napi::Object>())->proposal;
 }
 
-Walk read_walk(const Napi::Object& given) {
+Walk read_walk(const Napi::Object& given, const void* place) {
   Walk walk;
   walk.sampler = unwrap_sampler(given.Get("sampler"));
   const int32_t rule = given.Get("rule").As<Napi::Number>().Int32Value();
@@ -156,7 +167,6 @@ Walk read_walk(const Napi::Object& given) {
   walk.options.second = number("second");
   walk.cycle = static_cast<uint64_t>(std::max(1.0, number("cycle")));
   const Napi::Value proposal = given.Get("proposal");
-  if (proposal.IsObject()) walk.proposal = unwrap_proposal(proposal);
   if (given.Get("reflection").IsObject()) {
     const Napi::Object second = given.Get("reflection").As<Napi::Object>();
     walk.reflection.alpha = second.Get("alpha").As<Napi::Number>().DoubleValue();
@@ -177,6 +187,11 @@ Walk read_walk(const Napi::Object& given) {
     walk.judge.longest = head.Get("longest").As<Napi::Number>().Int32Value();
     if (walk.judge.width < 1) throw Error("INTERNAL", "verify: a judge without weights");
   }
+  if (!proposal.IsObject()) return walk;
+  Proposal* drafted = unwrap_proposal(proposal);
+  // Second readings and judges are the host's, wherever the program runs.
+  if (drafted->place != place || !walk.reflection.rows.empty() || walk.judge.weights != nullptr) drafted->bring();
+  walk.proposal = drafted;
   return walk;
 }
 

@@ -13,7 +13,8 @@ void init_verify(Napi::Env env, Napi::Object exports);
 Proposal* unwrap_proposal(Napi::Value value);
 
 // { sampler, rule, first?, second?, cycle, proposal?, reflection?: { alpha, corrects, rows }, judge?: { weights, bias,
-// bound, guarded, longest } }: everything of a walk but its rows.
-Walk read_walk(const Napi::Object& given);
+// bound, guarded, longest } }: everything of a walk but its rows. `place`: of the program that verifies it
+// (Runner::place).
+Walk read_walk(const Napi::Object& given, const void* place);
 
 }  // namespace vivace

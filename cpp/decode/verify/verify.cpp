@@ -176,18 +176,17 @@ void by_block(Rows& rows) {
   }
 }
 
-// Whether the draft is a chain that was drawn, every token of it.
+}  // namespace
+
 bool is_drawn_chain(const Walk& walk) {
   if (walk.proposal == nullptr) return false;
   for (int64_t i = 1; i < walk.rows(); ++i) {
     const auto at = static_cast<size_t>(i);
-    if (walk.parents[at] != i - 1 || at > walk.proposal->nodes.size() || walk.proposal->nodes[at - 1].law.empty())
+    if (walk.parents[at] != i - 1 || at > walk.proposal->nodes.size() || !walk.proposal->nodes[at - 1].has_law())
       return false;
   }
   return true;
 }
-
-}  // namespace
 
 bool Walk::has_children(int32_t row) const {
   return std::find(parents.begin() + row, parents.end(), row) != parents.end();

@@ -67,6 +67,9 @@ struct Walk {
   int32_t child(int32_t row, int32_t token) const;  // -1: none
 };
 
+// Whether the draft is a chain that was drawn, every token of it: what `block` wants; others it takes as `ratio`.
+bool is_drawn_chain(const Walk& walk);
+
 // Random numbers of one cycle: what for, and which of them.
 enum class Lane : uint64_t { draft = 1, accept = 2, residual = 3, block = 4 };
 inline uint64_t lane_of(uint64_t cycle, Lane lane, uint64_t number) {

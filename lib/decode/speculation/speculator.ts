@@ -1,5 +1,5 @@
 // The drafts of one generation: asks the drafter, cuts drafts to what pays, and keeps the books.
-import type { Executor, RowSampler, SamplerOptions, VerifyRule } from '../../program/executor.js';
+import type { Executor, Proposal, RowSampler, SamplerOptions, VerifyRule } from '../../program/executor.js';
 import type { JobDraft, JobPlan, JobResult, JobTaps } from '../rounds.js';
 import { costsOf } from './costs.js';
 import type { Draft, DraftContext, DraftProbe, GenerationDrafter } from './drafter.js';
@@ -64,7 +64,8 @@ export class Speculator {
     private readonly context: Omit<DraftContext, 'createProposal'>,
     stop: readonly string[] = [],
   ) {
-    const { createProposal, taps } = executor;
+    const { taps } = executor;
+    const createProposal = (replacement: boolean): Proposal => executor.createProposal(replacement);
     this.guard = options.judge && new Guard(options.judge, context.tokenizer, stop, taps['hidden']);
     this.reflector = options.reflection && new Reflector(options.reflection, context.tokenizer);
     this.drafter = options.drafter.start({ ...context, createProposal });

@@ -110,7 +110,7 @@ class ModelDrafter implements GenerationDrafter {
     const temperature = Number.isNaN(options.temperature) ? sampler.temperature : options.temperature;
     const own: SamplerOptions = { ...sampler, temperature, logprob: true, topLogprobs: 0 };
     this.sampler = seat.executor.createSampler({ ...own, vocab: Math.min(own.vocab, seat.vocab) });
-    // Both devices' drafts are read on the host.
+    // The target's executor makes it: laws stay on the card where both models are on one.
     if (temperature > 0) this.proposal = createProposal(false);
     this.signal = signal;
     signal?.addEventListener('abort', this.cancel);

@@ -6,7 +6,7 @@
 #include <random>
 
 #include "cuda/core/launch.h"
-#include "test/cuda/decode.h"
+#include "test/cuda/decode/decode.h"
 #include "test/cuda/report.h"
 
 namespace vivace::cuda {
@@ -62,7 +62,7 @@ void choices() {
   report("greedy choices, their logprobs and errors", good);
 }
 
-void verification(bool chain, const char* name) {
+void greedy_verification(bool chain, const char* name) {
   bool good = true;
   for (int round = 0; round < 60; ++round) {
     constexpr int sequences = 5;
@@ -120,8 +120,9 @@ int main() {
   using namespace vivace::cuda;
   return run_checks([] {
     choices();
-    verification(true, "greedy chains");
-    verification(false, "greedy trees");
+    greedy_verification(true, "greedy chains");
+    greedy_verification(false, "greedy trees");
     sampling();
+    verification();
   });
 }

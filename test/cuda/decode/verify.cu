@@ -1,0 +1,182 @@
+// Verification on the card against the host's: the same tokens stay and the same ones follow, by every rule.
+#include "cuda/decode/verify/verify.h"
+
+#include "decode/verify/verify.h"
+#include "test/cuda/decode/decode.h"
+
+namespace vivace::cuda {
+namespace {
+
+using namespace trial;
+
+// Some of the tokens with weights more or less like the target's, and children drawn from them. One in `lawless` of
+// them have no law: their children were chosen.
+Proposal::Node node_for(const float* logits, int vocab, int children, bool replacement, double most_noise,
+                        int lawless) {
+  std::vector<int32_t> ids;
+  std::vector<float> weights;
+  const float peak = *std::max_element(logits, logits + vocab);
+  const double share = below(3) != 0 ? 1.0 : unit(), noise = most_noise * unit();
+  for (int i = 0; i < vocab; ++i) {
+    if (unit() > share && logits[i] < peak) continue;
+    ids.push_back(i);
+    weights.push_back(static_cast<float>(std::exp(logits[i] - peak + noise * (unit() - 0.5))));
+  }
+  Proposal::Node node;
+  for (int child = 0; child < children; ++child) {
+    std::vector<double> open(weights.begin(), weights.end());
+    for (size_t i = 0; i < ids.size() && !replacement; ++i)
+      if (std::find(node.drawn.begin(), node.drawn.end(), ids[i]) != node.drawn.end()) open[i] = 0;
+    if (*std::max_element(open.begin(), open.end()) <= 0) break;
+    node.drawn.push_back(
+        ids[static_cast<size_t>(std::discrete_distribution<int>(open.begin(), open.end())(generator))]);
+  }
+  if (below(lawless) != 0) node.law = StoredLaw(std::move(ids), std::move(weights));
+  return node;
+}
+
+// A draft of up to `limit` rows, the root included, with logits in `rows`.
+void grow(Walk& walk, Proposal& proposal, const float* rows, int stride, int vocab, int limit, int widest, double noise,
+          int lawless) {
+  proposal.replacement = below(2) != 0;
+  walk.tokens = {below(vocab)};
+  walk.parents = {-1};
+  for (int row = 0; row < walk.rows(); ++row) {
+    Proposal::Node node = node_for(rows + row * stride, vocab, 1 + below(widest), proposal.replacement, noise, lawless);
+    std::vector<int32_t> drawn;
+    for (const int32_t token : node.drawn) {
+      if (walk.child(row, token) >= 0) {
+        drawn.push_back(token);
+      } else if (walk.rows() < limit) {
+        walk.tokens.push_back(token);
+        walk.parents.push_back(row);
+        drawn.push_back(token);
+      }
+    }
+    node.drawn = drawn;
+    proposal.nodes.push_back(std::move(node));
+  }
+}
+
+VerifyOptions options_of(VerifyRule rule) {
+  if (rule == VerifyRule::typical) return {rule, 0.3 * unit(), 0.6 * unit()};
+  if (rule == VerifyRule::relaxed) return {rule, 1.0 + below(4), 0.4 * unit()};
+  return {rule, 0, 0};
+}
+
+void same_verdicts(const char* name, VerifyRule rule, const std::vector<int>& vocabularies, int rounds, int widest,
+                   double noise) {
+  int wrong = 0, kept = 0, refused = 0, errors = 0;
+  for (const int vocab : vocabularies)
+    for (int round = 0; round < rounds; ++round) {
+      constexpr int count = 3, limit = 9;
+      std::vector<float> logits(static_cast<size_t>(count * limit * vocab));
+      std::normal_distribution<double> normal;
+      for (float& x : logits) x = static_cast<float>(unit() < 0.05 ? -60.0 : 2 * normal(generator));
+      std::vector<std::unique_ptr<Sampler>> samplers;
+      std::vector<Proposal> proposals(count);
+      std::vector<Walk> walks(count);
+      std::vector<Drawer> drawers = {{}};  // a row that nobody draws from goes before
+      std::vector<float> given(static_cast<size_t>(vocab), NAN);
+      std::vector<VerifyWalk> heads;
+      std::vector<VerifyNode> nodes;
+      std::vector<int32_t> ids = {0}, drawn = {0};
+      std::vector<float> weights = {0};
+      std::vector<LawHead> laws = {{NAN, 0, 0}};
+      std::vector<size_t> begins = {0};
+      bool blocks = false, others = false;
+      for (size_t w = 0; w < count; ++w) {
+        Walk& walk = walks[w];
+        float* own = logits.data() + static_cast<int64_t>(w) * limit * vocab;
+        SamplerOptions options = options_for(below(7), vocab);
+        if (options.temperature > 0) options.temperature = 0.7 + 0.6 * unit();
+        samplers.push_back(std::make_unique<Sampler>(options));
+        std::vector<int32_t> text;
+        for (int i = 0; i < 5; ++i) text.push_back(below(vocab));
+        samplers.back()->accept(text.data(), 5);
+        grow(walk, proposals[w], own, vocab, vocab, limit, widest, noise, rule == VerifyRule::block ? 60 : 8);
+        if (below(6) == 0) own[below(static_cast<int>(walk.rows())) * vocab + below(vocab)] = NAN;
+        walk.sampler = samplers.back().get();
+        walk.options = options_of(rule);
+        walk.proposal = &proposals[w];
+        walk.cycle = 1 + static_cast<uint64_t>(below(1000));
+        walk.output = static_cast<int64_t>(drawers.size());
+        auto card_rule = static_cast<int32_t>(rule);
+        if (rule == VerifyRule::block && !is_drawn_chain(walk)) card_rule = rule_ratio;
+        (card_rule == rule_block ? blocks : others) = true;
+        heads.push_back({walk.cycle, walk.options.first, walk.options.second, static_cast<int32_t>(walk.output),
+                         static_cast<int32_t>(walk.rows()), static_cast<int32_t>(nodes.size()),
+                         proposals[w].replacement ? 1 : 0, card_rule});
+        for (size_t row = 0; row < walk.tokens.size(); ++row) {
+          std::vector<int32_t> path;
+          if (row > 0) {
+            path = drawers[static_cast<size_t>(walk.output) + static_cast<size_t>(walk.parents[row])].path;
+            path.push_back(walk.tokens[row]);
+          }
+          drawers.push_back({walk.sampler, path});
+          const Law law = proposals[w].nodes[row].law.view();
+          const std::vector<int32_t>& children = proposals[w].nodes[row].drawn;
+          nodes.push_back({{},
+                           walk.parents[row],
+                           walk.tokens[row],
+                           static_cast<int32_t>(drawn.size()),
+                           static_cast<int32_t>(children.size())});
+          laws.push_back({law.total, static_cast<int32_t>(law.count), law.count == vocab ? 1 : 0});
+          begins.push_back(ids.size());
+          // Those of all tokens need no ids.
+          ids.insert(ids.end(), law.ids, law.ids + law.count);
+          if (law.count == vocab) std::fill(ids.end() - law.count, ids.end(), 1 << 30);
+          weights.insert(weights.end(), law.weights, law.weights + law.count);
+          drawn.insert(drawn.end(), children.begin(), children.end());
+        }
+        given.insert(given.end(), own, own + walk.rows() * vocab);
+      }
+      const DeviceArray<LawHead> device_laws(laws);
+      const DeviceArray<int32_t> device_ids(ids), device_drawn(drawn);
+      const DeviceArray<float> device_weights(weights);
+      for (size_t i = 0; i < nodes.size(); ++i)
+        if (laws[i + 1].count > 0)
+          nodes[i].law = {device_laws.get() + i + 1, device_ids.get() + begins[i + 1],
+                          device_weights.get() + begins[i + 1]};
+      const DeviceArray<VerifyWalk> device_walks(heads);
+      const DeviceArray<VerifyNode> device_nodes(nodes);
+      const DeviceArray<double> residuals(std::vector<double>(static_cast<size_t>(count * vocab), NAN));
+      const VerifyLists lists = {device_walks.get(), device_nodes.get(), device_drawn.get()};
+      const std::vector<GreedyChoice> got = draw(
+          given, vocab, vocab, rows_of(drawers, vocab),
+          [&](const SampleRun& run) { verify_walks(run, lists, count, blocks, others, residuals.get(), nullptr); });
+      wrong += got[0].token != -1 || got[0].error != 0;
+      for (size_t w = 0; w < count; ++w) {
+        Walk& walk = walks[w];
+        std::vector<SampleResult> wanted(walk.tokens.size());
+        std::vector<std::vector<TokenLogprob>> top(walk.tokens.size());
+        verify(walk, logits.data() + static_cast<int64_t>(w) * limit * vocab, vocab, wanted.data(), top.data());
+        for (size_t row = 0; row < wanted.size(); ++row) {
+          const GreedyChoice& choice = got[static_cast<size_t>(walk.output) + row];
+          wrong += choice.token != wanted[row].token || choice.error != static_cast<int>(wanted[row].error);
+          errors += wanted[row].error != SampleError::none ? 1 : 0;
+          if (wanted[row].token >= 0) wrong += !(std::abs(choice.logprob - wanted[row].logprob) < 2e-5);
+        }
+        kept += static_cast<int>(walk.kept.size()) - 1;
+        refused += walk.kept.size() == 1 ? 1 : 0;
+      }
+    }
+  const bool enough = kept > 20 && refused > 5 && errors > 0;
+  report(name, wrong == 0 && enough,
+         std::to_string(wrong) + " wrong, " + std::to_string(kept) + " kept, " + std::to_string(refused) + " refused");
+}
+
+}  // namespace
+
+void verification() {
+  const std::vector<int> several = {2, 31, 65, 300, 5003};
+  same_verdicts("verdicts on chains are the host's", VerifyRule::ratio, several, 8, 1, 3);
+  same_verdicts("verdicts on trees are the host's", VerifyRule::ratio, several, 8, 3, 3);
+  same_verdicts("verdicts on children that are often refused are the host's", VerifyRule::ratio, {4, 9, 17}, 90, 6, 9);
+  same_verdicts("verdicts on chains as a whole are the host's", VerifyRule::block, several, 16, 1, 3);
+  same_verdicts("verdicts on chains that are often refused are the host's", VerifyRule::block, {4, 9, 17}, 90, 1, 9);
+  same_verdicts("verdicts by entropy are the host's", VerifyRule::typical, several, 10, 3, 3);
+  same_verdicts("verdicts by rank are the host's", VerifyRule::relaxed, several, 10, 3, 3);
+}
+
+}  // namespace vivace::cuda
