@@ -10,7 +10,7 @@ import { rope, ropeTable } from '../test/ops/attention/rope-cases.js';
 import { layerNorm, logSoftmax, rmsNorm, softmax } from '../test/ops/norm/cases.js';
 import type { OpCase } from '../test/ops/op-case.js';
 import { add, gatedActivation, mul, scale, softCap } from '../test/ops/pointwise/cases.js';
-import { columnSelect, rowSelect } from '../test/ops/rows/cases.js';
+import { columnSelect, concat, rowSelect } from '../test/ops/rows/cases.js';
 
 const cases: Readonly<Record<string, readonly OpCase[]>> = {
   rms_norm: rmsNorm,
@@ -24,6 +24,7 @@ const cases: Readonly<Record<string, readonly OpCase[]>> = {
   soft_cap: softCap,
   row_select: rowSelect,
   column_select: columnSelect,
+  concat,
   softmax,
   log_softmax: logSoftmax,
 };

@@ -124,6 +124,7 @@ export function simpleSpecs(rows: number): Spec[] {
     simple('column_select', rows, `${width}`, 8 * width, (b, input) =>
       b.columnSelect(input('x', width), b.constant('order', 1, width, order)),
     ),
+    simple('concat', rows, `2 · ${width}`, 16 * width, (b, input) => b.concat(input('a', width), input('b', width))),
     ...(rows <= 32
       ? [
           simple('softmax', rows, `${vocab}`, 8 * vocab, (b, input) => b.softmax(input('x', vocab))),

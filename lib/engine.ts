@@ -222,7 +222,7 @@ export class Engine implements Rounds {
   }
 
   private async round(shares: readonly Share[]): Promise<void> {
-    const { request, places } = buildRequest(shares, this.vocab, this.executor.taps);
+    const { request, places } = buildRequest(shares, this.vocab, this.executor);
     const ahead = this.mayGoOn(shares)
       ? new Ahead(
           shares[0].entry.kv,

@@ -15,6 +15,8 @@ export type {
   CrossVocabularyReport,
   Exactness,
 } from './decode/speculation/drafters/cross-vocabulary/policy.js';
+export { eagle } from './model/eagle.js';
+export type { EagleOptions, HeadDrafter } from './model/eagle.js';
 export type { DraftModelOptions } from './decode/speculation/drafters/draft-model.js';
 export type { ModelInfo } from './model/info.js';
 export type { Prompt, Session } from './session/session.js';

@@ -245,8 +245,8 @@ void report_walks(const Napi::Object& given, const std::vector<Walk>& walks) {
   }
 }
 
-// { rounds, limit, ends, quiet?, least? }, without the drafters
-std::shared_ptr<Ahead> read_ahead(const Napi::Object& given) {
+// { rounds, limit, ends, quiet?, least?, feedback? }, without the drafters
+std::shared_ptr<Ahead> read_ahead(const Napi::Object& given, const Program& program) {
   constexpr int most_rounds = 64;  // so many cells are reserved, though they may not be wanted
   auto ahead = std::make_shared<Ahead>();
   Napi::Int32Array rounds = given.Get("rounds").As<Napi::Int32Array>();
@@ -260,6 +260,20 @@ std::shared_ptr<Ahead> read_ahead(const Napi::Object& given) {
   ahead->quiet = given.Get("quiet").ToBoolean().Value();
   const Napi::Value least = given.Get("least");
   if (least.IsNumber()) ahead->least = least.As<Napi::Number>().FloatValue();
+  if (!given.Get("feedback").IsArray()) return ahead;
+  const Napi::Array feedback = given.Get("feedback").As<Napi::Array>();
+  ahead->feed_input = feedback.Get(0u).As<Napi::Number>().Int32Value();
+  ahead->feed_output = feedback.Get(1u).As<Napi::Number>().Int32Value();
+  const auto value = [&](int id) -> const ValueInfo& {
+    if (id < 0 || static_cast<size_t>(id) >= program.values.size()) throw Error("INTERNAL", "run: no such value");
+    return program.values[static_cast<size_t>(id)];
+  };
+  const ValueInfo &input = value(ahead->feed_input), &output = value(ahead->feed_output);
+  const bool returned =
+      std::find(program.outputs.begin(), program.outputs.end(), ahead->feed_output) != program.outputs.end();
+  if (input.kind != ValueKind::input || input.rows != rows_symbol || output.rows != outputs_symbol || !returned ||
+      input.dtype != DType::F32 || output.dtype != DType::F32 || input.columns != output.columns)
+    throw Error("INTERNAL", "run: what rows feed to the next ones is an output like an input");
   return ahead;
 }
 
@@ -298,7 +312,7 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     int cells = static_cast<int>(cells_of_trees(request.Get("sampling"))), drafted = 0;
     if (request.Get("ahead").IsObject()) {
       const Napi::Object ahead = request.Get("ahead").As<Napi::Object>();
-      round.ahead = read_ahead(ahead);
+      round.ahead = read_ahead(ahead, executable.program());
       cells = round.ahead->most - 1;
       if (ahead.Get("drafters").IsArray()) round.seats = read_seats(ahead.Get("drafters").As<Napi::Array>());
       round.ahead->drafts = !round.seats.empty();

@@ -69,9 +69,11 @@ struct Ahead {
   const std::atomic<int32_t>* rounds;  // how many may be; JavaScript changes it meanwhile, with Atomics.store
   int most;                            // whatever it says
   std::vector<int32_t> ends;           // nothing follows these tokens
-  float least = 0;                     // nor ones with a lower probability, where every sequence has come to one
-  bool quiet = false;                  // JavaScript hears of all rounds at the end
-  std::function<void()> tell;          // called, on the run's thread, when a round is over and another one follows
+  // A row's value `feed_output` is what its next row reads as `feed_input`; -1: no program of this kind.
+  int feed_input = -1, feed_output = -1;
+  float least = 0;             // nor ones with a lower probability, where every sequence has come to one
+  bool quiet = false;          // JavaScript hears of all rounds at the end
+  std::function<void()> tell;  // called, on the run's thread, when a round is over and another one follows
   std::mutex mutex;
   std::vector<Told> told;  // rounds that JavaScript has not heard of
   bool drafts = false;     // some of the sequences have drafters
@@ -97,6 +99,7 @@ struct Round {
 
   void execute() {
     begin_ = Clock::now();
+    if (ahead && ahead->feed_output >= 0) bind(ahead->feed_output, fed_[0]);
     std::unique_lock turn(*state->running, std::defer_lock);
     run(turn);
     if (!trees.empty()) grow();
@@ -111,6 +114,10 @@ struct Round {
       }
       must_tell_ = is_first && !ahead->quiet;  // else it has been called and not been heard yet
       follow();
+      if (ahead->feed_output >= 0) {
+        bind(ahead->feed_input, fed_[(done_ - 1) % 2]);
+        bind(ahead->feed_output, fed_[done_ % 2]);
+      }
       run(turn);
       last_ = told();
     }
@@ -144,6 +151,16 @@ struct Round {
     draws.drawn = first;
   }
 
+  // Memory of a value of the rows of outputs.
+  void bind(int value, std::vector<float>& memory) {
+    const int64_t columns = state->executable->program().values[static_cast<size_t>(value)].columns;
+    memory.resize(static_cast<size_t>(outputs * columns));
+    auto* data = reinterpret_cast<std::byte*>(memory.data());
+    for (RunBinding& binding : bindings)
+      if (binding.value == value) return void(binding.data = data);
+    bindings.push_back({value, data});
+  }
+
   void run(std::unique_lock<FairMutex>& turn) {
     if (!turn.owns_lock() && !turn.try_lock()) {
       tell();
@@ -160,10 +177,10 @@ struct Round {
     if (!queued_) turn.unlock();
   }
 
-  // The round behind the one in progress, where that needs nothing but its tokens. One more than the text needs is
+  // The round behind the one in progress, where that needs nothing but its tokens (and no values that it feeds). One more than the text needs is
   // computed in vain, so where rounds end with unlikely tokens, as drafts do, each is waited for.
   const Batch* queue() {
-    if (!ahead || ahead->least > 0 || !draws.walks.empty() || state->running->wanted()) return nullptr;
+    if (!ahead || ahead->feed_output >= 0 || ahead->least > 0 || !draws.walks.empty() || state->running->wanted()) return nullptr;
     if (!may_follow(done_ + 1)) return nullptr;
     std::vector<NextRows> next(seats.size(), NextRows{1, {-1}});
     for (size_t i = 0; i < seats.size(); ++i)
@@ -236,6 +253,7 @@ struct Round {
   int done_ = 0;            // rounds that are over
   bool must_tell_ = false;  // JavaScript does not know of the last round yet
   bool queued_ = false;     // the next round is on its way
+  std::vector<float> fed_[2];  // what rows read of the round before theirs, and what they leave to the next one
 };
 
 }  // namespace vivace

@@ -8,7 +8,7 @@
 //   norm       rms_norm, layer_norm, softmax, log_softmax
 //   pointwise  add, mul, scale, soft_cap, gated_activation
 //   row_scaled quantize_tokens (and linear's kernels for row-scaled weights)
-//   rows       embedding, row_select, column_select
+//   rows       embedding, row_select, column_select, concat
 #include <cstring>
 
 #include "ops/attention/attention.h"
@@ -31,6 +31,7 @@
 #include "ops/pointwise/soft_cap.h"
 #include "ops/row_scaled/quantize_tokens.h"
 #include "ops/rows/column_select.h"
+#include "ops/rows/concat.h"
 #include "ops/rows/embedding.h"
 #include "ops/rows/row_select.h"
 
@@ -43,6 +44,7 @@ const OpInfo* const table[] = {
     &quantize_rows_op,
     &quantize_tokens_op,
     &column_select_op,
+    &concat_op,
     &add_op,
     &attention_op,
     &gated_activation_op,

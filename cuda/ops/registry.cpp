@@ -12,6 +12,7 @@ void linear_joined(const DeviceRun* const*, int);
 void quantize_rows(const DeviceRun&);
 void quantize_tokens(const DeviceRun&);
 void column_select(const DeviceRun&);
+void concat(const DeviceRun&);
 void add(const DeviceRun&);
 void attention(const DeviceRun&);
 size_t attention_state(const OpShapes&);
@@ -44,6 +45,7 @@ const DeviceOp table[] = {
     {"quantize_rows", quantize_rows, nullptr},
     {"quantize_tokens", quantize_tokens, nullptr},
     {"column_select", column_select, nullptr},
+    {"concat", concat, nullptr},
     {"add", add, nullptr},
     {"attention", attention, nullptr, attention_state},
     {"gated_activation", gated_activation, nullptr},

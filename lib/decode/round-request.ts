@@ -31,11 +31,10 @@ export interface Place {
   readonly wanted: number;
 }
 
-/** `widths`: columns of the values that jobs may tap. */
 export function buildRequest(
   shares: readonly Share[],
   vocab: number,
-  widths: Executor['taps'],
+  executor: Pick<Executor, 'taps' | 'inputs'>,
 ): { request: RunRequest; places: Place[] } {
   const rows = shares.reduce((sum, share) => sum + rowsOf(share), 0);
   const tokens = new Int32Array(rows);
@@ -134,12 +133,32 @@ export function buildRequest(
     ...(trees.length > 0 ? { trees } : {}),
     ...(walks.length > 0 ? { walks } : {}),
     ...(drafts.some((draft) => draft !== null) ? { drafts } : {}),
+    ...inputsOf(shares, rows, executor.inputs),
     ...(tapped.length > 0
-      ? { taps: Object.fromEntries(tapped.map((name) => [name, new Float32Array(rows * widths[name])])) }
+      ? { taps: Object.fromEntries(tapped.map((name) => [name, new Float32Array(rows * executor.taps[name])])) }
       : {}),
     ...(asking.length > 0 ? { logits: logitsOf(shares, asking, outputs.length, vocab) } : {}),
   };
   return { request, places };
+}
+
+const nothing = new Float32Array();
+
+/** What jobs bring beside their tokens; zeros for rows that have none. */
+function inputsOf(shares: readonly Share[], rows: number, widths: Executor['inputs']): Pick<RunRequest, 'inputs'> {
+  const names = Object.keys(widths);
+  if (names.length === 0) return {};
+  const inputs = Object.fromEntries(names.map((name) => [name, new Float32Array(rows * widths[name])]));
+  let row = 0;
+  for (const share of shares) {
+    const { done, inputs: own = {} } = share.entry;
+    for (const name of names) {
+      const width = widths[name];
+      inputs[name].set((own[name] ?? nothing).subarray(done * width, (done + share.rows) * width), row * width);
+    }
+    row += rowsOf(share);
+  }
+  return { inputs };
 }
 
 const rowsOf = ({ rows, draft }: Share): number => rows + rowsOfDraft(draft);

@@ -108,6 +108,8 @@ export interface Job {
    * once `KvCache.keep` says so, before the sequence's next job. Not with `drafting`.
    */
   readonly tree?: JobTree;
+  /** What the program reads besides tokens (`Executor.inputs`), [tokens.length, columns] each. */
+  readonly inputs?: Readonly<Record<string, Float32Array>>;
   /** Not with `ahead`: what was worked out before it was asked for has none. */
   readonly taps?: JobTaps;
   /** The logits after these rows, from `firstRow` to the end: [tokens.length − firstRow, vocab]. */

@@ -1,7 +1,6 @@
 // Opens a model file and makes it ready to run.
 import { join, resolve } from 'node:path';
 import { checkNames, integer, signal as checkSignal, word } from '../decode/option-checks.js';
-import type * as referenceSampler from '../decode/reference-sampler.js';
 import { expected, VivaceError } from '../errors.js';
 import { openModelFile } from '../formats/open.js';
 import { createTokenizer } from '../formats/tokenizer/tokenizer.js';
@@ -9,10 +8,8 @@ import { WeightStore } from '../formats/weight-store.js';
 import { buildProgram } from '../models/registry.js';
 import { requireProbed } from '../program/device-probe.js';
 import { NativeExecutor } from '../program/native-executor.js';
-import type { Executor } from '../program/executor.js';
-import type * as reference from '../program/reference/executor.js';
-import type { Program } from '../program/program.js';
 import { Model } from './model.js';
+import type * as references from './reference.js';
 import { defaultThreads } from './threads.js';
 
 const devices = ['auto', 'cpu', 'cuda', 'cuda-emulated', 'reference'] as const;
@@ -90,7 +87,7 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
     });
     const executor =
       device === 'reference'
-        ? referenceExecutor(program, store)
+        ? (require('./reference.js') as typeof references).referenceExecutor(program, () => store)
         : new NativeExecutor(program, (tensor) => store.bind(tensor), { threads, repack: false, deviceName: device });
     const model = new Model(source, tokenizer, executor, store, contextLength);
     try {
@@ -107,18 +104,6 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
     store.close();
     throw error;
   }
-}
-
-/** The float64 executor, loaded when it is wanted. */
-function referenceExecutor(program: Program, store: WeightStore): Executor {
-  const { ReferenceExecutor } = require('../program/reference/executor.js') as typeof reference;
-  const { createReferenceSampler } = require('../decode/reference-sampler.js') as typeof referenceSampler;
-  const bind = (tensor: string) => ({ ...(store.info(tensor) ?? missing(tensor)), bytes: store.bytes(tensor) });
-  return new ReferenceExecutor(program, bind, createReferenceSampler);
-}
-
-function missing(tensor: string): never {
-  throw new VivaceError('MISSING_TENSOR', `The model file has no tensor \`${tensor}\``);
 }
 
 /** `auto` stays on the CPU until the kernels for cards have run on one. */

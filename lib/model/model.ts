@@ -8,6 +8,7 @@ import { TokenList } from '../decode/token-list.js';
 import { Engine } from '../engine.js';
 import { expected, VivaceError } from '../errors.js';
 import { fingerprint } from '../session/fingerprint.js';
+import type { ModelConfig } from '../formats/model-config.js';
 import type { ModelSource } from '../formats/model-source.js';
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
 import type { WeightStore } from '../formats/weight-store.js';
@@ -15,9 +16,11 @@ import { estimateMemory, kvBytesPerToken, type MemoryEstimate } from '../models/
 import type { NativeCallProfile } from '../native.js';
 import type { Executor, KvCache, KvDType } from '../program/executor.js';
 import { NativeExecutor } from '../program/native-executor.js';
+import type { Program } from '../program/program.js';
 import type * as sessionFiles from '../session/session-file.js';
 import { Session, type SessionHost } from '../session/session.js';
 import { describe, type ModelInfo } from './info.js';
+import type * as references from './reference.js';
 
 const cacheTypes = { f16: 'F16', q8_0: 'Q8_0', f32: 'F32' } as const satisfies Record<string, KvDType>;
 const cacheWords = Object.keys(cacheTypes) as CacheType[];
@@ -37,6 +40,19 @@ export interface SessionOptions {
   /** Tokens that fit. Default and limit: the model's `info.contextLength`. */
   readonly contextLength?: number;
   readonly cache?: CacheOptions;
+}
+
+/** What a model lends to heads that draft for it. */
+export interface ModelBase {
+  readonly config: ModelConfig;
+  readonly store: WeightStore;
+  readonly info: ModelInfo;
+  /** Names and columns of what its runs may be asked for. */
+  readonly taps: Executor['taps'];
+  /** Tokens that may be drawn. */
+  readonly vocab: number;
+  /** An executor of another program on the same device; weights that the model has in memory are read there. */
+  companion(program: Program, of: (tensor: string) => WeightStore): Executor;
 }
 
 export class Model {
@@ -125,6 +141,24 @@ export class Model {
     const vocab = Math.min(info.vocabSize, tokenizer.vocabSize);
     const { contextLength, vocabSize: logitsWidth } = info;
     return { rounds, executor, tokenizer, kv, sequence, contextLength, logitsWidth, vocab };
+  }
+
+  /** @internal What heads that draft for this model share with it (lib/model/eagle.ts). */
+  base(): ModelBase {
+    this.check();
+    const { source, store, executor, info, tokenizer } = this;
+    return {
+      config: source.config,
+      store,
+      info,
+      taps: executor.taps,
+      vocab: Math.min(info.vocabSize, tokenizer.vocabSize),
+      companion: (program, of) => {
+        if (executor instanceof NativeExecutor) return executor.companion(program, (tensor) => of(tensor).bind(tensor));
+        const { referenceExecutor } = require('./reference.js') as typeof references;
+        return referenceExecutor(program, of);
+      },
+    };
   }
 
   /** A conversation in the model's own format. Throws UNSUPPORTED_FEATURE when there is no template for it. */

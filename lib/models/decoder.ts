@@ -3,7 +3,7 @@ import { expected, VivaceError } from '../errors.js';
 import type { ModelConfig } from '../formats/model-config.js';
 import { ProgramBuilder, type WeightInfo } from '../program/builder.js';
 import type { activations } from '../program/ops.js';
-import type { Program, Value } from '../program/program.js';
+import type { KvShape, Program, Value } from '../program/program.js';
 import { ropeVectors, usesLongFactors } from './rope.js';
 
 /** The model file's tensors by canonical name; vectors are F32, as the loader makes them. */
@@ -118,14 +118,37 @@ export class Decoder {
 
   /** Final norm and head over the selected rows. */
   finish(x: Value): Program {
-    const { layers, kvHeads, headDim, valueDim, vocab, finalSoftcap, tiedEmbedding } = this.config;
-    const normed = this.norm(x, 'output_norm');
-    let logits = tiedEmbedding
-      ? this.builder.linear(normed, this.embedding())
-      : this.project(normed, undefined, [['output', vocab]])[0];
-    if (finalSoftcap) logits = this.builder.softCap(logits, finalSoftcap);
-    const taps = { ...this.taps, hidden: normed };
-    return this.builder.finish({ logits }, { layers, kvHeads, keyDim: headDim, valueDim }, taps);
+    const hidden = this.norm(x, 'output_norm');
+    return this.builder.finish({ logits: this.logits(hidden) }, this.kv(), { taps: { ...this.taps, hidden } });
+  }
+
+  /** The head of a drafter: what it says of a row is also what the next row reads beside its token. */
+  finishHead(hidden: Value, features: Value): Program {
+    const feedback = { input: features, output: hidden };
+    return this.builder.finish({ logits: this.logits(hidden), hidden }, this.kv(), { feedback });
+  }
+
+  /** Values that a run brings beside its tokens, [rows, columns]. */
+  features(columns: number): Value {
+    return this.builder.input('features', 'F32', 'rows', columns);
+  }
+
+  /** One linear map of two values side by side, with the bias that the file has. */
+  join(a: Value, b: Value, tensor: string): Value {
+    return this.project(this.builder.concat(a, b), undefined, [[tensor, this.config.width]])[0];
+  }
+
+  private logits(hidden: Value): Value {
+    const { vocab, finalSoftcap, tiedEmbedding } = this.config;
+    const logits = tiedEmbedding
+      ? this.builder.linear(hidden, this.embedding())
+      : this.project(hidden, undefined, [['output', vocab]])[0];
+    return finalSoftcap ? this.builder.softCap(logits, finalSoftcap) : logits;
+  }
+
+  private kv(): KvShape {
+    const { layers, kvHeads, headDim, valueDim } = this.config;
+    return { layers, kvHeads, keyDim: headDim, valueDim };
   }
 
   private embedding(): Value {

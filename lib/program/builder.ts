@@ -124,6 +124,9 @@ export class ProgramBuilder {
   columnSelect(x: Value, indices: Value): Value {
     return this.call('column_select', [x, indices], {})[0];
   }
+  concat(a: Value, b: Value): Value {
+    return this.call('concat', [a, b], {})[0];
+  }
   rowSelect(x: Value, indices: Value): Value {
     return this.call('row_select', [x, indices], {})[0];
   }
@@ -134,8 +137,12 @@ export class ProgramBuilder {
     return this.call('log_softmax', [x], {})[0];
   }
 
-  finish(outputs: Readonly<Record<string, Value>>, kv?: KvShape, taps?: Program['taps']): Program {
-    return { name: this.name, values: this.values, calls: this.calls, outputs, kv, ...(taps ? { taps } : {}) };
+  finish(
+    outputs: Readonly<Record<string, Value>>,
+    kv?: KvShape,
+    more: Pick<Program, 'taps' | 'feedback'> = {},
+  ): Program {
+    return { name: this.name, values: this.values, calls: this.calls, outputs, kv, ...more };
   }
 
   /** Appends a call of any op; the typed methods above are this with names. */

@@ -30,6 +30,8 @@ export interface RunRequest {
   readonly outputs: Int32Array;
   /** Filled with [outputs, vocab] when given. */
   readonly logits?: Float32Array;
+  /** What the program reads besides (`Executor.inputs`), [rows, columns] each. */
+  readonly inputs?: Readonly<Record<string, Float32Array>>;
   /** Values in between (`Program.taps`) to fill, [rows, width] each: a run with them computes them for all of its rows. */
   readonly taps?: Readonly<Record<string, Float32Array>>;
   /** Per output: the sampler that draws a token from its logits, and accepts it, or null. */
@@ -45,7 +47,8 @@ export interface RunRequest {
   readonly walks?: readonly DraftWalk[];
   /**
    * The run may go on by itself, with the tokens that it draws; every sequence has one output then, after its last row, with
-   * a sampler. An executor may always stop after the first round.
+   * a sampler. An executor may always stop after the first round. With a program that has `feedback`, each row reads what
+   * the one before it left.
    */
   readonly ahead?: {
     /** One number: how many rounds the run may be. Changed while it runs, with Atomics.store. */
@@ -266,6 +269,8 @@ export interface KvCache {
 export interface Executor {
   readonly name: 'reference' | 'cpu' | 'cuda' | 'cuda-emulated';
   readonly kvShape: KvShape;
+  /** Names and columns of what every run must bring besides tokens, for heads that drafts come from. */
+  readonly inputs: Readonly<Record<string, number>>;
   /** Names and columns of what `RunRequest.taps` may ask for. */
   readonly taps: Readonly<Record<string, number>>;
   /** Runs take `ahead.drafters`. */

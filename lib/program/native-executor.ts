@@ -28,7 +28,7 @@ import {
 } from './native-walks.js';
 import type { BindWeight, NativeProgramOptions } from './native-program.js';
 import type { KvShape, Program } from './program.js';
-import { tappedProgram, tapWidths } from './taps.js';
+import { inputWidths, tappedProgram, tapWidths } from './taps.js';
 
 // SampleError::disposed of cpp/decode/sample.h
 const disposedSampler = 4;
@@ -46,6 +46,7 @@ export class NativeExecutor implements Executor {
   readonly kvShape: KvShape;
   readonly taps: Readonly<Record<string, number>>;
   readonly drafts: boolean;
+  readonly inputs: Readonly<Record<string, number>>;
   private readonly compiled: NativeProgram;
   private readonly device: NativeDevice | undefined;
   private readonly logits: number;
@@ -63,6 +64,7 @@ export class NativeExecutor implements Executor {
     }
     this.kvShape = program.kv;
     this.taps = tapWidths(program);
+    this.inputs = inputWidths(program);
     this.logits = program.outputs['logits'].id;
     const { deviceName = 'cpu' } = options;
     this.name = deviceName;
@@ -99,9 +101,11 @@ export class NativeExecutor implements Executor {
 
   async run(kv: KvCache, request: RunRequest): Promise<RunResult> {
     if (!(kv instanceof NativeKv)) throw expected('a KV cache of this executor', 'kv', kv);
-    const { tokens, positions, sequences, parents, outputs, logits, taps, samplers, walks, drafts, ahead } = request;
+    const { tokens, positions, sequences, parents, outputs, logits, inputs, taps, samplers, walks, drafts, ahead } =
+      request;
     const compiled = taps ? this.withTaps(Object.keys(taps)) : this.compiled;
     const trees = request.trees?.map(nativeTree);
+    const { feedback } = compiled.program;
     const count = outputs.length;
     const drawn = { tokens: new Int32Array(count).fill(-1), logprobs: new Float32Array(count).fill(NaN) };
     const errors = new Int32Array(count);
@@ -133,6 +137,7 @@ export class NativeExecutor implements Executor {
       outputs: outputs.length,
       bindings: [
         ...(logits ? [[this.logits, logits] as const] : []),
+        ...Object.entries(inputs ?? {}).map(([name, data]) => [compiled.inputId(name), data] as const),
         ...Object.entries(taps ?? {}).map(([name, data]) => [compiled.program.outputs[name].id, data] as const),
       ],
       batch: { tokens, positions, sequences, outputRows: outputs, kv: kv.native, ...(parents ? { parents } : {}) },
@@ -151,7 +156,7 @@ export class NativeExecutor implements Executor {
             },
           }
         : {}),
-      ...(ahead ? { ahead: nativeAhead(ahead, told) } : {}),
+      ...(ahead ? { ahead: nativeAhead(ahead, told, feedback) } : {}),
     };
     try {
       const reports = await compiled.executable.run(call);
@@ -159,6 +164,11 @@ export class NativeExecutor implements Executor {
     } catch (error) {
       throw fromNative(error);
     }
+  }
+
+  /** Another program on the same device, whose weights are read where this one has them. */
+  companion(program: Program, bindWeight: BindWeight): NativeExecutor {
+    return new NativeExecutor(program, bindWeight, { ...this.options, repack: false, shares: this.compiled });
   }
 
   /** The program that also returns these; made when it is first asked for. */
@@ -258,8 +268,10 @@ function commitRows(kv: KvCache, { sequences, outputs, walks = [] }: RunRequest,
 function nativeAhead(
   { drafters, ...ahead }: NonNullable<RunRequest['ahead']>,
   told: NonNullable<NativeRequest['ahead']>['told'],
+  feedback: Program['feedback'],
 ): NonNullable<NativeRequest['ahead']> {
-  return { ...ahead, ...(drafters ? { drafters: drafters.map((one) => one && nativeSeat(one)) } : {}), told };
+  const fed = feedback ? { feedback: [feedback.input.id, feedback.output.id] as const } : {};
+  return { ...ahead, ...(drafters ? { drafters: drafters.map((one) => one && nativeSeat(one)) } : {}), ...fed, told };
 }
 
 type Report = Float64Array | string | null | undefined;

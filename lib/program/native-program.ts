@@ -1,4 +1,5 @@
 // A program on the CPU: its description crosses the border once, then only rows do.
+import { VivaceError } from '../errors.js';
 import { native, nativeCall } from '../native.js';
 import type { NativeDevice, NativeExecutable, NativeKvCache, NativeMapping, ProgramDescription } from '../native.js';
 import { dtypes, rowBytes } from './dtype.js';
@@ -83,6 +84,13 @@ export class NativeProgram {
     }
     nativeCall(() => this.executable.runSync({ rows, outputs: outputRows, bindings, ...(batch ? { batch } : {}) }));
     return results;
+  }
+
+  /** The id of an input. Throws INVALID_ARGUMENT. */
+  inputId(name: string): number {
+    const found = this.inputs.get(name);
+    if (found) return found.id;
+    throw new VivaceError('INVALID_ARGUMENT', `${this.program.name} has no input \`${name}\``);
   }
 
   dispose(): void {

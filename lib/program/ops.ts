@@ -233,6 +233,16 @@ export const ops = {
       return [f32(x.rows, indices.columns)];
     },
   },
+  /** y[r] = (a[r], b[r]) */
+  concat: {
+    inputs: ['a', 'b'],
+    attributes: [],
+    infer: (c) => {
+      const [a, b] = [float(c, 'a'), float(c, 'b')];
+      c.require(b.rows === a.rows, 'b', "must have a's rows");
+      return [f32(a.rows, a.columns + b.columns)];
+    },
+  },
   /** Over each row, in a way that does not overflow. */
   softmax: pointwise(),
   log_softmax: pointwise(),

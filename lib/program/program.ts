@@ -48,4 +48,6 @@ export interface Program {
    * `residual.<layer>`, what goes into a layer; [rows or outputs, width].
    */
   readonly taps?: Readonly<Record<string, Value>>;
+  /** Of a head that drafts: the output [outputs, width] of a row is the input [rows, width] of the row that follows it. */
+  readonly feedback?: { readonly input: Value; readonly output: Value };
 }

@@ -26,6 +26,12 @@ export function tappedProgram(program: Program, names: readonly string[]): Progr
 export const tapWidths = ({ taps = {} }: Program): Record<string, number> =>
   Object.fromEntries(Object.entries(taps).map(([name, { columns }]) => [name, columns]));
 
+/** Columns of what a program reads besides the rows of a batch. */
+export const inputWidths = ({ values }: Program): Record<string, number> =>
+  Object.fromEntries(
+    values.filter(({ kind, dtype }) => kind === 'input' && dtype === 'F32').map(({ name, columns }) => [name, columns]),
+  );
+
 /** The calls, with a value for all rows instead of those of outputs, and these taken from it for whoever reads it. */
 function withAllRows(tap: Value, calls: readonly OpCall[], values: Value[]): OpCall[] {
   const before = ancestors(tap, calls);

@@ -80,6 +80,7 @@ export class FakeExecutor implements Executor {
   readonly name = 'reference';
   readonly kvShape = { layers: 1, kvHeads: 1, keyDim: 1, valueDim: 1 };
   readonly taps = {};
+  readonly inputs = {};
   readonly requests: RunRequest[] = [];
   samplers = 0; // alive
   roundsAhead = 0;

@@ -68,6 +68,21 @@ export function canonicalName(name: string, architecture: Architecture): string 
 
 const readable: Readonly<Record<string, DType>> = { F32: 'F32', F16: 'F16', BF16: 'BF16' };
 
+/** A tensor under another name. Throws UNSUPPORTED_TENSOR_TYPE. */
+export function plainTensor(
+  { name: given, type, shape, file, offset, bytes }: SafetensorsTensor & { readonly file: number },
+  name: string,
+): TensorSource {
+  if (Object.hasOwn(readable, type)) return { name, dtype: readable[type], shape, file, offset, bytes };
+  throw new VivaceError(
+    'UNSUPPORTED_TENSOR_TYPE',
+    `The tensor \`${given}\` has the type ${type}; supported in safetensors files are ${Object.keys(readable).join(', ')}`,
+    {
+      remedy: 'Use an F16 or BF16 checkpoint, or a quantised GGUF file of the model.',
+    },
+  );
+}
+
 /** Throws UNSUPPORTED_TENSOR_TYPE, UNSUPPORTED_FEATURE or FORMAT_INVALID. */
 export function canonicalTensors(
   tensors: Iterable<SafetensorsTensor & { readonly file: number }>,
@@ -77,18 +92,9 @@ export function canonicalTensors(
   for (const { name: given, type, shape, file, offset, bytes } of tensors) {
     const name = canonicalName(given, architecture);
     if (name === undefined) continue;
-    if (!Object.hasOwn(readable, type)) {
-      throw new VivaceError(
-        'UNSUPPORTED_TENSOR_TYPE',
-        `The tensor \`${given}\` has the type ${type}; supported in safetensors files are ${Object.keys(readable).join(', ')}`,
-        {
-          remedy: 'Use an F16 or BF16 checkpoint, or a quantised GGUF file of the model.',
-        },
-      );
-    }
+    const tensor = plainTensor({ name: given, type, shape, file, offset, bytes }, name);
     if (result.has(name))
       throw new VivaceError('FORMAT_INVALID', `Two tensors stand for \`${name}\`; one is \`${given}\``);
-    const tensor = { name, dtype: readable[type], shape, file, offset, bytes };
     // Gemma multiplies by 1 + weight; GGUF files hold the sum.
     const offsetNorm = architecture.startsWith('gemma') && name.endsWith('norm.weight');
     result.set(name, offsetNorm ? { ...tensor, add: 1 } : tensor);

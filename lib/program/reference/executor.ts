@@ -14,7 +14,7 @@ import type {
   WalkJudge,
 } from '../executor.js';
 import type { KvShape, Program } from '../program.js';
-import { tappedProgram, tapWidths } from '../taps.js';
+import { inputWidths, tappedProgram, tapWidths } from '../taps.js';
 import { ReferenceProgram } from './interpreter.js';
 import type { BindReferenceWeight } from './interpreter.js';
 import { ReferenceKv } from './kv-cells.js';
@@ -56,6 +56,7 @@ export class ReferenceExecutor implements Executor {
   readonly name = 'reference';
   readonly kvShape: KvShape;
   readonly taps: Readonly<Record<string, number>>;
+  readonly inputs: Readonly<Record<string, number>>;
   private readonly program: ReferenceProgram;
   private readonly tapped = new Map<string, ReferenceProgram>();
   private readonly columns: number;
@@ -76,6 +77,7 @@ export class ReferenceExecutor implements Executor {
     }
     this.kvShape = program.kv;
     this.taps = tapWidths(program);
+    this.inputs = inputWidths(program);
     this.columns = program.outputs['logits'].columns;
     this.program = new ReferenceProgram(program, bindWeight);
   }
@@ -116,7 +118,7 @@ export class ReferenceExecutor implements Executor {
     if (!(kv instanceof ReferenceKv)) throw expected('a KV cache of this executor', 'kv', kv);
     const { tokens, positions, sequences, parents, outputs, taps } = request;
     const program = taps ? this.withTaps(Object.keys(taps)) : this.program;
-    const found = program.run({}, { tokens, positions, sequences, parents, outputRows: outputs, kv });
+    const found = program.run(request.inputs ?? {}, { tokens, positions, sequences, parents, outputRows: outputs, kv });
     const { logits } = found;
     request.logits?.set(logits);
     for (const [name, data] of Object.entries(taps ?? {})) data.set(found[name]);

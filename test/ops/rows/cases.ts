@@ -1,4 +1,4 @@
-// Cases of row_select and column_select; tests check them, benches time them.
+// Cases of row_select, column_select and concat; tests check them, benches time them.
 import { random } from '../op-case.js';
 import type { OpCase } from '../op-case.js';
 
@@ -30,5 +30,17 @@ export const columnSelect: OpCase[] = [
       builder.constant('order', 1, (indices as number[]).length, Int32Array.from(indices as number[])),
     ),
   inputs: { x: random('column_select', (rows as number) * (columns as number)) },
+  relative: 0,
+}));
+
+export const concat: OpCase[] = [
+  [1, 1, 1],
+  [3, 17, 5],
+  [9, 64, 64],
+  [2, 250, 333],
+].map(([rows, left, right]) => ({
+  name: `[${rows}, ${left}] and [${rows}, ${right}]`,
+  build: (builder, input) => builder.concat(input('a', left), input('b', right)),
+  inputs: { a: random('concat.a', rows * left), b: random('concat.b', rows * right) },
   relative: 0,
 }));

@@ -1,4 +1,5 @@
-// linear, embedding, row_select and column_select: rows of weights, rows of rows, columns in another order.
+// linear, embedding, row_select, column_select and concat: rows of weights, rows of rows, columns in another order, or
+// side by side.
 import { matrixBy } from '../matrix.js';
 import type { ReferenceOp } from './call.js';
 
@@ -32,4 +33,8 @@ export const row_select: ReferenceOp = ({ inputs: [x, indices] }) => [
 
 export const column_select: ReferenceOp = ({ inputs: [x, indices] }) => [
   matrixBy(x.rows, indices.columns, (row) => indices.row(0).map((column) => x.row(row)[column])),
+];
+
+export const concat: ReferenceOp = ({ inputs: [a, b] }) => [
+  matrixBy(a.rows, a.columns + b.columns, (row) => Float64Array.of(...a.row(row), ...b.row(row))),
 ];

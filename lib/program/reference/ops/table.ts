@@ -2,7 +2,7 @@
 import type { OpName } from '../../ops.js';
 import { attention, kv_write, rope, rope_table } from './attention.js';
 import type { ReferenceOp } from './call.js';
-import { column_select, embedding, linear, row_select } from './linear.js';
+import { column_select, concat, embedding, linear, row_select } from './linear.js';
 import { layer_norm, log_softmax, rms_norm, softmax } from './norm.js';
 import { add, gated_activation, mul, scale, soft_cap } from './pointwise.js';
 
@@ -22,6 +22,7 @@ export const referenceOps: Readonly<Record<OpName, ReferenceOp>> = {
   soft_cap,
   row_select,
   column_select,
+  concat,
   softmax,
   log_softmax,
 };
