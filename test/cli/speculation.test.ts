@@ -1,7 +1,7 @@
 // Drafters on the command line: the same text with each, statistics for machines, comparisons, and clear mistakes.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { judgeHeadOf, loadModel, saveJudge } from '../../lib/index.js';
 import { embedded, vivace, vivaceJson } from './command.js';
 
@@ -16,6 +16,7 @@ interface Drafts {
 
 const prompt = 'red blue red blue red blue';
 const other = join(__dirname, '..', '..', 'models', 'vivace-tiny-other.gguf');
+const eagleHead = join(dirname(embedded), 'vivace-tiny-eagle');
 let folder: string;
 let store: string;
 beforeAll(async () => {
@@ -37,6 +38,7 @@ const drafters = (): [string, string[]][] => [
   ['draft-model', ['--draft-model', embedded, '--max-draft', '4']],
   ['cross-vocabulary', ['--draft-model', other, '--max-draft', '4']],
   ['cross-vocabulary', ['--draft-model', other, '--exactness', 'direct']],
+  ['eagle', ['--draft-head', eagleHead, '--max-draft', '3']],
 ];
 
 /** Those that `all` stands for: one with another vocabulary must be named. */
@@ -92,7 +94,7 @@ test('vivace bench --speculation compares drafters with plain decoding', async (
     prompt: string;
     generate: number;
     drafters: (Drafts & { sameTokens: boolean; ratio: number; tokensPerSecond: { median: number } })[];
-  }>([...args, 'all', '--datastore', store, '--draft-model', embedded]);
+  }>([...args, 'all', '--datastore', store, '--draft-model', embedded, '--draft-head', eagleHead]);
   expect(all).toMatchObject({ prompt, generate: 30, repeat: 2 });
   expect(all.drafters.map(({ drafter }) => drafter)).toEqual(['plain', ...among()]);
   for (const row of all.drafters) {

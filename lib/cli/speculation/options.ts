@@ -11,6 +11,7 @@ import type { SpeculationResult } from '../../decode/speculation/speculator.js';
 import { VivaceError } from '../../errors.js';
 import { crossVocabulary } from '../../model/cross-vocabulary.js';
 import { draftModel } from '../../model/draft-model.js';
+import { eagle, type HeadDrafter } from '../../model/eagle.js';
 import type { Model } from '../../model/model.js';
 import { integer, type ModelOptions } from '../arguments.js';
 import { open } from '../opened.js';
@@ -21,12 +22,13 @@ import { addVerifierOptions, checkVerifier, openVerifier, verifierFlags, type Ve
 interface Needs {
   readonly datastore: Datastore;
   readonly model: Model;
+  readonly head: Drafter;
   readonly exactness: Exactness;
 }
 
 interface Row {
   /** The option that must be there, and for nobody else. */
-  readonly needs?: 'datastore' | 'draftModel';
+  readonly needs?: 'datastore' | 'draftModel' | 'draftHead';
   /** One that may be there. */
   readonly takes?: 'exactness';
   /** Only where it is named, not among `all`. */
@@ -48,6 +50,7 @@ const drafters: Readonly<Record<string, Row>> = {
     named: true,
     make: ({ model, exactness }) => crossVocabulary(model as Model, exactness === undefined ? {} : { exactness }),
   },
+  eagle: { needs: 'draftHead', make: (needs) => needs.head as Drafter },
 };
 export const drafterNames: readonly string[] = Object.keys(drafters);
 
@@ -63,6 +66,7 @@ export interface SpeculationFlags extends VerifierFlags {
   readonly datastore?: string;
   readonly draftModel?: string;
   readonly exactness?: Exactness;
+  readonly draftHead?: string;
   readonly maxDraft?: number;
   readonly maxNodes?: number;
 }
@@ -85,6 +89,7 @@ export function addSpeculationOptions(command: Command): Command {
         `how the drafter cross-vocabulary drafts: ${exactnessWords.join(', ')}`,
       ).argParser((text) => named(text, exactnessWords)),
     )
+    .option('--draft-head <directory>', 'a head that was trained for the model, for the drafter eagle')
     .addOption(
       new Option('--max-draft <count>', 'tokens of a draft from first to last at most (default: 16)').argParser(
         integer(0),
@@ -102,9 +107,9 @@ const flag = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-$
 /** Throws INVALID_ARGUMENT for options that need others, before anything is loaded. */
 export function checkSpeculation(flags: SpeculationFlags, names: readonly string[]): void {
   if (names.length === 0) {
-    const lonely = (['datastore', 'draftModel', 'exactness', ...verifierFlags, 'maxDraft', 'maxNodes'] as const).find(
-      (key) => flags[key] !== undefined,
-    );
+    const lonely = (
+      ['datastore', 'draftModel', 'draftHead', 'exactness', ...verifierFlags, 'maxDraft', 'maxNodes'] as const
+    ).find((key) => flags[key] !== undefined);
     if (lonely === undefined) return;
     throw new VivaceError('INVALID_ARGUMENT', `${flag(lonely)} was given without --drafter`, {
       remedy: `Add --drafter: ${drafterNames.join(', ')}.`,
@@ -145,9 +150,11 @@ export async function openDrafters(
   model: Model,
 ): Promise<{ make: (name: string) => Drafter; dispose: () => void }> {
   const needs: { -readonly [Name in keyof Needs]?: Needs[Name] } = {};
+  let head: HeadDrafter | undefined;
   const dispose = (): void => {
     needs.datastore?.dispose();
     needs.model?.dispose();
+    head?.dispose();
   };
   try {
     if (flags.datastore !== undefined) {
@@ -155,6 +162,7 @@ export async function openDrafters(
     }
     if (flags.exactness !== undefined) needs.exactness = flags.exactness;
     if (flags.draftModel !== undefined) needs.model = (await open(flags.draftModel, flags, true)).model;
+    if (flags.draftHead !== undefined) needs.head = head = eagle(model, flags.draftHead);
     return { make: (name) => drafters[name].make(needs), dispose };
   } catch (error) {
     dispose();

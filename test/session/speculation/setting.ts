@@ -7,6 +7,7 @@ import {
   crossVocabulary,
   datastore,
   draftModel,
+  eagle,
   embeddedModelPath,
   inputCopy,
   loadModel,
@@ -22,6 +23,9 @@ export const smallModelPath = join(dirname(embeddedModelPath()), 'vivace-tiny-dr
 /** A model of that size with another vocabulary. */
 const otherModelPath = join(dirname(embeddedModelPath()), 'vivace-tiny-other.gguf');
 
+/** The embedded model's EAGLE head. */
+const headPath = join(dirname(embeddedModelPath()), 'vivace-tiny-eagle');
+
 interface Tools {
   /** A datastore with some of what the target says. */
   readonly store: string;
@@ -29,6 +33,8 @@ interface Tools {
   readonly small: Model;
   /** A model with another vocabulary. */
   readonly other: Model;
+  /** A head of the target, if it has one. */
+  readonly head: Drafter | undefined;
 }
 
 interface Row {
@@ -50,6 +56,7 @@ const rows = {
     make: ({ other }) => crossVocabulary(other, { exactness: 'ngram-exact', minProbability: 0 }),
     draws: true,
   },
+  eagle: { make: ({ head }) => head as Drafter, draws: true },
 } satisfies Record<string, Row>;
 
 export interface Setting {
@@ -78,17 +85,20 @@ export async function setUp(modelPath: string, smallPath: string, told: readonly
     answers.push(session.tokens);
   }
   await buildDatastore(store, answers, { vocab: tokenizer.vocabSize, fingerprint: tokenizerFingerprint(tokenizer) });
+  const head = modelPath === embeddedModelPath() ? eagle(model, headPath) : undefined;
   const kinds = new Map<string, Row>(Object.entries(rows));
+  if (!head) kinds.delete('eagle');
   const rowOf = (name: string): Row => kinds.get(name) as Row;
   return {
     model,
     names: [...kinds.keys()],
-    make: (name) => rowOf(name).make({ store, small, other }),
+    make: (name) => rowOf(name).make({ store, small, other, head }),
     draws: (name) => rowOf(name).draws === true,
     isEmpty: () => [model, small, other].every((one) => one.memoryUsage().kv === 0),
     dispose() {
       other.dispose();
       small.dispose();
+      head?.dispose();
       model.dispose();
       rmSync(folder, { recursive: true, force: true });
     },
