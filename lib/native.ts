@@ -104,8 +104,7 @@ export interface NativeRequest {
     readonly quiet?: boolean;
     /** No round after one in which every token's probability is less. */
     readonly least?: number;
-    /** [input, output]: a row's output is the input of the one that follows it. */
-    readonly feedback?: readonly [number, number];
+    readonly feedback?: readonly [input: number, output: number]; // a row's output is the next row's input
     /** Per sequence, in the order of outputs: its drafter, which the run asks for what follows its draws. */
     readonly drafters?: readonly (NativeSeat | null)[];
     readonly told: (reports: readonly (Float64Array | string | null)[], round: NativeRound) => void;
