@@ -55,7 +55,7 @@ export function eagle(model: Model, headPath: string, options: EagleOptions = {}
     let gone = false;
     const seat = (): Parameters<typeof headDrafter>[1] extends () => infer Seat ? Seat : never => {
       if (gone || model.disposed) throw new VivaceError('DISPOSED', 'The head or its model was disposed');
-      return { rounds, executor, kv, sequence: kv.create(), contextLength, vocab };
+      return { rounds, executor, kv, sequence: kv.create(), contextLength, vocab, logitsWidth: target.vocab };
     };
     const dispose = (): void => {
       if (gone) return;

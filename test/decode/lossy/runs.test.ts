@@ -75,7 +75,7 @@ async function play(executor: Executor, { texts, drafts, temperature }: Case) {
     const entry = { kv, sequence: kv.create(), tokens: Int32Array.from(text), done: 0, sampler } as unknown as Entry;
     return { entry, rows: text.length, draft: drafts[i] };
   });
-  const { request } = buildRequest(shares, vocab, executor.taps);
+  const { request } = buildRequest(shares, vocab, executor);
   const { tokens, kept, errors } = await executor.run(kv, request);
   const lengths = shares.map(({ entry }) => kv.length(entry.sequence));
   const used = kv.usedBytes() / kv.pageBytes;
