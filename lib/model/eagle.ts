@@ -12,7 +12,7 @@ import { buildEagle } from '../models/eagle.js';
 import { kvBytesPerToken } from '../models/memory.js';
 import { Model } from './model.js';
 
-export type EagleOptions = DraftModelOptions;
+export type EagleOptions = Pick<DraftModelOptions, 'minProbability' | 'temperature'>;
 
 /** A head that has been opened; generations of its model may use it until it is disposed of. */
 export interface HeadDrafter extends Drafter {

@@ -6,11 +6,12 @@ import type { Draft, DraftContext, Drafter, GenerationDrafter } from '../drafter
 import type { DraftModelOptions, DraftSeat } from './draft-model.js';
 
 export type HeadSeat = Omit<DraftSeat, 'tokenizer'>;
+type HeadOptions = Required<Pick<DraftModelOptions, 'minProbability' | 'temperature'>>;
 
 /** Rows of the text that may be read in a round that drafts; more are read before. */
 const MOST_PENDING = 32;
 
-export const headDrafter = (name: string, seat: () => HeadSeat, options: Required<DraftModelOptions>): Drafter => ({
+export const headDrafter = (name: string, seat: () => HeadSeat, options: HeadOptions): Drafter => ({
   name,
   start: (context) => new FeatureDrafter(seat(), options, context),
 });
@@ -37,7 +38,7 @@ class FeatureDrafter implements GenerationDrafter {
 
   constructor(
     private readonly seat: HeadSeat,
-    private readonly options: Required<DraftModelOptions>,
+    private readonly options: HeadOptions,
     { sampler, createProposal, signal }: DraftContext,
   ) {
     const temperature = Number.isNaN(options.temperature) ? sampler.temperature : options.temperature;
