@@ -177,10 +177,12 @@ struct Round {
     if (!queued_) turn.unlock();
   }
 
-  // The round behind the one in progress, where that needs nothing but its tokens (and no values that it feeds). One more than the text needs is
-  // computed in vain, so where rounds end with unlikely tokens, as drafts do, each is waited for.
+  // The round behind the one in progress, where that needs nothing but its tokens (and no values that it feeds). One
+  // more than the text needs is computed in vain, so where rounds end with unlikely tokens, as drafts do, each is
+  // waited for.
   const Batch* queue() {
-    if (!ahead || ahead->feed_output >= 0 || ahead->least > 0 || !draws.walks.empty() || state->running->wanted()) return nullptr;
+    if (!ahead || ahead->feed_output >= 0 || ahead->least > 0 || !draws.walks.empty() || state->running->wanted())
+      return nullptr;
     if (!may_follow(done_ + 1)) return nullptr;
     std::vector<NextRows> next(seats.size(), NextRows{1, {-1}});
     for (size_t i = 0; i < seats.size(); ++i)
@@ -250,9 +252,9 @@ struct Round {
   using Clock = std::chrono::steady_clock;
   Clock::time_point begin_;
   Told last_;
-  int done_ = 0;            // rounds that are over
-  bool must_tell_ = false;  // JavaScript does not know of the last round yet
-  bool queued_ = false;     // the next round is on its way
+  int done_ = 0;               // rounds that are over
+  bool must_tell_ = false;     // JavaScript does not know of the last round yet
+  bool queued_ = false;        // the next round is on its way
   std::vector<float> fed_[2];  // what rows read of the round before theirs, and what they leave to the next one
 };
 
