@@ -88,3 +88,23 @@ test('the law of sampled answers is the one without drafts', async () => {
     expect(statistic).toBeLessThan(cells - 1 + 4 * Math.sqrt(2 * (cells - 1)));
   }
 }, 120_000);
+
+test('direct drafts have no runs, whose law is another one', async () => {
+  for (const [exactness, runs] of [
+    ['direct', false],
+    ['ngram-exact', true],
+  ] as const) {
+    const drafter = crossVocabulary(other, { exactness, minProbability: 0 });
+    const speculation = { drafter, adaptive: false, maxDraft: 4 };
+    await generate('Once upon a time', {
+      temperature: 1,
+      topK: 0,
+      topP: 1,
+      minP: 0,
+      seed: 3,
+      maxTokens: 80,
+      speculation,
+    });
+    expect(drafter.report(model.tokenizer)!.runShare > 0).toBe(runs);
+  }
+});
