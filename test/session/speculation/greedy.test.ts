@@ -1,13 +1,13 @@
 // Greedy speculation gives token for token the plain greedy text: every drafter, alone and in batches, each type of cache.
 //
-// 24 of the 200 prompts by default; VIVACE_ALL_PROMPTS=1 takes all.
+// 24 of the 200 prompts by default; VIVACE_PROMPTS=200 takes all.
 import { embeddedModelPath } from '../../../lib/index.js';
 import type { CacheType, GenerateResult, SpeculationOptions } from '../../../lib/index.js';
 import { sharedData } from '../../fixtures/shared-data.js';
 import { answer, prompts, setUp, smallModelPath, type Setting } from './setting.js';
 
 const maxTokens = 40;
-const asked = prompts(process.env['VIVACE_ALL_PROMPTS'] === '1' ? 200 : 24);
+const asked = prompts(Number(process.env['VIVACE_PROMPTS'] ?? 24));
 const shapes: readonly Omit<SpeculationOptions, 'drafter'>[] = [
   { maxDraft: 6, adaptive: false },
   { maxDraft: 5, maxNodes: 14, adaptive: false },
