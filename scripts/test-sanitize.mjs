@@ -48,7 +48,6 @@ const { status, signal } = spawnSync(
       // What statistics need a million times, memory errors show in fewer.
       CI: '',
       VIVACE_PROMPTS: '4',
-      VIVACE_LIVES: '12',
       LD_PRELOAD: runtimes.join(' '),
       // V8 keeps its heap until the process ends, which the leak detector takes for leaks. Freed memory is kept back only
       // a little, so that tests that watch the process's memory hold.
