@@ -87,7 +87,7 @@ test('the law of sampled answers is the one without drafts', async () => {
     // Mean cells − 1, deviation √(2 · that); four deviations.
     expect(statistic).toBeLessThan(cells - 1 + 4 * Math.sqrt(2 * (cells - 1)));
   }
-}, 120_000);
+}, 600_000);
 
 test('direct drafts have no runs, whose law is another one', async () => {
   for (const [exactness, runs] of [
