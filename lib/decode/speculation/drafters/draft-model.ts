@@ -1,19 +1,12 @@
 // Drafts by a second, smaller model with the same vocabulary.
 import { VivaceError } from '../../../errors.js';
 import type { Tokenizer } from '../../../formats/tokenizer/tokenizer.js';
-import type {
-  DraftedTree,
-  Executor,
-  KvCache,
-  Proposal,
-  RowSampler,
-  SamplerOptions,
-  TreeShape,
-} from '../../../program/executor.js';
+import type { DraftedTree, Proposal, TreeShape } from '../../../program/executor.js';
 import { TokenList } from '../../token-list.js';
 import type { AcceptanceProfile } from '../trees/acceptance-profile.js';
-import type { JobDrafting, JobResult, JobTree, Rounds, Ticket } from '../../rounds.js';
+import type { JobDrafting, JobResult, JobTree } from '../../rounds.js';
 import type { Draft, DraftContext, Drafter, GenerationDrafter } from '../drafter.js';
+import { chainOf, draftingLike, DraftSequence, drawnBy, noDraft, type SequenceSeat } from './draft-sequence.js';
 
 export interface DraftModelOptions {
   /**
@@ -48,16 +41,10 @@ export interface ModelDrafting {
 }
 
 /** What a model lends to its drafts: a sequence of its own. */
-export interface DraftSeat {
-  readonly rounds: Rounds;
-  readonly executor: Pick<Executor, 'createSampler' | 'createProposal'>;
-  readonly kv: KvCache;
-  readonly sequence: number;
+export interface DraftSeat extends SequenceSeat {
   readonly contextLength: number;
   /** Columns of the logits. */
   readonly logitsWidth: number;
-  /** Tokens that may be drawn. */
-  readonly vocab: number;
   readonly tokenizer: Tokenizer;
 }
 
@@ -94,26 +81,19 @@ interface Drafted extends Omit<DraftedTree, 'scores'> {
  */
 class ModelDrafter implements GenerationDrafter {
   private readonly text = new TokenList(new Int32Array());
-  private readonly sampler: RowSampler;
+  private readonly own: DraftSequence;
   private readonly proposal: Proposal | undefined;
   private drafted: Drafted | undefined;
-  private ticket: Ticket | undefined;
-  private gone = false;
-  private readonly signal: AbortSignal | undefined;
-  private readonly cancel = (): void => this.ticket?.cancel();
 
   constructor(
     private readonly seat: DraftSeat,
     private readonly options: ModelDrafting,
     { sampler, createProposal, signal }: DraftContext,
   ) {
-    const temperature = Number.isNaN(options.temperature) ? sampler.temperature : options.temperature;
-    const own: SamplerOptions = { ...sampler, temperature, logprob: true, topLogprobs: 0 };
-    this.sampler = seat.executor.createSampler({ ...own, vocab: Math.min(own.vocab, seat.vocab) });
+    const own = draftingLike(sampler, options.temperature, seat.vocab);
+    this.own = new DraftSequence(seat, own, signal);
     // The target's executor makes it: laws stay on the card where both models are on one.
-    if (temperature > 0) this.proposal = createProposal(false);
-    this.signal = signal;
-    signal?.addEventListener('abort', this.cancel);
+    if (own.temperature > 0) this.proposal = createProposal(false);
   }
 
   accept(tokens: Int32Array): void {
@@ -121,24 +101,23 @@ class ModelDrafter implements GenerationDrafter {
     const { drafted } = this;
     if (drafted) {
       if (drafted.isTree) this.study(drafted, tokens);
-      this.sampler.retract(drafted.told);
+      this.own.sampler.retract(drafted.told);
       // The last token is always left to be read: what follows it is not known yet.
       kv.keep(sequence, keptRows(drafted, tokens.subarray(0, -1)));
       this.drafted = undefined;
     }
-    this.sampler.accept(tokens);
+    this.own.sampler.accept(tokens);
     this.text.append(tokens);
   }
 
   async draft(maxTokens: number, maxNodes: number, cycle: number): Promise<Draft> {
-    const { kv, sequence, rounds, contextLength } = this.seat;
+    const { kv, sequence, contextLength } = this.seat;
     const steps = Math.min(maxTokens, contextLength - this.text.length);
-    if (steps < 1 || this.gone) return nothing;
+    if (steps < 1 || this.own.gone) return noDraft;
     const behind = this.text.length - kv.length(sequence) - MOST_PENDING;
     if (behind > 0) {
       const tokens = this.text.slice(kv.length(sequence)).subarray(0, behind);
-      this.ticket = rounds.submit({ kv, sequence, tokens });
-      if ((await this.ticket.done) === undefined || this.gone) return nothing;
+      if (!(await this.own.read(tokens))) return noDraft;
     }
     const { proposal } = this;
     const record = { cycle, ...(proposal ? { proposal } : {}) };
@@ -146,15 +125,12 @@ class ModelDrafter implements GenerationDrafter {
       return this.draftTree({ shape: this.options.shape(steps, maxNodes, proposal !== undefined), ...record });
     }
     const done = await this.submit({ drafting: { steps, least: this.options.minProbability, ...record } });
-    const draft = done?.draft ?? (done && done.token >= 0 ? [done] : []);
-    const tokens = Int32Array.from(draft, ({ token }) => token);
-    const parents = tokens.map((_, index) => index - 1);
+    const chain = chainOf(drawnBy(done));
+    const { tokens, parents } = chain;
     // The last one's row has not been computed.
     const rows = tokens.map((_, index) => (index + 1 < tokens.length ? index : -1));
     this.drafted = { tokens, parents, rows, told: tokens, isTree: false, ms: 0, at: 0 };
-    let score = 1;
-    const scores = Float32Array.from(draft, ({ logprob }) => (score *= Math.exp(logprob)));
-    return { tokens, parents, scores, ...(proposal ? { proposal } : {}) };
+    return { ...chain, ...(proposal ? { proposal } : {}) };
   }
 
   private study(drafted: Drafted, said: Int32Array): void {
@@ -170,7 +146,7 @@ class ModelDrafter implements GenerationDrafter {
   private async draftTree(tree: JobTree): Promise<Draft> {
     const begin = performance.now();
     const done = await this.submit({ tree });
-    if (!done?.tree) return nothing;
+    if (!done?.tree) return noDraft;
     const { tokens, parents, scores, rows } = done.tree;
     const at = performance.now();
     this.drafted = { tokens, parents, rows, told: new Int32Array(), isTree: true, ms: at - begin, at };
@@ -178,22 +154,15 @@ class ModelDrafter implements GenerationDrafter {
   }
 
   private submit(what: { drafting: JobDrafting } | { tree: JobTree }): Promise<JobResult | undefined> {
-    const { kv, sequence, rounds } = this.seat;
+    const { kv, sequence } = this.seat;
     const tokens = this.text.slice(kv.length(sequence));
-    this.ticket = rounds.submit({ kv, sequence, tokens, sampler: this.sampler, ...what });
-    return this.ticket.done;
+    return this.own.run({ tokens, sampler: this.own.sampler, ...what });
   }
 
   dispose(): void {
-    if (this.gone) return;
-    this.gone = true;
-    this.signal?.removeEventListener('abort', this.cancel);
-    this.sampler.dispose();
-    this.seat.rounds.release(this.seat.kv, this.seat.sequence);
+    this.own.dispose();
   }
 }
-
-const nothing: Draft = { tokens: new Int32Array(), parents: new Int32Array(), scores: new Float32Array() };
 
 /** Cells of the draft, behind those of the text, that hold what was kept of it. */
 function keptRows({ tokens, parents, rows }: Drafted, kept: Int32Array): Int32Array {

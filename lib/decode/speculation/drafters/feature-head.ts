@@ -1,9 +1,10 @@
 // Drafts by a head that reads what the target knew of its rows (features) beside the tokens, and goes on with what it foretells.
-import type { Proposal, RowSampler, SamplerOptions } from '../../../program/executor.js';
-import type { JobTaps, Ticket } from '../../rounds.js';
+import type { Proposal } from '../../../program/executor.js';
+import type { JobTaps } from '../../rounds.js';
 import { TokenList } from '../../token-list.js';
 import type { Draft, DraftContext, Drafter, GenerationDrafter } from '../drafter.js';
 import type { DraftModelOptions, DraftSeat } from './draft-model.js';
+import { chainOf, draftingLike, DraftSequence, drawnBy, noDraft } from './draft-sequence.js';
 
 export type HeadSeat = Omit<DraftSeat, 'tokenizer'>;
 type HeadOptions = Required<Pick<DraftModelOptions, 'minProbability' | 'temperature'>>;
@@ -26,33 +27,26 @@ export const headDrafter = (name: string, seat: () => HeadSeat, options: HeadOpt
 class FeatureDrafter implements GenerationDrafter {
   readonly taps: JobTaps = { names: ['hidden'], hear: ([values], rows) => this.hear(values, rows) };
   private readonly text = new TokenList(new Int32Array());
-  private readonly sampler: RowSampler;
+  private readonly own: DraftSequence;
   private readonly proposal: Proposal | undefined;
   private readonly features: Float32Array[] = []; // of rows that the head has not read
   private heard = 0; // rows of the target, those before included
   private drafted: Int32Array = new Int32Array();
-  private ticket: Ticket | undefined;
-  private gone = false;
-  private readonly signal: AbortSignal | undefined;
-  private readonly cancel = (): void => this.ticket?.cancel();
 
   constructor(
     private readonly seat: HeadSeat,
     private readonly options: HeadOptions,
     { sampler, createProposal, signal }: DraftContext,
   ) {
-    const temperature = Number.isNaN(options.temperature) ? sampler.temperature : options.temperature;
-    const own: SamplerOptions = { ...sampler, temperature, logprob: true, topLogprobs: 0 };
-    this.sampler = seat.executor.createSampler({ ...own, vocab: Math.min(own.vocab, seat.vocab) });
-    if (temperature > 0) this.proposal = createProposal(false);
-    this.signal = signal;
-    signal?.addEventListener('abort', this.cancel);
+    const own = draftingLike(sampler, options.temperature, seat.vocab);
+    this.own = new DraftSequence(seat, own, signal);
+    if (own.temperature > 0) this.proposal = createProposal(false);
   }
 
   accept(tokens: Int32Array): void {
-    if (this.drafted.length > 0) this.sampler.retract(this.drafted);
+    if (this.drafted.length > 0) this.own.sampler.retract(this.drafted);
     this.drafted = new Int32Array();
-    this.sampler.accept(tokens);
+    this.own.sampler.accept(tokens);
     this.text.append(tokens);
   }
 
@@ -60,44 +54,29 @@ class FeatureDrafter implements GenerationDrafter {
     const { seat, text, proposal } = this;
     const steps = Math.min(maxTokens, seat.contextLength - text.length);
     const pending = this.heard - seat.kv.length(seat.sequence);
-    if (steps < 1 || pending < 1 || this.gone) return nothing;
+    if (steps < 1 || pending < 1 || this.own.gone) return noDraft;
     // The target has read all but the last token, so the last rows are the last ones that were heard of.
     const tokens = text.slice(text.length - pending);
     const features = joined(this.features.splice(0));
     const width = features.length / pending;
     const first = Math.max(0, pending - MOST_PENDING);
-    const { kv, sequence, rounds } = seat;
     if (first > 0) {
       const inputs = { features: features.subarray(0, first * width) };
-      this.ticket = rounds.submit({ kv, sequence, tokens: tokens.subarray(0, first), inputs });
-      if ((await this.ticket.done) === undefined || this.gone) return nothing;
+      if (!(await this.own.read(tokens.subarray(0, first), inputs))) return noDraft;
     }
-    this.ticket = rounds.submit({
-      kv,
-      sequence,
+    const done = await this.own.run({
       tokens: tokens.subarray(first),
       inputs: { features: features.subarray(first * width) },
-      sampler: this.sampler,
+      sampler: this.own.sampler,
       drafting: { steps, least: this.options.minProbability, cycle, ...(proposal ? { proposal } : {}) },
     });
-    const done = await this.ticket.done;
-    const draft = done?.draft ?? (done && done.token >= 0 ? [done] : []);
-    this.drafted = Int32Array.from(draft, ({ token }) => token);
-    let score = 1;
-    return {
-      tokens: this.drafted,
-      parents: this.drafted.map((_, index) => index - 1),
-      scores: Float32Array.from(draft, ({ logprob }) => (score *= Math.exp(logprob))),
-      ...(proposal ? { proposal } : {}),
-    };
+    const chain = chainOf(drawnBy(done));
+    this.drafted = chain.tokens;
+    return { ...chain, ...(proposal ? { proposal } : {}) };
   }
 
   dispose(): void {
-    if (this.gone) return;
-    this.gone = true;
-    this.signal?.removeEventListener('abort', this.cancel);
-    this.sampler.dispose();
-    this.seat.rounds.release(this.seat.kv, this.seat.sequence);
+    this.own.dispose();
   }
 
   private hear(values: Float32Array, rows: number): void {
@@ -105,8 +84,6 @@ class FeatureDrafter implements GenerationDrafter {
     this.heard += rows;
   }
 }
-
-const nothing: Draft = { tokens: new Int32Array(), parents: new Int32Array(), scores: new Float32Array() };
 
 function joined(parts: readonly Float32Array[]): Float32Array {
   if (parts.length === 1) return parts[0];

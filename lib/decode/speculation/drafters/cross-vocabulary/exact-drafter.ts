@@ -5,8 +5,8 @@ import { TokenList } from '../../../token-list.js';
 import type { Proposal, SamplerOptions } from '../../../../program/executor.js';
 import type { Draft, DraftContext, GenerationDrafter } from '../../drafter.js';
 import type { DraftSeat } from '../draft-model.js';
+import { noDraft } from '../draft-sequence.js';
 import { exactStep, LawBuilder } from './laws.js';
-import { noDraft } from './merging-drafter.js';
 import type { Translation } from './translation.js';
 
 /** Tokens of the drafter that may begin a run are looked behind: so many of the most probable ones. */

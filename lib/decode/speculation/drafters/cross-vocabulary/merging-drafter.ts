@@ -1,9 +1,9 @@
 // Drafts by a model with another vocabulary: a chain that it draws in one native call, put together to the target's tokens.
-import type { Proposal, RowSampler, SamplerOptions } from '../../../../program/executor.js';
-import type { Ticket } from '../../../rounds.js';
+import type { Proposal, SamplerOptions } from '../../../../program/executor.js';
 import { TokenList } from '../../../token-list.js';
 import type { Draft, DraftContext, GenerationDrafter } from '../../drafter.js';
 import type { DraftSeat } from '../draft-model.js';
+import { DraftSequence, drawnBy, noDraft } from '../draft-sequence.js';
 import { directLaw, LawBuilder, paperLaw, type DrafterLaw } from './laws.js';
 import type { Group, Translation } from './translation.js';
 
@@ -22,20 +22,14 @@ export interface MergingOptions {
   readonly minProbability: number;
 }
 
-export const noDraft: Draft = { tokens: new Int32Array(), parents: new Int32Array(), scores: new Float32Array() };
-
 export class MergingDrafter implements GenerationDrafter {
   private text: TokenList | undefined; // in the drafter's tokens
-  private readonly sampler: RowSampler;
+  private readonly own: DraftSequence;
   private readonly builder: LawBuilder;
   private readonly laws: { readonly own: Proposal; readonly target: Proposal } | undefined;
   private drafted: Int32Array = new Int32Array(); // the cache has memory for all but the last one
   private groups: readonly Group[] = [];
   private perToken = 1; // tokens of the drafter for one of the target
-  private ticket: Ticket | undefined;
-  private gone = false;
-  private readonly signal: AbortSignal | undefined;
-  private readonly cancel = (): void => this.ticket?.cancel();
 
   constructor(
     private readonly seat: DraftSeat,
@@ -54,13 +48,11 @@ export class MergingDrafter implements GenerationDrafter {
       topLogprobs: 0,
       vocab: direct.length,
     };
-    this.sampler = seat.executor.createSampler(own);
+    this.own = new DraftSequence(seat, own, signal);
     this.builder = new LawBuilder(sampler.vocab);
     if (own.temperature > 0) {
       this.laws = { own: seat.executor.createProposal(false), target: createProposal(false) };
     }
-    this.signal = signal;
-    signal?.addEventListener('abort', this.cancel);
   }
 
   accept(tokens: Int32Array): void {
@@ -68,7 +60,7 @@ export class MergingDrafter implements GenerationDrafter {
     const { translation, text } = this;
     if (text === undefined) {
       this.text = new TokenList(translation.begin(tokens));
-      this.sampler.accept(this.text.slice());
+      this.own.sampler.accept(this.text.slice());
       return;
     }
     // Groups stay as they were drafted where all of their tokens were kept.
@@ -83,22 +75,22 @@ export class MergingDrafter implements GenerationDrafter {
     const drafted = this.drafted.length;
     for (; at < tokens.length; at++) fresh.push(...translation.tokensOf(tokens[at]));
     if (drafted > 0) {
-      this.sampler.retract(this.drafted);
+      this.own.sampler.retract(this.drafted);
       const most = Math.min(kept, drafted - 1, text.length + fresh.length - 1 - kv.length(sequence));
       kv.commit(sequence, Math.max(0, most));
       this.drafted = new Int32Array();
       this.groups = [];
     }
-    this.sampler.accept(Int32Array.from(fresh));
+    this.own.sampler.accept(Int32Array.from(fresh));
     text.append(fresh);
   }
 
   async draft(maxTokens: number, maxNodes: number, cycle: number): Promise<Draft> {
-    const { kv, sequence, rounds, contextLength } = this.seat;
+    const { kv, sequence, contextLength } = this.seat;
     const { text, laws } = this;
     const { how, minProbability } = this.options;
     const most = Math.min(maxTokens, maxNodes);
-    if (text === undefined || text.length === 0 || most < 1 || this.gone) return noDraft;
+    if (text === undefined || text.length === 0 || most < 1 || this.own.gone) return noDraft;
     // Runs take several steps, and one may be left that is cut at the end.
     const wanted = how === 'direct' ? most : Math.ceil(most * this.perToken) + this.translation.cache.options.maxN - 1;
     const steps = Math.min(wanted, contextLength - text.length);
@@ -108,30 +100,22 @@ export class MergingDrafter implements GenerationDrafter {
     const behind = text.length - kv.length(sequence) - MOST_PENDING;
     if (behind > 0) {
       const tokens = text.slice(kv.length(sequence)).subarray(0, behind);
-      this.ticket = rounds.submit({ kv, sequence, tokens });
-      if ((await this.ticket.done) === undefined || this.gone) return noDraft;
+      if (!(await this.own.read(tokens))) return noDraft;
     }
     laws?.own.clear();
-    this.ticket = rounds.submit({
-      kv,
-      sequence,
+    const done = await this.own.run({
       tokens: text.slice(kv.length(sequence)),
-      sampler: this.sampler,
+      sampler: this.own.sampler,
       drafting: { steps, least: minProbability, cycle, ...(laws ? { proposal: laws.own } : {}) },
     });
-    const done = await this.ticket.done;
-    const result = done?.draft ?? (done && done.token >= 0 ? [done] : []);
+    const result = drawnBy(done);
     this.drafted = Int32Array.from(result, ({ token }) => token);
     const probabilities = result.map(({ logprob }) => Math.exp(logprob));
     return this.translated(most, probabilities);
   }
 
   dispose(): void {
-    if (this.gone) return;
-    this.gone = true;
-    this.signal?.removeEventListener('abort', this.cancel);
-    this.sampler.dispose();
-    this.seat.rounds.release(this.seat.kv, this.seat.sequence);
+    this.own.dispose();
   }
 
   private translated(most: number, probabilities: readonly number[]): Draft {
