@@ -2,7 +2,7 @@
 import type { GgufTensorInput } from '../../../../lib/formats/gguf-writer.js';
 import { writeGguf } from '../../../../lib/formats/gguf-writer.js';
 import { loadModel } from '../../../../lib/index.js';
-import type { Model } from '../../../../lib/index.js';
+import type { LoadOptions, Model } from '../../../../lib/index.js';
 import { randomModel } from '../../../fixtures/random-model.js';
 import { ggufMetadata } from '../../../fixtures/random/gguf.js';
 import { randomTensors } from '../../../fixtures/random/tensors.js';
@@ -15,7 +15,13 @@ const specials = ['<|begin|>', '<|end|>'];
 export async function bpeModel(
   file: string,
   merges: number,
-  { seed = 1, order, padding = 0 }: { seed?: number; order?: (count: number) => number[]; padding?: number } = {},
+  {
+    seed = 1,
+    order,
+    padding = 0,
+    layers = 2,
+    ...load
+  }: { seed?: number; order?: (count: number) => number[]; padding?: number; layers?: number } & LoadOptions = {},
 ): Promise<Model> {
   const toy = trainBpe(story, merges);
   const count = toy.tokens.length + specials.length;
@@ -23,7 +29,7 @@ export async function bpeModel(
   const texts = [...toy.tokens, ...specials];
   const base = randomModel('llama');
   const sizes = { width: 64, hidden: 128, heads: 2, kvHeads: 1, headDim: 32, valueDim: 32, contextLength: 256 };
-  const config = { ...base.config, ...sizes, vocab: count + padding, rope: { ...base.config.rope, dimensions: 32 } };
+  const config = { ...base.config, ...sizes, layers, vocab: count + padding, rope: { ...base.config.rope, dimensions: 32 } };
   const random = { ...base, name: `bpe ${merges}`, seed, config };
   const tensors = randomTensors(random, 'F32').map((tensor): GgufTensorInput => {
     if (!/^(token_embd|output)\.weight$/.test(tensor.name)) return tensor;
@@ -48,5 +54,5 @@ export async function bpeModel(
     },
     tensors,
   });
-  return loadModel(file, { threads: 1 });
+  return loadModel(file, { threads: 1, ...load });
 }
