@@ -72,8 +72,20 @@ double DeviceExecutable::pack(int64_t bytes) {
   return loaded_;
 }
 
+// All that comes behind the root of a sequence's draft is part of it.
+const uint8_t* DeviceExecutable::mark_drafts(const Batch& batch, const Draws* draws) {
+  if (draws == nullptr || draws->walks.empty()) return nullptr;
+  drafted_.assign(static_cast<size_t>(batch.rows), 0);
+  for (const Walk& walk : draws->walks) {
+    const int64_t root = batch.output_rows[walk.output];
+    for (int64_t row = root + 1; row < batch.rows && batch.sequences[row] == batch.sequences[root]; ++row)
+      drafted_[static_cast<size_t>(row)] = 1;
+  }
+  return drafted_.data();
+}
+
 // Numbers the sequences of the batch and lists the pages that its rows see or write.
-VivaceDeviceBatch DeviceExecutable::describe(const Batch& batch, const PagedKv& kv) {
+VivaceDeviceBatch DeviceExecutable::describe(const Batch& batch, const PagedKv& kv, const Draws* draws) {
   const PagedKvOptions& options = kv.options();
   cache_ = {options.layers,
             options.kv_heads,
@@ -121,6 +133,7 @@ VivaceDeviceBatch DeviceExecutable::describe(const Batch& batch, const PagedKv& 
   given.added_offsets = batch.added_offsets;
   given.added_positions = batch.added_positions;
   given.tree_mask = batch.tree_mask;
+  given.drafted = mark_drafts(batch, draws);
   given.pages = pages_.data();
   given.tree_words = batch.tree_mask != nullptr ? static_cast<int32_t>(batch.tree_words) : 0;
   given.added = added;
@@ -318,7 +331,7 @@ void DeviceExecutable::start(int64_t rows, int64_t outputs, const std::vector<Ru
   bindings_.clear();
   for (const RunBinding& binding : bindings) bindings_.push_back({binding.value, binding.data});
   VivaceDeviceBatch given{};
-  if (batch != nullptr) given = describe(*batch, *kv);
+  if (batch != nullptr) given = describe(*batch, *kv, draws);
   VivaceDeviceRun run{};
   run.rows = rows;
   run.outputs = outputs;

@@ -53,7 +53,8 @@ class DeviceExecutable final : public Runner {
              const Draws* draws, int behind);
   void finish();
   bool can_follow() const;
-  VivaceDeviceBatch describe(const Batch& batch, const PagedKv& kv);
+  VivaceDeviceBatch describe(const Batch& batch, const PagedKv& kv, const Draws* draws);
+  const uint8_t* mark_drafts(const Batch& batch, const Draws* draws);
   void describe(const Draws& draws, int behind);
   void describe(size_t output, Sampler& sampler, const std::vector<int32_t>& path);
   void describe(size_t output, const DraftRecord& draft, int behind);
@@ -79,6 +80,7 @@ class DeviceExecutable final : public Runner {
   bool queued_ = false;       // the one behind it was started
   VivaceDeviceCache cache_{};
   std::vector<int32_t> sequences_, ids_;
+  std::vector<uint8_t> drafted_;
   std::vector<void*> pages_;
   std::vector<VivaceDeviceBinding> bindings_;
   std::vector<double> seconds_;

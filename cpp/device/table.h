@@ -4,7 +4,7 @@
 #pragma once
 #include <stdint.h>
 
-#define VIVACE_DEVICE_TABLE_VERSION 5
+#define VIVACE_DEVICE_TABLE_VERSION 6
 
 typedef struct VivaceDeviceError {
   char code[32];  // the words of lib/errors.ts
@@ -62,7 +62,8 @@ typedef struct VivaceDeviceBatch {
   const int32_t* added_offsets;    // [rows]
   const int32_t* added_positions;  // [added]
   const uint64_t* tree_mask;       // [rows, tree_words], null: chains
-  void* const* pages;              // [sequence_count, page_stride] device addresses
+  const uint8_t* drafted;  // [rows] 1: part of a draft, so with the bits of a token that comes alone; null: none
+  void* const* pages;      // [sequence_count, page_stride] device addresses
   int32_t tree_words, added, sequence_count, page_stride;
 } VivaceDeviceBatch;
 

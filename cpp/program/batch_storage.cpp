@@ -88,7 +88,8 @@ void BatchStorage::show(int64_t rows, int64_t outputs) {
   batch_.outputs = outputs;
 }
 
-// A row sees itself and all that its parent sees. Parents come before their children.
+// A row sees itself and all that its parent sees. Parents come before their children. As long as each row of a sequence
+// follows the one before it, they are a chain's: a prompt beside somebody's tree is a prompt.
 void BatchStorage::build_masks(const BatchRequest& request) {
   size_t longest = 0;
   for (const Group& group : groups_) longest = group.rows.size() > longest ? group.rows.size() : longest;
@@ -107,6 +108,9 @@ void BatchStorage::build_masks(const BatchRequest& request) {
       throw Error("INTERNAL", "run: the position of a tree's root must be the length of its sequence");
     }
     mask[ordinals_[row] / 64] |= uint64_t{1} << (ordinals_[row] % 64);
+    const bool follows =
+        parent < 0 ? ordinals_[row] == 0 : cells_[parent] + 1 == cells_[row] && visible_[parent] == cells_[row];
+    if (follows) visible_[row] = cells_[row] + 1;
   }
 }
 

@@ -26,12 +26,12 @@ class Planner {
 
   // Rows [begin, end) of one sequence.
   void add(int64_t begin, int64_t end) {
-    bool chain = true;
-    for (int64_t row = begin; row < end; ++row) chain = chain && tree_cells(batch_, row) == 0;
-    if (chain && end - begin >= many_rows) {
-      plan_.runs[sizes_.runs++] = {static_cast<int32_t>(begin), static_cast<int32_t>(end - begin)};
-      std::fill(plan_.states + begin, plan_.states + end, in_run);
-      return;
+    int64_t prompt = begin;
+    while (prompt < end && !is_drafted(prompt) && tree_cells(batch_, prompt) == 0) ++prompt;
+    if (prompt - begin >= many_rows) {
+      plan_.runs[sizes_.runs++] = {static_cast<int32_t>(begin), static_cast<int32_t>(prompt - begin)};
+      std::fill(plan_.states + begin, plan_.states + prompt, in_run);
+      begin = prompt;
     }
     while (begin < end) {
       const int chunk = chunk_of(slots(begin));
@@ -57,6 +57,7 @@ class Planner {
   }
 
  private:
+  bool is_drafted(int64_t row) const { return batch_.drafted != nullptr && batch_.drafted[row] != 0; }
   int slots(int64_t row) const { return batch_.visible[row] + tree_cells(batch_, row); }
   void add_unit(int64_t row, int64_t rows, int chunk, int first_chunk, int chunks) {
     plan_.units[sizes_.units++] = {static_cast<int32_t>(row), static_cast<int32_t>(rows), chunk, first_chunk,

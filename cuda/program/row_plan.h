@@ -16,7 +16,7 @@
 
 namespace vivace::cuda {
 
-inline constexpr int many_rows = 32;      // neighbouring rows of a chain that are a prompt
+inline constexpr int many_rows = 32;      // neighbouring rows of a chain that are a prompt, drafts aside
 inline constexpr int rows_of_a_unit = 8;  // at most
 
 // Slots per chunk of a row that sees so many: about 32 chunks, of 128 to 512 slots.

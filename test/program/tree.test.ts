@@ -6,8 +6,10 @@ import type { Executor, KvCache } from '../../lib/program/executor.js';
 import { NativeExecutor, type NativeExecutorOptions } from '../../lib/program/native-executor.js';
 import { ReferenceExecutor } from '../../lib/program/reference/executor.js';
 import { scratch } from '../formats/scratch.js';
-import { cardName, emulatedDevice } from '../ops/executors.js';
+import { plain } from '../decode/sampler-options.js';
+import { cardName, emulatedDevice, testDevices } from '../ops/executors.js';
 import { randomModel, writeRandomGguf } from '../fixtures/random-model.js';
+import { tinyModel, vocab as tinyVocab } from './tiny-model.js';
 
 const { at } = scratch();
 const prefix = [261, 300, 275, 410, 333, 290];
@@ -148,3 +150,73 @@ test('a tree whose rows do not fit together is refused', async () => {
   kv.dispose();
   close();
 });
+
+// On a card prompts of 32 rows and more have a kernel of their own, which rounds to halves; drafts must not get there.
+test.each(testDevices())(
+  'a prompt and what is drafted behind it have their bits beside anything, on %s',
+  async (deviceName) => {
+    const { program, bytes } = tinyModel(0);
+    const executor = new NativeExecutor(program, bytes, { threads: 2, deviceName });
+    const text = Array.from({ length: 33 }, (_, i) => (7 * i + 3) % tinyVocab);
+    const draft = Array.from({ length: 6 }, (_, i) => (5 * i + 1) % tinyVocab);
+    const options = { keyType: 'F16', valueType: 'F16', pageSize: 16, maxPages: 64 } as const;
+
+    /** Logits after the last row of each text, or of its draft all; drafts as chains, or their second half below the root, too. */
+    const play = async (drafts: readonly (readonly number[])[], wide: boolean): Promise<Float32Array> => {
+      const kv = executor.createKvCache(options);
+      const rows = drafts.flatMap((drafted) => {
+        const sequence = kv.create();
+        const [last, half] = [text.length - 1, Math.floor(drafted.length / 2)];
+        const below = (node: number): number => last + (wide && node === half ? 0 : node);
+        return [...text, ...drafted].map((token, at) => ({
+          token,
+          sequence,
+          parent: at <= last ? at - 1 : below(at - last - 1),
+          position: at <= last || !wide || at - last - 1 < half ? at : at - half,
+          drafted: at > last,
+          output: at >= last,
+        }));
+      });
+      const begins = rows.map((_, row) => rows.findIndex(({ sequence }) => sequence === rows[row].sequence));
+      const outputs = rows.flatMap(({ output }, row) => (output ? [row] : []));
+      const logits = new Float32Array(outputs.length * tinyVocab);
+      await executor.run(kv, {
+        tokens: Int32Array.from(rows, ({ token }) => token),
+        positions: Int32Array.from(rows, ({ position }) => position),
+        sequences: Int32Array.from(rows, ({ sequence }) => sequence),
+        ...(wide
+          ? { parents: Int32Array.from(rows, ({ parent }, row) => (parent < 0 ? -1 : begins[row] + parent)) }
+          : {}),
+        outputs: Int32Array.from(outputs),
+        samplers: outputs.map(() => null),
+        walks: drafts.flatMap((drafted, i) => {
+          if (drafted.length === 0) return [];
+          const output = drafts.slice(0, i).reduce((sum, one) => sum + 1 + one.length, 0);
+          const sampler = executor.createSampler({ ...plain, vocab: tinyVocab, temperature: 0 });
+          return [{ output, rows: 1 + drafted.length, sampler, rule: { name: 'match' }, cycle: 1 } as const];
+        }),
+        logits,
+      });
+      kv.dispose();
+      return logits;
+    };
+    /** The same rows, the prompt at once and tokens one by one. */
+    const plainly = async (drafted: readonly number[]): Promise<Float32Array[]> => {
+      const kv = executor.createKvCache(options);
+      const sequence = kv.create();
+      const said = [await chain(executor, kv, sequence, text, tinyVocab)];
+      for (const token of drafted) said.push(await chain(executor, kv, sequence, [token], tinyVocab));
+      kv.dispose();
+      return said;
+    };
+    const all = await plainly(draft);
+    const half = Math.floor(draft.length / 2);
+    const second = await plainly(draft.slice(half));
+    const joined = (parts: readonly Float32Array[]): number[] => parts.flatMap((part) => [...part]);
+    expect([...(await play([draft, []], false))]).toEqual(joined([...all, all[0]]));
+    expect([...(await play([[], draft], true))]).toEqual(
+      joined([all[0], ...all.slice(0, half + 1), ...second.slice(1)]),
+    );
+    executor.dispose();
+  },
+);

@@ -29,7 +29,13 @@ export async function bpeModel(
   const texts = [...toy.tokens, ...specials];
   const base = randomModel('llama');
   const sizes = { width: 64, hidden: 128, heads: 2, kvHeads: 1, headDim: 32, valueDim: 32, contextLength: 256 };
-  const config = { ...base.config, ...sizes, layers, vocab: count + padding, rope: { ...base.config.rope, dimensions: 32 } };
+  const config = {
+    ...base.config,
+    ...sizes,
+    layers,
+    vocab: count + padding,
+    rope: { ...base.config.rope, dimensions: 32 },
+  };
   const random = { ...base, name: `bpe ${merges}`, seed, config };
   const tensors = randomTensors(random, 'F32').map((tensor): GgufTensorInput => {
     if (!/^(token_embd|output)\.weight$/.test(tensor.name)) return tensor;
