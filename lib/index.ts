@@ -21,7 +21,9 @@ export type { DraftModelOptions } from './decode/speculation/drafters/draft-mode
 export type { ModelInfo } from './model/info.js';
 export type { Prompt, Session } from './session/session.js';
 export type { Chat, ChatMessage, ChatOptions } from './chat.js';
-export type { Piece, TokenLogprob, TokenLogprobs } from './decode/answer.js';
+export { tokenMask } from './decode/constraint.js';
+export type { Constraint } from './decode/constraint.js';
+export type { Piece, TokenLogprob, TokenLogprobs, TokenOrigin } from './decode/answer.js';
 export type { FinishReason, GenerateResult } from './decode/loop.js';
 export { generateDefaults } from './decode/options.js';
 export type { GenerateOptions } from './decode/options.js';

@@ -12,7 +12,7 @@ import type {
   NativeSeat,
   NativeSuffixCache,
 } from './native/drafters.js';
-import type { NativeSampler, NativeTree } from './native/sampling.js';
+import type { NativeSampler, NativeTree, NativeWalk } from './native/sampling.js';
 
 export { addonPath };
 export type * from './native/drafters.js';
@@ -39,26 +39,6 @@ export interface NativeKvCache {
   close(): void;
 }
 
-/** A draft's verification: `rule` is VerifyRule of cpp/decode/verify/verify.h. */
-export interface NativeWalk {
-  readonly sampler: NativeSampler;
-  readonly rule: number;
-  readonly first: number;
-  readonly second: number;
-  readonly cycle: number;
-  readonly proposal?: NativeProposal;
-  /** Outputs behind the draft's are a second reading: of row `rows[i]` of the draft. */
-  readonly reflection?: { readonly alpha: number; readonly corrects: boolean; readonly rows: Int32Array };
-  /** `guarded` [rows]. The hidden states are those of the run. */
-  readonly judge?: {
-    readonly weights: Float32Array;
-    readonly bias: number;
-    readonly bound: number;
-    readonly guarded: Int32Array;
-    readonly longest: number;
-  };
-}
-
 export interface NativeRequest {
   readonly rows: number;
   readonly outputs: number;
@@ -82,6 +62,7 @@ export interface NativeRequest {
     /** For judges: the value of `bindings` that they read. */
     readonly hidden?: number;
     readonly samplers: readonly (NativeSampler | null)[];
+    readonly masks?: readonly (Uint32Array | null)[]; // per output: the tokens that its sampler may draw, as bits
     readonly tokens: Int32Array;
     readonly logprobs: Float32Array;
     readonly errors: Int32Array;

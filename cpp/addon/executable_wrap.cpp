@@ -147,6 +147,8 @@ void read_walks(const Napi::Array& list, int hidden, Round& round) {
     Walk walk = read_walk(given, round.state->executable->place());
     walk.output = given.Get("output").As<Napi::Number>().Int64Value();
     round.batch.describe(walk, given.Get("rows").As<Napi::Number>().Int64Value());
+    if (!walk.masks.empty() && static_cast<int64_t>(walk.masks.size()) != walk.rows())
+      throw Error("INTERNAL", "run: a draft wants a mask or null per row");
     for (int64_t row = 0; row < walk.outputs(); ++row)
       if (round.draws.samplers[static_cast<size_t>(walk.output + row)] != nullptr)
         throw Error("INTERNAL", "run: an output is drawn and verified");
@@ -174,7 +176,7 @@ void read_drafts(const Napi::Object& given, Round& round) {
   }
 }
 
-// { logits, hidden?, samplers, walks?, drafts?, tokens, logprobs, errors, kept }
+// { logits, hidden?, samplers, masks?, walks?, drafts?, tokens, logprobs, errors, kept }
 void read_sampling(const Napi::Object& given, Round& round) {
   const Runner& executable = *round.state->executable;
   round.draws.logits = given.Get("logits").As<Napi::Number>().Int32Value();
@@ -190,6 +192,15 @@ void read_sampling(const Napi::Object& given, Round& round) {
   for (uint32_t i = 0; i < samplers.Length(); ++i) {
     const Napi::Value sampler = samplers.Get(i);
     round.draws.samplers.push_back(sampler.IsNull() ? nullptr : unwrap_sampler(sampler));
+  }
+  if (given.Get("masks").IsArray()) {
+    const Napi::Array masks = given.Get("masks").As<Napi::Array>();
+    if (masks.Length() != round.outputs || round.ahead)
+      throw Error("INTERNAL", "run: masks are a mask or null per output of one round");
+    for (uint32_t i = 0; i < masks.Length(); ++i) {
+      const Sampler* sampler = round.draws.samplers[i];
+      round.draws.masks.push_back(sampler == nullptr ? std::vector<uint32_t>() : read_mask(masks.Get(i), *sampler));
+    }
   }
   round.draws.clear();
   if (given.Get("walks").IsArray()) {

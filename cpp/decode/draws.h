@@ -34,8 +34,10 @@ struct Draws {
   int logits = -1;                  // the value that is drawn from
   std::vector<Sampler*> samplers;   // per output, null: no draw
   std::vector<DraftRecord> drafts;  // per output, empty: none
-  std::vector<Walk> walks;          // their outputs have no samplers
-  std::vector<TreeRows> trees;      // nor have theirs
+  std::vector<std::vector<uint32_t>>
+      masks;                    // per output: tokens that may be drawn, as for Sampler::limit_to; empty: all
+  std::vector<Walk> walks;      // their outputs have no samplers
+  std::vector<TreeRows> trees;  // nor have theirs
   Drawn drawn;
 
   void clear() {
@@ -50,6 +52,8 @@ struct Draws {
     unit -= samplers.size();
     return unit < walks.size() ? walks[unit].output : trees[unit - walks.size()].output;
   }
+  // The host draws: cards know no masks.
+  bool is_limited(size_t output) const { return output < masks.size() && !masks[output].empty(); }
   // On the host; `row` is the logits of the unit's first output, a walk's and a tree's other rows follow. They are as
   // before when it returns.
   void draw(size_t unit, float* row, int64_t vocab) {
@@ -70,10 +74,12 @@ struct Draws {
   void draw_row(size_t i, float* row, int64_t vocab) {
     if (samplers[i] == nullptr) return;
     SampleResult& result = drawn.results[i];
+    if (is_limited(i)) samplers[i]->limit_to(masks[i].data());
     if (i < drafts.size() && drafts[i].proposal != nullptr)
       propose(drafts[i], *samplers[i], row, vocab, result);
     else
       samplers[i]->sample(row, vocab, result);
+    if (is_limited(i)) samplers[i]->limit_to(nullptr);
     if (result.error != SampleError::none) return;
     drawn.top[i].assign(result.top, result.top + result.top_count);
     samplers[i]->accept(&result.token, 1);

@@ -62,7 +62,8 @@ const char* describe(SampleError error) {
     case SampleError::infinite:
       return "The model's logits contain +infinity";
     case SampleError::nothing_left:
-      return "Every token has probability 0 (all logits are -infinity, or logitBias bans every token)";
+      return "Every token has probability 0 (all logits are -infinity, or logitBias or the constraint bans every "
+             "token)";
     case SampleError::disposed:
       return "The sampler was disposed";
     case SampleError::none:
@@ -150,6 +151,11 @@ void Sampler::add(const int32_t* tokens, int64_t count) {
   }
 }
 
+void Sampler::limit_to(const uint32_t* allowed) {
+  std::lock_guard lock(mutex_);
+  allowed_ = allowed;
+}
+
 void Sampler::retract(const int32_t* tokens, int64_t count) {
   std::lock_guard lock(mutex_);
   if (drawn_) generated_ -= static_cast<uint64_t>(count);
@@ -174,6 +180,7 @@ void Sampler::release() {
   drop(history_);
   drop(touched_);
   drop(saved_);
+  drop(whole_);
   drop(maxima_);
   drop(weights_);
   drop(scores_);
@@ -187,6 +194,7 @@ void Sampler::release() {
 // In place, a few values of the many; restore() undoes it.
 SampleError Sampler::adjust(float* logits, int64_t vocab) {
   bool nan = false, infinite = false;
+  if (allowed_ != nullptr) whole_.assign(logits, logits + vocab);
   const auto set = [&](int32_t token, float value) {
     const float old = logits[token];
     nan |= old != old;
@@ -207,18 +215,27 @@ SampleError Sampler::adjust(float* logits, int64_t vocab) {
     }
     set(token, value);
   }
+  for (int64_t token = 0; token < vocab && allowed_ != nullptr; ++token) {
+    if ((allowed_[token / 32] >> (token % 32) & 1) != 0) continue;
+    const float old = whole_[static_cast<size_t>(token)];
+    nan |= old != old;
+    infinite |= old == std::numeric_limits<float>::infinity();
+    logits[token] = -std::numeric_limits<float>::infinity();
+  }
   return nan ? SampleError::not_a_number : infinite ? SampleError::infinite : SampleError::none;
 }
 
 void Sampler::restore(float* logits) {
   for (; !saved_.empty(); saved_.pop_back()) logits[saved_.back().first] = saved_.back().second;
+  std::copy(whole_.begin(), whole_.end(), logits);
+  whole_.clear();
 }
 
-// Bias, penalties, and the greatest logit after them; find_peak() must be followed by restore().
+// Bias, penalties, bans, and the greatest logit after them; find_peak() must be followed by restore().
 SampleError Sampler::find_peak(float* logits, int64_t vocab) {
   if (released_) return SampleError::disposed;
   const SampleError error = adjust(logits, vocab);
-  adjusted_ = !saved_.empty();
+  adjusted_ = !saved_.empty() || allowed_ != nullptr;
   plain_total_ = 0;
   if (error != SampleError::none) return error;
   const Peak peak = sample_kernel().peak(logits, vocab, maxima_.data());

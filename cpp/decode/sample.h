@@ -67,6 +67,11 @@ class Sampler {
   // presence and frequency penalties do not.
   void accept(const int32_t* tokens, int64_t count);
 
+  // Draws, laws and ranks are of tokens whose bit is set, token t being bit t % 32 of word t / 32, until the next call;
+  // null: of all. The words stay the caller's, and there are enough for vocab().
+  void limit_to(const uint32_t* allowed);
+  int64_t vocab() const { return options_.vocab; }
+
   // Takes back what accept() was told last: the same tokens, for verifiers that look further than they keep.
   void retract(const int32_t* tokens, int64_t count);
 
@@ -129,11 +134,13 @@ class Sampler {
   uint64_t generated_ = 0;  // tokens accepted since the first draw
   bool drawn_ = false;
   bool released_ = false;
-  int64_t best_ = -1;              // the last row's most probable token,
-  float peak_ = 0;                 // its logit, after adjustments
-  bool adjusted_ = false;          // if there were any
-  float one_ = 1;                  // the weight of a greedy law
-  int32_t best_id_ = -1;           // and its token
+  int64_t best_ = -1;      // the last row's most probable token,
+  float peak_ = 0;         // its logit, after adjustments
+  bool adjusted_ = false;  // if there were any
+  float one_ = 1;          // the weight of a greedy law
+  int32_t best_id_ = -1;   // and its token
+  const uint32_t* allowed_ = nullptr;
+  std::vector<float> whole_;       // the logits as they were, while `allowed_` bans some of them
   double plain_total_ = 0;         // of the weights at temperature 1 that the last draw computed, 0 if it did not
   std::vector<uint32_t> history_;  // [vocab] times generated · 2 + (in the prompt or generated)
   std::vector<int32_t> touched_;   // ids whose history is not 0

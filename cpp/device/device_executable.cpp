@@ -198,6 +198,7 @@ void DeviceExecutable::describe(const Draws& draws, int behind) {
     if (draws.samplers[i] != nullptr) {
       describe(i, *draws.samplers[i], unknown);
       if (i < draws.drafts.size() && draws.drafts[i].proposal != nullptr) describe(i, draws.drafts[i], behind);
+      if (draws.is_limited(i) && run_->draws[i].how == VIVACE_DRAW_HERE) run_->draws[i].how = VIVACE_DRAW_HOST;
     }
   for (const TreeRows& rows : draws.trees)
     for (size_t i = 0; i < rows.tree->level().size(); ++i)
@@ -212,8 +213,8 @@ void DeviceExecutable::describe(const Draws& draws, int behind) {
       describe(static_cast<size_t>(walk.output) + row, *walk.sampler, paths[row]);
     }
     const size_t root = static_cast<size_t>(walk.output);
-    if (!walk.reflection.rows.empty() || walk.judge.weights != nullptr) {
-      // Drafts that are read twice, or judged, are the host's: it gets all rows.
+    if (!walk.reflection.rows.empty() || walk.judge.weights != nullptr || !walk.masks.empty()) {
+      // Drafts that are read twice, or judged, or whose tokens are limited, are the host's: it gets all rows.
       for (int64_t i = walk.rows(); i < walk.outputs(); ++i) describe(root + static_cast<size_t>(i), *walk.sampler, {});
       for (int64_t i = 0; i < walk.outputs() && run_->draws[root].how != VIVACE_DRAW_NONE; ++i)
         run_->draws[root + static_cast<size_t>(i)].how = VIVACE_DRAW_HOST;

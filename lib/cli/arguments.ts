@@ -6,7 +6,7 @@ import { generateDefaults, generateOptionNames } from '../decode/options.js';
 import type { GenerateOptions } from '../decode/options.js';
 import { VivaceError } from '../errors.js';
 
-type OptionName = Exclude<(typeof generateOptionNames)[number], 'signal' | 'speculation'>;
+type OptionName = Exclude<(typeof generateOptionNames)[number], 'signal' | 'speculation' | 'constraint'>;
 
 /** One row per option of `GenerateOptions` that makes sense on a command line. Ranges are checked where defaults are. */
 const generation: Readonly<Record<OptionName, () => Option>> = {

@@ -40,7 +40,12 @@ export function verdictOf(result: RunResult, root: number, rows: number, readTwi
   if (said.length > 1 && said[said.length - 1] instanceof Error) said.pop();
   const last = said[said.length - 1];
   if (last instanceof Error) return last;
-  return { ...last, accepted: said.slice(0, -1) as JobResult[], verified: true, ...(readTwice ? { changed } : {}) };
+  return {
+    ...last,
+    accepted: said.slice(0, -1).map((one) => ({ ...(one as JobResult), drafted: true as const })),
+    verified: true,
+    ...(readTwice ? { changed } : {}),
+  };
 }
 
 /** What a round of a run that may go on gave the sequence `place`, whose first output is `output`. */

@@ -17,12 +17,17 @@ export interface TokenLogprobs extends TokenLogprob {
   readonly judged?: true;
 }
 
+/** Where a token comes from: the model's own word, a drafted token that was kept, or one that only a judge kept. */
+export type TokenOrigin = 'model' | 'draft' | 'judge';
+
 /** A part of an answer. Its text is empty at most in the last piece. */
 export interface Piece {
   readonly text: string;
   readonly tokens: readonly number[];
   /** One entry per token; only when asked for. */
   readonly logprobs?: readonly TokenLogprobs[];
+  /** One per token; only with speculation. */
+  readonly origins?: readonly TokenOrigin[];
 }
 
 interface Pending {
@@ -47,6 +52,7 @@ export class Answer {
     tokenizer: Tokenizer,
     stop: readonly string[],
     private readonly withLogprobs: boolean,
+    private readonly withOrigins: boolean,
     /** There is text before the answer, so that a leading space is a real one. */
     continues: boolean,
   ) {
@@ -96,9 +102,16 @@ export class Answer {
     const shown = this.waiting.splice(0, count).map(({ drawn }) => drawn);
     const tokens = shown.map(({ token }) => token);
     this.tokens.push(...tokens);
-    return { text: visible, tokens, ...(this.withLogprobs ? { logprobs: shown.map(logprobsOf) } : {}) };
+    return {
+      text: visible,
+      tokens,
+      ...(this.withLogprobs ? { logprobs: shown.map(logprobsOf) } : {}),
+      ...(this.withOrigins ? { origins: shown.map(originOf) } : {}),
+    };
   }
 }
+
+const originOf = ({ drafted, judged }: JobResult): TokenOrigin => (judged ? 'judge' : drafted ? 'draft' : 'model');
 
 const logprobsOf = ({ token, logprob, top, judged }: JobResult): TokenLogprobs => ({
   token,

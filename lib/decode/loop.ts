@@ -3,6 +3,7 @@ import { VivaceError } from '../errors.js';
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
 import type { Executor, KvCache, RowSampler } from '../program/executor.js';
 import { Answer, type Piece } from './answer.js';
+import { Fence } from './constraint.js';
 import type { ResolvedOptions } from './options.js';
 import type { JobDraft, JobPlan, JobResult, Rounds, Ticket } from './rounds.js';
 import { Speculator, type SpeculationResult } from './speculation/speculator.js';
@@ -117,6 +118,7 @@ class Run {
   private readonly cachedTokens: number;
   private readonly sampler: RowSampler;
   private readonly speculator: Speculator | undefined;
+  private readonly fence: Fence | undefined;
   private readonly ends: Int32Array;
   private readonly begin = performance.now();
   private first: number | undefined; // time of the first token
@@ -131,21 +133,22 @@ class Run {
     private readonly options: ResolvedOptions,
   ) {
     const { tokens, kv, sequence, tokenizer, executor } = target;
-    const { speculation, signal } = options;
+    const { speculation, signal, constraint } = options;
     this.promptTokens = tokens.length;
     this.feedLast();
     this.cachedTokens = kv.length(sequence);
     const prompt = tokens.slice();
     this.sampler = executor.createSampler(options.sampler);
     this.sampler.accept(prompt);
+    this.fence = constraint && new Fence(constraint, options.sampler.vocab, tokenizer.endOfGeneration);
     if (speculation) {
       const context = { tokenizer, sampler: options.sampler, ...(signal ? { signal } : {}) };
-      this.speculator = new Speculator(speculation, executor, context, options.stop);
+      this.speculator = new Speculator(speculation, executor, context, options.stop, this.fence);
       this.speculator.accept(prompt);
     }
     this.ends = Int32Array.from(tokenizer.endOfGeneration);
     const continues = prompt.some((token) => !tokenizer.isSpecial(token));
-    this.answer = new Answer(tokenizer, options.stop, options.logprobs, continues);
+    this.answer = new Answer(tokenizer, options.stop, options.logprobs, speculation !== undefined, continues);
     signal?.addEventListener('abort', this.cancel);
   }
 
@@ -157,7 +160,7 @@ class Run {
 
   submit(): void {
     const { speculator } = this;
-    if (!speculator) this.flight = this.round(Infinity);
+    if (!speculator) this.flight = this.fence ? this.limited() : this.round(Infinity);
     else this.flight = speculator.goesOn ? this.goOn(speculator) : this.speculate(speculator);
     this.flight.catch(() => {}); // whoever awaits it sees the error
   }
@@ -166,17 +169,24 @@ class Run {
     const { tokens, kv, sequence, rounds } = this.target;
     const limit = Math.min(this.room(), ahead);
     const taps = this.speculator?.taps;
+    const { fence } = this;
     this.ticket = rounds.submit({
       kv,
       sequence,
       tokens: tokens.slice(kv.length(sequence)),
       sampler: this.sampler,
-      ...(draft ? { draft } : taps ? {} : { ahead: { limit, ends: this.ends } }),
+      ...(fence ? { mask: fence.mask } : {}),
+      ...(draft ? { draft } : taps || fence ? {} : { ahead: { limit, ends: this.ends } }),
       ...(taps ? { taps } : {}),
       ...(plan ? { plan } : {}),
     });
     if (this.options.signal?.aborted) this.ticket.cancel();
     return this.ticket.done;
+  }
+
+  /** What the constraint throws comes when the round is asked for its result, after the last piece. */
+  private async limited(): Promise<JobResult | undefined> {
+    return this.round(Infinity);
   }
 
   private async speculate(speculator: Speculator): Promise<JobResult | undefined> {
@@ -222,6 +232,7 @@ class Run {
     this.first ??= performance.now();
     this.drawn++;
     this.target.tokens.push(token);
+    this.fence?.take(token);
     return show();
   }
 

@@ -3,7 +3,8 @@
 // The order of the steps, for each token:
 //   1. logitBias is added to the logits;
 //   2. repetitionPenalty divides positive and multiplies negative logits of tokens in prompt or answer (CTRL, Keskar et al.
-//      2019), then frequencyPenalty × times + presencePenalty is subtracted for tokens in the answer (OpenAI's rule);
+//      2019), then frequencyPenalty × times + presencePenalty is subtracted for tokens in the answer (OpenAI's rule),
+//      and tokens that the constraint forbids are left out;
 //   3. logits are divided by the temperature; 0 takes the most probable token, of equals the lowest id;
 //   4. topK, 5. typicalP, 6. topP, 7. minP leave out tokens; each looks at the distribution over what the one before it
 //      left, and at least one token stays;
@@ -17,6 +18,7 @@
 // temperature 1, before bias, penalties and truncation (as in OpenAI's API and vLLM's default).
 import { expected } from '../errors.js';
 import type { SamplerOptions } from '../program/executor.js';
+import { checkConstraint, type Constraint } from './constraint.js';
 import { checkNames, integer, number, signal } from './option-checks.js';
 import { resolveSpeculation, type ResolvedSpeculation, type SpeculationOptions } from './speculation/options.js';
 
@@ -47,6 +49,8 @@ export interface GenerateOptions {
   readonly stop?: string | readonly string[];
   /** Report log-probabilities: of each token (`true` or 0) and of so many of the most probable ones. Default false. */
   readonly logprobs?: boolean | number;
+  /** What may be said at all, by a state that goes on with each token. It is asked in JavaScript for each round. */
+  readonly constraint?: Constraint;
   /** Drafts tokens and verifies several at once (docs/speculation.md). Default: none. */
   readonly speculation?: SpeculationOptions;
   /** Stops within one round; the result's finishReason is then `abort`. */
@@ -59,6 +63,7 @@ export interface ResolvedOptions {
   readonly maxTokens?: number;
   readonly stop: readonly string[];
   readonly logprobs: boolean;
+  readonly constraint?: Constraint;
   readonly signal?: AbortSignal;
   readonly speculation?: ResolvedSpeculation;
   readonly sampler: SamplerOptions;
@@ -79,6 +84,7 @@ export const generateOptionNames = [
   'seed',
   'stop',
   'logprobs',
+  'constraint',
   'speculation',
   'signal',
 ] as const satisfies readonly (keyof GenerateOptions)[];
@@ -97,10 +103,12 @@ export function resolveOptions(given: GenerateOptions | undefined, vocab: number
     typeof logprobs === 'boolean' ? 0 : integer('logprobs', logprobs, 0, 0, Math.min(MOST_TOP_LOGPROBS, vocab));
   const abortSignal = signal('signal', options.signal);
   const speculation = resolveSpeculation(options.speculation);
+  const constraint = checkConstraint(options.constraint);
   return {
     ...(maxTokens === undefined ? {} : { maxTokens: integer('maxTokens', maxTokens, 0, 1, most) }),
     ...(abortSignal === undefined ? {} : { signal: abortSignal }),
     ...(speculation === undefined ? {} : { speculation }),
+    ...(constraint === undefined ? {} : { constraint }),
     stop: stopStrings(options.stop),
     logprobs: logprobs !== false,
     sampler: {

@@ -19,8 +19,8 @@ export interface Sampled {
 }
 
 export interface ReferenceSampler extends RowSampler {
-  /** Draws from logits[0, min(length, vocab)), which stay as they are. */
-  sample(logits: Float32Array | Float64Array): Sampled;
+  /** Draws from logits[0, min(length, vocab)), which stay as they are; of a mask's tokens only. */
+  sample(logits: Float32Array | Float64Array, mask?: Mask): Sampled;
   /** Draws a draft's token, number `step` of it, and says what from. */
   propose(logits: Float32Array | Float64Array, cycle: number, step: number): Sampled & { readonly law: Float64Array };
   /**
@@ -42,7 +42,12 @@ export interface Lossy {
   /** Logits behind those of the draft's rows are a second reading of `rows`. */
   readonly reflection?: { readonly alpha: number; readonly corrects: boolean; readonly rows: ArrayLike<number> };
   readonly judge?: Judgement;
+  /** [rows]: the tokens that may follow each. */
+  readonly masks?: readonly Mask[];
 }
+
+/** Tokens that may be drawn, token t being bit t % 32 of word t >> 5; null: all. */
+type Mask = Uint32Array | null;
 
 // Random numbers of a draft, by purpose; the same as in cpp/decode/verify/verify.h.
 const laneOf = (cycle: number, purpose: 'draft' | 'accept' | 'residual' | 'block', number: number): bigint =>
@@ -61,7 +66,7 @@ export function createReferenceSampler(options: SamplerOptions): ReferenceSample
   let disposed = false;
 
   /** `path`: tokens that the answer would have, too. */
-  const adjust = (logits: Float64Array, path: readonly number[]): void => {
+  const adjust = (logits: Float64Array, path: readonly number[], mask: Mask = null): void => {
     const times = new Map(generated);
     for (const token of path) times.set(token, (times.get(token) ?? 0) + 1);
     for (const [token, bias] of options.logitBias) if (token < logits.length) logits[token] += bias;
@@ -72,20 +77,24 @@ export function createReferenceSampler(options: SamplerOptions): ReferenceSample
       const count = times.get(token) ?? 0;
       if (count > 0) logits[token] -= count * options.frequencyPenalty + options.presencePenalty;
     }
+    if (!mask) return;
+    for (let token = 0; token < logits.length; token++) {
+      if (((mask[token >> 5] >>> (token & 31)) & 1) === 0) logits[token] = -Infinity;
+    }
   };
 
   /** Candidates in ascending order of token. */
-  const candidates = (logits: Float32Array | Float64Array, path: readonly number[]): Candidate[] => {
+  const candidates = (logits: Float32Array | Float64Array, path: readonly number[], mask: Mask = null): Candidate[] => {
     if (disposed) throw new VivaceError('DISPOSED', 'The sampler was disposed');
     const raw = Float64Array.from(logits.subarray(0, options.vocab));
     if (raw.some(Number.isNaN)) throw new VivaceError('NUMERIC', "The model's logits contain NaN");
     if (raw.includes(Infinity)) throw new VivaceError('NUMERIC', "The model's logits contain +infinity");
-    adjust(raw, path);
+    adjust(raw, path, mask);
     const greatest = raw.reduce((a, b) => max(a, b), -Infinity);
     if (greatest === -Infinity) {
       throw new VivaceError(
         'NUMERIC',
-        'Every token has probability 0 (all logits are -infinity, or logitBias bans every token)',
+        'Every token has probability 0 (all logits are -infinity, or logitBias or the constraint bans every token)',
       );
     }
     drawn = true;
@@ -133,12 +142,12 @@ export function createReferenceSampler(options: SamplerOptions): ReferenceSample
       return { law, ...report(logits, token) };
     },
 
-    sample(logits) {
-      const kept = candidates(logits, []);
+    sample(logits, mask) {
+      const kept = candidates(logits, [], mask);
       return report(logits, draw(kept, philoxUniform(options.seed, position)));
     },
 
-    verify(draft, rule, logits, cycle, drawing, { reflection, judge } = {}) {
+    verify(draft, rule, logits, cycle, drawing, { reflection, judge, masks = [] } = {}) {
       const begin = position;
       const seconds = (row: number): (Float32Array | Float64Array)[] =>
         reflection && reflection.alpha > 0
@@ -146,19 +155,19 @@ export function createReferenceSampler(options: SamplerOptions): ReferenceSample
           : [];
       const read = (row: number): Float32Array | Float64Array =>
         fuse(logits[row], seconds(row), reflection?.alpha ?? 0);
-      const lawOf = (row: Float32Array | Float64Array, path: readonly number[]): Float64Array => {
-        const kept = candidates(row, path);
+      const lawOf = (row: Float32Array | Float64Array, path: readonly number[], mask?: Mask): Float64Array => {
+        const kept = candidates(row, path, mask);
         const law = new Float64Array(options.vocab);
         for (const { token, weight } of kept) law[token] = weight / massOf(kept);
         return law;
       };
-      const lawAt = (row: number, path: readonly number[]): Float64Array => lawOf(read(row), path);
+      const lawAt = (row: number, path: readonly number[]): Float64Array => lawOf(read(row), path, masks[row]);
       const uniform = (after: number, lane: bigint): number => philoxUniform(options.seed, begin + BigInt(after), lane);
       const allowed = (row: number, path: readonly number[], token: number): boolean => {
         if (token >= options.vocab) return false;
         if (options.temperature > 0) return lawAt(row, path)[token] > 0;
         const raw = Float64Array.from(read(row).subarray(0, options.vocab));
-        adjust(raw, path);
+        adjust(raw, path, masks[row]);
         return raw[token] > -Infinity;
       };
       const verdict = verifyDraft(
@@ -178,7 +187,7 @@ export function createReferenceSampler(options: SamplerOptions): ReferenceSample
         {
           ...(judge ? { judge, allows: allowed, greedy: !(options.temperature > 0) } : {}),
           ...(reflection && !reflection.corrects
-            ? { plainAt: (row, path) => (seconds(row).length > 0 ? lawOf(logits[row], path) : undefined) }
+            ? { plainAt: (row, path) => (seconds(row).length > 0 ? lawOf(logits[row], path, masks[row]) : undefined) }
             : {}),
         },
       );

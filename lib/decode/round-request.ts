@@ -44,6 +44,7 @@ export function buildRequest(
   const outputs: number[] = [];
   const samplers: (RowSampler | null)[] = [];
   const walks: DraftWalk[] = [];
+  const masks: (Uint32Array | null)[] = [];
   const drafts: ({ proposal: Proposal; cycle: number } | null)[] = [];
   const trees: DraftTree[] = [];
   const places: Place[] = [];
@@ -70,6 +71,7 @@ export function buildRequest(
       outputs.push(row + i);
       const last = end && i === count - 1;
       samplers.push(last && !draft && !entry.tree ? (sampler ?? null) : null);
+      masks[outputs.length - 1] = (last && !draft && entry.mask) || null;
       if (last && entry.tree && sampler) trees.push({ ...entry.tree, sampler, output: outputs.length - 1 });
       const { proposal, cycle = 1 } = (end && entry.drafting) || {};
       drafts.push(proposal ? { proposal, cycle } : null);
@@ -113,10 +115,11 @@ export function buildRequest(
       drafts.push(null);
     }
     if (draft && sampler) {
-      const { rule, proposal, cycle, judge } = draft;
+      const { rule, proposal, cycle, judge, masks: limits } = draft;
       const walk = { output: place.output + place.wanted - 1, rows: 1 + draft.tokens.length, sampler, rule, cycle };
       const lossy = { ...(again ? { reflection: again } : {}), ...(judge ? { judge } : {}) };
-      walks.push({ ...walk, ...(proposal ? { proposal } : {}), ...lossy });
+      const limited = limits ? { masks: limits } : {};
+      walks.push({ ...walk, ...(proposal ? { proposal } : {}), ...lossy, ...limited });
     }
     row += rowsOf(share);
   }
@@ -130,6 +133,7 @@ export function buildRequest(
     outputs: Int32Array.from(outputs),
     ...(parents ? { parents } : {}),
     ...(samplers.some((sampler) => sampler !== null) || walks.length + trees.length > 0 ? { samplers } : {}),
+    ...(masks.some((mask) => mask) ? { masks: Array.from(outputs, (_, i) => masks[i] ?? null) } : {}),
     ...(trees.length > 0 ? { trees } : {}),
     ...(walks.length > 0 ? { walks } : {}),
     ...(drafts.some((draft) => draft !== null) ? { drafts } : {}),

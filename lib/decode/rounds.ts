@@ -32,6 +32,8 @@ export interface JobDraft {
   };
   /** Keeps tokens that the rule refuses, by the model's hidden states. */
   readonly judge?: WalkJudge;
+  /** [1 + tokens]: what may follow each row, the root first; bits of tokens, null: any. */
+  readonly masks?: readonly (Uint32Array | null)[];
 }
 
 /** Rows behind a draft's, in which the model reads it again (speculation/reflective). They never stay in the cache. */
@@ -88,6 +90,8 @@ export interface Job {
   readonly tokens: Int32Array;
   /** Draws the next token after the last row. */
   readonly sampler?: RowSampler;
+  /** Bits of the tokens that it may draw where there is no draft. Not with `ahead`, `drafting`, `tree`. */
+  readonly mask?: Uint32Array | null;
   /**
    * The token drawn will be the sequence's next job, with the same sampler, and so on: `limit` draws at most, this one
    * counted, and none after a token of `ends`. So the next ones may be worked out before they are asked for; `settle` says
@@ -133,6 +137,8 @@ export interface JobResult {
   readonly verified?: boolean;
   /** The draft was read twice: so many rows had another most probable token for that. */
   readonly changed?: number;
+  /** A drafted token that was kept. */
+  readonly drafted?: true;
   /** A drafted token that only a judge kept. */
   readonly judged?: true;
   /** Of rounds that may go on by themselves: how long this one took. */

@@ -27,3 +27,25 @@ export interface NativeTree {
   readonly rows: Int32Array;
   readonly count: Int32Array;
 }
+
+/** A draft's verification: `rule` is VerifyRule of cpp/decode/verify/verify.h. */
+export interface NativeWalk {
+  readonly sampler: NativeSampler;
+  readonly rule: number;
+  readonly first: number;
+  readonly second: number;
+  readonly cycle: number;
+  readonly proposal?: NativeProposal;
+  /** Outputs behind the draft's are a second reading: of row `rows[i]` of the draft. */
+  readonly reflection?: { readonly alpha: number; readonly corrects: boolean; readonly rows: Int32Array };
+  /** `guarded` [rows]. The hidden states are those of the run. */
+  readonly judge?: {
+    readonly weights: Float32Array;
+    readonly bias: number;
+    readonly bound: number;
+    readonly guarded: Int32Array;
+    readonly longest: number;
+  };
+  /** [rows]: the tokens that may follow each row, as bits. */
+  readonly masks?: readonly (Uint32Array | null)[];
+}

@@ -36,6 +36,8 @@ export interface RunRequest {
   readonly taps?: Readonly<Record<string, Float32Array>>;
   /** Per output: the sampler that draws a token from its logits, and accepts it, or null. */
   readonly samplers?: readonly (RowSampler | null)[];
+  /** Per output: the tokens that its sampler may draw, token t being bit t % 32 of word t >> 5; null: all. Not with `ahead`. */
+  readonly masks?: readonly (Uint32Array | null)[];
   /**
    * Per output, where its draws are a draft: what they are drawn from is written to `proposal`, and the random numbers are
    * those of draft number `cycle`, from 1.
@@ -102,6 +104,8 @@ export interface DraftWalk {
   readonly reflection?: { readonly alpha: number; readonly corrects: boolean; readonly rows: Int32Array };
   /** Keeps drafted tokens that the rule refuses. The run must tap `hidden`. */
   readonly judge?: WalkJudge;
+  /** [rows]: the tokens that may follow each row, as those of `RunRequest.masks`. */
+  readonly masks?: readonly (Uint32Array | null)[];
 }
 
 /** A linear head on the hidden state of a drafted token's own row: above `bound` the token is right. */

@@ -147,6 +147,7 @@ export class NativeExecutor implements Executor {
               logits: this.logits,
               ...(taps?.['hidden'] ? { hidden: compiled.program.outputs['hidden'].id } : {}),
               samplers: samplers.map((sampler) => toNative(sampler)),
+              ...(request.masks ? { masks: request.masks } : {}),
               ...(walks ? { walks: walks.map((walk) => nativeWalk(walk)) } : {}),
               ...(drafts ? { drafts: nativeDrafts(drafts) } : {}),
               ...(trees ? { trees } : {}),

@@ -40,7 +40,7 @@ export class NativeRowProposal implements Proposal {
 }
 
 export function nativeWalk(walk: DraftWalk): NativeWalk & { output: number; rows: number } {
-  const { output, rows, sampler, rule, proposal, cycle, reflection, judge } = walk;
+  const { output, rows, sampler, rule, proposal, cycle, reflection, judge, masks } = walk;
   const own = toNative(sampler);
   if (own === null) throw expected('a sampler', 'walks', sampler);
   if (proposal && !(proposal instanceof NativeRowProposal)) {
@@ -51,6 +51,7 @@ export function nativeWalk(walk: DraftWalk): NativeWalk & { output: number; rows
     ...(proposal ? { proposal: proposal.native } : {}),
     ...(reflection ? { reflection } : {}),
     ...(judge ? { judge } : {}),
+    ...(masks ? { masks } : {}),
   };
   return { output, rows, sampler: own, cycle, ...settings };
 }

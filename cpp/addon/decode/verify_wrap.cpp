@@ -111,7 +111,8 @@ void verify_now(const Napi::CallbackInfo& info) {
     const size_t rows = walk.tokens.size();
     bool sound = rows > 0 && walk.parents.size() == rows && out.ElementLength() == rows &&
                  kept.ElementLength() == rows && vocab > 0 &&
-                 logits.ElementLength() == static_cast<size_t>(walk.outputs() * vocab) && walk.parents[0] == -1;
+                 logits.ElementLength() == static_cast<size_t>(walk.outputs() * vocab) && walk.parents[0] == -1 &&
+                 (walk.masks.empty() || walk.masks.size() == rows);
     for (const int32_t row : walk.reflection.rows) sound = sound && row >= 0 && static_cast<size_t>(row) < rows;
     for (size_t i = 1; sound && i < rows; ++i)
       sound = walk.parents[i] >= 0 && walk.parents[i] < static_cast<int32_t>(i);
@@ -153,6 +154,14 @@ Proposal* unwrap_proposal(Napi::Value value) {
   return &ProposalWrap::Unwrap(value.As<Napi::Object>())->proposal;
 }
 
+std::vector<uint32_t> read_mask(const Napi::Value& value, const Sampler& sampler) {
+  if (value.IsNull()) return {};
+  const auto words = typed<Napi::Uint32Array>(value, napi_uint32_array, "a mask");
+  if (static_cast<int64_t>(words.ElementLength()) * 32 < sampler.vocab())
+    throw Error("INTERNAL", "verify: a mask has too few words");
+  return {words.Data(), words.Data() + words.ElementLength()};
+}
+
 Walk read_walk(const Napi::Object& given, const void* place) {
   Walk walk;
   walk.sampler = unwrap_sampler(given.Get("sampler"));
@@ -187,10 +196,15 @@ Walk read_walk(const Napi::Object& given, const void* place) {
     walk.judge.longest = head.Get("longest").As<Napi::Number>().Int32Value();
     if (walk.judge.width < 1) throw Error("INTERNAL", "verify: a judge without weights");
   }
+  if (given.Get("masks").IsArray()) {
+    const Napi::Array masks = given.Get("masks").As<Napi::Array>();
+    for (uint32_t i = 0; i < masks.Length(); ++i) walk.masks.push_back(read_mask(masks.Get(i), *walk.sampler));
+  }
   if (!proposal.IsObject()) return walk;
   Proposal* drafted = unwrap_proposal(proposal);
-  // Second readings and judges are the host's, wherever the program runs.
-  if (drafted->place != place || !walk.reflection.rows.empty() || walk.judge.weights != nullptr) drafted->bring();
+  // Second readings, judges and masks are the host's, wherever the program runs.
+  if (drafted->place != place || !walk.reflection.rows.empty() || walk.judge.weights != nullptr || !walk.masks.empty())
+    drafted->bring();
   walk.proposal = drafted;
   return walk;
 }

@@ -13,8 +13,11 @@ void init_verify(Napi::Env env, Napi::Object exports);
 Proposal* unwrap_proposal(Napi::Value value);
 
 // { sampler, rule, first?, second?, cycle, proposal?, reflection?: { alpha, corrects, rows }, judge?: { weights, bias,
-// bound, guarded, longest } }: everything of a walk but its rows. `place`: of the program that verifies it
-// (Runner::place).
+// bound, guarded, longest }, masks? [rows] }: everything of a walk but its rows. `place`: of the program that verifies
+// it (Runner::place).
 Walk read_walk(const Napi::Object& given, const void* place);
+
+// A mask of tokens for Sampler::limit_to, copied; none for null. Throws INTERNAL where words are missing.
+std::vector<uint32_t> read_mask(const Napi::Value& value, const Sampler& sampler);
 
 }  // namespace vivace

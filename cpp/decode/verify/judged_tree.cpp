@@ -28,6 +28,7 @@ Path search(const Walk& walk, int32_t row, int32_t run, float* logits, int64_t v
   }
   Path best;
   Law law;
+  walk.limit(row);
   if (walk.sampler->law(own, vocab, law) != SampleError::none) return best;  // whoever comes here will see it
   const int32_t said = law.token(0);
   for (int32_t child = row + 1; child < static_cast<int32_t>(walk.rows()); ++child) {
@@ -38,6 +39,7 @@ Path search(const Walk& walk, int32_t row, int32_t run, float* logits, int64_t v
     walk.sampler->accept(&token, 1);
     Path path = search(walk, child, plain ? 0 : run + 1, logits, vocab);
     walk.sampler->retract(&token, 1);
+    walk.limit(row);
     path.rows.push_back(child);
     path.plain += plain ? 1 : 0;
     const double score = judge_score(walk, child);

@@ -86,6 +86,12 @@ SampleError correct(const Walk& walk, int32_t at, float* logits, int64_t vocab, 
   return SampleError::none;
 }
 
+// Ends a sampler's limits however a walk ends.
+struct Limited {
+  const Walk& walk;
+  ~Limited() { walk.limit(0, false); }
+};
+
 // The walk's outputs and what is reported of them.
 struct Rows {
   Walk& walk;
@@ -99,6 +105,7 @@ struct Rows {
   float* first(int32_t row) const { return logits + row * vocab; }
   // What the row is judged by, valid until the next one's.
   float* read(int32_t row) {
+    walk.limit(row);
     mixed = is_read_twice(walk, row);
     if (!mixed) return first(row);
     if (fuse(walk, row, logits, vocab, mixture)) walk.changed.push_back(row);
@@ -161,6 +168,7 @@ void by_block(Rows& rows) {
   for (size_t i = 0; i <= kept; ++i) {
     const auto row = static_cast<int32_t>(i);
     Law p;
+    walk.limit(row);
     rows.mixed = is_read_twice(walk, row);
     const bool plainly = rows.mixed && !walk.reflection.corrects && i == kept && kept < drafted;
     if (plainly && walk.sampler->law(rows.first(row), rows.vocab, p) != SampleError::none) return;
@@ -182,10 +190,17 @@ bool is_drawn_chain(const Walk& walk) {
   if (walk.proposal == nullptr) return false;
   for (int64_t i = 1; i < walk.rows(); ++i) {
     const auto at = static_cast<size_t>(i);
-    if (walk.parents[at] != i - 1 || at > walk.proposal->nodes.size() || !walk.proposal->nodes[at - 1].has_law())
-      return false;
+    if (walk.parents[at] != i - 1 || at > walk.proposal->nodes.size()) return false;
+    const Proposal::Node& node = walk.proposal->nodes[at - 1];
+    // Two that were drawn and happen to be equal are no chain: the rule must not depend on what was drawn.
+    if (!node.has_law() || node.drawn.size() > 1) return false;
   }
   return true;
+}
+
+void Walk::limit(int32_t row, bool on) const {
+  const auto at = static_cast<size_t>(row);
+  if (!masks.empty()) sampler->limit_to(on && !masks[at].empty() ? masks[at].data() : nullptr);
 }
 
 bool Walk::has_children(int32_t row) const {
@@ -203,6 +218,7 @@ void verify(Walk& walk, float* logits, int64_t vocab, SampleResult* results, std
   walk.judged.clear();
   walk.changed.clear();
   Rows rows{walk, logits, vocab, results, top};
+  const Limited limited{walk};
   VerifyRule rule = walk.options.rule;
   const bool judges = walk.judge.weights != nullptr;
   if (rule == VerifyRule::block) {

@@ -54,9 +54,10 @@ struct Walk {
   const Proposal* proposal = nullptr;
   Reflection reflection;
   Judge judge;
-  uint64_t cycle = 1;           // of the sequence's drafts, above 0: no random number is used twice
-  std::vector<int32_t> kept;    // result: the rows that stay, ascending; the root always does
-  std::vector<int32_t> judged;  // result: those of them that only the judge kept
+  std::vector<std::vector<uint32_t>> masks;  // [rows]: which tokens may follow, as for Sampler::limit_to; empty: any
+  uint64_t cycle = 1;                        // of the sequence's drafts, above 0: no random number is used twice
+  std::vector<int32_t> kept;                 // result: the rows that stay, ascending; the root always does
+  std::vector<int32_t> judged;               // result: those of them that only the judge kept
   std::vector<int32_t>
       changed;  // result: visited rows whose most probable token is another one after the second reading
 
@@ -65,6 +66,8 @@ struct Walk {
   int64_t outputs() const { return rows() + static_cast<int64_t>(reflection.rows.size()); }
   bool has_children(int32_t row) const;
   int32_t child(int32_t row, int32_t token) const;  // -1: none
+  // What the sampler is asked next is about this row; false: nothing is any more.
+  void limit(int32_t row, bool on = true) const;
 };
 
 // Whether the draft is a chain that was drawn, every token of it: what `block` wants; others it takes as `ratio`.

@@ -234,8 +234,11 @@ function byRank(p: Float64Array, children: readonly number[], top: number, gap: 
   });
 }
 
+/** One token was drawn behind each row. Two that happen to be equal are none: a rule must not depend on what was drawn. */
 function isDrawnChain({ tokens, parents }: DraftRows, { nodes }: Drawing): boolean {
-  for (let i = 1; i < tokens.length; i++) if (parents[i] !== i - 1 || !nodes[i - 1]) return false;
+  for (let i = 1; i < tokens.length; i++) {
+    if (parents[i] !== i - 1 || (nodes[i - 1]?.drawn.length ?? 2) > 1) return false;
+  }
   return true;
 }
 

@@ -1,5 +1,6 @@
 // The drafts of one generation: asks the drafter, cuts drafts to what pays, and keeps the books.
 import type { Executor, Proposal, RowSampler, SamplerOptions, VerifyRule } from '../../program/executor.js';
+import type { Fence } from '../constraint.js';
 import type { JobDraft, JobPlan, JobResult, JobTaps } from '../rounds.js';
 import { costsOf } from './costs.js';
 import type { Draft, DraftContext, DraftProbe, GenerationDrafter } from './drafter.js';
@@ -63,6 +64,7 @@ export class Speculator {
     private readonly executor: Pick<Executor, 'createProposal' | 'createSampler' | 'taps' | 'drafts'>,
     private readonly context: Omit<DraftContext, 'createProposal'>,
     stop: readonly string[] = [],
+    private readonly fence?: Fence,
   ) {
     const { taps } = executor;
     const createProposal = (replacement: boolean): Proposal => executor.createProposal(replacement);
@@ -77,7 +79,7 @@ export class Speculator {
   /** Chains of native drafters: a run of rounds asks for them by itself. Ask for `plan`, and not for `next`. */
   get goesOn(): boolean {
     const { maxDraft, maxNodes, reflection, judge } = this.options;
-    const chain = maxNodes <= maxDraft && !reflection && !judge && !this.taps;
+    const chain = maxNodes <= maxDraft && !reflection && !judge && !this.taps && !this.fence;
     return chain && this.executor.drafts === true && this.drafter.native !== undefined;
   }
 
@@ -165,7 +167,7 @@ export class Speculator {
 
   /** What pays of a draft, which was begun at `begin`. */
   private job(whole: Draft, room: number, begin: number): JobDraft | undefined {
-    const draft = cut(whole, this.planner);
+    const draft = cut(this.fence ? this.fence.cut(whole) : whole, this.planner);
     this.lastDraftMs = performance.now() - begin;
     this.draftMs += this.lastDraftMs;
     const { tokens, parents, scores, proposal } = draft;
@@ -179,6 +181,7 @@ export class Speculator {
       cycle: this.cycle,
       ...this.reflector?.read(draft, room),
       ...this.guard?.view(draft),
+      ...(this.fence ? { masks: this.fence.masks(draft) } : {}),
       ...this.asking(probe),
     };
     this.current = { draft: job, hoped: scores.reduce((sum, score) => sum + score, 0) };

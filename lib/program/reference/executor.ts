@@ -27,7 +27,7 @@ interface Drawn {
 
 /** A sampler that draws from one row of logits, and verifies drafts (lib/decode/reference-sampler.ts). */
 export interface LogitsSampler extends RowSampler {
-  sample(logits: Float64Array): Drawn;
+  sample(logits: Float64Array, mask?: Uint32Array | null): Drawn;
   propose(logits: Float64Array, cycle: number, step: number): Drawn & { readonly law: Float64Array };
   verify(
     draft: { readonly tokens: ArrayLike<number>; readonly parents: ArrayLike<number> },
@@ -38,6 +38,7 @@ export interface LogitsSampler extends RowSampler {
     lossy?: {
       readonly reflection?: NonNullable<DraftWalk['reflection']>;
       readonly judge?: Pick<WalkJudge, 'bound' | 'guarded' | 'longest'> & { readonly scores: ArrayLike<number> };
+      readonly masks?: NonNullable<DraftWalk['masks']>;
     },
   ): {
     readonly kept: number[];
@@ -126,7 +127,9 @@ export class ReferenceExecutor implements Executor {
     const drawn: Outcome[] = Array.from(outputs, (_, index) => {
       const sampler = request.samplers?.[index];
       return sampler
-        ? attempt(() => drawBy(logitsSampler(sampler), rowAt(index), request.drafts?.[index] ?? null))
+        ? attempt(() =>
+            drawBy(logitsSampler(sampler), rowAt(index), request.drafts?.[index] ?? null, request.masks?.[index]),
+          )
         : nothing;
     });
     const kept = new Int32Array(outputs.length);
@@ -191,6 +194,7 @@ function drawBy(
   sampler: LogitsSampler,
   logits: Float64Array,
   draft: { readonly proposal: Proposal; readonly cycle: number } | null,
+  mask?: Uint32Array | null,
 ): Drawn {
   let drawn: Drawn;
   if (draft) {
@@ -198,13 +202,13 @@ function drawBy(
     const { law, ...rest } = sampler.propose(logits, draft.cycle, 0);
     draft.proposal.nodes[0] = { law, drawn: [rest.token] };
     drawn = rest;
-  } else drawn = sampler.sample(logits);
+  } else drawn = sampler.sample(logits, mask);
   sampler.accept(Int32Array.of(drawn.token));
   return drawn;
 }
 
 function verifyWalk(
-  { output, rows, sampler, rule, proposal, cycle, reflection, judge }: DraftWalk,
+  { output, rows, sampler, rule, proposal, cycle, reflection, judge, masks }: DraftWalk,
   { tokens, parents, outputs }: RunRequest,
   rowAt: (output: number) => Float64Array,
   drawn: Outcome[],
@@ -224,6 +228,7 @@ function verifyWalk(
     if (judge && !hidden) throw new VivaceError('INTERNAL', 'run: a judge wants hidden states');
     const lossy = {
       ...(reflection ? { reflection } : {}),
+      ...(masks ? { masks } : {}),
       ...(judge && hidden ? { judge: { ...judge, scores: scoresOf(judge, hidden, root, rows) } } : {}),
     };
     const logits = [...own, ...again].map(rowAt);

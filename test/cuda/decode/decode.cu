@@ -124,5 +124,6 @@ int main() {
     greedy_verification(false, "greedy trees");
     sampling();
     verification();
+    card_laws();
   });
 }

@@ -17,6 +17,7 @@ namespace vivace::cuda {
 
 void sampling();
 void verification();
+void card_laws();
 
 namespace trial {
 

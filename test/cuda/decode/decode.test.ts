@@ -1,9 +1,9 @@
 // The kernels of decoding for cards, on the emulated device.
-import { filesIn, runChecks } from '../checks.js';
+import { filesIn, runChecks, sanitized } from '../checks.js';
 
 test('kernels give what the plainest rules and the host give', () => {
   const lines = runChecks({
-    programs: ['decode/decode.cu', 'decode/sample.cu', 'decode/verify.cu'],
+    programs: ['decode/decode.cu', 'decode/sample.cu', 'decode/verify.cu', 'decode/laws.cu'],
     kernels: [...filesIn('cuda/decode', '.cu'), ...filesIn('cuda/decode/verify', '.cu')],
     host: [...filesIn('cpp/decode', '.cpp'), ...filesIn('cpp/decode/verify', '.cpp'), 'cpp/core/isa.cpp'],
     flags: ['-DVIVACE_ISA=baseline'],
@@ -25,5 +25,13 @@ test('kernels give what the plainest rules and the host give', () => {
     "ok verdicts on chains that are often refused are the host's",
     "ok verdicts by entropy are the host's",
     "ok verdicts by rank are the host's",
+    'ok the law of a chosen tree, by match',
+    'ok the law of a drawn chain, by ratio',
+    'ok the law of a drawn chain, by block',
+    'ok the law of a tree without replacement, by ratio',
+    'ok the law of a tree with replacement, by ratio',
+    ...(sanitized
+      ? []
+      : ["ok another row's law is found", 'ok a whole law of truncated draws is found', 'ok a dropped token is found']),
   ]);
 }, 400_000);

@@ -1,4 +1,5 @@
 // Random drafts, and native verification as tests call it.
+import { tokenMask } from '../../../lib/decode/constraint.js';
 import type { Drawing } from '../../../lib/decode/speculation/rules.js';
 import { native, nativeCall } from '../../../lib/native.js';
 import type { NativeProposal, NativeSampler, NativeWalk } from '../../../lib/native.js';
@@ -20,7 +21,7 @@ export function verifyNative(
   logits: Float32Array,
   rule: VerifyRule,
   cycle: number,
-  beyond: Pick<NativeWalk, 'reflection' | 'judge'> & { readonly hidden?: Float32Array } = {},
+  beyond: Pick<NativeWalk, 'reflection' | 'judge' | 'masks'> & { readonly hidden?: Float32Array } = {},
 ) {
   const rows = tokens.length;
   const out = new Int32Array(rows);
@@ -45,6 +46,16 @@ export function proposalOf({ nodes, replacement }: Drawing): NativeProposal {
     );
   });
   return proposal;
+}
+
+/** Per row some of the tokens, or all of them; never none. */
+export function randomMasks(random: Generator, rows: number, vocab: number): (Uint32Array | null)[] {
+  return Array.from({ length: rows }, () => {
+    if (unit(random) < 0.3) return null;
+    const share = unit(random);
+    const some = Array.from({ length: vocab }, (_, token) => token).filter(() => unit(random) < share);
+    return tokenMask(vocab, [...some, 0]);
+  });
 }
 
 export const unit = (random: Generator): number => random.next() / 2 ** 32;

@@ -2,8 +2,9 @@
 import type { VerifyRule } from '../../../lib/program/executor.js';
 import type { Drawing } from '../../../lib/decode/speculation/rules.js';
 import { childOf } from '../../../lib/decode/speculation/rules.js';
+import { cells } from './cells.js';
 import { distance, drafter, jointLaw, madeUp, normalised, speculativeLaw, verifier, vocab } from './tiny-laws.js';
-import type { Drafter, Verifier } from './tiny-laws.js';
+import type { Drafter, Model, Verifier } from './tiny-laws.js';
 
 const length = 3;
 const p = madeUp('target');
@@ -13,36 +14,61 @@ const plain = jointLaw(p, length);
 const match = { name: 'match' } as const;
 const ratio = { name: 'ratio' } as const;
 const block = { name: 'block' } as const;
-const exact: [string, VerifyRule, Drafter][] = [
-  ['no draft', match, drafter(q, 0, 1, 'chosen')],
-  ['chosen chain', match, drafter(q, 2, 1, 'chosen')],
-  ['chosen tree', match, drafter(q, 2, 2, 'chosen')],
-  ['drawn chain, matched', match, drafter(q, 2, 1, 'drawn')],
-  ['drawn tree, matched', match, drafter(q, 2, 2, 'drawn')],
-  ['drawn chain', ratio, drafter(q, 3, 1, 'drawn')],
-  ['chosen chain without a law', ratio, drafter(q, 2, 1, 'chosen')],
-  ['tree without replacement', ratio, drafter(q, 2, 2, 'drawn')],
-  ['three children without replacement', ratio, drafter(q, 1, 3, 'drawn')],
-  ['tree with replacement', ratio, drafter(q, 2, 2, 'drawn with replacement')],
-  ['block of one', block, drafter(q, 1, 1, 'drawn')],
-  ['block of three', block, drafter(q, 3, 1, 'drawn')],
-  ['block without a law', block, drafter(q, 2, 1, 'chosen')],
-  ['block of a tree', block, drafter(q, 2, 2, 'drawn')],
-  ['a drafter that is the target', ratio, drafter(p, 3, 1, 'drawn')],
+
+/** One random number for all children, listed first and in their order; a child that was drawn twice is listed twice. */
+const scan: Verifier = ({ rows, drawing }, lawAt, dice) => {
+  const tokens: number[] = [];
+  for (let row = 0; row >= 0;) {
+    const law = lawAt(tokens);
+    const children = Array.from(rows.tokens).filter((_, i) => rows.parents[i] === row);
+    const listed = drawing?.nodes[row]?.drawn ?? children;
+    const shares = listed.map((token) => law[token]);
+    const rest = law.map((value, token) => (children.includes(token) ? 0 : value));
+    const left = Math.max(0, 1 - shares.reduce((a, b) => a + b, 0));
+    const total = shares.reduce((a, b) => a + b, 0) + left;
+    const place = dice.choose([...shares, left].map((share) => share / total));
+    const token = listed[place] ?? dice.choose(normalised(rest));
+    tokens.push(token);
+    row = childOf(rows, row, token);
+  }
+  return tokens;
+};
+
+/** The model's law at temperature 0. */
+const greedy: Model = (text) => {
+  const law = p(text);
+  const best = law.indexOf(law.reduce((a, b) => Math.max(a, b)));
+  return law.map((_, token) => Number(token === best));
+};
+
+const exact: [string, Verifier, Drafter, (typeof cells)[number]['children'], boolean][] = [
+  ...cells.map(({ name, rule, how, children }): (typeof exact)[number] => [
+    name,
+    verifier(rule),
+    drafter(q, children > 1 ? 2 : 3, children, how),
+    children,
+    how === 'drawn with replacement',
+  ]),
+  ['no draft', verifier(match), drafter(q, 0, 1, 'chosen'), 1, false],
+  ['three children without replacement', verifier(ratio), drafter(q, 1, 3, 'drawn'), 3, false],
+  ['a block of one', verifier(block), drafter(q, 1, 1, 'drawn'), 1, false],
+  ['a drafter that is the target', verifier(ratio), drafter(p, 3, 1, 'drawn'), 1, false],
+  ['one number for a chosen tree', scan, drafter(q, 2, 2, 'chosen'), 2, false],
+  ['one number for drawn children that differ', scan, drafter(q, 2, 2, 'drawn'), 2, false],
 ];
 
-test.each(exact)('exact: %s', (_, rule, draft) => {
-  const { rows, drawing } = draft([0], { choose: (weights) => Array.from(weights).findIndex((weight) => weight > 0) });
+test.each(exact)('exact: %s', (_, verify, draft, children, replacement) => {
   // Trees have very many outcomes. A round that leaves the law as it is, whatever came before it, is all that is needed.
-  const { law } = speculativeLaw(
-    p,
-    draft,
-    verifier(rule),
-    length,
-    rows.tokens.length > 4 || drawing?.replacement ? 1 : Infinity,
-  );
+  const rounds = children > 1 || replacement ? 1 : Infinity;
+  const { law } = speculativeLaw(p, draft, verify, length, rounds);
   expect([...law.values()].reduce((a, b) => a + b)).toBeCloseTo(1, 12);
   expect(distance(law, plain)).toBeLessThan(1e-12);
+});
+
+test.each(cells)('exact at temperature 0: $name', ({ rule, how, children }) => {
+  const draft = drafter(q, 2, children, how);
+  const { law } = speculativeLaw(greedy, draft, verifier(rule), length, children > 1 ? 1 : Infinity);
+  expect(distance(law, jointLaw(greedy, length))).toBeLessThan(1e-12);
 });
 
 test('a drafter that is the target is always kept, and one that is never right costs nothing but rows', () => {
@@ -106,8 +132,28 @@ const wrongRow = rewrite(({ nodes, ...rest }) => ({
     node ? { law: (nodes[Math.max(0, row - 1)] ?? node).law, drawn: node.drawn } : node,
   ),
 }));
+/** Every child by its own random number against p, as if it had been chosen alone; refused ones are taken away from p. */
+const mixed: Verifier = ({ rows }, lawAt, dice) => {
+  const tokens: number[] = [];
+  for (let row = 0; row >= 0;) {
+    const law = lawAt(tokens);
+    const children = Array.from(rows.tokens).filter((_, i) => rows.parents[i] === row);
+    const kept = children.find((child) => dice.choose([law[child], 1 - law[child]]) === 0);
+    const rest = law.map((value, token) => (children.includes(token) ? 0 : value));
+    const token = kept ?? dice.choose(rest.some((value) => value > 0) ? normalised(rest) : law);
+    tokens.push(token);
+    row = childOf(rows, row, token);
+  }
+  return tokens;
+};
+/** The other tree rule than the draft was drawn for. */
+const otherRule = rewrite((drawing) => ({ ...drawing, replacement: !drawing.replacement }));
 const most = (law: Float64Array): Float64Array =>
   normalised(law.map((value) => (value === law.reduce((a, b) => Math.max(a, b)) ? value : 0)));
+const truncated = rewrite(({ nodes, ...rest }) => ({
+  ...rest,
+  nodes: nodes.map((node) => node && { law: most(node.law), drawn: node.drawn }),
+}));
 
 const broken: [string, Drafter, Verifier][] = [
   ['a drawn token is dropped for its probability', dropping, verifier(ratio)],
@@ -115,6 +161,12 @@ const broken: [string, Drafter, Verifier][] = [
   ['children without replacement against the whole law', drafter(q, 1, 2, 'drawn'), sameLaw],
   ["another row's law", drafter(q, 2, 1, 'drawn'), wrongRow],
   ['drawn from a truncated law, verified with the whole one', drafter(q, 2, 1, 'drawn', most), verifier(ratio)],
+  ['drawn from the whole law, verified with a truncated one', drafter(q, 2, 1, 'drawn'), truncated],
+  ['the whole law in a block of truncated draws', drafter(q, 2, 1, 'drawn', most), verifier(block)],
+  ['children with replacement as if without', drafter(q, 1, 2, 'drawn with replacement'), otherRule],
+  ['one number for children that were drawn twice', drafter(q, 1, 2, 'drawn with replacement'), scan],
+  ['a number for each chosen child, but the law of one', drafter(q, 1, 2, 'chosen'), mixed],
+  ['the same of drawn children', drafter(q, 1, 2, 'drawn'), mixed],
   ['typical acceptance', drafter(q, 2, 1, 'chosen'), verifier({ name: 'typical', epsilon: 0.2, delta: 0.3 })],
   ['relaxed acceptance', drafter(q, 2, 1, 'chosen'), verifier({ name: 'relaxed', top: 2, gap: 0.5 })],
 ];

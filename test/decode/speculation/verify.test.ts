@@ -4,7 +4,7 @@ import { native, nativeCall } from '../../../lib/native.js';
 import type { VerifyRule } from '../../../lib/program/executor.js';
 import { Generator } from '../../fixtures/random/generator.js';
 import { plain } from '../sampler-options.js';
-import { randomDraft, randomOptions, verifyNative } from './random-drafts.js';
+import { randomDraft, randomMasks, randomOptions, verifyNative } from './random-drafts.js';
 import type { TestDraft as Draft } from './random-drafts.js';
 
 const rules: VerifyRule[] = [
@@ -17,6 +17,7 @@ const rules: VerifyRule[] = [
 
 test('native code keeps the same rows and says the same tokens as the reference', () => {
   const random = new Generator(5, 'verify.test');
+  const limits = new Generator(5, 'masks');
   const lengths = new Map<string, number>();
   for (let trial = 0; trial < 600; trial++) {
     const vocab = random.integer(2, trial % 10 === 0 ? 3000 : 90);
@@ -34,6 +35,7 @@ test('native code keeps the same rows and says the same tokens as the reference'
       if (parent >= 0) logits[parent * vocab + draft.tokens[row]] += 2.5;
     });
     const before = logits.slice();
+    const beyond = trial % 4 === 3 ? { masks: randomMasks(limits, rows, vocab) } : {};
     const reference = createReferenceSampler(options);
     const sampler = new (native().Sampler)({ ...options });
     const prompt = Int32Array.from({ length: 5 }, () => random.integer(0, vocab - 1));
@@ -41,8 +43,8 @@ test('native code keeps the same rows and says the same tokens as the reference'
     sampler.accept(prompt);
     for (let cycle = 1; cycle <= 2; cycle++) {
       const rowsOf = Array.from({ length: rows }, (_, row) => logits.subarray(row * vocab, (row + 1) * vocab));
-      const expected = reference.verify(draft, rule, rowsOf, cycle, draft.drawing);
-      const { out, kept } = verifyNative(sampler, draft, logits, rule, cycle);
+      const expected = reference.verify(draft, rule, rowsOf, cycle, draft.drawing, beyond);
+      const { out, kept } = verifyNative(sampler, draft, logits, rule, cycle, beyond);
       expect({ trial, kept: [...kept.keys()].filter((row) => kept[row] === 1) }).toEqual({
         trial,
         kept: expected.kept,

@@ -9,8 +9,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { embeddedModelPath, VivaceError } from '../../../lib/index.js';
+import { embeddedModelPath, tokenMask, VivaceError } from '../../../lib/index.js';
 import type {
+  Constraint,
   GenerateOptions,
   GenerateResult,
   JudgeHead,
@@ -57,6 +58,19 @@ const verifiers: readonly { verifier: Verifier; changes?: 'drawn' | 'any' }[] = 
   { verifier: { name: 'reflective', autoSkip: false, rule: { name: 'typical' }, fuseBonus: true }, changes: 'any' },
 ];
 
+/** Two thirds of the tokens, which ones depends on what was said. */
+const masks = [0, 1].map((rest) =>
+  tokenMask(
+    4096,
+    Array.from({ length: 4096 }, (_, token) => token).filter((token) => token % 3 !== rest),
+  ),
+);
+const alternating: Constraint<number> = {
+  start: 0,
+  allowed: (sum) => masks[sum % 2],
+  advance: (sum, token) => sum + token,
+};
+
 const seed = fc.nat(1000);
 const sampling: fc.Arbitrary<GenerateOptions> = fc.oneof(
   fc.constant({ temperature: 0 }),
@@ -70,6 +84,7 @@ const sampling: fc.Arbitrary<GenerateOptions> = fc.oneof(
     logitBias: fc.constant({ 46: -Infinity, 32: -Infinity, 44: 1 }),
     seed,
   }),
+  fc.record({ temperature: fc.constantFrom(0, 1), constraint: fc.constant<Constraint<number>>(alternating), seed }),
 );
 
 const shape = fc.record(
