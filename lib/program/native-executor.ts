@@ -45,7 +45,7 @@ export class NativeExecutor implements Executor {
   readonly name: 'cpu' | DeviceName;
   readonly kvShape: KvShape;
   readonly taps: Readonly<Record<string, number>>;
-  readonly drafts: boolean;
+  readonly drafts = true;
   readonly inputs: Readonly<Record<string, number>>;
   private readonly compiled: NativeProgram;
   private readonly device: NativeDevice | undefined;
@@ -68,7 +68,6 @@ export class NativeExecutor implements Executor {
     this.logits = program.outputs['logits'].id;
     const { deviceName = 'cpu' } = options;
     this.name = deviceName;
-    this.drafts = deviceName === 'cpu';
     this.device = deviceName === 'cpu' ? undefined : findDevice(deviceName);
     const device = this.device ? { device: this.device } : {};
     this.compiled = new NativeProgram(program, bindWeight, { ...options, ...device });
