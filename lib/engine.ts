@@ -3,16 +3,17 @@ import { VivaceError } from './errors.js';
 import { Ahead, outcomeOf, settle, verdictOf, type Outcome } from './decode/ahead.js';
 import {
   buildRequest,
-  draftOf,
+  endDraft,
   fitDraft,
   hearTaps,
   readOnce,
+  retract,
   rowsOfDraft,
   treeOf,
   withProbe,
 } from './decode/round-request.js';
 import type { Entry, Place, Share } from './decode/round-request.js';
-import type { Job, JobDrafting, JobPlan, JobResult, Rounds, Ticket } from './decode/rounds.js';
+import type { Job, JobPlan, JobResult, Rounds, Ticket } from './decode/rounds.js';
 import type { Executor, KvCache, RunRequest, RunResult } from './program/executor.js';
 
 export interface EngineOptions {
@@ -77,6 +78,10 @@ export class Engine implements Rounds {
     if (this.isFlying(kv, sequence)) await this.flight;
   }
 
+  async landed(kv: KvCache, sequence: number): Promise<void> {
+    if (this.isFlying(kv, sequence)) await this.flight;
+  }
+
   private forget(kv: KvCache, sequence: number): void {
     for (const ahead of this.aheads) {
       const waiting = ahead.has(kv, sequence) ? ahead.forget(sequence) : undefined;
@@ -126,7 +131,7 @@ export class Engine implements Rounds {
       const shares = this.plan();
       if (shares.length === 0) break;
       this.flying = shares;
-      await (this.flight = this.fly(shares));
+      await (this.flight = this.drafted(shares).then((ready) => this.fly(ready)));
       this.flying = [];
       this.flight = undefined;
       this.land();
@@ -165,6 +170,12 @@ export class Engine implements Rounds {
       const plan = ends ? planOf(entry) : undefined;
       if (plan === 'failed') return void (this.queue = this.queue.filter((other) => other !== entry));
       room -= rows;
+      if (plan?.draft instanceof Promise) {
+        const most = Math.min(room, plan.drafting?.maxDraft ?? 0);
+        shares.push({ entry, rows, draft: undefined, room: most, plan });
+        room -= most;
+        return;
+      }
       const draft = ends ? fitDraft(entry.draft ?? plan?.draft, room) : undefined;
       room -= rowsOfDraft(draft);
       shares.push({ entry, rows, draft, ...(plan ? { plan } : {}) });
@@ -198,8 +209,28 @@ export class Engine implements Rounds {
     this.rowMs = this.rowMs === undefined ? ms / rows : 0.7 * this.rowMs + (0.3 * ms) / rows;
   }
 
+  /** The same with drafts that were still to come; a job whose draft fails has been rejected. */
+  private async drafted(shares: readonly Share[]): Promise<readonly Share[]> {
+    const ready: Share[] = [];
+    for (const share of shares) {
+      const { entry, plan, room = 0 } = share;
+      if (!(plan?.draft instanceof Promise)) {
+        ready.push(share);
+        continue;
+      }
+      try {
+        ready.push({ ...share, draft: fitDraft(await plan.draft, room) });
+      } catch (error) {
+        this.queue = this.queue.filter((other) => other !== entry);
+        entry.reject(error);
+      }
+    }
+    return ready;
+  }
+
   /** Runs the shares together; when that fails, one by one, so that only the job at fault hears of it. */
   private async fly(shares: readonly Share[]): Promise<void> {
+    if (shares.length === 0) return;
     const lengths = shares.map(({ entry: { kv, sequence } }) => kv.length(sequence));
     try {
       await this.round(shares);
@@ -335,19 +366,6 @@ function planOf(entry: Entry): JobPlan | 'failed' | undefined {
     entry.reject(error);
     return 'failed';
   }
-}
-
-/** A draft ends where it should, though the round went on for others. */
-function endDraft(entry: Entry, drafting: JobDrafting, all: readonly RunResult[], output: number): Outcome {
-  const outcome = draftOf(all, output, drafting);
-  const length = outcome instanceof Error ? 0 : (outcome.draft?.length ?? 0);
-  retract(entry, all.slice(length), output);
-  return outcome;
-}
-
-/** Takes back what a sampler drew in these rounds. */
-function retract({ sampler }: Entry, rounds: readonly RunResult[], output: number): void {
-  sampler?.retract(Int32Array.from(rounds, ({ tokens }) => tokens[output]).filter((token) => token >= 0));
 }
 
 /** How long a round goes on by itself where all of its jobs are at their ends and draft. */

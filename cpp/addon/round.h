@@ -1,4 +1,4 @@
-// What an executable keeps besides its program, and one run of it: one round, or several that follow from each other.
+// One run of an executable: one round, or several that follow from each other.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -11,46 +11,12 @@
 #include <vector>
 
 #include "caches/paged_kv.h"
-#include "core/fair_mutex.h"
-#include "core/memory/arena.h"
-#include "core/memory/mapping.h"
 #include "decode/draft/draft_seat.h"
 #include "decode/tree/level_batch.h"
-#include "program/batch_storage.h"
-#include "program/runner.h"
+#include "program/rounds/batch_storage.h"
+#include "program/rounds/executable_state.h"
 
 namespace vivace {
-
-struct ExecutableState {
-  std::unique_ptr<Runner> executable;
-  std::vector<std::shared_ptr<Mapping>> mappings;  // weights lie in these
-  std::vector<std::unique_ptr<Arena>> copies;      // constants and transformed weights
-  int64_t mapped_bytes = 0, copied_bytes = 0;
-  // One run at a time, for they share the arena; between rounds, weights are packed. Programs that share weights take
-  // turns, too.
-  std::shared_ptr<FairMutex> running = std::make_shared<FairMutex>();
-  std::shared_ptr<ExecutableState> base;  // whose weights it shares
-  // What every run asks, looked up once.
-  std::vector<int> inputs;
-  int tokens = -1, positions = -1, output_rows = -1;  // the inputs that a batch fills
-  bool wants_batch = false;
-  PagedKvOptions checked;  // a cache like this fits the program
-
-  void look_up() {
-    const Program& program = executable->program();
-    for (size_t i = 0; i < program.values.size(); ++i) {
-      if (program.values[i].kind != ValueKind::input) continue;
-      const int id = static_cast<int>(i);
-      inputs.push_back(id);
-      if (program.values[i].name == "tokens") tokens = id;
-      if (program.values[i].name == "positions") positions = id;
-      if (program.values[i].name == "output_rows") output_rows = id;
-    }
-    for (const CallInfo& call : program.calls)
-      wants_batch =
-          wants_batch || std::strcmp(call.op->name, "kv_write") == 0 || std::strcmp(call.op->name, "attention") == 0;
-  }
-};
 
 // A round of a run that goes on by itself.
 struct Told {
@@ -208,21 +174,31 @@ struct Round {
     for (size_t i = 0; i < seats.size(); ++i) {  // all of them, for drafters hear what was said
       goes = seats[i].hear(draws) && goes;
       for (const int32_t token : seats[i].said) goes = goes && !ahead->ends_with(token);
-      goes = goes && (queued_ || batch.room(i, static_cast<int64_t>(seats[i].said.size())) > 0);
+      if (queued_ || !goes) continue;
+      // Where a draft would be shorter than it could be, a run with more memory goes on.
+      const int64_t room = batch.room(i, static_cast<int64_t>(seats[i].said.size()));
+      int most = 0;
+      goes = room > 0 && seats[i].longest(room - 1, most);
     }
     return goes && !all_unlikely && may_follow(done);
   }
 
   void follow() {
-    std::vector<NextRows> next;
+    std::vector<NextRows> next(seats.size());
+    std::vector<int64_t> rooms(seats.size(), 0);
+    for (size_t i = 0; i < seats.size(); ++i) {
+      next[i].kept = static_cast<int64_t>(seats[i].said.size());
+      if (!queued_) rooms[i] = batch.room(i, next[i].kept) - 1;
+    }
+    std::vector<std::vector<int32_t>> tokens;
+    draft_next(seats, rooms, tokens);
     draws.samplers.clear();
     draws.walks.clear();
     rows = 0;
     for (size_t i = 0; i < seats.size(); ++i) {
-      const auto kept = static_cast<int64_t>(seats[i].said.size());
-      next.push_back({kept, seats[i].next(queued_ ? 0 : batch.room(i, kept) - 1)});
-      seats[i].sit(next.back().tokens, draws);
-      rows += static_cast<int64_t>(next.back().tokens.size());
+      seats[i].sit(tokens[i], draws);
+      rows += static_cast<int64_t>(tokens[i].size());
+      next[i].tokens = std::move(tokens[i]);
     }
     outputs = rows;
     draws.clear();

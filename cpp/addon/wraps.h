@@ -55,6 +55,11 @@ class ExecutableWrap : public Napi::ObjectWrap<ExecutableWrap> {
  public:
   static Napi::Function define(Napi::Env env);
   explicit ExecutableWrap(const Napi::CallbackInfo& info);
+  // Throws DISPOSED.
+  std::shared_ptr<ExecutableState> shared(Napi::Env env) {
+    alive(env);
+    return state_;
+  }
 
  private:
   ExecutableState& alive(Napi::Env env);

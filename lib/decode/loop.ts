@@ -198,7 +198,13 @@ class Run {
   }
 
   /** Where drafts need no JavaScript, whole runs of rounds are asked for. */
-  private goOn(speculator: Speculator): Promise<JobResult | undefined> {
+  private async goOn(speculator: Speculator): Promise<JobResult | undefined> {
+    const reading = speculator.ready();
+    if (reading) {
+      await reading;
+      if (this.closed || this.target.isDisposed() || this.options.signal?.aborted) return undefined;
+      this.feedLast();
+    }
     const room = this.room();
     return this.heard(speculator, () => this.round(Infinity, undefined, () => speculator.plan(room)));
   }
@@ -242,7 +248,10 @@ class Run {
     this.options.signal?.removeEventListener('abort', this.cancel);
     this.ticket?.cancel();
     await this.flight?.catch(() => {});
-    if (!this.target.isDisposed()) await this.target.rounds.settle(this.target.kv, this.target.sequence);
+    const { rounds, kv, sequence } = this.target;
+    // Drafters of a run in flight may be in use until it lands.
+    if (this.target.isDisposed()) await rounds.landed(kv, sequence);
+    else await rounds.settle(kv, sequence);
     this.sampler.dispose();
     this.speculator?.end(Int32Array.from(this.answer.tokens));
   }

@@ -21,6 +21,8 @@ export interface Share {
   readonly entry: Entry;
   readonly rows: number;
   readonly draft: JobDraft | undefined;
+  /** Of a draft that is still to come: rows that it may have. */
+  readonly room?: number;
   /** Of a job that plans, at its end. */
   readonly plan?: JobPlan;
 }
@@ -237,7 +239,7 @@ function logitsOf(shares: readonly Share[], asking: readonly Share[], outputs: n
 }
 
 /** What a sequence's draft became: one result per round, until one that is too improbable, or an error, ends it. */
-export function draftOf(results: readonly RunResult[], output: number, { steps, least }: JobDrafting): Outcome {
+function draftOf(results: readonly RunResult[], output: number, { steps, least }: JobDrafting): Outcome {
   const draft: JobResult[] = [];
   for (const result of results.slice(0, steps)) {
     const outcome = outcomeOf(result, output);
@@ -249,4 +251,17 @@ export function draftOf(results: readonly RunResult[], output: number, { steps, 
     if (Math.exp(outcome.logprob) < least) break;
   }
   return { ...draft[0], draft };
+}
+
+/** A draft ends where it should, though the round went on for others. */
+export function endDraft(entry: Entry, drafting: JobDrafting, all: readonly RunResult[], output: number): Outcome {
+  const outcome = draftOf(all, output, drafting);
+  const length = outcome instanceof Error ? 0 : (outcome.draft?.length ?? 0);
+  retract(entry, all.slice(length), output);
+  return outcome;
+}
+
+/** Takes back what a sampler drew in these rounds. */
+export function retract({ sampler }: Entry, rounds: readonly RunResult[], output: number): void {
+  sampler?.retract(Int32Array.from(rounds, ({ tokens }) => tokens[output]).filter((token) => token >= 0));
 }

@@ -76,7 +76,7 @@ export interface JobTaps {
 
 /** What a job wants of the run that it begins: a draft for its first round, a drafter for those that follow. */
 export interface JobPlan {
-  readonly draft?: JobDraft;
+  readonly draft?: JobDraft | Promise<JobDraft | undefined> | undefined;
   readonly drafting?: RowDrafting;
   /** How many rounds the run may be. */
   readonly rounds: number;
@@ -158,6 +158,8 @@ export interface Rounds {
   submit(job: Job): Ticket;
   /** Forgets what was worked out ahead for a sequence; resolves when no round touches it. */
   settle(kv: KvCache, sequence: number): Promise<void>;
+  /** Resolves when no round touches it. */
+  landed(kv: KvCache, sequence: number): Promise<void>;
   /** Gives the sequence back: at once, or when the round in flight is over. Its jobs are cancelled. */
   release(kv: KvCache, sequence: number): void;
 }

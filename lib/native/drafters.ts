@@ -1,17 +1,39 @@
-// Types of the addon: drafters that need no model, and what they share. Part of lib/native.ts.
+// Types of the addon: drafters that runs ask by themselves, and what they share. Part of lib/native.ts.
+import type { NativeExecutable, NativeKvCache } from '../native.js';
+import type { NativeSampler } from './sampling.js';
 
 /** Options of native drafters, all of them given; ranges are those of lib/decode/speculation/drafters. */
 export type NativeDrafterOptions =
   | { kind: 'n-gram'; minN: number; maxN: number; latest: boolean; branches: number }
   | { kind: 'input-copy'; minGram: number; maxGram: number; branches: number; input?: Int32Array }
   | { kind: 'suffix'; depth: number; factor: number; offset: number; minProb: number; cache?: NativeSuffixCache }
-  | { kind: 'datastore'; minSpan: number; maxSpan: number; samples: number; datastore: NativeDatastore };
+  | { kind: 'datastore'; minSpan: number; maxSpan: number; samples: number; datastore: NativeDatastore }
+  | NativeModelDrafter;
+
+/** Drafts by an executable on a sequence of its own; nobody else uses this, the sampler and the proposal in a run. */
+export interface NativeModelDrafter {
+  readonly kind: 'model';
+  readonly executable: NativeExecutable;
+  readonly kv: NativeKvCache;
+  readonly sequence: number;
+  /** The value that is drawn from. */
+  readonly logits: number;
+  readonly sampler: NativeSampler;
+  /** Tokens are drawn and recorded; absent: the most probable ones. */
+  readonly proposal?: NativeProposal;
+  /** Nothing follows a token that is less probable. */
+  readonly least: number;
+  /** Tokens of text at most. */
+  readonly context: number;
+}
 
 export interface NativeDrafter {
   accept(tokens: Int32Array): void;
   truncate(length: number): void;
   /** Writes a draft to the arrays, which must have room for `maxNodes`; returns how many nodes it has. */
   draft(maxTokens: number, maxNodes: number, tokens: Int32Array, parents: Int32Array, scores: Float32Array): number;
+  /** A chain, made off the JavaScript thread; `cycle` as in NativeWalk. Nobody uses the drafter meanwhile. */
+  draftLater(most: number, cycle: number): Promise<{ tokens: Int32Array; scores: Float32Array }>;
   fork(): NativeDrafter;
   readonly bytes: number;
   dispose(): void;
@@ -33,12 +55,11 @@ export interface NativeSeat {
   readonly rule: number;
   readonly first: number;
   readonly second: number;
+  /** Of the first round's draft; it counts the tokens that are said. */
   readonly cycle: number;
   /** [n]: milliseconds of a round of n rows; empty: drafts are not cut. */
   readonly costs: Float64Array;
   readonly calibration: number;
-  /** Sum of the scores of the first round's draft, to be told with it. */
-  readonly hoped: number;
 }
 
 /** A round of a run that goes on by itself. */

@@ -167,7 +167,7 @@ export interface DraftedTree {
   readonly rows: Int32Array;
 }
 
-/** A drafter without a model that a run asks by itself, round by round. It hears what the run says, the first round's, too. */
+/** A drafter that a run asks by itself, round by round. It hears what the run says, the first round's, too. */
 export interface RowDrafting {
   /** Nobody else calls it during the run. */
   readonly drafter: NativeDrafter;
@@ -176,14 +176,26 @@ export interface RowDrafting {
   /** Tokens that the sequence may still say, those of the first round counted. */
   readonly room: number;
   readonly rule: VerifyRule;
-  /** Of the first draft that the run makes; the next ones count on. */
+  /** Of the first round's draft; it counts the tokens that are said. */
   readonly cycle: number;
   /** [n]: milliseconds of a round of n rows, which say how far a draft pays; empty: drafts are not cut. */
   readonly costs: Float64Array;
   /** Kept tokens per sum of scores. */
   readonly calibration: number;
-  /** Sum of the scores of the first round's draft. */
-  readonly hoped: number;
+}
+
+/** A sequence that drafts for another model's. */
+export interface ModelDrafting {
+  readonly kv: KvCache;
+  readonly sequence: number;
+  /** It has heard what the drafter hears. */
+  readonly sampler: RowSampler;
+  /** Tokens are drawn and recorded; absent: the most probable ones are chosen. */
+  readonly proposal?: Proposal;
+  /** Nothing follows a token that the model finds less probable. */
+  readonly least: number;
+  /** Tokens of text at most. */
+  readonly context: number;
 }
 
 /** The laws that a draft's tokens were drawn from. Made by `Executor.createProposal`. */
@@ -283,6 +295,11 @@ export interface Executor {
   createSampler(options: SamplerOptions): RowSampler;
   /** `replacement`: a node's children may be the same token twice. */
   createProposal(replacement: boolean): Proposal;
+  /**
+   * What drafts for runs of another executor that `drafts`, which ask it by themselves. The sequence and the sampler are its
+   * own until it is disposed of; what it has read of the text counts at the begin of each run or draft. Undefined: cannot.
+   */
+  createDrafter?(drafting: ModelDrafting): NativeDrafter | undefined;
   /** One round, or several where `ahead` allows it. Runs of one executor take turns in the order of their calls. */
   run(kv: KvCache, request: RunRequest): Promise<RunResult>;
   /** Bytes held for weights (beyond the mapped file), activations and scratch. */

@@ -1,12 +1,21 @@
 // Programs of language models on the CPU: rounds over a row batch, sampling included, off the JavaScript thread.
 import { expected, VivaceError } from '../errors.js';
 import { fromNative, native, nativeCall } from '../native.js';
-import type { NativeCallProfile, NativeDevice, NativeKvCache, NativeRequest, NativeRound } from '../native.js';
+import type {
+  NativeCallProfile,
+  NativeDevice,
+  NativeDrafter,
+  NativeKvCache,
+  NativeRequest,
+  NativeRound,
+  NativeSampler,
+} from '../native.js';
 import { dtypes } from './dtype.js';
 import type {
   Executor,
   KvCache,
   KvOptions,
+  ModelDrafting,
   Proposal,
   RowSampler,
   RunRequest,
@@ -20,6 +29,7 @@ import {
   NativeRowProposal,
   NativeRowSampler,
   nativeDrafts,
+  nativeProposal,
   nativeSeat,
   nativeTree,
   nativeWalk,
@@ -96,6 +106,21 @@ export class NativeExecutor implements Executor {
 
   createProposal(replacement: boolean): Proposal {
     return new NativeRowProposal(nativeCall(() => new (native().Proposal)(replacement, this.device)));
+  }
+
+  /** On the CPU; programs that read more than tokens cannot. */
+  createDrafter({ kv, sampler, proposal, ...drafting }: ModelDrafting): NativeDrafter | undefined {
+    if (this.device) return undefined;
+    if (!(kv instanceof NativeKv)) throw expected('a KV cache of this executor', 'kv', kv);
+    const own = {
+      kind: 'model' as const,
+      executable: this.compiled.executable,
+      kv: kv.native,
+      logits: this.logits,
+      sampler: toNative(sampler) as NativeSampler,
+      ...(proposal ? { proposal: nativeProposal(proposal) } : {}),
+    };
+    return nativeCall(() => new (native().Drafter)({ ...own, ...drafting }));
   }
 
   async run(kv: KvCache, request: RunRequest): Promise<RunResult> {

@@ -39,6 +39,11 @@ export class NativeRowProposal implements Proposal {
   }
 }
 
+export function nativeProposal(proposal: Proposal): NativeProposal {
+  if (!(proposal instanceof NativeRowProposal)) throw expected('a proposal of this executor', 'proposal', proposal);
+  return proposal.native;
+}
+
 export function nativeWalk(walk: DraftWalk): NativeWalk & { output: number; rows: number } {
   const { output, rows, sampler, rule, proposal, cycle, reflection, judge, masks } = walk;
   const own = toNative(sampler);

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "addon/decode/model_drafter_wrap.h"
 #include "addon/decode/watch_worker.h"
 #include "decode/draft/datastore/datastore_drafter.h"
 #include "decode/draft/input_copy_drafter.h"
@@ -177,18 +178,20 @@ std::unique_ptr<Drafter> make(const Napi::Object& given) {
     options.datastore = tagged<DatastoreWrap>(given.Get("datastore"), datastore_tag, "Datastore")->alive();
     return std::make_unique<DatastoreDrafter>(options);
   }
+  if (kind == "model") return make_model_drafter(given);
   throw Error("INVALID_ARGUMENT", "There is no drafter of kind \"" + kind + "\"");
 }
 
-// new Drafter(options); accept(tokens); truncate(length); draft(…); fork(); bytes; dispose()
+// new Drafter(options); accept(tokens); truncate(length); draft(…); draftLater(…); fork(); bytes; dispose()
 class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
  public:
   static Napi::Function define(Napi::Env env) {
     return DefineClass(
         env, "Drafter",
         {InstanceMethod<&DrafterWrap::accept>("accept"), InstanceMethod<&DrafterWrap::truncate>("truncate"),
-         InstanceMethod<&DrafterWrap::draft>("draft"), InstanceMethod<&DrafterWrap::fork>("fork"),
-         InstanceAccessor<&DrafterWrap::bytes>("bytes"), InstanceMethod<&DrafterWrap::dispose>("dispose")});
+         InstanceMethod<&DrafterWrap::draft>("draft"), InstanceMethod<&DrafterWrap::draft_later>("draftLater"),
+         InstanceMethod<&DrafterWrap::fork>("fork"), InstanceAccessor<&DrafterWrap::bytes>("bytes"),
+         InstanceMethod<&DrafterWrap::dispose>("dispose")});
   }
   explicit DrafterWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DrafterWrap>(info) {
     guarded(info.Env(), [&] {
@@ -198,6 +201,7 @@ class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
         shared_->drafter = std::move(*info[0].As<Napi::External<std::unique_ptr<Drafter>>>().Data());
       else
         shared_->drafter = make(info[0].ToObject());
+      if (!info[0].IsExternal()) kept_ = Napi::Persistent(info[0].ToObject());  // samplers and the like
     });
     info.This().As<Napi::Object>().TypeTag(&drafter_tag);
   }
@@ -249,6 +253,14 @@ class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
       return Napi::Number::New(info.Env(), draft_.size());
     });
   }
+  // draftLater(most, cycle): Promise<{ tokens, scores }>, a chain
+  Napi::Value draft_later(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] {
+      const auto most = static_cast<int>(std::clamp<int64_t>(info[0].ToNumber().Int64Value(), 0, most_drafted));
+      const auto cycle = static_cast<uint64_t>(std::max(1.0, info[1].ToNumber().DoubleValue()));
+      return vivace::draft_later(info.This().As<Napi::Object>(), shared(), most, cycle);
+    });
+  }
   Napi::Value fork(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
       std::unique_ptr<Drafter> copy = alive().fork();
@@ -262,6 +274,7 @@ class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
   void dispose(const Napi::CallbackInfo&) { shared_.reset(); }
 
   std::shared_ptr<SharedDrafter> shared_;
+  Napi::ObjectReference kept_;
   Draft draft_;
 };
 

@@ -35,12 +35,12 @@ std::vector<DraftSeat> read_seats(const Napi::Array& list) {
       seat.options.second = number(given, "second");
       seat.cycle = static_cast<uint64_t>(std::max(1.0, number(given, "cycle")));
       seat.calibration = number(given, "calibration");
-      seat.hoped = number(given, "hoped");
       const Napi::Value costs = given.Get("costs");
       if (!costs.IsTypedArray() || costs.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array)
         throw Error("INTERNAL", "run: costs are no Float64Array");
       const auto row_costs = costs.As<Napi::Float64Array>();
       seat.costs.assign(row_costs.Data(), row_costs.Data() + row_costs.ElementLength());
+      seat.drafter->drafter->prepare(std::min(seat.left, int64_t{most_cells_ahead}), seat.most);
     }
     seats.push_back(std::move(seat));
   }

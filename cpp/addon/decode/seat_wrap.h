@@ -9,7 +9,7 @@ namespace vivace {
 // Tokens of a draft and cells kept ready for a sequence that drafts, at most.
 inline constexpr int most_drafted_ahead = 64, most_cells_ahead = 256;
 
-// [{ drafter, maxDraft, room, rule, first, second, cycle, costs, calibration, hoped } | null] per sequence
+// [{ drafter, maxDraft, room, rule, first, second, cycle, costs, calibration } | null] per sequence
 std::vector<DraftSeat> read_seats(const Napi::Array& given);
 // Whose outputs are whose, in the first round.
 void place_seats(Round& round);

@@ -32,6 +32,7 @@ int paying(const std::vector<float>& scores, const std::vector<double>& costs, d
 
 bool DraftSeat::hear(const Draws& draws) {
   said.clear();
+  draft_ms = 0;
   const Walk* own = nullptr;
   for (const Walk& walk : draws.walks)
     if (walk.output == output) own = &walk;
@@ -47,6 +48,7 @@ bool DraftSeat::hear(const Draws& draws) {
   else
     for (const int32_t row : own->kept) sound = sound && take(row);
   left -= static_cast<int64_t>(said.size());
+  cycle += static_cast<uint64_t>(said.size());
   if (drafter && !drafter->broken && !said.empty()) {
     const Clock::time_point begin = Clock::now();
     try {
@@ -60,24 +62,67 @@ bool DraftSeat::hear(const Draws& draws) {
   return sound && left > 0 && !(drafter && drafter->broken);
 }
 
-std::vector<int32_t> DraftSeat::next(int64_t room) {
-  std::vector<int32_t> tokens = {said.back()};
+bool DraftSeat::longest(int64_t room, int& most_tokens) const {
+  const int64_t wanted = drafter && !drafter->broken ? std::max(int64_t{0}, std::min(int64_t{most}, left - 1)) : 0;
+  most_tokens = static_cast<int>(std::max(int64_t{0}, std::min(wanted, room)));
+  if (most_tokens > 0) most_tokens = static_cast<int>(std::min<int64_t>(most_tokens, drafter->drafter->room()));
+  return most_tokens == wanted;
+}
+
+// The draft's tokens that pay. What was drawn must be shown to the verifier, all of it, or the law changes.
+std::vector<int32_t> DraftSeat::cut() {
+  proposal_ = drafter->drafter->proposal();
+  const int count = proposal_ != nullptr ? draft_.size() : paying(draft_.scores, costs, calibration);
   hoped = 0;
-  if (!drafter) return tokens;
-  const int64_t longest = std::min({int64_t{most}, left - 1, room});
-  if (longest < 1) return tokens;
-  const Clock::time_point begin = Clock::now();
-  try {
-    drafter->drafter->draft(static_cast<int>(longest), static_cast<int>(longest), draft_);
-  } catch (const std::exception&) {
-    drafter->broken = true;  // whoever asks next hears of it
-    return tokens;
-  }
-  const int count = paying(draft_.scores, costs, calibration);
   for (int i = 0; i < count; ++i) hoped += static_cast<double>(draft_.scores[static_cast<size_t>(i)]);
-  tokens.insert(tokens.end(), draft_.tokens.begin(), draft_.tokens.begin() + count);
-  draft_ms += since(begin);
-  return tokens;
+  return {draft_.tokens.begin(), draft_.tokens.begin() + count};
+}
+
+void draft_next(std::vector<DraftSeat>& seats, const std::vector<int64_t>& rooms,
+                std::vector<std::vector<int32_t>>& tokens) {
+  std::vector<DraftAsk> asks(seats.size());
+  tokens.resize(seats.size());
+  for (size_t i = 0; i < seats.size(); ++i) {
+    DraftSeat& seat = seats[i];
+    seat.hoped = 0;
+    seat.proposal_ = nullptr;
+    tokens[i] = {seat.said.back()};
+    int most = 0;
+    seat.longest(rooms[i], most);
+    if (most < 1) continue;
+    asks[i] = {seat.drafter->drafter.get(), most, &seat.draft_};
+    asks[i].drafter->set_terms({seat.cycle, &seat.costs, seat.calibration});
+  }
+  std::vector<DraftAsk> together;
+  for (size_t first = 0; first < seats.size(); ++first) {
+    if (asks[first].drafter == nullptr) continue;
+    const void* const group = asks[first].drafter->group();
+    together.clear();
+    std::vector<size_t> owners;
+    for (size_t i = first; i < seats.size(); ++i) {
+      if (asks[i].drafter == nullptr || (i > first && (group == nullptr || asks[i].drafter->group() != group)))
+        continue;
+      together.push_back(asks[i]);
+      owners.push_back(i);
+      asks[i].drafter = nullptr;
+    }
+    const Clock::time_point begin = Clock::now();
+    bool sound = true;
+    try {
+      together.front().drafter->draft_together(together);
+    } catch (const std::exception&) {
+      sound = false;  // whoever asks next hears of it
+    }
+    const double ms = since(begin);
+    for (const size_t i : owners) {
+      DraftSeat& seat = seats[i];
+      seat.drafter->broken = !sound;
+      if (!sound) continue;
+      const std::vector<int32_t> drafted = seat.cut();
+      tokens[i].insert(tokens[i].end(), drafted.begin(), drafted.end());
+      seat.draft_ms += ms;
+    }
+  }
 }
 
 void DraftSeat::sit(const std::vector<int32_t>& tokens, Draws& draws) {
@@ -94,7 +139,8 @@ void DraftSeat::sit(const std::vector<int32_t>& tokens, Draws& draws) {
   walk.tokens = tokens;
   for (int32_t i = 0; i < static_cast<int32_t>(rows); ++i) walk.parents.push_back(i - 1);
   walk.options = options;
-  walk.cycle = cycle++;
+  walk.proposal = proposal_;
+  walk.cycle = cycle;
   draws.walks.push_back(std::move(walk));
 }
 

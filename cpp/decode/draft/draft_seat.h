@@ -25,7 +25,7 @@ struct DraftSeat {
   int most = 0;                            // tokens of a draft
   int64_t left = 0;                        // tokens that it may still say
   VerifyOptions options;
-  uint64_t cycle = 1;         // of the next draft
+  uint64_t cycle = 1;         // of the next draft: it counts the tokens that were said
   std::vector<double> costs;  // for paying()
   double calibration = 1;
   double hoped = 0;     // sum of the scores of the tokens that are verified next
@@ -38,13 +38,21 @@ struct DraftSeat {
 
   // Takes from `draws` what was said, and tells the drafter. False: an error, or nothing may follow.
   bool hear(const Draws& draws);
-  // What comes next: the token said last and a draft, of `room` tokens at most.
-  std::vector<int32_t> next(int64_t room);
+  // Tokens of the next draft at most, where `room` rows have memory behind its root; false: there is not enough of it.
+  bool longest(int64_t room, int& most_tokens) const;
   // Adds the seat's outputs to the draws of the next round.
   void sit(const std::vector<int32_t>& tokens, Draws& draws);
 
  private:
+  friend void draft_next(std::vector<DraftSeat>& seats, const std::vector<int64_t>& rooms,
+                         std::vector<std::vector<int32_t>>& tokens);
+  std::vector<int32_t> cut();
   Draft draft_;
+  const Proposal* proposal_ = nullptr;
 };
+
+// What comes next in each sequence: the token said last and a draft, of rooms[i] tokens at most.
+void draft_next(std::vector<DraftSeat>& seats, const std::vector<int64_t>& rooms,
+                std::vector<std::vector<int32_t>>& tokens);
 
 }  // namespace vivace

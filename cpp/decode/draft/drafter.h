@@ -1,10 +1,13 @@
-// A drafter proposes tokens that may follow a text; those of this folder look them up in texts and need no model.
+// A drafter proposes tokens that may follow a text; those of this folder look them up in texts and need no model. One
+// that runs a model is in cpp/program/rounds.
 #pragma once
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 namespace vivace {
+
+struct Proposal;
 
 // A tree of proposed tokens. The root is the text's last token and not in the lists; the children of a node differ.
 struct Draft {
@@ -26,6 +29,22 @@ struct Draft {
   }
 };
 
+class Drafter;
+
+// One of the drafts that are made together.
+struct DraftAsk {
+  Drafter* drafter = nullptr;
+  int most = 0;  // tokens
+  Draft* out = nullptr;
+};
+
+// What a draft's length and its random numbers depend on.
+struct DraftTerms {
+  uint64_t cycle = 1;                          // number of the sequence's draft, above 0
+  const std::vector<double>* costs = nullptr;  // [n]: milliseconds of a round of n rows; null or empty: no matter
+  double calibration = 1;                      // tokens that are kept per sum of scores
+};
+
 // No member is called by two threads at a time. What a drafter knows is a function of the text and of what it was made
 // with: after truncate() it drafts as one that never saw the tokens that were cut off.
 class Drafter {
@@ -39,12 +58,26 @@ class Drafter {
   // Replaces `out` by at most max_nodes tokens, none deeper than max_tokens. With max_nodes <= max_tokens it is a
   // chain.
   virtual void draft(int max_tokens, int max_nodes, Draft& out) = 0;
+  // Before draft(), for drafters that draw their tokens or that take a while.
+  virtual void set_terms(const DraftTerms&) {}
+  // What the last draft's tokens were drawn from, row by row; null: they were chosen.
+  virtual const Proposal* proposal() const { return nullptr; }
+  // Drafters of one group are asked together, chains only; null: each by itself.
+  virtual const void* group() const { return nullptr; }
+  virtual void draft_together(std::vector<DraftAsk>& asks) {
+    for (DraftAsk& ask : asks) ask.drafter->draft(ask.most, ask.most, *ask.out);
+  }
+  // Between runs, where memory may be got: the text may grow by `tokens`, with drafts of `most` at a time.
+  virtual void prepare(int64_t /*tokens*/, int /*most*/) {}
+  // Tokens that a draft may have at most, with the memory that prepare() found.
+  virtual int64_t room() const { return most_drafted; }
   // Another one for a text that goes on differently. What is shared between texts stays shared.
   virtual std::unique_ptr<Drafter> fork() const = 0;
   // Memory that this drafter alone holds.
   virtual int64_t bytes() const = 0;
 
   static constexpr int64_t max_text = int64_t{1} << 30;
+  static constexpr int64_t most_drafted = 4096;
 };
 
 // The text of a drafter. Throws CONTEXT_FULL.

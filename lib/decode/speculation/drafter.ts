@@ -69,14 +69,18 @@ export interface GenerationDrafter {
   readonly taps?: JobTaps;
   /** Tokens that are in the text now: first the whole text before the answer, then what was kept, in order. */
   accept(tokens: Int32Array): void;
-  /** As `TokenDrafter.draft`; `cycle` counts the generation's drafts, from 1. */
+  /** As `TokenDrafter.draft`; `cycle`, from 1, tells the generation's drafts apart. */
   draft(maxTokens: number, maxNodes: number, cycle: number): Draft | Promise<Draft>;
   /** What the last draft's probe gave, −1: nothing; before `accept` tells what was kept. Not called without. */
   probed?(tokens: Int32Array): void;
   /** The generation is over; these tokens were the answer. */
   finish?(output: Int32Array): void;
-  /** As `TokenDrafter.native`. */
+  /** As `TokenDrafter.native`. Who asks for it asks before the first `accept`, and awaits `ready` before a draft. */
   readonly native?: NativeDrafter | undefined;
+  /** Its tokens are drawn: drafts have proposals. */
+  readonly draws?: boolean;
+  /** Resolves when the text has been read; undefined: it has. */
+  ready?(): Promise<void> | undefined;
   dispose(): void;
 }
 

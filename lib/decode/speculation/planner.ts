@@ -13,7 +13,7 @@ const TRIALS = 4;
 /** Rounds without a draft after which a drafter that never helped may try again. */
 const PROBE = 64;
 /** A draft that takes so much of a plain round is no trifle. */
-const TRIFLE = 0.01;
+const TRIFLE = 0.05;
 
 /**
  * How many of `scores`, the highest first, give the most tokens per millisecond; none is a choice. `costs[n]`: milliseconds

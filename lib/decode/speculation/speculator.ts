@@ -34,8 +34,6 @@ export interface SpeculationResult {
 
 /** Tokens that may be drawn ahead while drafts find nothing: more each time, for they cannot be verified together. */
 const MOST_AHEAD = 8;
-/** Drafts of a run that goes on by itself, at most: cpp/addon/executable_wrap.cpp. */
-const MOST_ROUNDS = 64;
 
 export class Speculator {
   private readonly drafter: GenerationDrafter;
@@ -44,7 +42,9 @@ export class Speculator {
   private readonly guard: Guard | undefined;
   private prober: RowSampler | undefined;
   private judged = 0;
-  private cycle = 0;
+  /** Chains of native drafters: a run of rounds asks for them by itself. Ask for `plan`, and not for `next`. */
+  readonly goesOn: boolean;
+  private said = 0; // tokens
   private quiet = 0; // rounds without a draft, one after the other
   private wait = 0; // rounds that have been asked for ahead
   private timed = true; // the round begins when it is asked for
@@ -71,16 +71,21 @@ export class Speculator {
     this.guard = options.judge && new Guard(options.judge, context.tokenizer, stop, taps['hidden']);
     this.reflector = options.reflection && new Reflector(options.reflection, context.tokenizer);
     this.drafter = options.drafter.start({ ...context, createProposal });
+    const chain = options.maxNodes <= options.maxDraft && !this.reflector && !this.guard && !this.taps && !this.fence;
+    this.goesOn = chain && executor.drafts === true && this.drafter.native !== undefined;
     if (!options.adaptive) return;
     const { goingOn, returning, calibrations } = costsOf(executor);
     this.planner = new Planner(this.goesOn ? goingOn : returning, calibrations.get(options.drafter.name));
   }
 
-  /** Chains of native drafters: a run of rounds asks for them by itself. Ask for `plan`, and not for `next`. */
-  get goesOn(): boolean {
-    const { maxDraft, maxNodes, reflection, judge } = this.options;
-    const chain = maxNodes <= maxDraft && !reflection && !judge && !this.taps && !this.fence;
-    return chain && this.executor.drafts === true && this.drafter.native !== undefined;
+  /** The number of the next draft: by what was said, so that it is the same however rounds are asked for. */
+  private get cycle(): number {
+    return 1 + this.said;
+  }
+
+  /** To be awaited before `plan`; undefined: it needs not. */
+  ready(): Promise<void> | undefined {
+    return this.drafter.ready?.();
   }
 
   /** What the run that begins should do, where drafts need no JavaScript; `room`: tokens that may still be drawn. */
@@ -92,21 +97,18 @@ export class Speculator {
     const { maxDraft } = options;
     const begin = performance.now();
     const most = Math.min(maxDraft, room - 1);
-    this.cycle++;
-    const draft = most > 0 ? this.job(drafter.draft(most, most, this.cycle) as Draft, room, begin) : undefined;
-    const cycle = this.cycle + 1;
-    this.cycle += MOST_ROUNDS;
+    const whole = most > 0 ? drafter.draft(most, most, this.cycle) : none;
     return {
-      ...(draft ? { draft } : {}),
+      draft:
+        whole instanceof Promise ? whole.then((draft) => this.job(draft, room, begin)) : this.job(whole, room, begin),
       drafting: {
         drafter: native,
         maxDraft,
         room,
-        rule: this.rule(),
-        cycle,
+        rule: this.rule(drafter.draws),
+        cycle: this.cycle,
         costs: planner?.costs.table(maxDraft + 1) ?? new Float64Array(),
         calibration: planner?.calibration ?? 1,
-        hoped: this.hoped,
       },
       rounds: planner?.horizon ?? Infinity,
     };
@@ -145,8 +147,8 @@ export class Speculator {
     }
     const maxTokens = Math.min(this.options.maxDraft, most);
     const begin = performance.now();
-    const cycle = ++this.cycle;
-    const pending = maxTokens > 0 ? this.drafter.draft(maxTokens, Math.min(this.options.maxNodes, most), cycle) : none;
+    const maxNodes = Math.min(this.options.maxNodes, most);
+    const pending = maxTokens > 0 ? this.drafter.draft(maxTokens, maxNodes, this.cycle) : none;
     const job = this.job(pending instanceof Promise ? await pending : pending, room, begin);
     if (job) this.quiet = 0;
     else this.wait = Math.min(MOST_AHEAD - 1, this.quiet++);
@@ -159,10 +161,6 @@ export class Speculator {
     const { logitBias, vocab, seed } = this.context.sampler;
     this.prober ??= this.executor.createSampler({ ...plainly, logitBias, vocab, seed });
     return { probe: { ...probe, sampler: this.prober } };
-  }
-
-  private get hoped(): number {
-    return this.current?.hoped ?? 0;
   }
 
   /** What pays of a draft, which was begun at `begin`. */
@@ -197,7 +195,7 @@ export class Speculator {
   /** A round is over, which took `ms`; the drafter hears of its tokens. `prompt`: it had more rows than a draft. */
   hear(result: JobResult, ms: number, prompt: boolean): void {
     const { accepted = [], seat } = result;
-    this.learn(result, result.ms ?? (this.timed ? ms : undefined), prompt);
+    this.learn(result, result.ms ?? (this.timed && !this.goesOn ? ms : undefined), prompt);
     this.verifyMs += result.ms ?? ms;
     if (!seat) this.accept(Int32Array.from([...accepted, result], ({ token }) => token));
   }
@@ -206,16 +204,19 @@ export class Speculator {
     const { accepted = [], verified, seat, changed, probed } = result;
     if (probed) this.drafter.probed?.(probed);
     this.rounds++;
+    this.said += 1 + accepted.length;
     const { draft, hoped } = verified && this.current ? this.current : nothing;
     const drafted = seat?.drafted ?? draft?.tokens.length ?? 0;
     const again = seat ? 0 : (draft?.again?.tokens.length ?? 0) + (draft?.probe?.tokens.length ?? 0);
-    this.draftMs += seat?.draftMs ?? 0;
-    // In runs that go on, drafts are part of the round.
-    const draftMs = seat ? 0 : this.lastDraftMs;
+    this.current = undefined;
+    // A run that goes on counts its drafts as parts of its rounds.
+    const within = seat?.draftMs ?? 0;
+    this.draftMs += within;
+    const draftMs = within + this.lastDraftMs;
     this.lastDraftMs = 0;
     if (!prompt && ms !== undefined) {
-      const wanted = drafted > 0 ? (seat?.hoped ?? hoped) : 0;
-      this.planner?.learn(1 + drafted + again, ms, wanted, accepted.length, draftMs);
+      const wanted = draft ? hoped : (seat?.hoped ?? 0);
+      this.planner?.learn(1 + drafted + again, ms - within, wanted, accepted.length, draftMs);
       if (draft) this.reflector?.learn(changed !== undefined, 1 + accepted.length, ms + draftMs, changed);
     }
     if (drafted === 0) return;

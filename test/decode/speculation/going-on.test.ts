@@ -140,7 +140,7 @@ test.each(executors)('tokens are those of single rounds, and rows those that pay
         limit,
         ends: new Int32Array(),
         drafters: drafters.map((drafter, i) =>
-          drafter ? { drafter: drafter.native, ...givens[i], rule: { name: 'match' }, cycle: 1, hoped: 0 } : null,
+          drafter ? { drafter: drafter.native, ...givens[i], rule: { name: 'match' }, cycle: 1 } : null,
         ),
         told: (result) => told.push(result),
       },

@@ -1,5 +1,7 @@
 // Drafts by a second, smaller model with the same vocabulary.
 import { VivaceError } from '../../../errors.js';
+import type { NativeDrafter } from '../../../native.js';
+import { fromNative, nativeCall } from '../../../native.js';
 import type { Tokenizer } from '../../../formats/tokenizer/tokenizer.js';
 import type { DraftedTree, Proposal, TreeShape } from '../../../program/executor.js';
 import { TokenList } from '../../token-list.js';
@@ -84,6 +86,8 @@ class ModelDrafter implements GenerationDrafter {
   private readonly own: DraftSequence;
   private readonly proposal: Proposal | undefined;
   private drafted: Drafted | undefined;
+  private chains: NativeDrafter | undefined;
+  private isRead = false; // the text before the answer, or most of it
 
   constructor(
     private readonly seat: DraftSeat,
@@ -96,9 +100,27 @@ class ModelDrafter implements GenerationDrafter {
     if (own.temperature > 0) this.proposal = createProposal(false);
   }
 
+  get draws(): boolean {
+    return this.proposal !== undefined;
+  }
+
+  /** Chains need no JavaScript, where the executor can do without. */
+  get native(): NativeDrafter | undefined {
+    const { kv, sequence, executor, contextLength: context } = this.seat;
+    const { sampler } = this.own;
+    const record = this.proposal ? { proposal: this.proposal } : {};
+    const least = this.options.minProbability;
+    this.chains ??= executor.createDrafter?.({ kv, sequence, sampler, least, context, ...record });
+    return this.chains;
+  }
+
   accept(tokens: Int32Array): void {
     const { kv, sequence } = this.seat;
-    const { drafted } = this;
+    const { drafted, chains } = this;
+    if (chains) {
+      if (!this.isRead) this.text.append(tokens);
+      return nativeCall(() => chains.accept(tokens));
+    }
     if (drafted) {
       if (drafted.isTree) this.study(drafted, tokens);
       this.own.sampler.retract(drafted.told);
@@ -110,15 +132,25 @@ class ModelDrafter implements GenerationDrafter {
     this.text.append(tokens);
   }
 
-  async draft(maxTokens: number, maxNodes: number, cycle: number): Promise<Draft> {
-    const { kv, sequence, contextLength } = this.seat;
-    const steps = Math.min(maxTokens, contextLength - this.text.length);
-    if (steps < 1 || this.own.gone) return noDraft;
+  ready(): Promise<void> | undefined {
+    if (this.isRead) return undefined;
+    this.isRead = true;
+    return this.text.length < this.seat.contextLength ? this.read()?.then(() => {}) : undefined;
+  }
+
+  /** All of the text but its last rows; false when there is nothing to go on with. */
+  private read(): Promise<boolean> | undefined {
+    const { kv, sequence } = this.seat;
     const behind = this.text.length - kv.length(sequence) - MOST_PENDING;
-    if (behind > 0) {
-      const tokens = this.text.slice(kv.length(sequence)).subarray(0, behind);
-      if (!(await this.own.read(tokens))) return noDraft;
-    }
+    return behind > 0 ? this.own.read(this.text.slice(kv.length(sequence)).subarray(0, behind)) : undefined;
+  }
+
+  async draft(maxTokens: number, maxNodes: number, cycle: number): Promise<Draft> {
+    if (this.chains) return this.draftByItself(this.chains, maxTokens, cycle);
+    const steps = Math.min(maxTokens, this.seat.contextLength - this.text.length);
+    if (steps < 1 || this.own.gone) return noDraft;
+    const reading = this.read();
+    if (reading && !(await reading)) return noDraft;
     const { proposal } = this;
     const record = { cycle, ...(proposal ? { proposal } : {}) };
     if (maxNodes > maxTokens) {
@@ -131,6 +163,18 @@ class ModelDrafter implements GenerationDrafter {
     const rows = tokens.map((_, index) => (index + 1 < tokens.length ? index : -1));
     this.drafted = { tokens, parents, rows, told: tokens, isTree: false, ms: 0, at: 0 };
     return { ...chain, ...(proposal ? { proposal } : {}) };
+  }
+
+  private async draftByItself(chains: NativeDrafter, maxTokens: number, cycle: number): Promise<Draft> {
+    const { kv, sequence } = this.seat;
+    kv.length(sequence); // throws where the model is gone
+    try {
+      const { tokens, scores } = await nativeCall(() => chains.draftLater(maxTokens, cycle));
+      const { proposal } = this;
+      return { tokens, parents: tokens.map((_, index) => index - 1), scores, ...(proposal ? { proposal } : {}) };
+    } catch (error) {
+      throw fromNative(error);
+    }
   }
 
   private study(drafted: Drafted, said: Int32Array): void {
@@ -160,6 +204,7 @@ class ModelDrafter implements GenerationDrafter {
   }
 
   dispose(): void {
+    this.chains?.dispose();
     this.own.dispose();
   }
 }

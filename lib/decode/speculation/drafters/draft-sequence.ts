@@ -6,7 +6,7 @@ import type { Draft } from '../drafter.js';
 /** Where drafts are run. */
 export interface SequenceSeat {
   readonly rounds: Rounds;
-  readonly executor: Pick<Executor, 'createSampler' | 'createProposal'>;
+  readonly executor: Pick<Executor, 'createSampler' | 'createProposal' | 'createDrafter'>;
   readonly kv: KvCache;
   readonly sequence: number;
   /** Tokens that may be drawn. */

@@ -1,4 +1,4 @@
-#include "program/batch_storage.h"
+#include "program/rounds/batch_storage.h"
 
 #include <algorithm>
 #include <string>

@@ -1,0 +1,19 @@
+// Drafters that run a program, for JavaScript: how one is described, and drafts that are made off its thread.
+#pragma once
+#include <napi.h>
+
+#include <memory>
+
+#include "decode/draft/draft_seat.h"
+
+namespace vivace {
+
+// { executable, kv, sequence, logits, sampler, proposal?, least, context }; throws DISPOSED, INTERNAL. The caller keeps
+// the object alive as long as the drafter is.
+std::unique_ptr<Drafter> make_model_drafter(const Napi::Object& given);
+
+// Promise<{ tokens, scores }> of a chain of at most `most` tokens, draft number `cycle`. Nobody uses the drafter
+// meanwhile, and `owner` keeps what it needs. Throws OUT_OF_MEMORY.
+Napi::Value draft_later(const Napi::Object& owner, std::shared_ptr<SharedDrafter> drafter, int most, uint64_t cycle);
+
+}  // namespace vivace
