@@ -16,7 +16,10 @@ export type {
   Exactness,
 } from './decode/speculation/drafters/cross-vocabulary/policy.js';
 export { eagle } from './model/eagle.js';
-export type { EagleOptions, HeadDrafter } from './model/eagle.js';
+export type { EagleOptions } from './model/eagle.js';
+export { medusa } from './model/medusa.js';
+export type { MedusaOptions } from './model/medusa.js';
+export type { HeadDrafter } from './model/head-runs.js';
 export type { DraftModelOptions } from './decode/speculation/drafters/draft-model.js';
 export type { ModelInfo } from './model/info.js';
 export type { Prompt, Session } from './session/session.js';

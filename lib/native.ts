@@ -12,7 +12,7 @@ import type {
   NativeSeat,
   NativeSuffixCache,
 } from './native/drafters.js';
-import type { NativeSampler, NativeTree, NativeWalk } from './native/sampling.js';
+import type { NativeFeedback, NativeSampler, NativeTree, NativeWalk } from './native/sampling.js';
 
 export { addonPath };
 export type * from './native/drafters.js';
@@ -39,7 +39,7 @@ export interface NativeKvCache {
   close(): void;
 }
 
-export interface NativeRequest {
+export interface NativeRequest extends NativeFeedback {
   readonly rows: number;
   readonly outputs: number;
   /** [value id, memory]: inputs, and outputs that the caller wants filled. */
@@ -85,7 +85,6 @@ export interface NativeRequest {
     readonly quiet?: boolean;
     /** No round after one in which every token's probability is less. */
     readonly least?: number;
-    readonly feedback?: readonly [input: number, output: number]; // a row's output is the next row's input
     /** Per sequence, in the order of outputs: its drafter, which the run asks for what follows its draws. */
     readonly drafters?: readonly (NativeSeat | null)[];
     readonly told: (reports: readonly (Float64Array | string | null)[], round: NativeRound) => void;

@@ -256,8 +256,8 @@ void report_walks(const Napi::Object& given, const std::vector<Walk>& walks) {
   }
 }
 
-// { rounds, limit, ends, quiet?, least?, feedback? }, without the drafters
-std::shared_ptr<Ahead> read_ahead(const Napi::Object& given, const Program& program) {
+// { rounds, limit, ends, quiet?, least? }, without the drafters
+std::shared_ptr<Ahead> read_ahead(const Napi::Object& given) {
   constexpr int most_rounds = 64;  // so many cells are reserved, though they may not be wanted
   auto ahead = std::make_shared<Ahead>();
   Napi::Int32Array rounds = given.Get("rounds").As<Napi::Int32Array>();
@@ -271,24 +271,26 @@ std::shared_ptr<Ahead> read_ahead(const Napi::Object& given, const Program& prog
   ahead->quiet = given.Get("quiet").ToBoolean().Value();
   const Napi::Value least = given.Get("least");
   if (least.IsNumber()) ahead->least = least.As<Napi::Number>().FloatValue();
-  if (!given.Get("feedback").IsArray()) return ahead;
-  const Napi::Array feedback = given.Get("feedback").As<Napi::Array>();
-  ahead->feed_input = feedback.Get(0u).As<Napi::Number>().Int32Value();
-  ahead->feed_output = feedback.Get(1u).As<Napi::Number>().Int32Value();
+  return ahead;
+}
+
+// [input, output] of the program that runs the rows which are fed
+FeatureLink read_feedback(const Napi::Array& given, const Program& program) {
+  const FeatureLink link{given.Get(0u).As<Napi::Number>().Int32Value(), given.Get(1u).As<Napi::Number>().Int32Value()};
   const auto value = [&](int id) -> const ValueInfo& {
     if (id < 0 || static_cast<size_t>(id) >= program.values.size()) throw Error("INTERNAL", "run: no such value");
     return program.values[static_cast<size_t>(id)];
   };
-  const ValueInfo &input = value(ahead->feed_input), &output = value(ahead->feed_output);
-  const bool returned =
-      std::find(program.outputs.begin(), program.outputs.end(), ahead->feed_output) != program.outputs.end();
+  const ValueInfo &input = value(link.input), &output = value(link.output);
+  const bool returned = std::find(program.outputs.begin(), program.outputs.end(), link.output) != program.outputs.end();
   if (input.kind != ValueKind::input || input.rows != rows_symbol || output.rows != outputs_symbol || !returned ||
       input.dtype != DType::F32 || output.dtype != DType::F32 || input.columns != output.columns)
     throw Error("INTERNAL", "run: what rows feed to the next ones is an output like an input");
-  return ahead;
+  return link;
 }
 
-// { rows, outputs, bindings, batch?: { tokens, positions, sequences, parents?, outputRows, kv }, sampling?, ahead? }
+// { rows, outputs, bindings, batch?: { tokens, positions, sequences, parents?, outputRows, kv }, sampling?, ahead?,
+// feedback? }
 void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
   const Runner& executable = *round.state->executable;
   round.rows = request.Get("rows").As<Napi::Number>().Int64Value();
@@ -323,7 +325,7 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     int cells = static_cast<int>(cells_of_trees(request.Get("sampling"))), drafted = 0;
     if (request.Get("ahead").IsObject()) {
       const Napi::Object ahead = request.Get("ahead").As<Napi::Object>();
-      round.ahead = read_ahead(ahead, executable.program());
+      round.ahead = read_ahead(ahead);
       cells = round.ahead->most - 1;
       if (ahead.Get("drafters").IsArray()) round.seats = read_seats(ahead.Get("drafters").As<Napi::Array>());
       round.ahead->drafts = !round.seats.empty();
@@ -340,6 +342,15 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     bind(round.state->tokens, round.batch.batch().tokens);
     bind(round.state->positions, round.batch.batch().positions);
     bind(round.state->output_rows, round.batch.batch().output_rows);
+  }
+  if (request.Get("feedback").IsArray()) {
+    if (request.Get("fed").IsObject()) {
+      round.fed = unwrap<ExecutableWrap>(env, request.Get("fed"), &AddonData::executable, "Executable")->shared(env);
+      if (round.fed->running != round.state->running)
+        throw Error("INTERNAL", "run: what goes on with fed rows shares weights with the program");
+    }
+    const ExecutableState& reads = round.fed ? *round.fed : *round.state;
+    round.link = read_feedback(request.Get("feedback").As<Napi::Array>(), reads.executable->program());
   }
   if (request.Get("sampling").IsObject()) read_sampling(request.Get("sampling").As<Napi::Object>(), round);
   // Every input must have memory; kernels do not check.

@@ -35,17 +35,22 @@ struct Ahead {
   const std::atomic<int32_t>* rounds;  // how many may be; JavaScript changes it meanwhile, with Atomics.store
   int most;                            // whatever it says
   std::vector<int32_t> ends;           // nothing follows these tokens
-  // A row's value `feed_output` is what its next row reads as `feed_input`; -1: no program of this kind.
-  int feed_input = -1, feed_output = -1;
-  float least = 0;             // nor ones with a lower probability, where every sequence has come to one
-  bool quiet = false;          // JavaScript hears of all rounds at the end
-  std::function<void()> tell;  // called, on the run's thread, when a round is over and another one follows
+  float least = 0;                     // nor ones with a lower probability, where every sequence has come to one
+  bool quiet = false;                  // JavaScript hears of all rounds at the end
+  std::function<void()> tell;          // called, on the run's thread, when a round is over and another one follows
   std::mutex mutex;
   std::vector<Told> told;  // rounds that JavaScript has not heard of
   bool drafts = false;     // some of the sequences have drafters
   bool closed = false;     // nobody listens any more
 
   bool ends_with(int32_t token) const { return std::find(ends.begin(), ends.end(), token) != ends.end(); }
+};
+
+// A row's value `output` [outputs, d] is what the rows behind it read as `input` [rows, d]; -1: no program of this
+// kind.
+struct FeatureLink {
+  int input = -1, output = -1;
+  bool feeds() const { return output >= 0; }
 };
 
 // One run: everything it needs, owned, so that it can happen on another thread.
@@ -58,6 +63,8 @@ struct Round {
   std::vector<RunBinding> bindings;
   Draws draws;  // no samplers: none; else their objects are kept alive by the request
   std::shared_ptr<Ahead> ahead;
+  FeatureLink link;
+  std::shared_ptr<ExecutableState> fed;  // runs what follows the first run; values have the same ids; null: `state`
   std::vector<std::unique_ptr<GrowingTree>> trees;  // those of `draws`
 
   // Of a run that goes on by itself: its sequences, in the order of their outputs.
@@ -65,9 +72,10 @@ struct Round {
 
   void execute() {
     begin_ = Clock::now();
-    if (ahead && ahead->feed_output >= 0) bind(ahead->feed_output, fed_[0]);
+    if (link.feeds()) bind(link.output, fed_[0]);
     std::unique_lock turn(*state->running, std::defer_lock);
     run(turn);
+    if (fed) go_on_with_fed();
     if (!trees.empty()) grow();
     if (!ahead) return;
     last_ = told();
@@ -80,9 +88,9 @@ struct Round {
       }
       must_tell_ = is_first && !ahead->quiet;  // else it has been called and not been heard yet
       follow();
-      if (ahead->feed_output >= 0) {
-        bind(ahead->feed_input, fed_[(done_ - 1) % 2]);
-        bind(ahead->feed_output, fed_[done_ % 2]);
+      if (link.feeds()) {
+        bind(link.input, fed_[(done_ - 1) % 2]);
+        bind(link.output, fed_[done_ % 2]);
       }
       run(turn);
       last_ = told();
@@ -109,12 +117,35 @@ struct Round {
            {std::pair{state->tokens, level.tokens}, std::pair{state->positions, level.positions},
             std::pair{state->output_rows, level.output_rows}})
         if (id >= 0) bound.push_back({id, reinterpret_cast<std::byte*>(const_cast<int32_t*>(data))});
+      if (link.feeds()) feed(levels, bound);
       more.samplers.assign(static_cast<size_t>(level.outputs), nullptr);
       more.clear();
       std::lock_guard turn(*state->running);
       state->executable->run(level.rows, level.outputs, bound, &level, kv.get(), &more);
     }
     draws.drawn = first;
+  }
+
+  // It shares the lock, and has no memory for what only the first program reads.
+  void go_on_with_fed() {
+    state = fed;
+    std::erase_if(bindings, [this](const RunBinding& binding) {
+      const std::vector<int>& inputs = state->inputs;
+      return binding.value != link.output && std::find(inputs.begin(), inputs.end(), binding.value) == inputs.end();
+    });
+  }
+
+  // Gives the rows of a level what their parents left, and memory for what they leave to their children.
+  void feed(const LevelBatch& levels, std::vector<RunBinding>& bound) {
+    const auto width =
+        static_cast<size_t>(state->executable->program().values[static_cast<size_t>(link.output)].columns);
+    const std::vector<int32_t>& parents = levels.parent_outputs();
+    fed_[1].resize(parents.size() * width);
+    for (size_t row = 0; row < parents.size(); ++row)
+      std::copy_n(fed_[0].data() + static_cast<size_t>(parents[row]) * width, width, fed_[1].data() + row * width);
+    fed_[0].resize(static_cast<size_t>(levels.batch().outputs) * width);
+    bound.push_back({link.input, reinterpret_cast<std::byte*>(fed_[1].data())});
+    bound.push_back({link.output, reinterpret_cast<std::byte*>(fed_[0].data())});
   }
 
   // Memory of a value of the rows of outputs.
@@ -147,8 +178,7 @@ struct Round {
   // more than the text needs is computed in vain, so where rounds end with unlikely tokens, as drafts do, each is
   // waited for.
   const Batch* queue() {
-    if (!ahead || ahead->feed_output >= 0 || ahead->least > 0 || !draws.walks.empty() || state->running->wanted())
-      return nullptr;
+    if (!ahead || link.feeds() || ahead->least > 0 || !draws.walks.empty() || state->running->wanted()) return nullptr;
     if (!may_follow(done_ + 1)) return nullptr;
     std::vector<NextRows> next(seats.size(), NextRows{1, {-1}});
     for (size_t i = 0; i < seats.size(); ++i)
@@ -231,7 +261,7 @@ struct Round {
   int done_ = 0;               // rounds that are over
   bool must_tell_ = false;     // JavaScript does not know of the last round yet
   bool queued_ = false;        // the next round is on its way
-  std::vector<float> fed_[2];  // what rows read of the round before theirs, and what they leave to the next one
+  std::vector<float> fed_[2];  // what rows leave to those behind them, and what these read
 };
 
 }  // namespace vivace

@@ -67,7 +67,10 @@ struct Draws {
  private:
   void grow(const TreeRows& rows, float* row, int64_t vocab) {
     if (rows.tree->level().empty()) return;
-    rows.tree->take(row, vocab);
+    if (rows.levels > 0)
+      rows.tree->take_all(row, vocab / rows.levels, rows.levels);
+    else
+      rows.tree->take(row, vocab);
     if (rows.tree->error() != SampleError::none)
       drawn.results[static_cast<size_t>(rows.output)].error = rows.tree->error();
   }

@@ -90,6 +90,8 @@ class Sampler {
   // Whether the token has any probability: neither banned nor cut away by truncation. At temperature 0 only bans count.
   bool allows(float* logits, int64_t vocab, int32_t token);
   bool greedy() const { return options_.temperature <= 0; }
+  // Whether equal logits may have another law behind another text: penalties.
+  bool depends_on_text() const { return !history_.empty(); }
   // In [0, 1): the random number of the next token, for purposes other than sample()'s own by lanes above 0.
   double uniform(uint64_t lane);
 

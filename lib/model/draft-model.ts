@@ -21,16 +21,23 @@ const RATES = [0.6, 0.15, 0.07, 0.04];
 export function draftModel(model: Model, options: DraftModelOptions = {}): Drafter {
   if (!(model instanceof Model)) throw expected('a model that was loaded', 'model', model);
   checkNames(options, ['minProbability', 'temperature', 'tree'], 'the options of draftModel');
-  const { tree = {} } = options;
+  return draftBy('draft-model', () => model.lend(), draftingBy(options));
+}
+
+/** Options of drafts that are chains, or trees that grow where tokens are chosen; with other defaults for some drafters. */
+export function draftingBy(
+  { minProbability, temperature, tree = {} }: DraftModelOptions,
+  usual: { readonly minProbability?: number; readonly topK?: number; readonly width?: number } = {},
+): ModelDrafting {
   checkNames(tree, ['topK', 'width'], 'the options of trees');
-  const topK = integer('tree.topK', tree.topK, 4, 1, 32);
-  const width = integer('tree.width', tree.width, topK, 1, 64);
-  const least = number('minProbability', options.minProbability, 0.4, 0, 1);
-  return draftBy('draft-model', () => model.lend(), {
+  const topK = integer('tree.topK', tree.topK, usual.topK ?? 4, 1, 32);
+  const width = integer('tree.width', tree.width, usual.width ?? topK, 1, 64);
+  const least = number('minProbability', minProbability, usual.minProbability ?? 0.4, 0, 1);
+  return {
     minProbability: least,
-    temperature: options.temperature === undefined ? NaN : number('temperature', options.temperature, 0, 0, 100),
+    temperature: temperature === undefined ? NaN : number('temperature', temperature, 0, 0, 100),
     shape: (depth, nodes, drawn) => (drawn ? drawnShape(depth, nodes) : { depth, nodes, topK, width, least }),
-  });
+  };
 }
 
 const drawnShapes = new Map<string, ReturnType<ModelDrafting['shape']>>();

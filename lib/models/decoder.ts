@@ -122,10 +122,14 @@ export class Decoder {
     return this.builder.finish({ logits: this.logits(hidden) }, this.kv(), { taps: { ...this.taps, hidden } });
   }
 
-  /** The head of a drafter: what it says of a row is also what the next row reads beside its token. */
-  finishHead(hidden: Value, features: Value): Program {
-    const feedback = { input: features, output: hidden };
-    return this.builder.finish({ logits: this.logits(hidden), hidden }, this.kv(), { feedback });
+  /**
+   * The head of a drafter: what it says of a row, `left`, is also what the next row reads beside its token. `tokens`: which
+   * token each row of its output matrix is, if not all are there.
+   */
+  finishHead(left: Value, read: Value, { hidden = left, tokens }: { hidden?: Value; tokens?: Int32Array } = {}): Program {
+    const feedback = { input: read, output: left };
+    const logits = tokens ? this.spread(this.logits(hidden, tokens.length), tokens) : this.logits(hidden);
+    return this.builder.finish({ logits, hidden: left }, this.kv(), { feedback });
   }
 
   /** Values that a run brings beside its tokens, [rows, columns]. */
@@ -133,13 +137,31 @@ export class Decoder {
     return this.builder.input('features', 'F32', 'rows', columns);
   }
 
-  /** One linear map of two values side by side, with the bias that the file has. */
-  join(a: Value, b: Value, tensor: string): Value {
-    return this.project(this.builder.concat(a, b), undefined, [[tensor, this.config.width]])[0];
+  /** The columns of two values side by side. */
+  beside(a: Value, b: Value): Value {
+    return this.builder.concat(a, b);
   }
 
-  private logits(hidden: Value): Value {
-    const { vocab, finalSoftcap, tiedEmbedding } = this.config;
+  /** A linear map to the model's width, with the bias that the file has. */
+  map(x: Value, tensor: string): Value {
+    return this.project(x, undefined, [[tensor, this.config.width]])[0];
+  }
+
+  /** Logits of some tokens as logits of all; the others' have no weight in any law. */
+  private spread(logits: Value, tokens: Int32Array): Value {
+    const { vocab } = this.config;
+    const first = this.builder.columnSelect(logits, this.builder.constant('first', 1, 1, Int32Array.of(0)));
+    const none = constantLike(this.builder, first, -1e30); // [rows, 1]
+    const places = new Int32Array(vocab).fill(tokens.length);
+    tokens.forEach((token, place) => (places[token] = place));
+    return this.builder.columnSelect(
+      this.builder.concat(logits, none),
+      this.builder.constant('token_places', 1, vocab, places),
+    );
+  }
+
+  private logits(hidden: Value, vocab = this.config.vocab): Value {
+    const { finalSoftcap, tiedEmbedding } = this.config;
     const logits = tiedEmbedding
       ? this.builder.linear(hidden, this.embedding())
       : this.project(hidden, undefined, [['output', vocab]])[0];
@@ -226,4 +248,12 @@ export class Decoder {
     if (!this.options.readVector) throw expected(`a function that reads ${tensor}`, 'readVector', undefined);
     return this.options.readVector(tensor);
   }
+}
+
+/** One number everywhere, of x's shape: there is no op for it, but what a norm multiplies by 0 is its bias. */
+export function constantLike(builder: ProgramBuilder, x: Value, number: number): Value {
+  const [weight, bias] = [0, number].map((value) =>
+    builder.constant(`all_${value}.${x.columns}`, 1, x.columns, new Float32Array(x.columns).fill(value)),
+  );
+  return builder.layerNorm(x, weight, bias, 1);
 }

@@ -1,4 +1,5 @@
 // Types of the addon: samplers, and trees that a run drafts. Part of lib/native.ts.
+import type { NativeExecutable } from '../native.js';
 import type { NativeProposal } from './drafters.js';
 
 export interface NativeSampler {
@@ -7,8 +8,18 @@ export interface NativeSampler {
   dispose(): void;
 }
 
+/** Of a run with rounds ahead or trees: what rows leave to those that come to stand behind them. */
+export interface NativeFeedback {
+  /** A row's output is their input. */
+  readonly feedback?: readonly [input: number, output: number];
+  /** Runs the rows behind those of the first run; its values have the same ids. Default: the program itself. */
+  readonly fed?: NativeExecutable;
+}
+
 /** A tree to draft; the draft is written to the arrays, `count` [1] says how many nodes it has. */
 export interface NativeTree {
+  /** The output's row of logits has those of so many levels side by side. */
+  readonly levels?: number;
   readonly output: number;
   readonly sampler: NativeSampler;
   readonly proposal?: NativeProposal;

@@ -155,6 +155,11 @@ export interface DraftTree {
   readonly proposal?: Proposal;
   /** Number of the sequence's draft, from 1. */
   readonly cycle: number;
+  /**
+   * The output's row has the logits of so many levels side by side, from heads that each say one token further on; nothing is
+   * computed behind the root, and no node has a cell.
+   */
+  readonly levels?: number;
 }
 
 /** What became of it. */

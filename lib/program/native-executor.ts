@@ -22,6 +22,7 @@ import type {
   RunResult,
   SamplerOptions,
 } from './executor.js';
+import { fedProgram } from './feedback.js';
 import { findDevice } from './device-library.js';
 import type { DeviceName } from './device-library.js';
 import { NativeProgram } from './native-program.js';
@@ -61,6 +62,7 @@ export class NativeExecutor implements Executor {
   private readonly device: NativeDevice | undefined;
   private readonly logits: number;
   private readonly tapped = new Map<string, NativeProgram>(); // by the names of what they return besides logits
+  private fed: NativeProgram | undefined;
   private disposed = false;
 
   /** Throws what the planner finds wrong with the program, and UNSUPPORTED_FEATURE for a level this machine lacks. */
@@ -181,7 +183,8 @@ export class NativeExecutor implements Executor {
             },
           }
         : {}),
-      ...(ahead ? { ahead: nativeAhead(ahead, told, feedback) } : {}),
+      ...(ahead ? { ahead: nativeAhead(ahead, told) } : {}),
+      ...(feedback && (ahead ?? trees) ? this.feeds(feedback) : {}),
     };
     try {
       const reports = await compiled.executable.run(call);
@@ -189,6 +192,20 @@ export class NativeExecutor implements Executor {
     } catch (error) {
       throw fromNative(error);
     }
+  }
+
+  /** What rows read that follow the rows of a run, and the program that computes them, if that is another one. */
+  private feeds({ input, output }: NonNullable<Program['feedback']>): Pick<NativeRequest, 'feedback' | 'fed'> {
+    const feedback = [input.id, output.id] as const;
+    if (input.kind === 'input') return { feedback };
+    if (this.fed === undefined) {
+      const options = { ...this.options, ...(this.device ? { device: this.device } : {}), repack: false };
+      this.fed = new NativeProgram(fedProgram(this.compiled.program), this.bindWeight, {
+        ...options,
+        shares: this.compiled,
+      });
+    }
+    return { feedback, fed: this.fed.executable };
   }
 
   /** Another program on the same device, whose weights are read where this one has them. */
@@ -235,7 +252,8 @@ export class NativeExecutor implements Executor {
 
   memory(): { weights: number; mapped: number; activations: number } {
     const { mapped, copied, packed, arena } = this.compiled.executable.sizes();
-    const more = [...this.tapped.values()].reduce((sum, { executable }) => sum + executable.sizes().arena, 0);
+    const others = [...this.tapped.values(), ...(this.fed ? [this.fed] : [])];
+    const more = others.reduce((sum, { executable }) => sum + executable.sizes().arena, 0);
     return { weights: copied + packed, mapped, activations: arena + more };
   }
 
@@ -274,6 +292,7 @@ export class NativeExecutor implements Executor {
   dispose(): void {
     this.disposed = true;
     for (const program of this.tapped.values()) program.dispose();
+    this.fed?.dispose();
     this.compiled.dispose();
   }
 }
@@ -293,10 +312,8 @@ function commitRows(kv: KvCache, { sequences, outputs, walks = [] }: RunRequest,
 function nativeAhead(
   { drafters, ...ahead }: NonNullable<RunRequest['ahead']>,
   told: NonNullable<NativeRequest['ahead']>['told'],
-  feedback: Program['feedback'],
 ): NonNullable<NativeRequest['ahead']> {
-  const fed = feedback ? { feedback: [feedback.input.id, feedback.output.id] as const } : {};
-  return { ...ahead, ...(drafters ? { drafters: drafters.map((one) => one && nativeSeat(one)) } : {}), ...fed, told };
+  return { ...ahead, ...(drafters ? { drafters: drafters.map((one) => one && nativeSeat(one)) } : {}), told };
 }
 
 type Report = Float64Array | string | null | undefined;

@@ -75,7 +75,7 @@ export function nativeDrafts(drafts: NonNullable<RunRequest['drafts']>): {
 
 export const nativeSeat = ({ rule, ...drafting }: RowDrafting): NativeSeat => ({ ...drafting, ...ruleSettings(rule) });
 
-export function nativeTree({ output, sampler, proposal, cycle, shape }: DraftTree): NativeTree {
+export function nativeTree({ output, sampler, proposal, cycle, shape, levels }: DraftTree): NativeTree {
   const own = toNative(sampler);
   if (own === null) throw expected('a sampler', 'trees', sampler);
   if (proposal && !(proposal instanceof NativeRowProposal)) {
@@ -90,6 +90,7 @@ export function nativeTree({ output, sampler, proposal, cycle, shape }: DraftTre
     cycle,
     ...grown,
     ...(proposal ? { proposal: proposal.native } : {}),
+    ...(levels === undefined ? {} : { levels }),
     tokens: new Int32Array(nodes),
     above: new Int32Array(nodes),
     probabilities: new Float32Array(nodes),

@@ -48,6 +48,9 @@ export interface Program {
    * `residual.<layer>`, what goes into a layer; [rows or outputs, width].
    */
   readonly taps?: Readonly<Record<string, Value>>;
-  /** Of a head that drafts: the output [outputs, width] of a row is the input [rows, width] of the row that follows it. */
+  /**
+   * Of a head that drafts: the output [outputs, width] of a row is, for the row that follows it, `input` [rows, width]: an input
+   * of the program, or a value that rows of a text make of one (lib/program/feedback.ts).
+   */
   readonly feedback?: { readonly input: Value; readonly output: Value };
 }

@@ -17,6 +17,7 @@ interface Drafts {
 const prompt = 'red blue red blue red blue';
 const other = join(__dirname, '..', '..', 'models', 'vivace-tiny-other.gguf');
 const eagleHead = join(dirname(embedded), 'vivace-tiny-eagle');
+const medusaHeads = join(dirname(embedded), 'vivace-tiny-medusa');
 let folder: string;
 let store: string;
 beforeAll(async () => {
@@ -39,10 +40,12 @@ const drafters = (): [string, string[]][] => [
   ['cross-vocabulary', ['--draft-model', other, '--max-draft', '4']],
   ['cross-vocabulary', ['--draft-model', other, '--exactness', 'direct']],
   ['eagle', ['--draft-head', eagleHead, '--max-draft', '3']],
+  ['medusa', ['--draft-head', medusaHeads, '--max-draft', '3', '--max-nodes', '8']],
 ];
 
-/** Those that `all` stands for: one with another vocabulary must be named. */
-const among = (): string[] => drafters().flatMap(([name]) => (name === 'cross-vocabulary' ? [] : [name]));
+/** Those that `all` stands for: one with another vocabulary must be named, and a head is of one kind. */
+const among = (): string[] =>
+  drafters().flatMap(([name]) => (['cross-vocabulary', 'medusa'].includes(name) ? [] : [name]));
 
 test('vivace run says the same with every drafter, and how drafts went', async () => {
   const args = ['run', prompt, '-n', '40', '--temperature', '0'];

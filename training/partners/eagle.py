@@ -73,6 +73,21 @@ def losses(head, embed, output, r, ids, weights, states, rng):
     return F.smooth_l1_loss(own, wanted), -(law * logs).sum(-1).mean(), same
 
 
+def save_tensors(path, tensors):
+    """A safetensors file of F16 tensors, but integers as they are."""
+    header, data = {}, b""
+    for name, t in tensors.items():
+        integers = not t.dtype.is_floating_point
+        part = t.detach().numpy().astype("<i8" if integers else "<f2").tobytes()
+        kind = "I64" if integers else "F16"
+        header[name] = {"dtype": kind, "shape": list(t.shape), "data_offsets": [len(data), len(data) + len(part)]}
+        data += part
+    head_bytes = json.dumps(header).encode()
+    head_bytes += b" " * (-len(head_bytes) % 8)
+    with open(path, "wb") as out:
+        out.write(struct.pack("<Q", len(head_bytes)) + head_bytes + data)
+
+
 def write(folder, head, r, vocab):
     c = r["config"]
     os.makedirs(folder, exist_ok=True)
@@ -87,15 +102,7 @@ def write(folder, head, r, vocab):
     tensors = {"fc.weight": head.fc.weight}
     for ours, published in PUBLISHED.items():
         tensors["layers.0.%s.weight" % published] = getattr(head.layer, ours).weight
-    header, data = {}, b""
-    for name, t in tensors.items():
-        part = t.detach().numpy().astype("<f2").tobytes()
-        header[name] = {"dtype": "F16", "shape": list(t.shape), "data_offsets": [len(data), len(data) + len(part)]}
-        data += part
-    head_bytes = json.dumps(header).encode()
-    head_bytes += b" " * (-len(head_bytes) % 8)
-    with open(os.path.join(folder, "model.safetensors"), "wb") as out:
-        out.write(struct.pack("<Q", len(head_bytes)) + head_bytes + data)
+    save_tensors(os.path.join(folder, "model.safetensors"), tensors)
 
 
 def read(folder, head):

@@ -15,6 +15,7 @@ node "$here/outputs.mjs" --arrays "$out/shared" --rows 8000
 "$python" "$here/distil.py" --partner draft --arrays "$out/shared"
 "$python" "$here/distil.py" --partner other --arrays "$out/other" --teacher "$out/shared"
 "$python" "$here/eagle.py" --arrays "$out/shared" --out "$models/vivace-tiny-eagle"
+"$python" "$here/medusa.py" --arrays "$out/shared" --out "$models/vivace-tiny-medusa"
 for name in draft other; do
   from=shared; [ $name = other ] && from=other
   node "$here/../../bin/vivace.js" quantize --type Q8_0 "$out/$from/vivace-tiny-$name-f16.gguf" "$models/vivace-tiny-$name.gguf"

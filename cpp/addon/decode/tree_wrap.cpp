@@ -73,23 +73,36 @@ void report(Napi::Object given, const GrowingTree& tree) {
   given.Get("count").As<Napi::Int32Array>()[0] = draft.size();
 }
 
-// growTree(tree, logitsOf): a tree by itself, for tests; `logitsOf(path)` gives the logits behind a path.
+// growTree(tree, logitsOf): a tree by itself, for tests; `logitsOf(path)` gives the logits behind a path, of which a
+// tree with `levels` asks one of each length.
 void grow_now(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] {
     const Napi::Object given = info[0].As<Napi::Object>();
     const auto tree = read_tree(given);
+    std::vector<float> logits;
+    const auto ask = [&](const std::vector<int32_t>& path) {
+      Napi::Int32Array tokens = Napi::Int32Array::New(info.Env(), path.size());
+      std::copy(path.begin(), path.end(), tokens.Data());
+      const auto row = info[1].As<Napi::Function>().Call({tokens}).As<Napi::Float32Array>();
+      logits.insert(logits.end(), row.Data(), row.Data() + row.ElementLength());
+      return static_cast<int64_t>(row.ElementLength());
+    };
+    if (given.Get("levels").IsNumber()) {
+      const int32_t levels = integer(given, "levels", 1, 64);
+      int64_t vocab = 0;
+      for (int32_t depth = 0; depth < levels; ++depth) vocab = ask(std::vector<int32_t>(static_cast<size_t>(depth), 0));
+      tree->take_all(logits.data(), vocab, levels);
+    }
     while (!tree->level().empty()) {
-      std::vector<float> logits;
+      logits.clear();
+      int64_t vocab = 0;
       for (const int32_t index : tree->level()) {
         std::vector<int32_t> path;
         for (int32_t at = index; at >= 0; at = tree->nodes()[static_cast<size_t>(at)].parent)
           path.insert(path.begin(), tree->nodes()[static_cast<size_t>(at)].token);
-        Napi::Int32Array tokens = Napi::Int32Array::New(info.Env(), path.size());
-        std::copy(path.begin(), path.end(), tokens.Data());
-        const auto row = info[1].As<Napi::Function>().Call({tokens}).As<Napi::Float32Array>();
-        logits.insert(logits.end(), row.Data(), row.Data() + row.ElementLength());
+        vocab = ask(path);
       }
-      tree->take(logits.data(), static_cast<int64_t>(logits.size() / tree->level().size()));
+      tree->take(logits.data(), vocab);
     }
     if (tree->error() != SampleError::none) throw Error("NUMERIC", describe(tree->error()));
     report(given, *tree);
@@ -107,7 +120,9 @@ int64_t cells_of_trees(const Napi::Value& sampling) {
   if (!sampling.IsObject() || !sampling.As<Napi::Object>().Get("trees").IsArray()) return most;
   const Napi::Array list = sampling.As<Napi::Object>().Get("trees").As<Napi::Array>();
   for (uint32_t i = 0; i < list.Length(); ++i) {
-    const TreeShape shape = read_shape(list.Get(i).As<Napi::Object>());
+    const Napi::Object given = list.Get(i).As<Napi::Object>();
+    if (given.Get("levels").IsNumber()) continue;  // nothing is computed
+    const TreeShape shape = read_shape(given);
     const int64_t rows = shape.parents.empty() ? (shape.depth - int64_t{1}) * shape.width : shape.nodes;
     most = std::max(most, std::min(rows, LevelBatch::most_cells));
   }
@@ -124,7 +139,12 @@ void read_trees(const Napi::Array& list, Round& round) {
     if (at >= round.draws.samplers.size() || round.draws.samplers[at] != nullptr)
       throw Error("INTERNAL", "run: a tree's root is an output without a sampler");
     round.trees.push_back(read_tree(given));
-    round.draws.trees.push_back({round.trees.back().get(), output});
+    TreeRows rows{round.trees.back().get(), output};
+    if (given.Get("levels").IsNumber()) rows.levels = integer(given, "levels", 1, 64);
+    const ValueInfo& logits = round.state->executable->program().values[static_cast<size_t>(round.draws.logits)];
+    if (rows.levels > 0 && logits.columns % rows.levels != 0)
+      throw Error("INTERNAL", "run: a tree's levels are no equal parts of the logits");
+    round.draws.trees.push_back(rows);
     if (round.batch.cells_behind(output) < 0) throw Error("INTERNAL", "run: a tree's root is the last row of a chain");
   }
 }

@@ -7,9 +7,8 @@
 
 namespace vivace {
 
-GrowingTree::GrowingTree(TreeShape shape, Sampler* sampler, Proposal* proposal, uint64_t cycle,
-                         const int32_t* token_ids)
-    : shape_(std::move(shape)), sampler_(sampler), proposal_(proposal), cycle_(cycle), token_ids_(token_ids) {
+GrowingTree::GrowingTree(TreeShape shape, Sampler* sampler, Proposal* proposal, uint64_t cycle)
+    : shape_(std::move(shape)), sampler_(sampler), proposal_(proposal), cycle_(cycle) {
   if (proposal_ != nullptr) {
     proposal_->nodes.clear();
     proposal_->replacement = false;
@@ -43,7 +42,8 @@ void GrowingTree::add(int32_t node, size_t ordinal, int32_t token, double logpro
 }
 
 // One after the other from what is left of the law: as an exponential race would, with one random number per child.
-void GrowingTree::draw(const Law& law, size_t count, std::vector<int32_t>& drawn) {
+void GrowingTree::draw(size_t count, std::vector<int32_t>& drawn) {
+  const Law& law = law_;
   std::vector<int64_t> taken;  // places, ascending
   double total = law.total;
   while (drawn.size() < count) {
@@ -68,44 +68,61 @@ void GrowingTree::draw(const Law& law, size_t count, std::vector<int32_t>& drawn
   }
 }
 
-void GrowingTree::expand(int32_t node, float* logits, int64_t vocab) {
-  size_t count = static_cast<size_t>(shape_.top_k);
-  if (fixed())
-    count = places_[static_cast<size_t>((node < 0 ? -1 : nodes_[static_cast<size_t>(node)].place) + 1)].size();
+size_t GrowingTree::children_of(int32_t node) const {
+  if (!fixed()) return static_cast<size_t>(shape_.top_k);
+  return places_[static_cast<size_t>((node < 0 ? -1 : nodes_[static_cast<size_t>(node)].place) + 1)].size();
+}
+
+SampleError GrowingTree::know(float* logits, int64_t vocab, size_t ranks) {
+  if (proposal_ != nullptr) return sampler_->law(logits, vocab, law_);
+  return sampler_->rank(logits, vocab, static_cast<int64_t>(ranks), best_);
+}
+
+void GrowingTree::bear(int32_t node, size_t count) {
+  if (proposal_ == nullptr) {
+    for (size_t i = 0; i < std::min(count, best_.size()); ++i) add(node, i, best_[i].token, best_[i].logprob);
+    return;
+  }
+  std::vector<int32_t> drawn;
+  draw(count, drawn);
+  for (size_t i = 0; i < drawn.size(); ++i) add(node, i, drawn[i], std::log(law_.probability(drawn[i])));
+  const size_t row = static_cast<size_t>(node + 1);
+  if (proposal_->nodes.size() <= row) proposal_->nodes.resize(row + 1);
+  proposal_->nodes[row] = {StoredLaw(law_), std::move(drawn)};
+}
+
+void GrowingTree::expand(int32_t node, float* logits, int64_t vocab, size_t ranks) {
+  const size_t count = children_of(node);
   if (count == 0) return;
   path_.clear();
-  if (token_ids_ == nullptr)
-    for (int32_t at = node; at >= 0; at = nodes_[static_cast<size_t>(at)].parent)
-      path_.push_back(nodes_[static_cast<size_t>(at)].token);
+  for (int32_t at = node; at >= 0; at = nodes_[static_cast<size_t>(at)].parent)
+    path_.push_back(nodes_[static_cast<size_t>(at)].token);
   std::reverse(path_.begin(), path_.end());
   sampler_->accept(path_.data(), static_cast<int64_t>(path_.size()));
-  SampleError error;
-  if (proposal_ == nullptr) {
-    error = sampler_->rank(logits, vocab, static_cast<int64_t>(count), best_);
-    for (size_t i = 0; error == SampleError::none && i < best_.size(); ++i) {
-      const int32_t column = best_[i].token;
-      add(node, i, token_ids_ == nullptr ? column : token_ids_[column], best_[i].logprob);
-    }
-  } else {
-    Law law;
-    error = sampler_->law(logits, vocab, law);
-    if (error == SampleError::none) {
-      std::vector<int32_t> drawn;
-      draw(law, count, drawn);
-      for (size_t i = 0; i < drawn.size(); ++i) add(node, i, drawn[i], std::log(law.probability(drawn[i])));
-      const size_t row = static_cast<size_t>(node + 1);
-      if (proposal_->nodes.size() <= row) proposal_->nodes.resize(row + 1);
-      proposal_->nodes[row] = {StoredLaw(law), std::move(drawn)};
-    }
-  }
+  if (ranks > 0) row_error_ = know(logits, vocab, ranks);
+  if (row_error_ == SampleError::none) bear(node, count);
   sampler_->retract(path_.data(), static_cast<int64_t>(path_.size()));
-  if (node < 0) error_ = error;
+  if (node < 0) error_ = row_error_;
 }
 
 void GrowingTree::take(float* logits, int64_t vocab) {
   const size_t first_new = nodes_.size();
-  for (size_t i = 0; i < level_.size(); ++i) expand(level_[i], logits + static_cast<int64_t>(i) * vocab, vocab);
+  for (size_t i = 0; i < level_.size(); ++i)
+    expand(level_[i], logits + static_cast<int64_t>(i) * vocab, vocab, children_of(level_[i]));
   next_level(first_new);
+}
+
+void GrowingTree::take_all(float* logits, int64_t vocab, int64_t levels) {
+  const bool same = !sampler_->depends_on_text();
+  for (int64_t depth = 0; depth < levels && !level_.empty(); ++depth) {
+    const size_t first_new = nodes_.size();
+    size_t most = 0;
+    for (const int32_t node : level_) most = std::max(most, children_of(node));
+    for (size_t i = 0; i < level_.size(); ++i)
+      expand(level_[i], logits + depth * vocab, vocab, i > 0 && same ? 0 : most);
+    next_level(first_new);
+  }
+  stop();
 }
 
 void GrowingTree::next_level(size_t first_new) {

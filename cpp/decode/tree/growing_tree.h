@@ -32,9 +32,8 @@ struct TreeShape {
 class GrowingTree {
  public:
   // `sampler` knows the text up to and with the root; it is as before after each call. `proposal`: null, or where drawn
-  // children are recorded. `token_ids`: the token of each column of logits, null: columns are tokens.
-  GrowingTree(TreeShape shape, Sampler* sampler, Proposal* proposal, uint64_t cycle,
-              const int32_t* token_ids = nullptr);
+  // children are recorded.
+  GrowingTree(TreeShape shape, Sampler* sampler, Proposal* proposal, uint64_t cycle);
 
   struct Node {
     int32_t token, parent, depth;  // -1: the root; the root's children have depth 1
@@ -49,6 +48,9 @@ class GrowingTree {
   const std::vector<int32_t>& rows() const { return rows_; }
   // `logits` of the level's rows, [level, vocab], as before when it returns.
   void take(float* logits, int64_t vocab);
+  // The whole tree by one row of logits per level, [levels, vocab]: heads that each say one token further on, whatever
+  // stands before it. Nothing is computed behind the root.
+  void take_all(float* logits, int64_t vocab, int64_t levels);
   // The next level cannot be computed.
   void stop();
   // Why the root has no law; errors below it end the tree where they are.
@@ -58,8 +60,12 @@ class GrowingTree {
 
  private:
   bool fixed() const { return !shape_.parents.empty(); }
-  void expand(int32_t node, float* logits, int64_t vocab);
-  void draw(const Law& law, size_t count, std::vector<int32_t>& drawn);
+  size_t children_of(int32_t node) const;
+  // `ranks`: how many tokens are looked for; 0: those of the call before are the node's, too.
+  void expand(int32_t node, float* logits, int64_t vocab, size_t ranks);
+  SampleError know(float* logits, int64_t vocab, size_t ranks);
+  void bear(int32_t node, size_t count);
+  void draw(size_t count, std::vector<int32_t>& drawn);
   void add(int32_t node, size_t ordinal, int32_t token, double logprob);
   void next_level(size_t first_new);
   bool better(int32_t a, int32_t b) const;
@@ -69,13 +75,15 @@ class GrowingTree {
   Sampler* sampler_;
   Proposal* proposal_;
   uint64_t cycle_;
-  const int32_t* token_ids_;
   std::vector<std::vector<int32_t>> places_;  // fixed shape: children of the root, then of each place
   std::vector<Node> nodes_;
   std::vector<int32_t> level_ = {-1}, rows_;
   SampleError error_ = SampleError::none;
   uint64_t draws_ = 0;
+  // Of the row that is looked at: why it has no law; its most probable tokens, or its law.
+  SampleError row_error_ = SampleError::none;
   std::vector<TokenLogprob> best_;
+  Law law_;
   std::vector<int32_t> path_;
 };
 

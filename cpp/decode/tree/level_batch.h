@@ -9,10 +9,12 @@
 
 namespace vivace {
 
-// A tree in a run: its level's logits are the outputs from `output` on.
+// A tree in a run: its level's logits are the outputs from `output` on. With `levels`, that output's row has the logits
+// of so many levels side by side, and the tree is grown by them.
 struct TreeRows {
   GrowingTree* tree = nullptr;
   int64_t output = 0;
+  int64_t levels = 0;
 };
 
 class LevelBatch {

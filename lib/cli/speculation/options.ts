@@ -11,7 +11,10 @@ import type { SpeculationResult } from '../../decode/speculation/speculator.js';
 import { VivaceError } from '../../errors.js';
 import { crossVocabulary } from '../../model/cross-vocabulary.js';
 import { draftModel } from '../../model/draft-model.js';
-import { eagle, type HeadDrafter } from '../../model/eagle.js';
+import { kindOfHead } from '../../formats/hugging-face/heads/directory.js';
+import { eagle } from '../../model/eagle.js';
+import type { HeadDrafter } from '../../model/head-runs.js';
+import { medusa } from '../../model/medusa.js';
 import type { Model } from '../../model/model.js';
 import { integer, type ModelOptions } from '../arguments.js';
 import { open } from '../opened.js';
@@ -22,7 +25,8 @@ import { addVerifierOptions, checkVerifier, openVerifier, verifierFlags, type Ve
 interface Needs {
   readonly datastore: Datastore;
   readonly model: Model;
-  readonly head: Drafter;
+  /** Opens the head, once. */
+  readonly head: (open: typeof eagle | typeof medusa) => Drafter;
   readonly exactness: Exactness;
 }
 
@@ -50,7 +54,8 @@ const drafters: Readonly<Record<string, Row>> = {
     named: true,
     make: ({ model, exactness }) => crossVocabulary(model as Model, exactness === undefined ? {} : { exactness }),
   },
-  eagle: { needs: 'draftHead', make: (needs) => needs.head as Drafter },
+  eagle: { needs: 'draftHead', make: ({ head }) => (head as Needs['head'])(eagle) },
+  medusa: { needs: 'draftHead', make: ({ head }) => (head as Needs['head'])(medusa) },
 };
 export const drafterNames: readonly string[] = Object.keys(drafters);
 
@@ -58,7 +63,8 @@ export const drafterNames: readonly string[] = Object.keys(drafters);
 export const possibleDrafters = (flags: SpeculationFlags): readonly string[] =>
   drafterNames.filter((name) => {
     const { needs, named: byName } = drafters[name];
-    return byName !== true && (needs === undefined || flags[needs] !== undefined);
+    const other = flags.draftHead !== undefined && needs === 'draftHead' && kindOfHead(flags.draftHead) !== name;
+    return byName !== true && !other && (needs === undefined || flags[needs] !== undefined);
   });
 
 export interface SpeculationFlags extends VerifierFlags {
@@ -89,7 +95,7 @@ export function addSpeculationOptions(command: Command): Command {
         `how the drafter cross-vocabulary drafts: ${exactnessWords.join(', ')}`,
       ).argParser((text) => named(text, exactnessWords)),
     )
-    .option('--draft-head <directory>', 'a head that was trained for the model, for the drafter eagle')
+    .option('--draft-head <directory>', 'what was trained for the model, for the drafters eagle and medusa')
     .addOption(
       new Option('--max-draft <count>', 'tokens of a draft from first to last at most (default: 16)').argParser(
         integer(0),
@@ -141,7 +147,12 @@ export async function openSpeculation(
   if (drafter === undefined) return { dispose: () => undefined };
   const verifier = await openVerifier(flags, model);
   const { make, dispose } = await openDrafters(flags, model);
-  return { speculation: { drafter: make(drafter), ...shapeOf(flags), ...verifier }, dispose };
+  try {
+    return { speculation: { drafter: make(drafter), ...shapeOf(flags), ...verifier }, dispose };
+  } catch (error) {
+    dispose();
+    throw error;
+  }
 }
 
 /** Opens what was named, and makes drafters by their names. */
@@ -162,7 +173,8 @@ export async function openDrafters(
     }
     if (flags.exactness !== undefined) needs.exactness = flags.exactness;
     if (flags.draftModel !== undefined) needs.model = (await open(flags.draftModel, flags, true)).model;
-    if (flags.draftHead !== undefined) needs.head = head = eagle(model, flags.draftHead);
+    const { draftHead } = flags;
+    if (draftHead !== undefined) needs.head = (openHead) => (head ??= openHead(model, draftHead));
     return { make: (name) => drafters[name].make(needs), dispose };
   } catch (error) {
     dispose();

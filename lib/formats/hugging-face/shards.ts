@@ -12,8 +12,8 @@ export interface SafetensorsSet {
 }
 
 /** Opens `model.safetensors`, or what `model.safetensors.index.json` lists, in a directory. */
-export function openSafetensorsSet(directory: string): SafetensorsSet {
-  const single = nodePath.resolve(directory, 'model.safetensors');
+export function openSafetensorsSet(directory: string, file = 'model.safetensors'): SafetensorsSet {
+  const single = nodePath.resolve(directory, file);
   if (fs.existsSync(single)) return join([single], new Map());
   const indexPath = nodePath.resolve(directory, 'model.safetensors.index.json');
   const index = readSmallFile(indexPath, safetensorsLimits.headerBytes);

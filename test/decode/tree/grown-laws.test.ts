@@ -197,6 +197,35 @@ test('seen not to be exact: a law on record that children were not drawn from', 
   expect(statistic({ ...kinds[0], mistake: 'even law' }, 40_000)).toBeGreaterThan(200);
 });
 
+test('trees of all levels at once are those of one level after the other, whose laws are the same behind every path', () => {
+  const rows = Array.from({ length: 3 }, (_, depth) => small[depth].logits);
+  const penalties = { repetitionPenalty: 1.7, presencePenalty: 0.4 };
+  const forms: (FixedShape | GrownShape)[] = [
+    { parents: Int32Array.of(-1, -1, 0, 0, 1, 2, 2, 4) },
+    { depth: 3, nodes: 14, topK: 3, width: 4, least: 0 },
+    { depth: 3, nodes: 9, topK: 4, width: 2, least: 0.3 },
+  ];
+  for (const options of [{}, penalties, { topK: 2, temperature: 0.5 }]) {
+    for (const form of forms) {
+      const trees = [{}, { levels: 3 }].map((more) => {
+        const sampler = new NativeRowSampler(
+          new (native().Sampler)({ ...plain, vocab, logprob: false, seed: 8n, ...options }),
+        );
+        sampler.accept(Int32Array.of(3, 1));
+        const proposal = new NativeRowProposal(new (native().Proposal)(false));
+        const drawn = 'parents' in form ? { proposal } : {};
+        const tree = nativeTree({ output: 0, sampler, shape: form, cycle: 4, ...drawn, ...more });
+        native().growTree(tree, (path) => rows[path.length]);
+        const nodes = tree.count[0];
+        const parts = [tree.tokens, tree.above, tree.probabilities].map((part) => [...part.subarray(0, nodes)]);
+        return [nodes, ...parts, Array.from({ length: proposal.size }, (_, node) => proposal.read(node))];
+      });
+      expect(trees[0][0]).toBeGreaterThan(3);
+      expect(trees[1]).toEqual(trees[0]);
+    }
+  }
+});
+
 test('pairs of children are drawn without replacement, by their law', () => {
   const drafting = new NativeRowSampler(new (native().Sampler)({ ...plain, vocab, logprob: false, seed: 5n }));
   const { logits, law } = small[0];

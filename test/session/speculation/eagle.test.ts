@@ -1,180 +1,49 @@
 // EAGLE heads: what they draft is what the float64 reference drafts from the target's features, after every verification;
 // texts are those without drafts; broken heads are errors with a code.
 import * as fs from 'node:fs';
-import * as os from 'node:os';
 import * as path from 'node:path';
 import { eagle, loadModel, VivaceError } from '../../../lib/index.js';
-import type { GenerateOptions, GenerateResult, Model, Session } from '../../../lib/index.js';
-import type { Draft, Drafter } from '../../../lib/decode/speculation/drafter.js';
-import { openEagleHead } from '../../../lib/formats/hugging-face/draft-head.js';
+import type { GenerateOptions, Model } from '../../../lib/index.js';
+import { openEagleHead } from '../../../lib/formats/hugging-face/heads/eagle.js';
+import { headWeights } from '../../../lib/formats/hugging-face/heads/directory.js';
 import { WeightStore } from '../../../lib/formats/weight-store.js';
 import { buildEagle } from '../../../lib/models/eagle.js';
-import { buildProgram } from '../../../lib/models/registry.js';
-import { referenceExecutor } from '../../../lib/model/reference.js';
 import type { DType } from '../../../lib/program/dtype.js';
-import type { Executor } from '../../../lib/program/executor.js';
-import { randomModel, writeRandomGguf } from '../../fixtures/random-model.js';
-import { writeRandomEagle, type RandomHead } from '../../fixtures/random/eagle.js';
+import type { RandomHead } from '../../fixtures/random/eagle.js';
+import { grownTree, pathsOf } from '../../decode/tree/plain-trees.js';
 import { testDevices } from '../../ops/executors.js';
+import {
+  answer,
+  bestOf,
+  folder,
+  generate,
+  headOf,
+  modelFile,
+  pair,
+  promptOf,
+  Reference,
+  spy,
+  type Seen,
+} from './heads.js';
 
-let folder: string;
-beforeAll(() => (folder = fs.mkdtempSync(path.join(os.tmpdir(), 'vivace-'))));
-afterAll(() => fs.rmSync(folder, { recursive: true }));
-
-/** A path to a random model, whose layers say little where `quiet`, or to the embedded one. */
-function modelFile(name: string, dtype: DType, quiet = false): string {
-  if (name === 'default') return name;
-  const file = path.join(folder, `${name}-${dtype}-${quiet}.gguf`);
-  const random = randomModel(name);
-  if (!fs.existsSync(file)) {
-    writeRandomGguf(file, quiet ? { ...random, gains: { ...random.gains, block: 0.1 } } : random, dtype);
-  }
-  return file;
-}
-
-let heads = 0;
-function headOf(model: Model, options: RandomHead): string {
-  const directory = path.join(folder, `head-${heads++}`);
-  writeRandomEagle(directory, model.base().config, options);
-  return directory;
-}
-
-/** A model, and a head that is often right. */
-async function pair(device: 'cpu' | 'cuda' | 'cuda-emulated' | 'reference', dtype: DType) {
-  const model = await loadModel(modelFile('llama', dtype, true), { threads: 2, device, contextLength: 512 });
-  const knows = model.base().store.vector('output_norm.weight');
-  return { model, head: headOf(model, { bias: false, dtype: 'F16', knows }) };
-}
-
-async function answer(session: Session, prompt: readonly number[], options: GenerateOptions): Promise<GenerateResult> {
-  const pieces = session.generate(prompt, options);
-  for (let next = await pieces.next(); ; next = await pieces.next()) if (next.done) return next.value;
-}
-
-async function generate(model: Model, prompt: readonly number[], options: GenerateOptions): Promise<GenerateResult> {
-  using session = model.createSession();
-  return await answer(session, prompt, options);
-}
-
-const promptOf = (length: number): number[] => Array.from({ length }, (_, i) => (i * 37 + 11) % 200);
-
-/** A model and a head in float64, over whole texts. */
-class Reference {
-  readonly width: number;
-  private readonly target: Executor;
-  private readonly head: Executor;
-  private readonly own: WeightStore;
-
-  constructor(model: Model, directory: string) {
-    const { config, store } = model.base();
-    this.width = config.width;
-    const options = { contextLength: 512, readVector: (tensor: string) => store.vector(tensor) };
-    this.target = referenceExecutor(
-      buildProgram(config, (tensor) => store.info(tensor), options),
-      () => store,
-    );
-    const head = openEagleHead(directory, config);
-    this.own = new WeightStore(head);
-    const of = (tensor: string): WeightStore => (/^(token_embd|output)\./.test(tensor) ? store : this.own);
-    const program = buildEagle(head.config, (tensor) => of(tensor).info(tensor), { contextLength: 512 });
-    this.head = referenceExecutor({ ...program, taps: { hidden: program.feedback!.output } }, of);
-  }
-
-  /** Hidden rows of a run over a text, and the law behind its last token. */
-  private async run(executor: Executor, tokens: readonly number[], features?: readonly number[]) {
-    const kv = executor.createKvCache({ maxPages: 100 });
-    const hidden = new Float32Array(tokens.length * this.width);
-    const logits = new Float32Array(sizes.vocab);
-    await executor.run(kv, {
-      tokens: Int32Array.from(tokens),
-      positions: Int32Array.from(tokens, (_, row) => row),
-      sequences: new Int32Array(tokens.length).fill(kv.create()),
-      outputs: Int32Array.of(tokens.length - 1),
-      logits,
-      taps: { hidden },
-      ...(features ? { inputs: { features: Float32Array.from(features) } } : {}),
-    });
-    return { hidden, law: softmax(logits) };
-  }
-
-  /** The laws of a drafted chain's tokens behind a text. */
-  async laws(text: readonly number[], chain: readonly number[]): Promise<Float64Array[]> {
-    const features = [...(await this.run(this.target, text.slice(0, -1))).hidden];
-    const tokens = text.slice(1);
-    const laws: Float64Array[] = [];
-    for (const token of chain) {
-      const { hidden, law } = await this.run(this.head, tokens, features);
-      laws.push(law);
-      features.push(...hidden.subarray(-this.width));
-      tokens.push(token);
-    }
-    return laws;
-  }
-
-  close(): void {
-    this.own.close();
-  }
-}
-const sizes = { vocab: 0 };
-
-function softmax(logits: Float32Array): Float64Array {
-  const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  const weights = Float64Array.from(logits, (value) => Math.exp(value - most));
-  const total = weights.reduce((a, b) => a + b, 0);
-  return weights.map((weight) => weight / total);
-}
-
-const bestOf = (law: Float64Array): number => law.reduce((most, value, token) => (value > law[most] ? token : most), 0);
-
-interface Seen {
-  readonly text: readonly number[];
-  readonly draft: Draft;
-  /** What the text becomes. */
-  readonly whole: readonly number[];
-}
-
-/** Hears what the head drafts; `show` may show the target something else. */
-function spy(
-  inner: Drafter,
-  seen: Seen[],
-  show: (draft: Draft, text: readonly number[]) => Draft = (draft) => draft,
-): Drafter {
-  return {
-    name: 'spy',
-    start(context) {
-      const head = inner.start(context);
-      const text: number[] = [];
-      return {
-        taps: head.taps,
-        accept(tokens) {
-          text.push(...tokens);
-          head.accept(tokens);
-        },
-        async draft(most, nodes, cycle) {
-          const draft = await head.draft(most, nodes, cycle);
-          if (draft.tokens.length > 0) seen.push({ text: [...text], draft, whole: text });
-          return show(draft, text);
-        },
-        dispose: () => head.dispose(),
-      };
-    },
-  };
-}
+/** Random models have two layers, too few for those that EAGLE-3's authors take. */
+const layered = { eagle_aux_hidden_state_layer_ids: [0, 1, 1] };
 
 const cases: [string, DType, RandomHead][] = [
   ['llama', 'F32', { bias: false }],
+  ['llama', 'F16', { third: 150, config: layered }],
   ['gemma2', 'F16', { layers: 2, dtype: 'BF16' }],
+  ['gemma2', 'F32', { third: 90, dtype: 'F16' }],
   ['default', 'F16', { dtype: 'F16' }],
 ];
 
 describe.each(testDevices())('on %s', (device) => {
   const few = device !== 'cpu';
 
-  test.each(few ? cases.slice(0, 1) : cases)(
-    '%s in %s: every drafted token is that of the reference, after every verification',
+  test.each(few ? cases.slice(0, 2) : cases)(
+    '%s in %s (%j): every drafted token is that of the reference, after every verification',
     async (name, dtype, options) => {
       const model = await loadModel(modelFile(name, dtype), { threads: 2, device, contextLength: 512 });
-      sizes.vocab = model.base().config.vocab;
       const directory = headOf(model, options);
       const reference = new Reference(model, directory);
       const drafter = eagle(model, directory, { minProbability: 0 });
@@ -209,6 +78,50 @@ describe.each(testDevices())('on %s', (device) => {
     },
   );
 
+  test.each(few ? cases.slice(0, 2) : cases.slice(0, 4))(
+    '%s in %s (%j): every grown tree is that of the reference, after every verification',
+    async (name, dtype, options) => {
+      const model = await loadModel(modelFile(name, dtype), { threads: 2, device, contextLength: 512 });
+      const directory = headOf(model, options);
+      const reference = new Reference(model, directory);
+      const [topK, width] = few ? [2, 2] : [3, 4];
+      const drafter = eagle(model, directory, { minProbability: 0, tree: { topK, width } });
+      const prompt = promptOf(few ? 9 : 40);
+      const greedy: GenerateOptions = { temperature: 0, maxTokens: few ? 5 : 12 };
+      const { tokens: said } = await generate(model, prompt, greedy);
+      const seen: Seen[] = [];
+      // The tree, and beside it what the target will say: a root's child more, or its path goes on.
+      const shown = spy(drafter, seen, ({ tokens, parents, scores }, text) => {
+        const right = said.slice(text.length - prompt.length).slice(0, seen.length % 3);
+        const free = right.length > 0 && !tokens.some((token, node) => parents[node] < 0 && token === right[0]);
+        const more = free ? right : [];
+        return {
+          tokens: Int32Array.of(...tokens, ...more),
+          parents: Int32Array.of(...parents, ...more.map((_, i) => (i === 0 ? -1 : tokens.length + i - 1))),
+          scores: Float32Array.of(...scores, ...more.map(() => 1)),
+        };
+      });
+      const [maxDraft, maxNodes] = few ? [2, 4] : [3, 9];
+      const speculation = { drafter: shown, adaptive: false, maxDraft, maxNodes };
+      const result = await generate(model, prompt, { ...greedy, speculation });
+      expect(result.tokens).toEqual(said);
+      expect(result.speculation?.accepted).toBeGreaterThan(few ? 0 : 2);
+      const last = seen.filter(({ depth }) => depth === maxDraft).slice(few ? -1 : -3);
+      expect(last.length).toBe(few ? 1 : 3);
+      for (const { text, draft, depth, nodes } of last) {
+        const wanted = await grownTree(reference.behind(text), { depth, nodes, topK, width, least: 0 });
+        expect(draft.tokens.length).toBeGreaterThan(depth);
+        expect(pathsOf(draft)).toEqual(pathsOf(wanted));
+        draft.scores.forEach((score, node) =>
+          expect(Math.abs(Math.log(score) - Math.log(wanted.scores[node]))).toBeLessThan(2e-2),
+        );
+      }
+      reference.close();
+      drafter.dispose();
+      model.dispose();
+    },
+  );
+
   const kinds: [string, GenerateOptions][] = [
     ['greedy', { temperature: 0 }],
     ['sampled', { temperature: 0.7, topK: 0, topP: 1, minP: 0, seed: 5 }],
@@ -217,19 +130,22 @@ describe.each(testDevices())('on %s', (device) => {
   test.each(few ? kinds.slice(0, 2) : kinds)('a head that is often right: %s', async (_, options) => {
     const { model, head } = await pair(device, few ? 'F16' : 'Q8_0');
     const drafter = eagle(model, head, { minProbability: 0 });
-    const all = { ...options, maxTokens: few ? 12 : 60 };
-    const speculation = { drafter, adaptive: false, maxDraft: few ? 2 : 4 };
-    const { tokens, speculation: books } = await generate(model, promptOf(few ? 5 : 70), { ...all, speculation });
-    expect(books!.accepted / books!.drafted).toBeGreaterThan(0.15);
-    const again = await generate(model, promptOf(few ? 5 : 70), { ...all, speculation });
-    expect(again.tokens).toEqual(tokens);
-    if (options.temperature === 0 || few) {
-      const match = { ...speculation, verifier: 'match' as const };
-      const plain = await generate(model, promptOf(few ? 5 : 70), all);
-      expect((await generate(model, promptOf(few ? 5 : 70), { ...all, speculation: match })).tokens).toEqual(
-        plain.tokens,
-      );
-      if (options.temperature === 0) expect(tokens).toEqual(plain.tokens);
+    const all = { ...options, maxTokens: few ? 8 : 60 };
+    const chain = { drafter, adaptive: false, maxDraft: few ? 2 : 4 };
+    const tree = { ...chain, maxNodes: few ? 4 : 12 };
+    for (const speculation of few ? [options.temperature === 0 ? tree : chain] : [chain, tree]) {
+      const { tokens, speculation: books } = await generate(model, promptOf(few ? 5 : 70), { ...all, speculation });
+      expect(books!.accepted / books!.draftedRounds).toBeGreaterThan(0.3);
+      const again = await generate(model, promptOf(few ? 5 : 70), { ...all, speculation });
+      expect(again.tokens).toEqual(tokens);
+      if (options.temperature === 0 || few) {
+        const match = { ...speculation, verifier: 'match' as const };
+        const plain = await generate(model, promptOf(few ? 5 : 70), all);
+        expect((await generate(model, promptOf(few ? 5 : 70), { ...all, speculation: match })).tokens).toEqual(
+          plain.tokens,
+        );
+        if (options.temperature === 0) expect(tokens).toEqual(plain.tokens);
+      }
     }
     drafter.dispose();
     model.dispose();
@@ -239,7 +155,6 @@ describe.each(testDevices())('on %s', (device) => {
 
   test('what is accepted of first tokens is what the reference, along the same text, would have got right', async () => {
     const { model, head } = await pair('cpu', 'F32');
-    sizes.vocab = model.base().config.vocab;
     const reference = new Reference(model, head);
     const drafter = eagle(model, head, { minProbability: 0 });
     const seen: Seen[] = [];
@@ -280,6 +195,7 @@ describe.each(testDevices())('on %s', (device) => {
     };
     expect(await say({ drafter })).toEqual(await say(undefined));
     expect(await say({ drafter, adaptive: false, maxDraft: 3 })).toEqual(await say(undefined));
+    expect(await say({ drafter, adaptive: false, maxDraft: 3, maxNodes: 9 })).toEqual(await say(undefined));
     model.dispose();
   });
 
@@ -301,13 +217,39 @@ describe.each(testDevices())('on %s', (device) => {
     const { config, companion, store } = model.base();
     const opened = openEagleHead(head, config);
     const own = new WeightStore(opened);
-    const of = (tensor: string): WeightStore => (/^(token_embd|output)\./.test(tensor) ? store : own);
+    const of = headWeights(own, store);
     const program = buildEagle(opened.config, (tensor) => of(tensor).info(tensor), { contextLength: 64 });
     const executor = companion(program, of);
     const vectors = [...opened.tensors.values()].filter(({ shape }) => shape.length === 1).length;
     expect(executor.memory().weights).toBeLessThan(8 * config.width * (vectors + 1));
     executor.dispose();
     own.close();
+    model.dispose();
+  });
+
+  test('EAGLE-3 heads as `speculators` writes them draft as those of the authors', async () => {
+    const model = await loadModel(modelFile('llama', 'F32'), { threads: 1, contextLength: 128 });
+    const drafts: Seen[][] = [];
+    for (const speculators of [false, true]) {
+      using drafter = eagle(model, headOf(model, { third: 150, config: layered, speculators }), { minProbability: 0 });
+      const seen: Seen[] = [];
+      const speculation = { drafter: spy(drafter, seen), adaptive: false, maxDraft: 3, maxNodes: 9 };
+      await generate(model, promptOf(12), { temperature: 0, maxTokens: 8, speculation });
+      drafts.push(seen);
+    }
+    expect(drafts[0].length).toBeGreaterThan(2);
+    expect(drafts[1]).toEqual(drafts[0]);
+    const other = headOf(model, { third: 150, config: { ...layered, norm_before_residual: true }, speculators: true });
+    using drafter = eagle(model, other, { minProbability: 0 });
+    const reference = new Reference(model, other);
+    const seen: Seen[] = [];
+    const speculation = { drafter: spy(drafter, seen), adaptive: false, maxDraft: 2 };
+    await generate(model, promptOf(12), { temperature: 0, maxTokens: 5, speculation });
+    const { text, draft } = seen[0];
+    const laws = await reference.laws(text, [...draft.tokens]);
+    expect([...draft.tokens]).toEqual(laws.map(bestOf));
+    expect(draft.scores[0]).not.toBeCloseTo(drafts[0][0].draft.scores[0], 4);
+    reference.close();
     model.dispose();
   });
 
@@ -342,7 +284,23 @@ describe('heads that are none', () => {
       { shapes: { 'layers.0.input_layernorm.weight': [256] } },
       /attn_norm/,
     ],
-    ['an EAGLE-3 head', 'UNSUPPORTED_FEATURE', { shapes: { d2t: [8] } }, /EAGLE-3/],
+    ['a map of tokens', 'UNSUPPORTED_FEATURE', { shapes: { d2t: [8] } }, /d2t/],
+    ['layers that its model does not have', 'SHAPE_MISMATCH', { third: 64 }, /layer 2/],
+    ['no map of its tokens', 'MISSING_TENSOR', { third: 64, config: layered, shapes: { d2t: undefined } }, /d2t/],
+    ['a map of another size', 'FORMAT_INVALID', { third: 64, config: layered, shapes: { d2t: [63] } }, /d2t/],
+    ['tokens beyond its model', 'FORMAT_INVALID', { third: 64, config: layered, step: 9 }, /makes token/],
+    [
+      'settings that runtimes read differently',
+      'UNSUPPORTED_FEATURE',
+      { third: 64, config: { eagle_config: {} } },
+      /eagle_config/,
+    ],
+    [
+      'q that reads no feature',
+      'SHAPE_MISMATCH',
+      { third: 64, config: layered, shapes: { 'midlayer.self_attn.q_proj.weight': [128, 256] } },
+      /attn_q/,
+    ],
     ['an unknown tensor', 'UNSUPPORTED_FEATURE', { shapes: { 'adapter.weight': [8] } }, /adapter/],
     ['another activation', 'UNSUPPORTED_FEATURE', { config: { hidden_act: 'gelu' } }, /activation/],
     ['a text for a number', 'FORMAT_INVALID', { config: { hidden_size: 'many' } }, /hidden_size/],
@@ -366,9 +324,15 @@ describe('heads that are none', () => {
     expect(() => eagle(model, empty)).toThrow(code('FILE_NOT_FOUND'));
     fs.writeFileSync(path.join(empty, 'config.json'), '{}');
     fs.writeFileSync(path.join(empty, 'pytorch_model.bin'), 'x');
-    expect(() => eagle(model, empty)).toThrow(expect.objectContaining({ remedy: expect.stringMatching(/pickled/) }));
+    expect(() => eagle(model, empty)).toThrow(
+      expect.objectContaining({
+        code: 'FILE_NOT_FOUND',
+        remedy: expect.stringMatching(/torch\.load.*save_file.*model\.safetensors/),
+      }),
+    );
     expect(() => eagle(model, '')).toThrow(code('INVALID_ARGUMENT'));
     expect(() => eagle({} as Model, empty)).toThrow(code('INVALID_ARGUMENT'));
     expect(() => eagle(model, empty, { depth: 3 } as object)).toThrow(code('INVALID_ARGUMENT'));
+    expect(() => eagle(model, empty, { tree: { topK: 0 } })).toThrow(code('INVALID_ARGUMENT'));
   });
 });

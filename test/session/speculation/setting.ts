@@ -11,11 +11,12 @@ import {
   embeddedModelPath,
   inputCopy,
   loadModel,
+  medusa,
   nGram,
   suffix,
   tokenizerFingerprint,
 } from '../../../lib/index.js';
-import type { Drafter, GenerateOptions, GenerateResult, Model, Session } from '../../../lib/index.js';
+import type { Drafter, HeadDrafter, GenerateOptions, GenerateResult, Model, Session } from '../../../lib/index.js';
 
 /** A model of a seventh of the embedded one's parameters, with the same vocabulary. */
 export const smallModelPath = join(dirname(embeddedModelPath()), 'vivace-tiny-draft.gguf');
@@ -23,8 +24,8 @@ export const smallModelPath = join(dirname(embeddedModelPath()), 'vivace-tiny-dr
 /** A model of that size with another vocabulary. */
 const otherModelPath = join(dirname(embeddedModelPath()), 'vivace-tiny-other.gguf');
 
-/** The embedded model's EAGLE head. */
-const headPath = join(dirname(embeddedModelPath()), 'vivace-tiny-eagle');
+/** The embedded model's heads. */
+const headPath = (name: string): string => join(dirname(embeddedModelPath()), `vivace-tiny-${name}`);
 
 interface Tools {
   /** A datastore with some of what the target says. */
@@ -33,8 +34,13 @@ interface Tools {
   readonly small: Model;
   /** A model with another vocabulary. */
   readonly other: Model;
-  /** A head of the target, if it has one. */
-  readonly head: Drafter | undefined;
+  /** Heads of the target, if it has some. */
+  readonly heads: Heads | undefined;
+}
+
+interface Heads {
+  readonly eagle: HeadDrafter;
+  readonly medusa: HeadDrafter;
 }
 
 interface Row {
@@ -56,7 +62,8 @@ const rows = {
     make: ({ other }) => crossVocabulary(other, { exactness: 'ngram-exact', minProbability: 0 }),
     draws: true,
   },
-  eagle: { make: ({ head }) => head as Drafter, draws: true },
+  eagle: { make: ({ heads }) => (heads as Heads).eagle, draws: true },
+  medusa: { make: ({ heads }) => (heads as Heads).medusa, draws: true },
 } satisfies Record<string, Row>;
 
 export interface Setting {
@@ -85,20 +92,23 @@ export async function setUp(modelPath: string, smallPath: string, told: readonly
     answers.push(session.tokens);
   }
   await buildDatastore(store, answers, { vocab: tokenizer.vocabSize, fingerprint: tokenizerFingerprint(tokenizer) });
-  const head = modelPath === embeddedModelPath() ? eagle(model, headPath) : undefined;
+  const heads: Heads | undefined =
+    modelPath === embeddedModelPath()
+      ? { eagle: eagle(model, headPath('eagle')), medusa: medusa(model, headPath('medusa')) }
+      : undefined;
   const kinds = new Map<string, Row>(Object.entries(rows));
-  if (!head) kinds.delete('eagle');
+  if (!heads) for (const name of ['eagle', 'medusa']) kinds.delete(name);
   const rowOf = (name: string): Row => kinds.get(name) as Row;
   return {
     model,
     names: [...kinds.keys()],
-    make: (name) => rowOf(name).make({ store, small, other, head }),
+    make: (name) => rowOf(name).make({ store, small, other, heads }),
     draws: (name) => rowOf(name).draws === true,
     isEmpty: () => [model, small, other].every((one) => one.memoryUsage().kv === 0),
     dispose() {
       other.dispose();
       small.dispose();
-      head?.dispose();
+      if (heads) for (const head of Object.values(heads)) (head as HeadDrafter).dispose();
       model.dispose();
       rmSync(folder, { recursive: true, force: true });
     },

@@ -188,6 +188,7 @@ class ModelDrafter implements GenerationDrafter {
   }
 
   private async draftTree(tree: JobTree): Promise<Draft> {
+    if ('parents' in tree.shape && tree.shape.parents.length === 0) return noDraft; // nothing was ever kept
     const begin = performance.now();
     const done = await this.submit({ tree });
     if (!done?.tree) return noDraft;
@@ -222,8 +223,8 @@ function keptRows({ tokens, parents, rows }: Drafted, kept: Int32Array): Int32Ar
 }
 
 /** For `AcceptanceProfile.record`. */
-function keptNodes(
-  { tokens, parents }: Drafted,
+export function keptNodes(
+  { tokens, parents }: Pick<DraftedTree, 'tokens' | 'parents'>,
   said: Int32Array,
 ): Parameters<AcceptanceProfile['record']>[0][number][] {
   const nodes = [];

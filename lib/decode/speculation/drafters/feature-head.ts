@@ -3,11 +3,14 @@ import type { Proposal } from '../../../program/executor.js';
 import type { JobTaps } from '../../rounds.js';
 import { TokenList } from '../../token-list.js';
 import type { Draft, DraftContext, Drafter, GenerationDrafter } from '../drafter.js';
-import type { DraftModelOptions, DraftSeat } from './draft-model.js';
+import type { DraftSeat, ModelDrafting } from './draft-model.js';
 import { chainOf, draftingLike, DraftSequence, drawnBy, noDraft } from './draft-sequence.js';
 
-export type HeadSeat = Omit<DraftSeat, 'tokenizer'>;
-type HeadOptions = Required<Pick<DraftModelOptions, 'minProbability' | 'temperature'>>;
+export interface HeadSeat extends Omit<DraftSeat, 'tokenizer'> {
+  /** Names of the target's values of a row that are its feature, side by side. */
+  readonly taps: readonly string[];
+}
+type HeadOptions = Pick<ModelDrafting, 'minProbability' | 'temperature' | 'shape'>;
 
 /** Rows of the text that may be read in a round that drafts; more are read before. */
 const MOST_PENDING = 32;
@@ -20,24 +23,25 @@ export const headDrafter = (name: string, seat: () => HeadSeat, options: HeadOpt
 /**
  * Row i of the head's own sequence is the target's i-th row that it heard of: its feature, and the token that came after it.
  * What the target said of a verified draft replaces what the head foretold: those cells are never committed, and one run
- * reads the new features and begins the next draft. A draft is one native call.
+ * reads the new features and begins the next draft. A draft is one native call, a chain or a tree.
  *
  * Rows that the target had in its cache before the generation are unknown here; the head then sees a shorter text.
  */
 class FeatureDrafter implements GenerationDrafter {
-  readonly taps: JobTaps = { names: ['hidden'], hear: ([values], rows) => this.hear(values, rows) };
+  readonly taps: JobTaps;
   private readonly text = new TokenList(new Int32Array());
   private readonly own: DraftSequence;
   private readonly proposal: Proposal | undefined;
   private readonly features: Float32Array[] = []; // of rows that the head has not read
   private heard = 0; // rows of the target, those before included
-  private drafted: Int32Array = new Int32Array();
+  private drafted: Int32Array = new Int32Array(); // what the sampler took for text
 
   constructor(
     private readonly seat: HeadSeat,
     private readonly options: HeadOptions,
     { sampler, createProposal, signal }: DraftContext,
   ) {
+    this.taps = { names: seat.taps, hear: (values, rows) => this.hear(values, rows) };
     const own = draftingLike(sampler, options.temperature, seat.vocab);
     this.own = new DraftSequence(seat, own, signal);
     if (own.temperature > 0) this.proposal = createProposal(false);
@@ -50,7 +54,7 @@ class FeatureDrafter implements GenerationDrafter {
     this.text.append(tokens);
   }
 
-  async draft(maxTokens: number, _maxNodes: number, cycle: number): Promise<Draft> {
+  async draft(maxTokens: number, maxNodes: number, cycle: number): Promise<Draft> {
     const { seat, text, proposal } = this;
     const steps = Math.min(maxTokens, seat.contextLength - text.length);
     const pending = this.heard - seat.kv.length(seat.sequence);
@@ -64,23 +68,29 @@ class FeatureDrafter implements GenerationDrafter {
       const inputs = { features: features.subarray(0, first * width) };
       if (!(await this.own.read(tokens.subarray(0, first), inputs))) return noDraft;
     }
+    const { minProbability: least, shape } = this.options;
+    const record = { cycle, ...(proposal ? { proposal } : {}) };
+    const isTree = maxNodes > maxTokens;
     const done = await this.own.run({
       tokens: tokens.subarray(first),
       inputs: { features: features.subarray(first * width) },
       sampler: this.own.sampler,
-      drafting: { steps, least: this.options.minProbability, cycle, ...(proposal ? { proposal } : {}) },
+      ...(isTree
+        ? { tree: { shape: shape(steps, maxNodes, proposal !== undefined), ...record } }
+        : { drafting: { steps, least, ...record } }),
     });
-    const chain = chainOf(drawnBy(done));
-    this.drafted = chain.tokens;
-    return { ...chain, ...(proposal ? { proposal } : {}) };
+    const draft = isTree ? (done?.tree ?? noDraft) : chainOf(drawnBy(done));
+    if (!isTree) this.drafted = draft.tokens;
+    const { tokens: drawn, parents, scores } = draft;
+    return { tokens: drawn, parents, scores, ...(proposal ? { proposal } : {}) };
   }
 
   dispose(): void {
     this.own.dispose();
   }
 
-  private hear(values: Float32Array, rows: number): void {
-    this.features.push(values);
+  private hear(values: readonly Float32Array[], rows: number): void {
+    this.features.push(sideBySide(values, rows));
     this.heard += rows;
   }
 }
@@ -92,6 +102,20 @@ function joined(parts: readonly Float32Array[]): Float32Array {
   for (const part of parts) {
     all.set(part, place);
     place += part.length;
+  }
+  return all;
+}
+
+/** The columns of some matrices of so many rows. */
+function sideBySide(parts: readonly Float32Array[], rows: number): Float32Array {
+  if (parts.length === 1) return parts[0];
+  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  const columns = all.length / rows;
+  let column = 0;
+  for (const part of parts) {
+    const width = part.length / rows;
+    for (let row = 0; row < rows; row++) all.set(part.subarray(row * width, (row + 1) * width), row * columns + column);
+    column += width;
   }
   return all;
 }
