@@ -93,7 +93,7 @@ async function main(): Promise<void> {
 
 /** Microseconds per token outside ops: of a whole generation, with its start and end, and of the first token alone. */
 async function outside(path: string, threads: number): Promise<Line[]> {
-  const model = await loadModel(path, { threads, contextLength: 4096 });
+  const model = await loadModel(path, { threads, contextLength: 4096, prefixCache: false });
   const logitBias = new Map([...model.tokenizer.endOfGeneration].map((token) => [token, -Infinity]));
   const policies = { greedy: { temperature: 0, logitBias }, 'default drawing': { seed: 1, logitBias } };
   const lines: Line[] = [];
@@ -144,7 +144,7 @@ function required(): number {
 function child(path: string, threads: number): { firstTokenMs: number; peakBytes: number; kvBytes: number } {
   const script = `const { loadModel } = require(${JSON.stringify(dist)});
     (async () => {
-      const model = await loadModel(${JSON.stringify(path)}, { threads: ${threads}, contextLength: 1024 });
+      const model = await loadModel(${JSON.stringify(path)}, { threads: ${threads}, contextLength: 1024, prefixCache: false });
       const session = model.createSession();
       const prompt = (length) => Int32Array.from({ length }, (_, i) => 300 + ((i * 7919) % 31000));
       const logitBias = new Map([...model.tokenizer.endOfGeneration].map((token) => [token, -Infinity]));

@@ -21,6 +21,8 @@ export interface EngineOptions {
   readonly maxRows?: number;
   /** Prompt rows of a round in which others decode, at most. Default 128. */
   readonly sharedRows?: number;
+  /** Called when memory is lacking: gives back what nobody needs now; false when there is nothing. */
+  readonly relieve?: () => boolean;
 }
 
 /** At most so many rows left count as decoding: they are never cut into chunks. */
@@ -44,6 +46,7 @@ export class Engine implements Rounds {
   private running: Promise<void> | undefined;
   private lastKv: KvCache | undefined;
   private closed = false;
+  private readonly relieve: () => boolean;
   private rowMs: number | undefined; // what a row costs in rounds of many
 
   /** `vocab`: columns of the logits. */
@@ -54,6 +57,7 @@ export class Engine implements Rounds {
   ) {
     this.maxRows = options.maxRows ?? 512;
     this.sharedRows = options.sharedRows ?? 128;
+    this.relieve = options.relieve ?? (() => false);
   }
 
   submit(job: Job): Ticket {
@@ -238,13 +242,15 @@ export class Engine implements Rounds {
       shares.forEach(({ entry: { kv, sequence } }, index) => {
         if (kv.length(sequence) > lengths[index]) kv.truncate(sequence, lengths[index]);
       });
+      const lacksMemory = error instanceof VivaceError && error.code === 'OUT_OF_MEMORY';
+      if (lacksMemory && this.relieve()) return this.fly(shares);
       if (shares.length > 1) {
         for (const share of shares) await this.fly([share]);
         return;
       }
       const [{ entry, rows, draft }] = shares;
       // A second reading is worth no error.
-      if ((draft?.again ?? draft?.probe) && error instanceof VivaceError && error.code === 'OUT_OF_MEMORY') {
+      if ((draft?.again ?? draft?.probe) && lacksMemory) {
         return this.fly([{ entry, rows, draft: readOnce(draft) }]);
       }
       this.queue = this.queue.filter((other) => other !== entry);

@@ -4,6 +4,12 @@ export type { Device, LoadOptions, Repack } from './model/load.js';
 export { listDevices } from './model/devices.js';
 export type { DeviceReport } from './model/devices.js';
 export type { CacheOptions, CacheType, Model, SessionOptions } from './model/model.js';
+export type {
+  PrefixCache,
+  PrefixCacheOptions,
+  PrefixCacheStatistics,
+  SessionPrefixOptions,
+} from './caches/prefix-cache.js';
 export { draftModel, draftTree } from './model/draft-model.js';
 export type { DraftTreeOptions } from './model/draft-model.js';
 export { AcceptanceProfile } from './decode/speculation/trees/acceptance-profile.js';

@@ -35,7 +35,21 @@ export interface NativeKvCache {
   keep(sequence: number, ordinals: Int32Array): void;
   readCells(sequence: number, begin: number, count: number, out: Uint8Array): void;
   writeCells(sequence: number, count: number, cells: Uint8Array): void;
-  sizes(): { pageBytes: number; pagesUsed: number; cellBytes: number };
+  /** Published pages: cpp/caches/paged_kv.h. */
+  share(sequence: number, tokens: Int32Array, salt: string): number;
+  publish(sequence: number, tokens: Int32Array, salt: string): void;
+  withhold(sequence: number, from: number): void;
+  keepIdle(pages: number): void;
+  dropIdle(): number;
+  forget(): void;
+  sizes(): {
+    pageBytes: number;
+    pagesUsed: number;
+    pagesIdle: number;
+    pagesPublished: number;
+    evictions: number;
+    cellBytes: number;
+  };
   close(): void;
 }
 
@@ -255,6 +269,8 @@ export interface NativeAddon {
     keyType: number;
     valueType: number;
     maxPages: number;
+    /** Of published pages' hashes, default 64. */
+    hashBits?: number;
     device?: NativeDevice;
   }) => NativeKvCache;
   Executable: new (

@@ -7,7 +7,11 @@ const { path, threads, prompt, generate, depth, cache } = JSON.parse(process.arg
 
 const { loadModel } = await import('../../dist/index.mjs');
 const imported = since();
-const model = await loadModel(path, { threads, contextLength: depth + prompt + generate + 64 });
+const model = await loadModel(path, {
+  threads,
+  contextLength: depth + prompt + generate + 64,
+  prefixCache: false,
+});
 const loaded = since();
 const tokens = (count, offset) => Int32Array.from({ length: count }, (_, i) => 300 + ((i * 7919 + offset) % 31000));
 // Random weights may draw an end token at any time; it is banned so that both peers do the same work.

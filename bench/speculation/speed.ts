@@ -59,7 +59,7 @@ async function main(): Promise<void> {
   const small = await loadModel(join(dirname(embeddedModelPath()), 'vivace-tiny-draft.gguf'), { threads: 1 });
   for (const [name, path] of Object.entries(targets)) {
     if (options.target !== undefined && options.target !== name) continue;
-    const model = await loadModel(path(), { threads, repack: 'load' });
+    const model = await loadModel(path(), { threads, repack: 'load', prefixCache: false });
     for (const task of tasks(model)) {
       if (options.only !== undefined && !options.only.split(',').includes(task.name)) continue;
       rows.push(...(await compare(name, model, small, task)));

@@ -12,7 +12,10 @@ Napi::Function KvCacheWrap::define(Napi::Env env) {
        InstanceMethod<&KvCacheWrap::release>("release"), InstanceMethod<&KvCacheWrap::length>("length"),
        InstanceMethod<&KvCacheWrap::truncate>("truncate"), InstanceMethod<&KvCacheWrap::commit>("commit"),
        InstanceMethod<&KvCacheWrap::keep>("keep"), InstanceMethod<&KvCacheWrap::read_cells>("readCells"),
-       InstanceMethod<&KvCacheWrap::write_cells>("writeCells"), InstanceMethod<&KvCacheWrap::sizes>("sizes"),
+       InstanceMethod<&KvCacheWrap::write_cells>("writeCells"), InstanceMethod<&KvCacheWrap::share>("share"),
+       InstanceMethod<&KvCacheWrap::publish>("publish"), InstanceMethod<&KvCacheWrap::withhold>("withhold"),
+       InstanceMethod<&KvCacheWrap::keep_idle>("keepIdle"), InstanceMethod<&KvCacheWrap::drop_idle>("dropIdle"),
+       InstanceMethod<&KvCacheWrap::forget>("forget"), InstanceMethod<&KvCacheWrap::sizes>("sizes"),
        InstanceMethod<&KvCacheWrap::close>("close")});
 }
 
@@ -29,6 +32,7 @@ KvCacheWrap::KvCacheWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<KvCa
     options.key_dtype = static_cast<DType>(number("keyType"));
     options.value_dtype = static_cast<DType>(number("valueType"));
     options.max_pages = number("maxPages");
+    if (!given.Get("hashBits").IsUndefined()) options.hash_bits = number("hashBits");
     int device = 0;
     const auto library = read_device(given.Get("device"), device);
     kv = std::make_shared<PagedKv>(options, library ? device_pages(library, device) : host_pages());
@@ -91,11 +95,43 @@ void KvCacheWrap::write_cells(const Napi::CallbackInfo& info) {
   });
 }
 
-// { pageBytes, pagesUsed, cellBytes }
+Napi::Value KvCacheWrap::share(const Napi::CallbackInfo& info) {
+  const Napi::Int32Array tokens = info[1].As<Napi::Int32Array>();
+  return guarded(info.Env(), [&] {
+    const int count = static_cast<int>(tokens.ElementLength());
+    const std::string salt = info[2].As<Napi::String>();
+    return Napi::Number::New(info.Env(), alive(info.Env()).share(integer(info, 0), tokens.Data(), count, salt));
+  });
+}
+void KvCacheWrap::publish(const Napi::CallbackInfo& info) {
+  const Napi::Int32Array tokens = info[1].As<Napi::Int32Array>();
+  guarded(info.Env(), [&] {
+    const int count = static_cast<int>(tokens.ElementLength());
+    const std::string salt = info[2].As<Napi::String>();
+    alive(info.Env()).publish(integer(info, 0), tokens.Data(), count, salt);
+  });
+}
+void KvCacheWrap::withhold(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] { alive(info.Env()).withhold(integer(info, 0), integer(info, 1)); });
+}
+void KvCacheWrap::keep_idle(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] { alive(info.Env()).keep_idle(integer(info, 0)); });
+}
+Napi::Value KvCacheWrap::drop_idle(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), alive(info.Env()).drop_idle()); });
+}
+void KvCacheWrap::forget(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] { alive(info.Env()).forget(); });
+}
+
+// { pageBytes, pagesUsed, pagesIdle, pagesPublished, evictions, cellBytes }
 Napi::Value KvCacheWrap::sizes(const Napi::CallbackInfo& info) {
   Napi::Object sizes = Napi::Object::New(info.Env());
   sizes.Set("pageBytes", kv ? static_cast<double>(kv->page_bytes()) : 0);
   sizes.Set("pagesUsed", kv ? static_cast<double>(kv->pages_used()) : 0);
+  sizes.Set("pagesIdle", kv ? static_cast<double>(kv->pages_idle()) : 0);
+  sizes.Set("pagesPublished", kv ? static_cast<double>(kv->pages_published()) : 0);
+  sizes.Set("evictions", kv ? static_cast<double>(kv->evictions()) : 0);
   sizes.Set("cellBytes", kv ? static_cast<double>(kv->cell_bytes()) : 0);
   return sizes;
 }

@@ -45,6 +45,12 @@ class KvCacheWrap : public Napi::ObjectWrap<KvCacheWrap> {
   void keep(const Napi::CallbackInfo& info);
   void read_cells(const Napi::CallbackInfo& info);
   void write_cells(const Napi::CallbackInfo& info);
+  Napi::Value share(const Napi::CallbackInfo& info);
+  void publish(const Napi::CallbackInfo& info);
+  void withhold(const Napi::CallbackInfo& info);
+  void keep_idle(const Napi::CallbackInfo& info);
+  Napi::Value drop_idle(const Napi::CallbackInfo& info);
+  void forget(const Napi::CallbackInfo& info);
   Napi::Value sizes(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
 };

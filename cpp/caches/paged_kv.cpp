@@ -14,12 +14,12 @@ constexpr int64_t spare_bytes = int64_t{4}
 }  // namespace
 
 PagedKv::PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store)
-    : options_(options), store_(std::move(store)) {
+    : options_(options), store_(std::move(store)), prefixes_(options.page_size, options.hash_bits) {
   const auto fits = [](DType dtype, int dim) {
     return dtype == DType::F32 || dtype == DType::F16 || (dtype == DType::Q8_0 && dim % 32 == 0);
   };
   if (options.layers < 1 || options.kv_heads < 1 || options.key_dim < 1 || options.value_dim < 1 ||
-      options.page_size < 1 || options.page_size > 4096 || options.max_pages < 1)
+      options.page_size < 1 || options.page_size > 4096 || options.max_pages < 1 || options.hash_bits < 1)
     throw Error("INVALID_ARGUMENT", "KV cache: every dimension must be at least 1, and a page at most 4096 tokens");
   if (!fits(options.key_dtype, options.key_dim) || !fits(options.value_dtype, options.value_dim))
     throw Error("UNSUPPORTED_FEATURE", "KV cache: types are F32, F16, or Q8_0 for head sizes that are a multiple of 32",
@@ -65,6 +65,7 @@ int PagedKv::create() {
   }
   sequences_[id].alive = true;
   sequences_[id].length = 0;
+  sequences_[id].withheld = nothing_withheld;
   return static_cast<int>(id);
 }
 
@@ -76,17 +77,21 @@ int PagedKv::fork(int sequence) {
   // Only pages with committed cells: a run in flight may have reserved more.
   const int used = (from.length + options_.page_size - 1) / options_.page_size;
   for (int i = 0; i < used; ++i) {
-    ++pages_[from.pages[i]].references;
+    hold_page(from.pages[i]);
     to.pages.push_back(from.pages[i]);
   }
   to.length = from.length;
+  to.withheld = from.withheld;
   return id;
 }
 
 void PagedKv::release(int sequence) {
   Sequence& gone = checked(sequence);
-  for (int32_t page : gone.pages) drop_page(page);
-  gone.pages.clear();
+  // The last pages of a text are the first to go: fewer others begin with them.
+  while (!gone.pages.empty()) {
+    drop_page(gone.pages.back());
+    gone.pages.pop_back();
+  }
   gone.alive = false;
   gone.length = 0;
 }
@@ -100,6 +105,7 @@ void PagedKv::truncate(int sequence, int length) {
     short_one.pages.pop_back();
   }
   short_one.length = length;
+  if (length <= short_one.withheld) short_one.withheld = nothing_withheld;
 }
 
 void PagedKv::reserve(int sequence, int count) {
@@ -107,22 +113,26 @@ void PagedKv::reserve(int sequence, int count) {
   const int size = options_.page_size;
   const int64_t wanted = (int64_t{grown.length} + count + size - 1) / size;
   const size_t first_written = static_cast<size_t>(grown.length / size);
-  const bool shared = first_written < grown.pages.size() && pages_[grown.pages[first_written]].references > 1;
+  const int32_t written = first_written < grown.pages.size() ? grown.pages[first_written] : PrefixTree::none;
+  const bool shared = written >= 0 && pages_[written].references > 1;
   const int64_t missing = wanted - static_cast<int64_t>(grown.pages.size());
   if (used_ + (missing > 0 ? missing : 0) + (shared ? 1 : 0) > options_.max_pages)
     throw Error("OUT_OF_MEMORY",
                 "KV cache: all " + std::to_string(options_.max_pages) + " pages of " + std::to_string(page_bytes_) +
                     " bytes are in use",
                 "Dispose of sessions, or allow more cache when the model is loaded.");
-  if (shared) {
-    const int32_t shared_page = grown.pages[first_written];
-    const int32_t copy = take_page(1);
-    // Only committed cells: another owner may be writing beyond them right now.
-    std::vector<PageStrip> strips;
-    add_strips(strips, pages_[shared_page].data, 0, pages_[copy].data, 0, grown.length % size);
-    store_->copy(strips);
-    grown.pages[first_written] = copy;
-    drop_page(shared_page);
+  if (shared) copy_page(grown, first_written);
+  if (!shared && written >= 0 && pages_[written].published) {
+    // A published page is copied, too, but not where the sequence would be without memory for that.
+    if (used_ + (missing > 0 ? missing : 0) + 1 > options_.max_pages) {
+      evict(written);
+    } else {
+      try {
+        copy_page(grown, first_written);
+      } catch (const Error&) {
+        evict(written);
+      }
+    }
   }
   const size_t before = grown.pages.size();
   try {
@@ -134,6 +144,17 @@ void PagedKv::reserve(int sequence, int count) {
     }
     throw;
   }
+}
+
+void PagedKv::copy_page(Sequence& grown, size_t page) {
+  const int32_t before = grown.pages[page];
+  const int32_t copy = take_page(1);
+  // Only committed cells: another owner may be writing beyond them right now.
+  std::vector<PageStrip> strips;
+  add_strips(strips, pages_[before].data, 0, pages_[copy].data, 0, grown.length % options_.page_size);
+  store_->copy(strips);
+  grown.pages[page] = copy;
+  drop_page(before);
 }
 
 void PagedKv::reserve_ahead(int sequence, int count) {
@@ -246,35 +267,53 @@ void PagedKv::write_cells(int sequence, int begin, int count, const std::byte* i
 }
 
 int32_t PagedKv::take_page(int64_t wanted) {
-  int32_t id;
-  if (!free_.empty()) {
-    id = free_.back();
-  } else {
-    if (static_cast<int64_t>(pages_.size()) >= options_.max_pages)
-      throw Error("OUT_OF_MEMORY", "KV cache: no page left");
-    id = static_cast<int32_t>(pages_.size());
-    pages_.push_back({});
-    free_.push_back(id);
+  while (true) {
+    if (free_.empty()) {
+      if (static_cast<int64_t>(pages_.size()) < options_.max_pages) {
+        free_.push_back(static_cast<int32_t>(pages_.size()));
+        pages_.push_back({});
+      } else if (!idle_.empty()) {
+        evict(idle_.front());
+      } else {
+        throw Error("OUT_OF_MEMORY", "KV cache: no page left");
+      }
+    }
+    const int32_t id = free_.back();
+    Page& page = pages_[id];
+    if (page.data != nullptr) {
+      --spares_;
+    } else {
+      try {
+        page.data = store_->map(page_bytes_, wanted);
+      } catch (const Error& error) {
+        if (error.code() != "OUT_OF_MEMORY" || idle_.empty()) throw;
+      }
+      if (page.data == nullptr && !idle_.empty()) {
+        evict(idle_.front());  // its memory is the next one's
+        continue;
+      }
+      if (page.data == nullptr)
+        throw Error("OUT_OF_MEMORY", "KV cache: there are no " + std::to_string(page_bytes_) + " bytes left for a page",
+                    "Use a shorter context, q8_0 keys and values, or fewer sessions.");
+    }
+    free_.pop_back();
+    page.references = 1;
+    ++used_;
+    return id;
   }
-  Page& page = pages_[id];
-  if (page.data != nullptr) {
-    --spares_;
-  } else {
-    page.data = store_->map(page_bytes_, wanted);
-    if (page.data == nullptr)
-      throw Error("OUT_OF_MEMORY", "KV cache: there are no " + std::to_string(page_bytes_) + " bytes left for a page",
-                  "Use a shorter context, q8_0 keys and values, or fewer sessions.");
-  }
-  free_.pop_back();
-  page.references = 1;
-  ++used_;
-  return id;
 }
 
 void PagedKv::drop_page(int32_t id) {
   Page& page = pages_[id];
   if (--page.references > 0) return;
   --used_;
+  if (!page.published) return free_page(id);
+  page.place = idle_.insert(idle_.end(), id);
+  if (pages_idle() > most_idle_) evict(idle_.front());
+}
+
+void PagedKv::free_page(int32_t id) {
+  Page& page = pages_[id];
   if (spares_ * page_bytes_ >= spare_bytes) {
     store_->unmap(page.data, page_bytes_);
     page.data = nullptr;

@@ -1,13 +1,18 @@
 // The paged KV cache: ref-counted pages of `page_size` tokens, shared by forks, copied on the first write.
-// One page holds its tokens for all layers: [layers][ K: [kv_heads][page_size][key row] | V:
-// [kv_heads][page_size][value row] ].
+// Full pages may be published: they stay, idle, when no sequence has them any more, and another sequence whose text
+// begins the same takes them over (prefix_pages.cpp). One page holds its tokens for all layers: [layers][ K:
+// [kv_heads][page_size][key row] | V: [kv_heads][page_size][value row] ].
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <list>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "caches/page_store.h"
+#include "caches/prefix_tree.h"
 #include "core/dtype.h"
 
 namespace vivace {
@@ -21,6 +26,7 @@ struct PagedKvOptions {
   DType key_dtype = DType::F16;    // F32, F16 or Q8_0 (dims a multiple of 32)
   DType value_dtype = DType::F16;  // the same choice
   int64_t max_pages = 0;           // pages that may exist at once
+  int hash_bits = 64;              // of published pages; fewer only to test collisions
 
   bool operator==(const PagedKvOptions&) const = default;
 };
@@ -35,7 +41,10 @@ class PagedKv {
   const PagedKvOptions& options() const { return options_; }
   const void* place() const { return store_->place(); }
   int64_t page_bytes() const { return page_bytes_; }
-  int64_t pages_used() const { return used_; }
+  int64_t pages_used() const { return used_; }                               // that a sequence holds
+  int64_t pages_idle() const { return static_cast<int64_t>(idle_.size()); }  // published ones that none holds
+  int64_t pages_published() const { return prefixes_.size(); }
+  int64_t evictions() const { return evictions_; }  // pages that were published and are no more, but for `forget`
 
   int create();            // a new, empty sequence; returns its id
   int fork(int sequence);  // a second owner of all pages
@@ -54,6 +63,18 @@ class PagedKv {
   void commit(int sequence, int count);
   // After a tree run: of the `count` cells from `length` on, keep those at the given ascending offsets, in this order.
   void keep(int sequence, const int32_t* offsets, int kept);
+
+  // Published pages. The cells of the sequence must be those of the first of these tokens.
+  // Takes over pages of the longest beginning of the tokens that is published under the salt, where that is more than
+  // the sequence has; returns its length.
+  int share(int sequence, const int32_t* tokens, int count, const std::string& salt);
+  // Publishes the full pages of committed cells, as far as their values are this cache's own.
+  void publish(int sequence, const int32_t* tokens, int count, const std::string& salt);
+  // Cells from `from` on, and what follows from them, are not published until they are forgotten.
+  void withhold(int sequence, int from);
+  void keep_idle(int64_t pages);  // at most so many; 0 at first
+  int64_t drop_idle();            // all of them; returns how many
+  void forget();                  // nothing is published any more
 
   // The pages of a sequence, in the order of its cells. Valid for reserved cells, like all addresses in them.
   std::byte* page_base(int sequence, int page) const { return pages_[sequences_[sequence].pages[page]].data; }
@@ -77,17 +98,26 @@ class PagedKv {
  private:
   struct Page {
     std::byte* data = nullptr;
-    int references = 0;
+    int references = 0;  // of sequences
+    bool published = false;
+    std::list<int32_t>::iterator place{};  // in idle_, if it is there
   };
   struct Sequence {
     std::vector<int32_t> pages;
     int length = 0;
     bool alive = false;
+    int withheld = nothing_withheld;  // its first cell that must not be published
   };
+  static constexpr int nothing_withheld = std::numeric_limits<int>::max();
   Sequence& checked(int sequence);
   const Sequence& checked(int sequence) const;
   int32_t take_page(int64_t wanted);
+  void copy_page(Sequence& grown, size_t page);
+  void hold_page(int32_t page);
   void drop_page(int32_t page);
+  void free_page(int32_t page);
+  void evict(int32_t page);
+  std::vector<int32_t> find(const int32_t* tokens, int64_t pages, const std::string& salt) const;
   // The strips of `cells` cells from cell `from` of one page on, to those from cell `to` of another one.
   void add_strips(std::vector<PageStrip>& strips, const std::byte* source, int from, std::byte* target, int to,
                   int64_t cells) const;
@@ -101,6 +131,9 @@ class PagedKv {
   std::vector<Page> pages_;
   std::vector<int32_t> free_;
   std::vector<Sequence> sequences_;
+  PrefixTree prefixes_;
+  std::list<int32_t> idle_;  // the one that goes first in front
+  int64_t most_idle_ = 0, evictions_ = 0;
   int64_t used_ = 0;    // pages that a sequence holds
   int64_t spares_ = 0;  // free pages that still have memory
 };

@@ -6,7 +6,10 @@ import { generateDefaults, generateOptionNames } from '../decode/options.js';
 import type { GenerateOptions } from '../decode/options.js';
 import { VivaceError } from '../errors.js';
 
-type OptionName = Exclude<(typeof generateOptionNames)[number], 'signal' | 'speculation' | 'constraint'>;
+type OptionName = Exclude<
+  (typeof generateOptionNames)[number],
+  'signal' | 'speculation' | 'constraint' | 'prefixCache'
+>;
 
 /** One row per option of `GenerateOptions` that makes sense on a command line. Ranges are checked where defaults are. */
 const generation: Readonly<Record<OptionName, () => Option>> = {
@@ -40,6 +43,8 @@ export interface ModelOptions {
   readonly threads?: number;
   readonly context?: number;
   readonly repack?: string;
+  /** False: nothing is kept of texts for others that begin the same. */
+  readonly prefixCache?: boolean;
 }
 
 export function addModelOptions(command: Command): Command {
@@ -64,7 +69,7 @@ export function addModelOptions(command: Command): Command {
 
 export function addGenerationOptions(command: Command): Command {
   for (const make of Object.values(generation)) command.addOption(make());
-  return command;
+  return command.option('--no-prefix-cache', 'compute every prompt whole, also one that begins like an earlier text');
 }
 
 export const addJsonOption = (command: Command): Command => command.option('--json', 'print the result as JSON');

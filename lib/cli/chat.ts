@@ -126,6 +126,7 @@ class Conversation {
       tokens,
       promptTokens: usage.promptTokens,
       cachedTokens: usage.cachedTokens,
+      sharedTokens: usage.sharedTokens,
       finishReason,
       ...(speculation === undefined ? {} : { speculation }),
       timings: {

@@ -27,6 +27,7 @@ export async function open(path: string | undefined, options: ModelOptions, quie
       ...(options.threads === undefined ? {} : { threads: options.threads }),
       ...(options.context === undefined ? {} : { contextLength: options.context }),
       ...(options.repack === undefined ? {} : { repack: options.repack as Repack }),
+      ...(options.prefixCache === undefined ? {} : { prefixCache: options.prefixCache }),
       onProgress: (fraction) => bar.update(fraction),
     });
     return { path: file, source: openModelFile(file), model, loadMs: performance.now() - begin };

@@ -95,6 +95,8 @@ function printResult(result: GenerateResult, pieces: readonly Piece[], loadMs: n
     text,
     tokens,
     promptTokens: usage.promptTokens,
+    cachedTokens: usage.cachedTokens,
+    sharedTokens: usage.sharedTokens,
     finishReason,
     ...(stopString === undefined ? {} : { stopString }),
     ...(logprobs.length === 0 ? {} : { logprobs }),

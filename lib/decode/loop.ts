@@ -1,5 +1,6 @@
 // The decoding loop over one sequence: feed what is new, draw, show, until something ends it.
 import { VivaceError } from '../errors.js';
+import type { PrefixSeat } from '../caches/prefix-cache.js';
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
 import type { Executor, KvCache, RowSampler } from '../program/executor.js';
 import { Answer, type Piece } from './answer.js';
@@ -24,6 +25,8 @@ export interface GenerateResult {
     readonly promptTokens: number;
     /** How many of them were in the cache already. */
     readonly cachedTokens: number;
+    /** And how many of those had been computed for other sessions, or earlier ones. */
+    readonly sharedTokens: number;
     /** Tokens of the answer, without the one that ended the turn. */
     readonly completionTokens: number;
   };
@@ -52,6 +55,8 @@ export interface DecodeTarget {
   readonly tokens: TokenList;
   /** Tokens that fit. */
   readonly contextLength: number;
+  /** What it shares with other sequences. */
+  readonly prefix?: PrefixSeat | undefined;
   /** The sequence was given back: its cache must not be touched any more. */
   isDisposed(): boolean;
 }
@@ -75,6 +80,7 @@ export async function* decode(
       const round = await run.next();
       // Tokens may have been drawn before the session was disposed of.
       if (round === undefined || target.isDisposed()) break;
+      if (run.drawn === 0) target.prefix?.publish(tokens); // for prompts that come meanwhile
       for (const [index, drawn] of round.entries()) {
         if (tokenizer.endOfGeneration.has(drawn.token)) {
           reason = 'stop';
@@ -104,6 +110,7 @@ export async function* decode(
       tokens.truncate(run.promptTokens + run.answer.tokens.length);
       // Also gives memory back that rounds ahead would have used.
       kv.truncate(sequence, Math.min(kv.length(sequence), tokens.length));
+      target.prefix?.publish(tokens);
     }
     finished(run.result(reason));
   }
@@ -116,6 +123,7 @@ class Run {
   readonly promptTokens: number;
   drawn = 0;
   private readonly cachedTokens: number;
+  private readonly sharedTokens: number;
   private readonly sampler: RowSampler;
   private readonly speculator: Speculator | undefined;
   private readonly fence: Fence | undefined;
@@ -136,7 +144,6 @@ class Run {
     const { speculation, signal, constraint } = options;
     this.promptTokens = tokens.length;
     this.feedLast();
-    this.cachedTokens = kv.length(sequence);
     const prompt = tokens.slice();
     this.sampler = executor.createSampler(options.sampler);
     this.sampler.accept(prompt);
@@ -146,6 +153,9 @@ class Run {
       this.speculator = new Speculator(speculation, executor, context, options.stop, this.fence);
       this.speculator.accept(prompt);
     }
+    // Drafters that read what the model knows of rows need them all computed here.
+    this.sharedTokens = this.speculator?.taps ? 0 : (target.prefix?.share(tokens) ?? 0);
+    this.cachedTokens = kv.length(sequence);
     this.ends = Int32Array.from(tokenizer.endOfGeneration);
     const continues = prompt.some((token) => !tokenizer.isSpecial(token));
     this.answer = new Answer(tokenizer, options.stop, options.logprobs, speculation !== undefined, continues);
@@ -257,7 +267,7 @@ class Run {
   }
 
   result(finishReason: FinishReason): GenerateResult {
-    const { answer, begin, promptTokens, cachedTokens } = this;
+    const { answer, begin, promptTokens, cachedTokens, sharedTokens } = this;
     const end = this.end ?? performance.now();
     const first = this.first ?? end;
     return {
@@ -265,7 +275,7 @@ class Run {
       ...(answer.stopString === undefined ? {} : { stopString: answer.stopString }),
       text: answer.text,
       tokens: answer.tokens,
-      usage: { promptTokens, cachedTokens, completionTokens: answer.tokens.length },
+      usage: { promptTokens, cachedTokens, sharedTokens, completionTokens: answer.tokens.length },
       timings: {
         promptMs: first - begin,
         completionMs: end - first,

@@ -28,6 +28,12 @@ export function integer(name: string, value: unknown, fallback: number, least: n
   throw expected(range('an integer', least, most), name, value);
 }
 
+export function flag(name: string, value: unknown, fallback: boolean): boolean {
+  if (value === undefined) return fallback;
+  if (typeof value === 'boolean') return value;
+  throw expected('true or false', name, value);
+}
+
 /** One of a few words. */
 export function word<T extends string>(name: string, value: unknown, fallback: T, words: readonly T[]): T {
   if (value === undefined) return fallback;

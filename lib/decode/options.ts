@@ -19,7 +19,7 @@
 import { expected } from '../errors.js';
 import type { SamplerOptions } from '../program/executor.js';
 import { checkConstraint, type Constraint } from './constraint.js';
-import { checkNames, integer, number, signal } from './option-checks.js';
+import { checkNames, flag, integer, number, signal } from './option-checks.js';
 import { resolveSpeculation, type ResolvedSpeculation, type SpeculationOptions } from './speculation/options.js';
 
 export interface GenerateOptions {
@@ -53,6 +53,8 @@ export interface GenerateOptions {
   readonly constraint?: Constraint;
   /** Drafts tokens and verifies several at once (docs/speculation.md). Default: none. */
   readonly speculation?: SpeculationOptions;
+  /** Take what other sessions have of the prompt, and leave this for later ones. Default: as the session does. */
+  readonly prefixCache?: boolean;
   /** Stops within one round; the result's finishReason is then `abort`. */
   readonly signal?: AbortSignal;
 }
@@ -64,6 +66,7 @@ export interface ResolvedOptions {
   readonly stop: readonly string[];
   readonly logprobs: boolean;
   readonly constraint?: Constraint;
+  readonly prefixCache: boolean;
   readonly signal?: AbortSignal;
   readonly speculation?: ResolvedSpeculation;
   readonly sampler: SamplerOptions;
@@ -86,6 +89,7 @@ export const generateOptionNames = [
   'logprobs',
   'constraint',
   'speculation',
+  'prefixCache',
   'signal',
 ] as const satisfies readonly (keyof GenerateOptions)[];
 
@@ -111,6 +115,7 @@ export function resolveOptions(given: GenerateOptions | undefined, vocab: number
     ...(constraint === undefined ? {} : { constraint }),
     stop: stopStrings(options.stop),
     logprobs: logprobs !== false,
+    prefixCache: flag('prefixCache', options.prefixCache, true),
     sampler: {
       temperature: number('temperature', options.temperature, generateDefaults.temperature, 0, 100),
       topK: integer('topK', options.topK, generateDefaults.topK, 0, most),

@@ -2,6 +2,7 @@
 import { join, resolve } from 'node:path';
 import { checkNames, integer, signal as checkSignal, word } from '../decode/option-checks.js';
 import { expected, VivaceError } from '../errors.js';
+import { createPrefixCache, hostMemory, type PrefixCacheOptions } from '../caches/prefix-cache.js';
 import { openModelFile } from '../formats/open.js';
 import { createTokenizer } from '../formats/tokenizer/tokenizer.js';
 import { WeightStore } from '../formats/weight-store.js';
@@ -33,6 +34,11 @@ export interface LoadOptions {
    * weights then stay in the mapped file, which processes share, and decoding is slower. Results are the same.
    */
   readonly repack?: Repack;
+  /**
+   * Keep what has been computed of texts, also when their sessions are gone, for prompts that begin the same
+   * (docs/systems/prefix-cache.md). Default true.
+   */
+  readonly prefixCache?: boolean | PrefixCacheOptions;
   /** Called with a fraction from 0 to 1 and a word for what is being done. */
   readonly onProgress?: (fraction: number, stage: string) => void;
   /** Gives up with ABORTED. */
@@ -53,7 +59,7 @@ export const embeddedModelPath = (): string => join(packageRoot, 'models', 'viva
 export async function loadModel(path?: string, options: LoadOptions = {}): Promise<Model> {
   checkNames(
     options,
-    ['device', 'threads', 'contextLength', 'repack', 'onProgress', 'signal'],
+    ['device', 'threads', 'contextLength', 'repack', 'prefixCache', 'onProgress', 'signal'],
     'the options of loadModel',
   );
   const { onProgress } = options;
@@ -63,6 +69,7 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   const device = chooseDevice(word('device', options.device, 'auto', devices));
   const threads = integer('threads', options.threads, defaultThreads(), 1, 1024);
   const repack = word('repack', options.repack, 'background', repacks);
+  createPrefixCache(options.prefixCache, 1).close(); // checks it
   const signal = checkSignal('signal', options.signal);
   // Between steps the event loop turns, so that an abort can be heard.
   const step = async (fraction: number, stage: string): Promise<void> => {
@@ -89,7 +96,10 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
       device === 'reference'
         ? (require('./reference.js') as typeof references).referenceExecutor(program, () => store)
         : new NativeExecutor(program, (tensor) => store.bind(tensor), { threads, repack: false, deviceName: device });
-    const model = new Model(source, tokenizer, executor, store, contextLength);
+    const card = executor instanceof NativeExecutor ? executor.deviceMemory : undefined;
+    const kept = Math.floor(card === undefined ? hostMemory() / 16 : card / 8);
+    const prefixCache = createPrefixCache(options.prefixCache, kept);
+    const model = new Model(source, tokenizer, executor, store, contextLength, prefixCache);
     try {
       if (repack === 'load' && executor instanceof NativeExecutor)
         for await (const fraction of executor.repack()) await step(0.6 + 0.4 * fraction, 'weights');

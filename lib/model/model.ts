@@ -2,6 +2,7 @@
 import { totalmem } from 'node:os';
 import type * as chats from '../chat.js';
 import type { Chat, ChatOptions } from '../chat.js';
+import { dropIdlePages, sessionSalt, type PrefixCache, type SessionPrefixOptions } from '../caches/prefix-cache.js';
 import { checkNames, integer, word } from '../decode/option-checks.js';
 import type { DraftSeat } from '../decode/speculation/drafters/draft-model.js';
 import { TokenList } from '../decode/token-list.js';
@@ -40,6 +41,11 @@ export interface SessionOptions {
   /** Tokens that fit. Default and limit: the model's `info.contextLength`. */
   readonly contextLength?: number;
   readonly cache?: CacheOptions;
+  /**
+   * Take pages of other sessions whose text begins the same, and leave this one's for later ones; with a `salt`, only among
+   * sessions of the same salt. Default: as the model was loaded.
+   */
+  readonly prefixCache?: boolean | SessionPrefixOptions;
 }
 
 /** What a model lends to heads that draft for it. */
@@ -71,16 +77,18 @@ export class Model {
     private readonly executor: Executor,
     private readonly store: WeightStore,
     contextLength: number,
+    /** What stays of texts for others that begin the same. */
+    readonly prefixCache: PrefixCache,
   ) {
     this.tokenizer = tokenizer;
     this.info = describe(source, executor.name, contextLength);
-    this.engine = new Engine(executor, source.config.vocab);
+    this.engine = new Engine(executor, source.config.vocab, { relieve: dropIdlePages });
   }
 
   /** An empty session. Its memory grows with its tokens. */
   createSession(options: SessionOptions = {}): Session {
     this.check();
-    checkNames(options, ['contextLength', 'cache'], 'the session options');
+    checkNames(options, ['contextLength', 'cache', 'prefixCache'], 'the session options');
     const { cache } = options;
     checkNames(cache, ['keyType', 'valueType', 'pageSize'], 'the cache options');
     return this.seat(
@@ -88,6 +96,7 @@ export class Model {
       cacheTypes[word('valueType', cache?.valueType, 'f16', cacheWords)],
       integer('pageSize', cache?.pageSize, 32, 1, 4096),
       integer('contextLength', options.contextLength, this.info.contextLength, 1, this.info.contextLength),
+      sessionSalt(options.prefixCache),
     ).session();
   }
 
@@ -112,6 +121,7 @@ export class Model {
             });
           }
           const seat = this.seat(keyType, valueType, 32, fits);
+          seat.kv.prefixes?.withhold(seat.sequence, 0); // a file's word is good enough for one session, not for all
           begun = { seat, tokens };
           if (seat.kv.cellBytes !== cellBytes) {
             throw new VivaceError(
@@ -164,9 +174,10 @@ export class Model {
   /** A conversation in the model's own format. Throws UNSUPPORTED_FEATURE when there is no template for it. */
   createChat(options: ChatOptions & SessionOptions = {}): Chat {
     this.check();
-    checkNames(options, ['system', 'template', 'messages', 'contextLength', 'cache'], 'the chat options');
-    const { contextLength, cache, ...chat } = options;
-    const session = this.createSession({ contextLength, cache });
+    const names = ['system', 'template', 'messages', 'contextLength', 'cache', 'prefixCache'];
+    checkNames(options, names, 'the chat options');
+    const { contextLength, cache, prefixCache, ...chat } = options;
+    const session = this.createSession({ contextLength, cache, prefixCache });
     try {
       const { Chat } = require('../chat.js') as typeof chats; // templates need an interpreter: 5 ms
       return new Chat(session, this.tokenizer, this.source.chatTemplates, chat);
@@ -190,11 +201,11 @@ export class Model {
     return { ...estimate, weights, mapped, total: mapped + weights + kv + activations };
   }
 
-  /** Bytes in use now: weights, cached keys and values, intermediate values. */
-  memoryUsage(): { weights: number; mapped: number; activations: number; kv: number } {
+  /** Bytes in use now: weights, keys and values that sessions have and that stay for others, intermediate values. */
+  memoryUsage(): { weights: number; mapped: number; activations: number; kv: number; prefixCache: number } {
     this.check();
     const kv = [...this.caches.values()].reduce((sum, cache) => sum + cache.usedBytes(), 0);
-    return { ...this.executor.memory(), kv };
+    return { ...this.executor.memory(), kv, prefixCache: this.prefixCache.statistics().bytes };
   }
 
   /**
@@ -235,6 +246,7 @@ export class Model {
     this.engine.close();
     for (const session of [...this.sessions]) session.dispose();
     const free = (): void => {
+      this.prefixCache.close();
       for (const kv of this.caches.values()) kv.dispose();
       this.executor.dispose();
       this.store.close();
@@ -247,7 +259,13 @@ export class Model {
   }
 
   /** A place for a session that does not exist yet. */
-  private seat(keyType: KvDType, valueType: KvDType, pageSize: number, contextLength: number) {
+  private seat(
+    keyType: KvDType,
+    valueType: KvDType,
+    pageSize: number,
+    contextLength: number,
+    salt: string | false | undefined = undefined,
+  ) {
     const kv = this.cache(keyType, valueType, pageSize);
     const sequence = kv.create();
     const host: SessionHost = {
@@ -260,8 +278,9 @@ export class Model {
       joined: (session: Session) => this.sessions.add(session),
       left: (session: Session) => this.sessions.delete(session),
     };
+    const prefix = salt === false ? undefined : this.prefixCache.seat(kv, sequence, pageSize, salt);
     const session = (tokens?: Int32Array): Session =>
-      new Session(host, { kv, sequence, keyType, valueType, contextLength }, new TokenList(tokens));
+      new Session(host, { kv, sequence, keyType, valueType, contextLength, prefix }, new TokenList(tokens));
     return { kv, sequence, session };
   }
 
@@ -274,6 +293,7 @@ export class Model {
       const maxPages = Math.min(1 << 20, Math.max(16, Math.floor(totalmem() / pageBytes)));
       kv = this.executor.createKvCache({ keyType, valueType, pageSize, maxPages });
       this.caches.set(name, kv);
+      this.prefixCache.adopt(kv);
     }
     return kv;
   }

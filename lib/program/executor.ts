@@ -264,11 +264,33 @@ export interface SamplerOptions {
   readonly vocab: number;
 }
 
+/**
+ * Full pages that stay when no sequence has them any more, and are found by the text that they end. A sequence's cells must
+ * be those of the first of the tokens given.
+ */
+export interface PrefixPages {
+  /** At most so many pages that no sequence has; the ones that longest nobody had go first. At first 0: nothing is kept. */
+  keepIdle(pages: number): void;
+  /** Takes over what is published of the beginning of these tokens, if that is more than the sequence has; its length then. */
+  share(sequence: number, tokens: Int32Array, salt: string): number;
+  /** Publishes what the sequence has in full pages, as far as it is not withheld. */
+  publish(sequence: number, tokens: Int32Array, salt: string): void;
+  /** Cells from `from` on are not published, until they are forgotten. */
+  withhold(sequence: number, from: number): void;
+  /** Drops the pages that no sequence has; how many there were. */
+  dropIdle(): number;
+  /** Nothing is published any more. */
+  forget(): void;
+  /** Pages that may be found, those of them that no sequence has, and those that had to go. */
+  counts(): { readonly published: number; readonly idle: number; readonly evictions: number };
+}
+
 /** Sequences in paged memory. Ids are small integers. */
 export interface KvCache {
   readonly pageBytes: number;
-  /** Bytes of pages in use. */
+  /** Bytes of pages that sequences have. */
   usedBytes(): number;
+  readonly prefixes?: PrefixPages;
   create(): number;
   fork(sequence: number): number;
   release(sequence: number): void;

@@ -16,6 +16,7 @@ import type {
   KvCache,
   KvOptions,
   ModelDrafting,
+  PrefixPages,
   Proposal,
   RowSampler,
   RunRequest,
@@ -283,6 +284,12 @@ export class NativeExecutor implements Executor {
     return { sent, received, waited, queued };
   }
 
+  /** Bytes of the card's memory; undefined on the CPU. */
+  get deviceMemory(): number | undefined {
+    const { device } = this;
+    return device && nativeCall(() => native().devices(device.library).devices[device.index]?.memory);
+  }
+
   /** Instruction-set level and threads in use. */
   describe(): { isa: string; threads: number } {
     const { isa, threads } = this.compiled.executable.sizes();
@@ -331,6 +338,18 @@ function pairs(flat: Report): (readonly [number, number])[] | null {
 class NativeKv implements KvCache {
   readonly pageBytes: number;
   readonly cellBytes: number;
+  readonly prefixes: PrefixPages = {
+    keepIdle: (pages) => nativeCall(() => this.native.keepIdle(pages)),
+    share: (sequence, tokens, salt) => nativeCall(() => this.native.share(sequence, tokens, salt)),
+    publish: (sequence, tokens, salt) => nativeCall(() => this.native.publish(sequence, tokens, salt)),
+    withhold: (sequence, from) => nativeCall(() => this.native.withhold(sequence, from)),
+    dropIdle: () => nativeCall(() => this.native.dropIdle()),
+    forget: () => nativeCall(() => this.native.forget()),
+    counts: () => {
+      const { pagesPublished: published, pagesIdle: idle, evictions } = this.native.sizes();
+      return { published, idle, evictions };
+    },
+  };
 
   constructor(readonly native: NativeKvCache) {
     ({ pageBytes: this.pageBytes, cellBytes: this.cellBytes } = native.sizes());

@@ -1,5 +1,6 @@
 // One sequence of a model: its tokens, its place in the KV cache, and what can be done with it.
 import { expected, VivaceError } from '../errors.js';
+import type { PrefixSeat } from '../caches/prefix-cache.js';
 import type { Piece } from '../decode/answer.js';
 import { decode, type GenerateResult } from '../decode/loop.js';
 import { resolveOptions, type GenerateOptions, type ResolvedOptions } from '../decode/options.js';
@@ -34,6 +35,8 @@ export interface SessionSeat {
   readonly keyType: KvDType;
   readonly valueType: KvDType;
   readonly contextLength: number;
+  /** What it shares with others. */
+  readonly prefix?: PrefixSeat | undefined;
 }
 
 export class Session {
@@ -139,6 +142,7 @@ export class Session {
         const done = await this.host.rounds.submit(job).done;
         this.check();
         if (done === undefined) throw new VivaceError('INTERNAL', 'The run was cancelled');
+        this.seat.prefix?.publish(this.list);
         return out;
       } catch (error) {
         this.truncate(before);
@@ -154,7 +158,8 @@ export class Session {
     const forked = kv.fork(sequence);
     // Of a draft that was kept whole, the cache has tokens that have not been said yet.
     if (kv.length(forked) > this.list.length) kv.truncate(forked, this.list.length);
-    return new Session(this.host, { ...this.seat, sequence: forked }, new TokenList(this.list.slice()));
+    const seat = { ...this.seat, sequence: forked, prefix: this.seat.prefix?.of(forked) };
+    return new Session(this.host, seat, new TokenList(this.list.slice()));
   }
 
   /** Forgets the last `count` tokens. */
@@ -193,6 +198,7 @@ export class Session {
   dispose(): void {
     if (this.gone) return;
     this.gone = true;
+    this.seat.prefix?.publish(this.list);
     this.host.rounds.release(this.seat.kv, this.seat.sequence);
     this.host.left(this);
   }
@@ -209,6 +215,7 @@ export class Session {
     const undo = begin();
     let result: GenerateResult | undefined;
     this.busy = true;
+    if (!options.prefixCache) seat.prefix?.withhold(list);
     try {
       return yield* decode(
         {
@@ -219,6 +226,7 @@ export class Session {
           sequence: seat.sequence,
           tokens: list,
           contextLength: seat.contextLength,
+          prefix: options.prefixCache ? seat.prefix : undefined,
           isDisposed: () => this.gone,
         },
         options,
@@ -286,6 +294,7 @@ export class Session {
     const { kv, sequence } = this.seat;
     this.list.truncate(length);
     if (kv.length(sequence) > length) kv.truncate(sequence, length);
+    this.seat.prefix?.cut(length);
   }
 
   private async exclusively<T>(body: () => Promise<T>): Promise<T> {

@@ -48,7 +48,7 @@ describe.each(testDevices())('on %s', (device) => {
   let model: Model;
   let directory: string;
   beforeAll(async () => {
-    model = await loadModel('default', { threads: 1, device });
+    model = await loadModel('default', { threads: 1, device, prefixCache: false });
     directory = mkdtempSync(join(tmpdir(), 'vivace-laws-'));
   });
   afterAll(() => {
@@ -147,7 +147,7 @@ describe.each(testDevices())('on %s', (device) => {
     test('the number of threads and the size of pages change nothing', async () => {
       const expected = await plain(story, options);
       for (const threads of teams) {
-        using other = await loadModel(undefined, { threads, device });
+        using other = await loadModel(undefined, { threads, device, prefixCache: false });
         for (const pageSize of pageSizes) {
           using session = other.createSession({ cache: { pageSize } });
           expect(await say(session, story, options)).toEqual(expected);

@@ -22,7 +22,7 @@ const collectGarbage = runInNewContext('gc') as () => void;
 
 let model: Model;
 beforeAll(async () => {
-  model = await loadModel('default', { threads: 1 });
+  model = await loadModel('default', { threads: 1, prefixCache: false });
 });
 afterAll(() => model.dispose());
 const devices = testDevices();
@@ -32,7 +32,7 @@ const long = (length: number): Int32Array => Int32Array.from({ length }, (_, i) 
 
 /** The model of the other tests, or one of its own. */
 const modelOn = async (device: Device): Promise<Model> =>
-  device === 'cpu' ? model : loadModel('default', { threads: 1, device });
+  device === 'cpu' ? model : loadModel('default', { threads: 1, prefixCache: false, device });
 
 test.each(devices)('the event loop keeps its beat while a long prompt is read, on %s', async (device) => {
   const one = await modelOn(device);

@@ -65,6 +65,7 @@ export async function everything(signal: AbortSignal): Promise<void> {
   using session: Session = model.createSession({
     contextLength: 512,
     cache: { keyType: 'q8_0', valueType: 'f16', pageSize: 16 },
+    prefixCache: { salt: 'tenant' },
   });
   const options: GenerateOptions = {
     maxTokens: 10,
@@ -89,7 +90,7 @@ export async function everything(signal: AbortSignal): Promise<void> {
     console.log(shown, ids, best);
   }
   const last: GenerateResult | undefined = session.lastResult;
-  const cached: number = last?.usage.cachedTokens ?? 0;
+  const cached: number = (last?.usage.cachedTokens ?? 0) - (last?.usage.sharedTokens ?? 0);
 
   // By hand, for the iterator's result.
   const iterator = session.generate(tokens, { logitBias: new Map([[1, 2]]), stop: 'x', logprobs: true, seed: 7 });

@@ -56,7 +56,7 @@ export function benchCommand(): Command {
     checkTogether(options);
     const names = list === undefined ? [drafter].filter((name) => name !== undefined) : namesOf(list, options);
     checkSpeculation(options, names);
-    const opened = await open(path, { repack: 'load', ...options }, options.json === true);
+    const opened = await open(path, { repack: 'load', ...options, prefixCache: false }, options.json === true);
     try {
       if (list !== undefined) return await compare(opened, names, options);
       const { speculation, dispose } = await openSpeculation(options, opened.model);
