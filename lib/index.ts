@@ -9,7 +9,7 @@ export type {
   PrefixCacheOptions,
   PrefixCacheStatistics,
   SessionPrefixOptions,
-} from './caches/prefix-cache.js';
+} from './decode/prefix-cache.js';
 export { draftModel, draftTree } from './model/draft-model.js';
 export type { DraftTreeOptions } from './model/draft-model.js';
 export { AcceptanceProfile } from './decode/speculation/trees/acceptance-profile.js';

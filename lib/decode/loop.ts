@@ -1,6 +1,6 @@
 // The decoding loop over one sequence: feed what is new, draw, show, until something ends it.
 import { VivaceError } from '../errors.js';
-import type { PrefixSeat } from '../caches/prefix-cache.js';
+import type { PrefixSeat } from './prefix-cache.js';
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
 import type { Executor, KvCache, RowSampler } from '../program/executor.js';
 import { Answer, type Piece } from './answer.js';

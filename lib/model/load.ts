@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path';
 import { checkNames, integer, signal as checkSignal, word } from '../decode/option-checks.js';
 import { expected, VivaceError } from '../errors.js';
-import { createPrefixCache, hostMemory, type PrefixCacheOptions } from '../caches/prefix-cache.js';
+import { createPrefixCache, hostMemory, type PrefixCacheOptions } from '../decode/prefix-cache.js';
 import { openModelFile } from '../formats/open.js';
 import { createTokenizer } from '../formats/tokenizer/tokenizer.js';
 import { WeightStore } from '../formats/weight-store.js';

@@ -2,7 +2,7 @@
 import { totalmem } from 'node:os';
 import type * as chats from '../chat.js';
 import type { Chat, ChatOptions } from '../chat.js';
-import { dropIdlePages, sessionSalt, type PrefixCache, type SessionPrefixOptions } from '../caches/prefix-cache.js';
+import { dropIdlePages, sessionSalt, type PrefixCache, type SessionPrefixOptions } from '../decode/prefix-cache.js';
 import { checkNames, integer, word } from '../decode/option-checks.js';
 import type { DraftSeat } from '../decode/speculation/drafters/draft-model.js';
 import { TokenList } from '../decode/token-list.js';

@@ -1,6 +1,6 @@
 // One sequence of a model: its tokens, its place in the KV cache, and what can be done with it.
 import { expected, VivaceError } from '../errors.js';
-import type { PrefixSeat } from '../caches/prefix-cache.js';
+import type { PrefixSeat } from '../decode/prefix-cache.js';
 import type { Piece } from '../decode/answer.js';
 import { decode, type GenerateResult } from '../decode/loop.js';
 import { resolveOptions, type GenerateOptions, type ResolvedOptions } from '../decode/options.js';

@@ -1,8 +1,8 @@
 // Pages of the KV cache that outlive their sequences, so that a prompt that begins like an earlier text is not computed again.
 // What is kept and who may have it is decided here; pages and their hashes are native (cpp/caches/prefix_pages.cpp).
 import { totalmem } from 'node:os';
-import { checkNames, integer } from '../decode/option-checks.js';
-import type { TokenList } from '../decode/token-list.js';
+import { checkNames, integer } from './option-checks.js';
+import type { TokenList } from './token-list.js';
 import { expected } from '../errors.js';
 import type { KvCache, PrefixPages } from '../program/executor.js';
 
