@@ -14,9 +14,11 @@ import { open, title } from './opened.js';
 import {
   addSpeculationOptions,
   checkSpeculation,
+  draftersOf,
   openSpeculation,
   type SpeculationFlags,
 } from './speculation/options.js';
+import { withFound } from './speculation/verifiers.js';
 import { explain, printJson, say, style } from './terminal.js';
 
 interface Options extends ModelOptions, SpeculationFlags {
@@ -31,12 +33,12 @@ export function chatCommand(): Command {
     .option('--system <text>', 'what the model is told before the conversation');
   addJsonOption(addModelOptions(addSpeculationOptions(addGenerationOptions(command))));
   return command.action(async (path: string | undefined, options: Options) => {
-    checkSpeculation(options, options.drafter === undefined ? [] : [options.drafter]);
+    checkSpeculation(options, draftersOf(options));
     const opened = await open(path, options, options.json === true);
     try {
       const chat = opened.model.createChat(options.system === undefined ? {} : { system: options.system });
       if (options.json !== true) say(title(opened), 'dim');
-      const { speculation, dispose } = await openSpeculation(options, opened.model);
+      const { speculation, dispose } = await openSpeculation(withFound(options, opened.path), opened.model);
       const generation = {
         ...generationOptions({ ...options }),
         ...(speculation === undefined ? {} : { speculation }),

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { benchCommand } from './bench/command.js';
 import { chatCommand } from './chat.js';
 import { datastoreCommand } from './speculation/datastore.js';
+import { evaluateCommand } from './speculation/evaluate.js';
 import { fitScalingCommand } from './speculation/fit-scaling.js';
 import { inspectCommand } from './inspect.js';
 import { quantizeCommand } from './quantize.js';
@@ -32,6 +33,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     quantizeCommand(),
     datastoreCommand(),
     fitScalingCommand(),
+    evaluateCommand(),
   ])
     program.addCommand(command);
   const nested = program.commands.flatMap(({ commands }) => commands);

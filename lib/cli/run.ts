@@ -14,9 +14,11 @@ import {
   addSpeculationOptions,
   checkSpeculation,
   describe,
+  draftersOf,
   openSpeculation,
   type SpeculationFlags,
 } from './speculation/options.js';
+import { withFound } from './speculation/verifiers.js';
 import { printJson, say, style } from './terminal.js';
 import { bytesPerToken, measureTraffic } from './traffic.js';
 import type { GenerateResult } from '../decode/loop.js';
@@ -42,10 +44,10 @@ export function runCommand(): Command {
       [first, second].filter((text) => text !== undefined),
       options.prompt,
     );
-    checkSpeculation(options, options.drafter === undefined ? [] : [options.drafter]);
+    checkSpeculation(options, draftersOf(options));
     const opened = await open(given.model, options, options.json === true);
     try {
-      const { speculation, dispose } = await openSpeculation(options, opened.model);
+      const { speculation, dispose } = await openSpeculation(withFound(options, opened.path), opened.model);
       await run(opened, given.prompt ?? DEFAULT_PROMPT, options, speculation).finally(dispose);
     } finally {
       opened.model.dispose();

@@ -37,6 +37,8 @@ const drafters = (): [string, string[]][] => [
   ['input-copy', ['--verifier', 'match']],
   ['lookahead', ['--max-draft', '4', '--max-nodes', '28']],
   ['draft-model', ['--draft-model', embedded, '--max-draft', '4']],
+  ['draft-tree', ['--draft-model', embedded, '--max-nodes', '9']],
+  ['draft-tree', ['--draft-model', embedded, '--draft-profile', join(folder, 'profile.json')]],
   ['cross-vocabulary', ['--draft-model', other, '--max-draft', '4']],
   ['cross-vocabulary', ['--draft-model', other, '--exactness', 'direct']],
   ['eagle', ['--draft-head', eagleHead, '--max-draft', '3']],
@@ -45,7 +47,7 @@ const drafters = (): [string, string[]][] => [
 
 /** Those that `all` stands for: one with another vocabulary must be named, and a head is of one kind. */
 const among = (): string[] =>
-  drafters().flatMap(([name]) => (['cross-vocabulary', 'medusa'].includes(name) ? [] : [name]));
+  [...new Set(drafters().map(([name]) => name))].filter((name) => !['cross-vocabulary', 'medusa'].includes(name));
 
 test('vivace run says the same with every drafter, and how drafts went', async () => {
   const args = ['run', prompt, '-n', '40', '--temperature', '0'];
@@ -60,6 +62,21 @@ test('vivace run says the same with every drafter, and how drafts went', async (
     expect(accepted).toBeLessThanOrEqual(drafted);
     expect(acceptanceByPosition.every((share) => share >= 0 && share <= 1)).toBe(true);
   }
+  // A profile learns; a draft model alone says which drafter.
+  const { cycles } = JSON.parse(readFileSync(join(folder, 'profile.json'), 'utf8')) as { cycles: number };
+  expect(cycles).toBeGreaterThan(0);
+  await vivaceJson([
+    ...args,
+    '--drafter',
+    'draft-tree',
+    '--draft-model',
+    embedded,
+    '--draft-profile',
+    join(folder, 'profile.json'),
+  ]);
+  expect(JSON.parse(readFileSync(join(folder, 'profile.json'), 'utf8'))).not.toMatchObject({ cycles });
+  const alone = await vivaceJson<typeof plain>([...args, '--draft-model', embedded]);
+  expect([alone.text, alone.speculation!.drafter]).toEqual([plain.text, 'draft-model']);
   const { stderr } = await vivace([...args, '--drafter', 'ngram']);
   expect(stderr).toMatch(/^drafts +ngram, [\d.]+ tokens per round, [\d.]+ % of \d+ drafted tokens kept$/m);
 });
@@ -148,6 +165,8 @@ test.each<[string, string[], RegExp]>([
     /--exactness.*greedy, match, direct, ngram-exact, paper/,
   ],
   ['a missing draft model', ['run', '--drafter', 'draft-model', '--draft-model', 'none.gguf'], /none\.gguf/],
+  ['a profile of no use', ['run', '--drafter', 'ngram', '--draft-profile', 'x'], /--draft-profile is of no use/],
+  ['a profile without a drafter', ['run', '--draft-profile', 'x'], /--draft-profile was given without --drafter/],
   ['a missing datastore', ['run', '--drafter', 'datastore', '--datastore', 'none.store'], /none\.store/],
   ['a file that is no datastore', ['run', '--drafter', 'datastore', '--datastore', embedded], /no datastore/],
   ['too long a draft', ['run', '--drafter', 'ngram', '--max-draft', '65'], /maxDraft.*65/],

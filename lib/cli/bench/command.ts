@@ -10,11 +10,12 @@ import {
   addSpeculationOptions,
   checkSpeculation,
   describe,
+  draftersOf,
   openDrafters,
   openSpeculation,
   shapeOf,
 } from '../speculation/options.js';
-import { openVerifier } from '../speculation/verifiers.js';
+import { openVerifier, withFound } from '../speculation/verifiers.js';
 import type { SpeculationFlags } from '../speculation/options.js';
 import { bytesPerToken, measureTraffic } from '../traffic.js';
 import type { GenerateResult } from '../../decode/loop.js';
@@ -52,14 +53,14 @@ export function benchCommand(): Command {
     .option('--html <file>', 'write the comparison of --speculation as a page, too');
   addJsonOption(addModelOptions(addSpeculationOptions(command)));
   return command.action(async (path: string | undefined, options: Options) => {
-    const { drafter, speculation: list } = options;
+    const { speculation: list } = options;
     checkTogether(options);
-    const names = list === undefined ? [drafter].filter((name) => name !== undefined) : namesOf(list, options);
+    const names = list === undefined ? draftersOf(options) : namesOf(list, options);
     checkSpeculation(options, names);
     const opened = await open(path, { repack: 'load', ...options, prefixCache: false }, options.json === true);
     try {
       if (list !== undefined) return await compare(opened, names, options);
-      const { speculation, dispose } = await openSpeculation(options, opened.model);
+      const { speculation, dispose } = await openSpeculation(withFound(options, opened.path), opened.model);
       await bench(opened, options, speculation).finally(dispose);
     } finally {
       opened.model.dispose();
@@ -92,6 +93,7 @@ async function compare(opened: Opened, names: readonly string[], options: Option
   const { make, dispose } = await openDrafters(options, model);
   const bar = progress('measuring', options.json === true);
   try {
+    const verifier = await openVerifier(withFound(options, opened.path), model);
     const { generate } = lengths(model.info.contextLength, {
       ...options,
       prompt: model.tokenizer.encode(prompt).length,
@@ -101,7 +103,7 @@ async function compare(opened: Opened, names: readonly string[], options: Option
       generate,
       repeat: options.repeat,
       drafters: names.map(make),
-      shape: { ...shapeOf(options), ...(await openVerifier(options, model)) },
+      shape: ({ name }) => ({ ...shapeOf(options, name), ...verifier }),
       onProgress: (done) => bar.update(done),
     });
     bar.end();

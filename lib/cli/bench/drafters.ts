@@ -38,7 +38,7 @@ export interface CompareOptions {
   readonly generate: number;
   readonly repeat: number;
   readonly drafters: readonly Drafter[];
-  readonly shape: Omit<SpeculationOptions, 'drafter'>;
+  readonly shape: (drafter: Drafter) => Omit<SpeculationOptions, 'drafter'>;
   readonly onProgress?: (fraction: number) => void;
 }
 
@@ -102,7 +102,7 @@ async function generate(
   try {
     // The model must not end before its time.
     const logitBias = new Map([...model.tokenizer.endOfGeneration].map((token) => [token, -Infinity]));
-    const speculation = drafter === undefined ? {} : { speculation: { ...shape, drafter } };
+    const speculation = drafter === undefined ? {} : { speculation: { ...shape(drafter), drafter } };
     const pieces = session.generate(prompt, { maxTokens, temperature: 0, logitBias, ...speculation });
     for (;;) {
       const next = await pieces.next();

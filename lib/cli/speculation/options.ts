@@ -1,4 +1,5 @@
 // Options of speculative decoding that commands share: by name which drafter, which verifier, and how large drafts are.
+import { existsSync } from 'node:fs';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { Datastore } from '../../decode/speculation/drafters/datastore.js';
@@ -10,7 +11,8 @@ import type { SpeculationOptions } from '../../decode/speculation/options.js';
 import type { SpeculationResult } from '../../decode/speculation/speculator.js';
 import { VivaceError } from '../../errors.js';
 import { crossVocabulary } from '../../model/cross-vocabulary.js';
-import { draftModel } from '../../model/draft-model.js';
+import { AcceptanceProfile } from '../../decode/speculation/trees/acceptance-profile.js';
+import { draftModel, draftTree } from '../../model/draft-model.js';
 import { kindOfHead } from '../../formats/hugging-face/heads/directory.js';
 import { eagle } from '../../model/eagle.js';
 import type { HeadDrafter } from '../../model/head-runs.js';
@@ -28,13 +30,14 @@ interface Needs {
   /** Opens the head, once. */
   readonly head: (open: typeof eagle | typeof medusa) => Drafter;
   readonly exactness: Exactness;
+  readonly profile: AcceptanceProfile;
 }
 
 interface Row {
   /** The option that must be there, and for nobody else. */
   readonly needs?: 'datastore' | 'draftModel' | 'draftHead';
   /** One that may be there. */
-  readonly takes?: 'exactness';
+  readonly takes?: 'exactness' | 'draftProfile';
   /** Only where it is named, not among `all`. */
   readonly named?: boolean;
   readonly make: (needs: Partial<Needs>) => Drafter;
@@ -48,6 +51,11 @@ const drafters: Readonly<Record<string, Row>> = {
   'input-copy': { make: () => inputCopy() },
   lookahead: { make: () => lookahead() },
   'draft-model': { needs: 'draftModel', make: (needs) => draftModel(needs.model as Model) },
+  'draft-tree': {
+    needs: 'draftModel',
+    takes: 'draftProfile',
+    make: ({ model, profile }) => draftTree(model as Model, profile ? { profile } : {}),
+  },
   'cross-vocabulary': {
     needs: 'draftModel',
     takes: 'exactness',
@@ -73,6 +81,7 @@ export interface SpeculationFlags extends VerifierFlags {
   readonly draftModel?: string;
   readonly exactness?: Exactness;
   readonly draftHead?: string;
+  readonly draftProfile?: string;
   readonly maxDraft?: number;
   readonly maxNodes?: number;
 }
@@ -87,13 +96,17 @@ export function addSpeculationOptions(command: Command): Command {
     .option('--datastore <file>', 'what the drafter datastore looks drafts up in (see `vivace datastore build`)')
     .option(
       '--draft-model <model>',
-      'a small model for the drafters draft-model (same vocabulary) and cross-vocabulary (any)',
+      'a small model for the drafters draft-model, draft-tree (same vocabulary) and cross-vocabulary (any); alone: draft-model',
     )
     .addOption(
       new Option(
         '--exactness <how>',
         `how the drafter cross-vocabulary drafts: ${exactnessWords.join(', ')}`,
       ).argParser((text) => named(text, exactnessWords)),
+    )
+    .option(
+      '--draft-profile <file>',
+      'how often drafted tokens were kept, for the drafter draft-tree: read, and written with what it learns',
     )
     .option('--draft-head <directory>', 'what was trained for the model, for the drafters eagle and medusa')
     .addOption(
@@ -114,7 +127,7 @@ const flag = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-$
 export function checkSpeculation(flags: SpeculationFlags, names: readonly string[]): void {
   if (names.length === 0) {
     const lonely = (
-      ['datastore', 'draftModel', 'draftHead', 'exactness', ...verifierFlags, 'maxDraft', 'maxNodes'] as const
+      ['datastore', 'draftHead', 'exactness', 'draftProfile', ...verifierFlags, 'maxDraft', 'maxNodes'] as const
     ).find((key) => flags[key] !== undefined);
     if (lonely === undefined) return;
     throw new VivaceError('INVALID_ARGUMENT', `${flag(lonely)} was given without --drafter`, {
@@ -129,7 +142,7 @@ export function checkSpeculation(flags: SpeculationFlags, names: readonly string
       remedy: `Say which with ${flag(needs)}; see --help.`,
     });
   }
-  for (const key of ['datastore', 'draftModel', 'exactness'] as const) {
+  for (const key of ['datastore', 'draftModel', 'exactness', 'draftProfile'] as const) {
     const users = drafterNames.filter((name) => drafters[name].needs === key || drafters[name].takes === key);
     if (flags[key] === undefined || users.some((name) => names.includes(name))) continue;
     throw new VivaceError('INVALID_ARGUMENT', `${flag(key)} is of no use to the drafter \`${names.join(', ')}\``, {
@@ -143,12 +156,12 @@ export async function openSpeculation(
   flags: SpeculationFlags & ModelOptions,
   model: Model,
 ): Promise<{ speculation?: SpeculationOptions; dispose: () => void }> {
-  const { drafter } = flags;
+  const [drafter] = draftersOf(flags);
   if (drafter === undefined) return { dispose: () => undefined };
   const verifier = await openVerifier(flags, model);
   const { make, dispose } = await openDrafters(flags, model);
   try {
-    return { speculation: { drafter: make(drafter), ...shapeOf(flags), ...verifier }, dispose };
+    return { speculation: { drafter: make(drafter), ...shapeOf(flags, drafter), ...verifier }, dispose };
   } catch (error) {
     dispose();
     throw error;
@@ -162,7 +175,9 @@ export async function openDrafters(
 ): Promise<{ make: (name: string) => Drafter; dispose: () => void }> {
   const needs: { -readonly [Name in keyof Needs]?: Needs[Name] } = {};
   let head: HeadDrafter | undefined;
+  const { draftProfile } = flags;
   const dispose = (): void => {
+    if (draftProfile !== undefined) needs.profile?.save(draftProfile);
     needs.datastore?.dispose();
     needs.model?.dispose();
     head?.dispose();
@@ -170,6 +185,9 @@ export async function openDrafters(
   try {
     if (flags.datastore !== undefined) {
       needs.datastore = await Datastore.open(flags.datastore, { fingerprint: tokenizerFingerprint(model.tokenizer) });
+    }
+    if (draftProfile !== undefined) {
+      needs.profile = existsSync(draftProfile) ? AcceptanceProfile.open(draftProfile) : new AcceptanceProfile();
     }
     if (flags.exactness !== undefined) needs.exactness = flags.exactness;
     if (flags.draftModel !== undefined) needs.model = (await open(flags.draftModel, flags, true)).model;
@@ -182,14 +200,22 @@ export async function openDrafters(
   }
 }
 
+/** A tree of `draft-tree`, where nothing else is said: more tokens than a draft is deep. */
+const tree = { maxDraft: 5, maxNodes: 16 };
+
 /** All but the drafter and the verifier; absent options stay absent, so that defaults are applied once. */
-export const shapeOf = ({
-  maxDraft,
-  maxNodes,
-}: SpeculationFlags): Omit<SpeculationOptions, 'drafter' | 'verifier'> => ({
+export const shapeOf = (
+  { maxDraft, maxNodes }: SpeculationFlags,
+  drafter?: string,
+): Omit<SpeculationOptions, 'drafter' | 'verifier'> => ({
+  ...(drafter === 'draft-tree' ? tree : {}),
   ...(maxDraft === undefined ? {} : { maxDraft }),
   ...(maxNodes === undefined ? {} : { maxNodes }),
 });
+
+/** The drafter that was named, or the one that a draft model alone stands for. */
+export const draftersOf = ({ drafter, draftModel: model }: SpeculationFlags): string[] =>
+  drafter !== undefined ? [drafter] : model !== undefined ? ['draft-model'] : [];
 
 /** The share of drafted tokens that were kept. */
 export const acceptanceOf = ({ drafted, accepted }: SpeculationResult): number =>

@@ -1,9 +1,13 @@
 // Which verifier a command asks for, with the settings that some of them have.
+import { existsSync } from 'node:fs';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import type { Verifier } from '../../decode/speculation/options.js';
 import { VivaceError } from '../../errors.js';
+import type { JudgeHead } from '../../decode/speculation/judge/head.js';
 import { loadJudge } from '../../model/judge/head.js';
+import { importAutoJudge } from '../../model/judge/import.js';
+import { loadReflection, reflectionFileOf } from '../../model/reflection.js';
 import type { Model } from '../../model/model.js';
 import { integer } from '../arguments.js';
 
@@ -12,6 +16,7 @@ export interface VerifierFlags {
   readonly judgeHead?: string;
   readonly judgeThreshold?: number;
   readonly maxJudgedRun?: number;
+  readonly reflectSettings?: string;
   readonly alpha?: number;
   readonly reflectPrompt?: string;
   readonly anchorTokens?: number;
@@ -38,14 +43,15 @@ const verifiers: Readonly<Record<string, Row>> = {
     needs: true,
     make: async ({ judgeHead = '', judgeThreshold: threshold, maxJudgedRun }, model) => ({
       name: 'judge',
-      head: await loadJudge(judgeHead, model),
+      head: await openJudge(judgeHead, model),
       ...(threshold === undefined ? {} : { threshold }),
       ...(maxJudgedRun === undefined ? {} : { maxJudgedRun }),
     }),
   },
   reflective: {
-    settings: ['alpha', 'reflectPrompt', 'anchorTokens'],
-    make: ({ alpha, reflectPrompt: prompt, anchorTokens }) => ({
+    settings: ['reflectSettings', 'alpha', 'reflectPrompt', 'anchorTokens'],
+    make: ({ reflectSettings, alpha, reflectPrompt: prompt, anchorTokens }, model) => ({
+      ...(reflectSettings === undefined ? {} : loadReflection(reflectSettings, model)),
       name: 'reflective',
       ...(alpha === undefined ? {} : { alpha }),
       ...(prompt === undefined ? {} : { prompt }),
@@ -83,6 +89,10 @@ export function addVerifierOptions(command: Command): Command {
         'weight of the second reading, for the verifier reflective (default: 0.3)',
       ).argParser(share),
     )
+    .option(
+      '--reflect-settings <file>',
+      'settings of the verifier reflective that `vivace evaluate` found for the model',
+    )
     .option('--reflect-prompt <text>', 'what the model is asked before it reads a draft again')
     .addOption(
       new Option('--anchor-tokens <count>', 'tokens before the draft that are read again, too').argParser(integer(0)),
@@ -112,6 +122,19 @@ export const verifierFlags: readonly (keyof VerifierFlags)[] = [
   'verifier',
   ...Object.values(verifiers).flatMap(({ settings }) => settings),
 ];
+
+/** A head's own file, or one that AutoJudge exports. */
+export async function openJudge(file: string, model: Model): Promise<JudgeHead> {
+  return /\.(pkl|pickle)$/.test(file) ? importAutoJudge(file, model) : loadJudge(file, model);
+}
+
+/** With the settings that lie beside a model (`reflectionFileOf`), where the verifier reflective is given none of its own. */
+export function withFound<T extends VerifierFlags>(flags: T, modelPath: string): T {
+  const { verifier, reflectSettings, alpha, reflectPrompt, anchorTokens } = flags;
+  const given = [reflectSettings, alpha, reflectPrompt, anchorTokens].some((one) => one !== undefined);
+  const file = verifier === 'reflective' && !given ? reflectionFileOf(modelPath) : undefined;
+  return file !== undefined && existsSync(file) ? { ...flags, reflectSettings: file } : flags;
+}
 
 /** Nothing where nothing was asked for, so that the default is applied once. */
 export async function openVerifier(flags: VerifierFlags, model: Model): Promise<{ verifier?: Verifier }> {

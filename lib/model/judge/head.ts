@@ -3,6 +3,7 @@ import { readHead, writeHead, type JudgeHead } from '../../decode/speculation/ju
 import type { TrainedJudge } from '../../decode/speculation/judge/train.js';
 import { scoresOf } from '../../decode/speculation/judge/train.js';
 import { expected, VivaceError } from '../../errors.js';
+import { readExactly, withFile } from '../../formats/file.js';
 import { Model } from '../model.js';
 import { hiddenStates } from './features.js';
 
@@ -24,6 +25,12 @@ export async function loadJudge(
   if (!(model instanceof Model)) throw expected('a model that was loaded', 'model', model);
   const { force = false } = options;
   if (typeof force !== 'boolean') throw expected('true or false', 'force', force);
+  if (readBeginning(file) === 0x80) {
+    throw new VivaceError('FORMAT_INVALID', `${file} is a pickle`, {
+      remedy:
+        'If AutoJudge exported it, `importAutoJudge(file, model)` reads it, and `vivace evaluate … --save` keeps it.',
+    });
+  }
   const head = readHead(file);
   const width = model.hiddenWidth();
   if (head.weights.length !== width) {
@@ -71,6 +78,13 @@ export async function headOf(
 /** Writes a head as safetensors. Throws FILE_*. */
 export function saveJudge(file: string, head: JudgeHead): void {
   writeHead(file, head);
+}
+
+/** The first byte. */
+function readBeginning(file: string): number {
+  const byte = new Uint8Array(1);
+  withFile(file, (fd, size) => size > 0 && readExactly(file, fd, byte, 0));
+  return byte[0];
 }
 
 async function probeOf(
