@@ -200,9 +200,7 @@ void DeviceExecutable::describe(const Draws& draws, int behind) {
       if (i < draws.drafts.size() && draws.drafts[i].proposal != nullptr) describe(i, draws.drafts[i], behind);
       if (draws.is_limited(i) && run_->draws[i].how == VIVACE_DRAW_HERE) run_->draws[i].how = VIVACE_DRAW_HOST;
     }
-  for (const TreeRows& rows : draws.trees)
-    for (size_t i = 0; i < rows.tree->level().size(); ++i)
-      run_->draws[static_cast<size_t>(rows.output) + i].how = VIVACE_DRAW_HOST;
+  for (const TreeRows& rows : draws.trees) describe(rows);
   for (const Walk& walk : draws.walks) {
     std::vector<std::vector<int32_t>> paths(walk.tokens.size());
     for (size_t row = 0; row < paths.size(); ++row) {
@@ -314,8 +312,14 @@ void DeviceExecutable::take(Draws& draws) {
     else
       take(draws.walks[i], draws.drawn);
   }
-  for (size_t i = 0; i < draws.trees.size(); ++i)
-    if (!draws.trees[i].tree->level().empty()) left.push_back(draws.samplers.size() + draws.walks.size() + i);
+  for (size_t i = 0; i < draws.trees.size(); ++i) {
+    const TreeRows& rows = draws.trees[i];
+    if (rows.tree->level().empty()) continue;
+    if (run_->draws[static_cast<size_t>(rows.output)].how == VIVACE_DRAW_HOST)
+      left.push_back(draws.samplers.size() + draws.walks.size() + i);
+    else
+      take(rows, draws.drawn);
+  }
   if (left.empty()) return;
   const int64_t vocab = program_.values[static_cast<size_t>(draws.logits)].columns;
   pool_->run(options_.threads, [&](Team& team) {

@@ -59,9 +59,11 @@ class DeviceExecutable final : public Runner {
   void describe(size_t output, Sampler& sampler, const std::vector<int32_t>& path);
   void describe(size_t output, const DraftRecord& draft, int behind);
   void describe(const Walk& walk);
+  void describe(const TreeRows& rows);
   void take(Draws& draws);
   bool take(size_t output, Sampler& sampler, Drawn& drawn);
   void take(Walk& walk, Drawn& drawn);
+  void take(const TreeRows& rows, Drawn& drawn);
 
   DeviceOptions options_;
   const VivaceDeviceTable& table_;

@@ -92,6 +92,9 @@ typedef struct VivaceDeviceDraw {
   int32_t top;       // how many of the most probable tokens are wanted, at most `vocab`
   void* laws;        // of laws_create, of this device: where to keep what the token is drawn from; null: nowhere
   int32_t law_node;  // under this number
+  // So many tokens are drawn from it without replacement, by random numbers of lanes `lane`, `lane` + 1, …: they are
+  // what VivaceDeviceChoice.top gives, with log-probabilities under that law, −1 where it has no more. Without `top`.
+  int32_t children;
 } VivaceDeviceDraw;
 
 typedef enum VivaceDeviceDrawHow {
@@ -137,7 +140,7 @@ typedef struct VivaceDeviceChoice {
   float logprob;               // natural, under softmax of the row as the model gave it
   int32_t error;               // SampleError of decode/sample.h
   float* logits;               // where the host draws: the row, until the program's next but one start
-  const VivaceDeviceTop* top;  // [as many as were wanted] the most probable first; as long
+  const VivaceDeviceTop* top;  // [as many as were wanted] the most probable first, or the children; as long
 } VivaceDeviceChoice;
 
 typedef struct VivaceDeviceRun {

@@ -25,6 +25,7 @@ struct DrawRow {
   int32_t top_begin, top_count;  // how many of the most probable tokens are wanted, and their place among all of them
   int32_t top_room;              // among the rows that want some
   CardLaw law;                   // where to keep what the token is drawn from
+  int32_t children;              // how many tokens are drawn from that without replacement; they are at top_begin
 };
 
 // The lists of all rows, one after the other.

@@ -52,6 +52,7 @@ DrawRow row_of(const VivaceDeviceDraw& draw, int vocab) {
   row.index = draw.index;
   row.lane = draw.lane;
   row.top_count = std::max(0, std::min(draw.top, row.vocab));
+  row.children = draw.laws != nullptr ? std::clamp(draw.children, 0, row.vocab) : 0;
   if (draw.temperature <= 0) return row;
   row.flags |= draw_random;
   // A temperature so small that its inverse overflows is as good as 1e-30.
@@ -121,11 +122,12 @@ std::vector<DrawRow> rows_of(const VivaceDeviceRun& run, SampleRun& sample, Coun
       row.law = store_of(draw.laws).reserve(draw.law_node, row.top_k > 0 ? row.top_k : row.vocab);
     counts.biases += row.bias_count;
     counts.seen += row.seen_count;
-    counts.tops += row.top_count;
+    counts.tops += row.top_count + row.children;
     sample.adjusts = sample.adjusts || (row.flags & draw_adjusted) != 0;
     sample.draws_random = sample.draws_random || (row.flags & draw_random) != 0;
     sample.reports = sample.reports || row.top_count > 0;
     sample.keeps = sample.keeps || row.law.head != nullptr;
+    sample.branches = sample.branches || row.children > 0;
     rows.push_back(row);
   }
   return rows;
@@ -221,7 +223,7 @@ void Draws::send(const VivaceDeviceRun& run, SampleRun& sample, VerifyLists& wal
     std::copy_n(draw.biases, row.bias_count, host.biases + row.bias_begin);
     std::copy_n(draw.seen, row.seen_count, host.seen + row.seen_begin);
     std::copy_n(draw.times, row.seen_count, host.times + row.seen_begin);
-    if (row.top_count > 0) slot.tops[i] = row.top_begin;
+    if (row.top_count + row.children > 0) slot.tops[i] = row.top_begin;
   }
   fill_walks(run, host, card);
   stream.copy_to_device(given_.data(), slot.given.data(), bytes);

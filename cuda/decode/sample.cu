@@ -151,6 +151,7 @@ void choose_tokens(const SampleRun& run, cudaStream_t stream) {
   if (run.adjusts || run.draws_random)
     launch<sample_rows>(Launch{dim3(rows), dim3(draw_threads), 0, stream}, run, blocks);
   if (run.keeps) keep_drawn_laws(run, stream);
+  if (run.branches) draw_row_children(run, stream);
 }
 
 }  // namespace vivace::cuda

@@ -44,7 +44,8 @@ struct SampleRun {
   int rows = 0, vocab = 0;
   const DrawRow* draws = nullptr;  // [rows]
   DrawLists lists;
-  bool adjusts = false, draws_random = false, reports = false, keeps = false;  // whether some row does
+  bool adjusts = false, draws_random = false, reports = false, keeps = false,
+       branches = false;  // whether some row does
   SampleRoom room;
   GreedyChoice* choices = nullptr;  // [rows]
   TopToken* tops = nullptr;         // of the rows that want them, most probable first
@@ -53,6 +54,8 @@ struct SampleRun {
 // The parts of it that are seldom wanted: the most probable tokens, before bias and penalties; laws that are kept.
 void find_tops(const SampleRun& run, cudaStream_t stream);
 void keep_drawn_laws(const SampleRun& run, cudaStream_t stream);
+// Children of rows, drawn without replacement from the laws that were kept.
+void draw_row_children(const SampleRun& run, cudaStream_t stream);
 
 // The next round's tokens: row i has read output i's; -1 where there was an error.
 void feed_tokens(const GreedyChoice* choices, int rows, int32_t* tokens, cudaStream_t stream);

@@ -111,9 +111,8 @@ export class NativeExecutor implements Executor {
     return new NativeRowProposal(nativeCall(() => new (native().Proposal)(replacement, this.device)));
   }
 
-  /** On the CPU; programs that read more than tokens cannot. */
+  /** Programs that read more than tokens cannot. */
   createDrafter({ kv, sampler, proposal, ...drafting }: ModelDrafting): NativeDrafter | undefined {
-    if (this.device) return undefined;
     if (!(kv instanceof NativeKv)) throw expected('a KV cache of this executor', 'kv', kv);
     const own = {
       kind: 'model' as const,

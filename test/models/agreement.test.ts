@@ -6,7 +6,7 @@ import * as path from 'node:path';
 import type { ModelConfig } from '../../lib/formats/model-config.js';
 import type { ModelSource } from '../../lib/formats/model-source.js';
 import { randomModel, randomModels, writeRandomGguf, writeRandomHuggingFace } from '../fixtures/random-model.js';
-import { isaLevels } from '../ops/executors.js';
+import { cardName, emulatedDevice, isaLevels } from '../ops/executors.js';
 import { sharedData } from '../fixtures/shared-data.js';
 import { compare, argmax, ForcedRun, readFixture, softmax } from './forced-run.js';
 import type { Deviation, LlamaCppCase, RunOptions, Top } from './forced-run.js';
@@ -77,6 +77,21 @@ describe('as llama.cpp', () => {
       const { wrong, divergence } = await deviation(file, one, where);
       expect({ ...where, wrong, agrees: divergence <= 1e-3, divergence }).toMatchObject({ wrong: 0, agrees: true });
     }
+  });
+});
+
+// Two tokens of each kind of program: emulation is slow. Weights of other types are those of test/ops/linear.
+(emulatedDevice() ? describe : describe.skip)('as llama.cpp, on a card', () => {
+  const cases = architectures.filter(
+    ({ model, dtype }) =>
+      dtype === 'F32' && ['llama-biases-tied', 'qwen3-yarn', 'phi3-longrope', 'gemma2', 'gemma3'].includes(model),
+  );
+  test.each(titled(cases))('%s', async (_, one) => {
+    const file = writeCase(one);
+    const [tokens, top] = [one.tokens.slice(0, 2), one.top.slice(0, 2)];
+    const full = Object.fromEntries(Object.entries(one.full).filter(([step]) => Number(step) < 2));
+    const { wrong, excess, divergence } = await deviation(file, { ...one, tokens, top, full }, { device: cardName });
+    expect({ wrong, agrees: excess <= 1 && divergence < 1e-4, excess, divergence }).toMatchObject({ wrong: 0, agrees: true });
   });
 });
 

@@ -7,6 +7,7 @@ import { openModelFile } from '../../lib/formats/open.js';
 import { WeightStore } from '../../lib/formats/weight-store.js';
 import { buildProgram } from '../../lib/models/registry.js';
 import type { Executor } from '../../lib/program/executor.js';
+import type { DeviceName } from '../../lib/program/device-library.js';
 import { NativeExecutor } from '../../lib/program/native-executor.js';
 import { ReferenceExecutor } from '../../lib/program/reference/executor.js';
 import type { DType } from '../../lib/program/dtype.js';
@@ -14,7 +15,7 @@ import type { DType } from '../../lib/program/dtype.js';
 // Looked up once: a test runner makes every look-up of a global slow.
 const { exp, log, max, min, abs } = Math;
 
-export type Device = 'reference' | 'cpu';
+export type Device = 'reference' | 'cpu' | DeviceName;
 
 /** The most probable tokens, most probable first. */
 export interface Top {
@@ -66,8 +67,8 @@ export class ForcedRun {
       readVector: (tensor) => store.vector(tensor),
     });
     this.executor =
-      device === 'cpu'
-        ? new NativeExecutor(program, (tensor) => store.bind(tensor), { threads: 1, isa })
+      device !== 'reference'
+        ? new NativeExecutor(program, (tensor) => store.bind(tensor), { threads: 1, isa, deviceName: device })
         : new ReferenceExecutor(program, (tensor) => {
             const info = store.info(tensor);
             if (!info) throw new Error(tensor);

@@ -204,6 +204,48 @@ describe.each(devices)('on %s', (deviceName) => {
     own.dispose();
   });
 
+  test('children are those that the host takes or draws, and where they are drawn here no logits leave the card', async () => {
+    if (!card) return; // it is the host
+    const own = player(0);
+    const host = oracle(0);
+    const parents = Int32Array.of(-1, -1, -1, 0, 0, 1, 3, 3);
+    const kinds: [Partial<typeof plain>, boolean][] = [
+      [{ temperature: 0 }, false],
+      [{ temperature: 1 }, true],
+      [{ temperature: 1.2, topK: 6 }, true],
+      [{ temperature: 0.9, topP: 0.9, minP: 0.01 }, true],
+      [{ temperature: 0.8, repetitionPenalty: 1.4, logitBias: new Map([[7, 2]]) }, true],
+      [{ temperature: 0.8, topK: 1 }, true], // a law of one token has one child
+    ];
+    for (const [index, [options, drawn]] of kinds.entries()) {
+      const play = async (by: Player) => {
+        const sampler = by.sampler({ seed: BigInt(index), ...options });
+        sampler.accept(Int32Array.from(text));
+        const proposal = drawn ? by.executor.createProposal(false) : undefined;
+        const tree = { sampler, shape: { parents }, cycle: 2, ...(proposal ? { proposal } : {}) };
+        const grow = () => by.grow([{ sequence: by.kv.create(), tokens: text, tree }]);
+        await grow(); // the first run of a shape leaves a trail
+        const before = by.executor === own.executor ? (own.executor as NativeExecutor).traffic().received : 0;
+        const [{ tokens, parents: found }] = await grow();
+        const received =
+          by.executor === own.executor ? (own.executor as NativeExecutor).traffic().received - before : 0;
+        const read = proposal ? Array.from({ length: proposal.size }, (_, row) => proposal.read(row)) : [];
+        return {
+          tokens: [...tokens],
+          parents: [...found],
+          drawn: read.map((one) => [...(one?.drawn ?? [])]),
+          received,
+        };
+      };
+      const [a, b] = [await play(own), await play(host)];
+      expect({ index, ...a, received: 0 }).toEqual({ index, ...b });
+      // 12 bytes per row that was computed, 8 per child, in levels of some rows.
+      expect(a.received).toBeLessThanOrEqual(12 * (1 + a.tokens.length) + 8 * a.tokens.length * (index === 5 ? 3 : 1));
+    }
+    host.dispose();
+    own.dispose();
+  });
+
   test('penalties and bans count the path; a sampler is afterwards as it was', async () => {
     const own = player(0);
     const plainly = oracle(0);

@@ -2,6 +2,7 @@
 import { loadModel } from '../../lib/index.js';
 import type { Drafter, GenerateOptions, GenerateResult, Model } from '../../lib/index.js';
 import { draftModel } from '../../lib/model/draft-model.js';
+import { modelOn } from '../fixtures/model-on.js';
 import { testDevices } from '../ops/executors.js';
 
 const loose: GenerateOptions = { temperature: 1, topK: 0, topP: 1, minP: 0 };
@@ -11,7 +12,7 @@ describe.each(testDevices())('on %s', (device) => {
   let small: Model;
   const few = device !== 'cpu';
   beforeAll(async () => {
-    [model, small] = await Promise.all([0, 1].map(() => loadModel('default', { threads: 1, device })));
+    [model, small] = await Promise.all([0, 1].map(() => modelOn(device)));
   });
   afterAll(() => [model, small].forEach((one) => one.dispose()));
 

@@ -47,7 +47,7 @@ void GrowingTree::draw(size_t count, std::vector<int32_t>& drawn) {
   std::vector<int64_t> taken;  // places, ascending
   double total = law.total;
   while (drawn.size() < count) {
-    const double target = sampler_->uniform(lane_of(cycle_, Lane::draft, draws_++)) * total;
+    const double target = sampler_->uniform(lane_of(cycle_, Lane::draft, draws_ + drawn.size())) * total;
     double sum = 0;
     int64_t last = -1;
     size_t passed = 0;
@@ -73,6 +73,14 @@ size_t GrowingTree::children_of(int32_t node) const {
   return places_[static_cast<size_t>((node < 0 ? -1 : nodes_[static_cast<size_t>(node)].place) + 1)].size();
 }
 
+std::vector<int32_t> GrowingTree::path_to(int32_t node) const {
+  std::vector<int32_t> path;
+  for (int32_t at = node; at >= 0; at = nodes_[static_cast<size_t>(at)].parent)
+    path.push_back(nodes_[static_cast<size_t>(at)].token);
+  std::reverse(path.begin(), path.end());
+  return path;
+}
+
 SampleError GrowingTree::know(float* logits, int64_t vocab, size_t ranks) {
   if (proposal_ != nullptr) return sampler_->law(logits, vocab, law_);
   return sampler_->rank(logits, vocab, static_cast<int64_t>(ranks), best_);
@@ -94,15 +102,44 @@ void GrowingTree::bear(int32_t node, size_t count) {
 void GrowingTree::expand(int32_t node, float* logits, int64_t vocab, size_t ranks) {
   const size_t count = children_of(node);
   if (count == 0) return;
-  path_.clear();
-  for (int32_t at = node; at >= 0; at = nodes_[static_cast<size_t>(at)].parent)
-    path_.push_back(nodes_[static_cast<size_t>(at)].token);
-  std::reverse(path_.begin(), path_.end());
-  sampler_->accept(path_.data(), static_cast<int64_t>(path_.size()));
+  const std::vector<int32_t> path = path_to(node);
+  sampler_->accept(path.data(), static_cast<int64_t>(path.size()));
   if (ranks > 0) row_error_ = know(logits, vocab, ranks);
   if (row_error_ == SampleError::none) bear(node, count);
-  sampler_->retract(path_.data(), static_cast<int64_t>(path_.size()));
+  draws_ += count;
+  sampler_->retract(path.data(), static_cast<int64_t>(path.size()));
   if (node < 0) error_ = row_error_;
+}
+
+std::vector<GrowingTree::Wanted> GrowingTree::wanted() const {
+  std::vector<Wanted> result;
+  uint64_t number = draws_;
+  for (const int32_t node : level_) {
+    const size_t count = children_of(node);
+    result.push_back({node, static_cast<int32_t>(count), path_to(node), lane_of(cycle_, Lane::draft, number)});
+    number += count;
+  }
+  return result;
+}
+
+void GrowingTree::take(const std::vector<std::vector<TokenLogprob>>& children, const std::vector<SampleError>& errors) {
+  const size_t first_new = nodes_.size();
+  for (size_t i = 0; i < level_.size(); ++i) {
+    const int32_t node = level_[i];
+    draws_ += children_of(node);
+    if (node < 0) error_ = errors[i];
+    if (errors[i] != SampleError::none) continue;
+    std::vector<int32_t> drawn;
+    for (const auto& [token, logprob] : children[i]) {
+      add(node, drawn.size(), token, logprob);
+      drawn.push_back(token);
+    }
+    if (proposal_ == nullptr) continue;
+    const size_t row = static_cast<size_t>(node + 1);
+    if (proposal_->nodes.size() <= row) proposal_->nodes.resize(row + 1);
+    proposal_->nodes[row] = {StoredLaw(), std::move(drawn), true};
+  }
+  next_level(first_new);
 }
 
 void GrowingTree::take(float* logits, int64_t vocab) {

@@ -51,6 +51,18 @@ class GrowingTree {
   // The whole tree by one row of logits per level, [levels, vocab]: heads that each say one token further on, whatever
   // stands before it. Nothing is computed behind the root.
   void take_all(float* logits, int64_t vocab, int64_t levels);
+  // For devices that rank and draw by themselves: what a row of the level wants,
+  struct Wanted {
+    int32_t node, children;
+    std::vector<int32_t> path;  // the tokens below the root, which the sampler takes for text
+    uint64_t lane;              // of the first child's random number, where they are drawn; the others' follow
+  };
+  std::vector<Wanted> wanted() const;
+  Sampler& sampler() const { return *sampler_; }
+  Proposal* proposal() const { return proposal_; }
+  // and, instead of logits, the children that each row got, with log-probabilities, or its error. Laws that they were
+  // drawn from are where the proposal's are.
+  void take(const std::vector<std::vector<TokenLogprob>>& children, const std::vector<SampleError>& errors);
   // The next level cannot be computed.
   void stop();
   // Why the root has no law; errors below it end the tree where they are.
@@ -61,6 +73,7 @@ class GrowingTree {
  private:
   bool fixed() const { return !shape_.parents.empty(); }
   size_t children_of(int32_t node) const;
+  std::vector<int32_t> path_to(int32_t node) const;
   // `ranks`: how many tokens are looked for; 0: those of the call before are the node's, too.
   void expand(int32_t node, float* logits, int64_t vocab, size_t ranks);
   SampleError know(float* logits, int64_t vocab, size_t ranks);
@@ -79,12 +92,11 @@ class GrowingTree {
   std::vector<Node> nodes_;
   std::vector<int32_t> level_ = {-1}, rows_;
   SampleError error_ = SampleError::none;
-  uint64_t draws_ = 0;
+  uint64_t draws_ = 0;  // random numbers that belong to children of earlier rows
   // Of the row that is looked at: why it has no law; its most probable tokens, or its law.
   SampleError row_error_ = SampleError::none;
   std::vector<TokenLogprob> best_;
   Law law_;
-  std::vector<int32_t> path_;
 };
 
 }  // namespace vivace

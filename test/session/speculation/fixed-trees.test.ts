@@ -1,80 +1,87 @@
 // Trees of one shape by a second model: lossless, and as many tokens as the shape promises.
-import { AcceptanceProfile, draftTree, loadModel } from '../../../lib/index.js';
+import { AcceptanceProfile, draftTree } from '../../../lib/index.js';
 import type { GenerateOptions, GenerateResult, Model } from '../../../lib/index.js';
+import { modelOn } from '../../fixtures/model-on.js';
+import { testDevices } from '../../ops/executors.js';
 
-let model: Model;
-let small: Model;
-beforeAll(async () => {
-  [model, small] = await Promise.all([0, 1].map(() => loadModel('default', { threads: 1 })));
-});
-afterAll(() => [model, small].forEach((one) => one.dispose()));
+describe.each(testDevices())('on %s', (device) => {
+  const few = device !== 'cpu';
+  let model: Model;
+  let small: Model;
+  beforeAll(async () => {
+    [model, small] = await Promise.all([0, 1].map(() => modelOn(device)));
+  });
+  afterAll(() => [model, small].forEach((one) => one.dispose()));
 
-async function generate(prompt: string, options: GenerateOptions): Promise<GenerateResult> {
-  using session = model.createSession();
-  const pieces = session.generate(prompt, options);
-  for (let next = await pieces.next(); ; next = await pieces.next()) if (next.done) return next.value;
-}
+  async function generate(prompt: string, options: GenerateOptions): Promise<GenerateResult> {
+    using session = model.createSession();
+    const pieces = session.generate(prompt, options);
+    for (let next = await pieces.next(); ; next = await pieces.next()) if (next.done) return next.value;
+  }
 
-test('given trees and learned ones leave the text as it is', async () => {
-  const profile = new AcceptanceProfile();
-  for (const options of [
-    { temperature: 0, maxTokens: 40 },
-    { temperature: 1, topK: 0, topP: 1, minP: 0, seed: 3, maxTokens: 40 },
-  ]) {
-    const plain = await generate('Once upon a time', options);
-    for (const drafter of [
-      draftTree(small, { tree: [-1, -1, 0, 0, 1, 2], temperature: 0 }),
-      draftTree(small, { profile, temperature: 0 }),
+  test('given trees and learned ones leave the text as it is', async () => {
+    const profile = new AcceptanceProfile();
+    for (const options of [
+      { temperature: 0, maxTokens: few ? 8 : 40 },
+      { temperature: 1, topK: 0, topP: 1, minP: 0, seed: 3, maxTokens: few ? 8 : 40 },
     ]) {
-      for (const adaptive of [true, false]) {
-        const speculation = { drafter, adaptive, maxDraft: 3, maxNodes: 9 };
-        const { tokens } = await generate('Once upon a time', { ...options, speculation });
-        expect(tokens).toEqual(plain.tokens);
+      const plain = await generate('Once upon a time', options);
+      for (const drafter of [
+        draftTree(small, { tree: few ? [-1, -1, 0, 2] : [-1, -1, 0, 0, 1, 2], temperature: 0 }),
+        draftTree(small, { profile, temperature: 0 }),
+      ]) {
+        for (const adaptive of few ? [false] : [true, false]) {
+          const speculation = { drafter, adaptive, maxDraft: few ? 2 : 3, maxNodes: few ? 5 : 9 };
+          const { tokens } = await generate('Once upon a time', { ...options, speculation });
+          expect(tokens).toEqual(plain.tokens);
+        }
       }
     }
-  }
-  expect(profile.cycles).toBeGreaterThan(20);
-});
+    expect(profile.cycles).toBeGreaterThan(few ? 3 : 20);
+  });
 
-test('a drafter that is always right is given a chain; one that draws gets as much as its profile says', async () => {
-  const right = new AcceptanceProfile();
-  const drafter = draftTree(small, { profile: right });
-  const say = (options: GenerateOptions): Promise<GenerateResult> =>
-    generate('Once upon a time', {
-      maxTokens: 240,
-      ...options,
-      speculation: { drafter, adaptive: false, maxDraft: 4, maxNodes: 8 },
-    });
-  for (let i = 0; i < 20 && right.cycles < 64; i++) await say({ temperature: 0 });
-  const { speculation } = await say({ temperature: 0 });
-  expect(right.acceptance()).toEqual([
-    [1, 0],
-    [1, 0],
-    [1, 0],
-    [1, 0],
-  ]);
-  expect([...right.shape(4, 8).parents]).toEqual([-1, 0, 1, 2]);
-  expect(speculation!.tokensPerRound).toBeGreaterThan(4.8);
+  if (few) return; // what follows is of profiles and options, whatever computes
 
-  const profile = new AcceptanceProfile();
-  const drawing = draftTree(small, { profile, temperature: 1.6, timed: true });
-  let tokens = 0;
-  for (let seed = 0; seed < 8; seed++) {
-    const options = { temperature: 1, topK: 0, topP: 1, minP: 0, seed, maxTokens: 120 };
-    const shape = { drafter: drawing, adaptive: false, maxDraft: 3, maxNodes: 10 };
-    const result = await generate('Tom', { ...options, speculation: shape });
-    tokens += result.speculation!.tokensPerRound / 8;
-  }
-  const { a, c, level } = profile.toJSON();
-  expect(a[0][0]).toBeGreaterThan(0.2);
-  expect(c.some((ms) => ms !== null && ms > 0)).toBe(true);
-  expect(level).toBeGreaterThan(0);
-  expect(tokens).toBeGreaterThan(1 + a[0][0]);
-});
+  test('a drafter that is always right is given a chain; one that draws gets as much as its profile says', async () => {
+    const right = new AcceptanceProfile();
+    const drafter = draftTree(small, { profile: right });
+    const say = (options: GenerateOptions): Promise<GenerateResult> =>
+      generate('Once upon a time', {
+        maxTokens: 240,
+        ...options,
+        speculation: { drafter, adaptive: false, maxDraft: 4, maxNodes: 8 },
+      });
+    for (let i = 0; i < 20 && right.cycles < 64; i++) await say({ temperature: 0 });
+    const { speculation } = await say({ temperature: 0 });
+    expect(right.acceptance()).toEqual([
+      [1, 0],
+      [1, 0],
+      [1, 0],
+      [1, 0],
+    ]);
+    expect([...right.shape(4, 8).parents]).toEqual([-1, 0, 1, 2]);
+    expect(speculation!.tokensPerRound).toBeGreaterThan(4.8);
 
-test('wrong options are named', () => {
-  expect(() => draftTree(small, { tree: [0] })).toThrow(/parent/);
-  expect(() => draftTree(small, { profile: {} as AcceptanceProfile })).toThrow(/profile/);
-  expect(() => draftTree(small, { profile: '/nowhere/profile.json' })).toThrow(/nowhere/);
-  expect(() => draftTree({} as Model)).toThrow(/model/);
+    const profile = new AcceptanceProfile();
+    const drawing = draftTree(small, { profile, temperature: 1.6, timed: true });
+    let tokens = 0;
+    for (let seed = 0; seed < 8; seed++) {
+      const options = { temperature: 1, topK: 0, topP: 1, minP: 0, seed, maxTokens: 120 };
+      const shape = { drafter: drawing, adaptive: false, maxDraft: 3, maxNodes: 10 };
+      const result = await generate('Tom', { ...options, speculation: shape });
+      tokens += result.speculation!.tokensPerRound / 8;
+    }
+    const { a, c, level } = profile.toJSON();
+    expect(a[0][0]).toBeGreaterThan(0.2);
+    expect(c.some((ms) => ms !== null && ms > 0)).toBe(true);
+    expect(level).toBeGreaterThan(0);
+    expect(tokens).toBeGreaterThan(1 + a[0][0]);
+  });
+
+  test('wrong options are named', () => {
+    expect(() => draftTree(small, { tree: [0] })).toThrow(/parent/);
+    expect(() => draftTree(small, { profile: {} as AcceptanceProfile })).toThrow(/profile/);
+    expect(() => draftTree(small, { profile: '/nowhere/profile.json' })).toThrow(/nowhere/);
+    expect(() => draftTree({} as Model)).toThrow(/model/);
+  });
 });

@@ -16,7 +16,11 @@ import {
   suffix,
   tokenizerFingerprint,
 } from '../../../lib/index.js';
-import type { Drafter, HeadDrafter, GenerateOptions, GenerateResult, Model, Session } from '../../../lib/index.js';
+import type { Device, Drafter, HeadDrafter, GenerateOptions, GenerateResult, Model, Session } from '../../../lib/index.js';
+import { bpeModel } from '../../decode/speculation/cross-vocabulary/random-pairs.js';
+import { modelOn } from '../../fixtures/model-on.js';
+import { writeRandomEagle } from '../../fixtures/random/eagle.js';
+import { writeRandomMedusa } from '../../fixtures/random/medusa.js';
 
 /** A model of a seventh of the embedded one's parameters, with the same vocabulary. */
 export const smallModelPath = join(dirname(embeddedModelPath()), 'vivace-tiny-draft.gguf');
@@ -83,19 +87,41 @@ export async function setUp(modelPath: string, smallPath: string, told: readonly
   const small = await loadModel(smallPath, { threads: 1 });
   const other = await loadModel(otherModelPath, { threads: 1 });
   const folder = mkdtempSync(join(tmpdir(), 'vivace-drafters-'));
+  return settingOf(folder, { model, small, other }, modelPath === embeddedModelPath() ? headPath : undefined, told, 60);
+}
+
+/** The embedded model with all of its drafters; on a card tiny models, as emulation is slow. */
+export async function setUpOn(device: Device, told: readonly string[]): Promise<Setting> {
+  if (device === 'cpu') return setUp(embeddedModelPath(), smallModelPath, told);
+  const folder = mkdtempSync(join(tmpdir(), 'vivace-drafters-'));
+  const [model, small] = [await modelOn(device, 1), await modelOn(device, 2)];
+  const other = await bpeModel(join(folder, 'other.gguf'), 15, { seed: 3, layers: 1, device });
+  const heads = (kind: keyof Heads): string => join(folder, kind);
+  writeRandomEagle(heads('eagle'), model.base().config);
+  writeRandomMedusa(heads('medusa'), model.base().config);
+  return settingOf(folder, { model, small, other }, heads, told.slice(0, 2), 8);
+}
+
+async function settingOf(
+  folder: string,
+  { model, small, other }: Pick<Tools, 'small' | 'other'> & { model: Model },
+  folders: ((kind: keyof Heads) => string) | undefined,
+  told: readonly string[],
+  maxTokens: number,
+): Promise<Setting> {
   const store = join(folder, 'texts.store');
   const { tokenizer } = model;
   const answers: Int32Array[] = [];
   for (const prompt of told) {
     using session = model.createSession();
-    await answer(session, prompt, { temperature: 0, maxTokens: 60 });
+    await answer(session, prompt, { temperature: 0, maxTokens });
     answers.push(session.tokens);
   }
   await buildDatastore(store, answers, { vocab: tokenizer.vocabSize, fingerprint: tokenizerFingerprint(tokenizer) });
-  const heads: Heads | undefined =
-    modelPath === embeddedModelPath()
-      ? { eagle: eagle(model, headPath('eagle')), medusa: medusa(model, headPath('medusa')) }
-      : undefined;
+  const heads: Heads | undefined = folders && {
+    eagle: eagle(model, folders('eagle')),
+    medusa: medusa(model, folders('medusa')),
+  };
   const kinds = new Map<string, Row>(Object.entries(rows));
   if (!heads) for (const name of ['eagle', 'medusa']) kinds.delete(name);
   const rowOf = (name: string): Row => kinds.get(name) as Row;

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { crossVocabulary } from '../../../../lib/index.js';
 import type { CrossVocabularyOptions, GenerateOptions, GenerateResult, Model } from '../../../../lib/index.js';
 import { Generator } from '../../../fixtures/random/generator.js';
+import { testDevices } from '../../../ops/executors.js';
 import { bpeModel } from './random-pairs.js';
 import { story } from './vocabularies.js';
 
@@ -131,6 +132,30 @@ test('what was learned is kept in a file, and cleared when that is asked for', a
   writeFileSync(cachePath, readFileSync(cachePath).subarray(0, size - 9));
   await expect(refused(crossVocabulary(small, learn))).rejects.toMatchObject({ code: 'FORMAT_TRUNCATED' });
   expect(small.memoryUsage().kv).toBe(0);
+});
+
+const device = testDevices().find((one) => one !== 'cpu');
+(device ? test : test.skip)('on a card: the target’s text, greedy and for a seed', async () => {
+  const target = await bpeModel(join(folder, 'card.gguf'), 90, { device: device!, layers: 1 });
+  const drafter = await bpeModel(join(folder, 'small-card.gguf'), 15, {
+    seed: 2,
+    padding: 7,
+    device: device!,
+    layers: 1,
+  });
+  for (const [options, exactness] of [
+    [{ temperature: 0 }, 'match'],
+    [{ ...loose, seed: 3 }, 'match'],
+    [{ ...loose, seed: 4 }, 'ngram-exact'],
+  ] as const) {
+    const plain = await generate(target, prompts[1], { ...options, maxTokens: 6 });
+    const shape = { drafter: crossVocabulary(drafter, { exactness, minProbability: 0 }), adaptive: false, maxDraft: 3 };
+    const result = await generate(target, prompts[1], { ...options, maxTokens: 6, speculation: shape });
+    if (exactness === 'match') expect(result.tokens).toEqual(plain.tokens);
+    expect(result.speculation!.drafted).toBeGreaterThan(3);
+  }
+  expect(drafter.memoryUsage().kv).toBe(0);
+  [target, drafter].forEach((model) => model.dispose());
 });
 
 test('mistakes are named', async () => {
