@@ -16,7 +16,15 @@ import {
   suffix,
   tokenizerFingerprint,
 } from '../../../lib/index.js';
-import type { Device, Drafter, HeadDrafter, GenerateOptions, GenerateResult, Model, Session } from '../../../lib/index.js';
+import type {
+  Device,
+  Drafter,
+  HeadDrafter,
+  GenerateOptions,
+  GenerateResult,
+  Model,
+  Session,
+} from '../../../lib/index.js';
 import { bpeModel } from '../../decode/speculation/cross-vocabulary/random-pairs.js';
 import { modelOn } from '../../fixtures/model-on.js';
 import { writeRandomEagle } from '../../fixtures/random/eagle.js';
