@@ -21,6 +21,9 @@ export type {
   CrossVocabularyReport,
   Exactness,
 } from './decode/speculation/drafters/cross-vocabulary/policy.js';
+export { onlineAdaptation } from './model/online-adaptation.js';
+export type { AdaptationReport, AdaptOptions, OnlineAdaptation } from './model/online-adaptation.js';
+export type { OnlineAdaptationOptions } from './decode/speculation/adapt/options.js';
 export { eagle } from './model/eagle.js';
 export type { EagleOptions } from './model/eagle.js';
 export { medusa } from './model/medusa.js';

@@ -13,10 +13,12 @@ import type {
   NativeSuffixCache,
 } from './native/drafters.js';
 import type { NativeFeedback, NativeSampler, NativeTree, NativeWalk } from './native/sampling.js';
+import type { NativeTraining } from './native/training.js';
 
 export { addonPath };
 export type * from './native/drafters.js';
 export type * from './native/sampling.js';
+export type * from './native/training.js';
 
 export interface NativeMapping {
   readonly size: number;
@@ -257,7 +259,7 @@ export interface NativeDeviceInfo {
   readonly unusable?: string;
 }
 
-export interface NativeAddon {
+export interface NativeAddon extends NativeTraining {
   /** A file by its path, or so many bytes of memory. */
   Mapping: new (pathOrBytes: string | number) => NativeMapping;
   KvCache: new (options: {

@@ -8,6 +8,7 @@
 #include "addon/promise_worker.h"
 #include "addon/tokenizer_wrap.h"
 #include "addon/weights/checkpoint_wrap.h"
+#include "addon/weights/distil_wrap.h"
 #include "addon/weights/quant_wrap.h"
 #include "addon/wraps.h"
 #include "core/ceilings.h"
@@ -87,6 +88,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("Executable", ExecutableWrap::define(env), data->executable);
   init_checkpoint(env, exports);
   init_datastore_builder(env, exports);
+  init_distil(env, exports);
   init_drafter(env, exports);
   init_quant(env, exports);
   init_sampler(env, exports);

@@ -51,7 +51,8 @@ export class Answer {
   constructor(
     tokenizer: Tokenizer,
     stop: readonly string[],
-    private readonly withLogprobs: boolean,
+    /** How many alternatives of each token pieces tell of; undefined: no log-probabilities. */
+    private readonly topLogprobs: number | undefined,
     private readonly withOrigins: boolean,
     /** There is text before the answer, so that a leading space is a real one. */
     continues: boolean,
@@ -102,10 +103,11 @@ export class Answer {
     const shown = this.waiting.splice(0, count).map(({ drawn }) => drawn);
     const tokens = shown.map(({ token }) => token);
     this.tokens.push(...tokens);
+    const { topLogprobs } = this;
     return {
       text: visible,
       tokens,
-      ...(this.withLogprobs ? { logprobs: shown.map(logprobsOf) } : {}),
+      ...(topLogprobs === undefined ? {} : { logprobs: shown.map((drawn) => logprobsOf(drawn, topLogprobs)) }),
       ...(this.withOrigins ? { origins: shown.map(originOf) } : {}),
     };
   }
@@ -113,9 +115,9 @@ export class Answer {
 
 const originOf = ({ drafted, judged }: JobResult): TokenOrigin => (judged ? 'judge' : drafted ? 'draft' : 'model');
 
-const logprobsOf = ({ token, logprob, top, judged }: JobResult): TokenLogprobs => ({
+const logprobsOf = ({ token, logprob, top, judged }: JobResult, most: number): TokenLogprobs => ({
   token,
   logprob,
   ...(judged ? { judged } : {}),
-  top: top.map(([id, value]) => ({ token: id, logprob: value })),
+  top: top.slice(0, most).map(([id, value]) => ({ token: id, logprob: value })),
 });

@@ -145,20 +145,26 @@ class Run {
     this.promptTokens = tokens.length;
     this.feedLast();
     const prompt = tokens.slice();
-    this.sampler = executor.createSampler(options.sampler);
-    this.sampler.accept(prompt);
     this.fence = constraint && new Fence(constraint, options.sampler.vocab, tokenizer.endOfGeneration);
     if (speculation) {
       const context = { tokenizer, sampler: options.sampler, ...(signal ? { signal } : {}) };
       this.speculator = new Speculator(speculation, executor, context, options.stop, this.fence);
       this.speculator.accept(prompt);
     }
+    // A drafter that learns wants to know more of the target's law than the caller; draws are the same.
+    const topLogprobs = Math.max(
+      options.sampler.topLogprobs,
+      Math.min(this.speculator?.learns ?? 0, options.sampler.vocab),
+    );
+    this.sampler = executor.createSampler({ ...options.sampler, topLogprobs });
+    this.sampler.accept(prompt);
     // Drafters that read what the model knows of rows need them all computed here.
     this.sharedTokens = this.speculator?.taps ? 0 : (target.prefix?.share(tokens) ?? 0);
     this.cachedTokens = kv.length(sequence);
     this.ends = Int32Array.from(tokenizer.endOfGeneration);
     const continues = prompt.some((token) => !tokenizer.isSpecial(token));
-    this.answer = new Answer(tokenizer, options.stop, options.logprobs, speculation !== undefined, continues);
+    const shown = options.logprobs ? options.sampler.topLogprobs : undefined;
+    this.answer = new Answer(tokenizer, options.stop, shown, speculation !== undefined, continues);
     signal?.addEventListener('abort', this.cancel);
   }
 

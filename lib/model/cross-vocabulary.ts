@@ -7,8 +7,9 @@ import {
 } from '../decode/speculation/drafters/cross-vocabulary/policy.js';
 import { expected } from '../errors.js';
 import { Model } from './model.js';
+import { bindAdaptation, type AdaptOptions } from './online-adaptation.js';
 
-export interface CrossVocabularyOptions {
+export interface CrossVocabularyOptions extends AdaptOptions {
   /** How tokens are drafted and judged. Default `match`, which at temperature 0 is `greedy`. */
   readonly exactness?: Exactness;
   /** A draft ends behind a token that the model finds less probable than this: 0 to 1. Default 0.4. */
@@ -44,9 +45,20 @@ export interface CrossVocabularyOptions {
  */
 export function crossVocabulary(model: Model, options: CrossVocabularyOptions = {}): CrossVocabularyDrafter {
   if (!(model instanceof Model)) throw expected('a model that was loaded', 'model', model);
-  const names = ['exactness', 'minProbability', 'maxN', 'maxEntries', 'evict', 'warm', 'recut', 'pairs', 'cachePath'];
+  const names = [
+    'exactness',
+    'minProbability',
+    'maxN',
+    'maxEntries',
+    'evict',
+    'warm',
+    'recut',
+    'pairs',
+    'cachePath',
+    'adapt',
+  ];
   checkNames(options, names, 'the options of crossVocabulary');
-  const { exactness, cachePath, warm = true, recut = false, pairs = {} } = options;
+  const { exactness, cachePath, warm = true, recut = false, pairs = {}, adapt } = options;
   if (typeof recut !== 'boolean') throw expected('true or false', 'recut', recut);
   if (typeof warm !== 'boolean') throw expected('true or false', 'warm', warm);
   if (cachePath !== undefined && (typeof cachePath !== 'string' || cachePath === '')) {
@@ -57,7 +69,9 @@ export function crossVocabulary(model: Model, options: CrossVocabularyOptions = 
   for (const [own, other] of Object.entries(pairs)) {
     if (!id(Number(own)) || !id(other)) throw expected('token ids', `pairs[${own}]`, other);
   }
-  return new CrossVocabularyDrafter(() => model.lend(), {
+  bindAdaptation(model, adapt);
+  return new CrossVocabularyDrafter(() => adapt?.seat() ?? model.lend(), {
+    ...(adapt ? { adapt } : {}),
     exactness: exactness === undefined ? undefined : word('exactness', exactness, 'match', exactnessWords),
     minProbability: number('minProbability', options.minProbability, 0.4, 0, 1),
     maxN: integer('maxN', options.maxN, 4, 2, 8),

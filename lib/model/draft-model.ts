@@ -6,6 +6,7 @@ import { AcceptanceProfile, checkShape } from '../decode/speculation/trees/accep
 import { BestShapes, clipShape, mostNodes } from '../decode/speculation/trees/best-shape.js';
 import { expected } from '../errors.js';
 import { Model } from './model.js';
+import { bindAdaptation, type AdaptOptions } from './online-adaptation.js';
 
 /** How often the first, second, … drawn child is kept, where nothing is known of the two models. */
 const RATES = [0.6, 0.15, 0.07, 0.04];
@@ -18,10 +19,15 @@ const RATES = [0.6, 0.15, 0.07, 0.04];
  * `generate` when the model is gone. Method: Leviathan et al. 2022, "Fast inference from transformers via speculative
  * decoding".
  */
-export function draftModel(model: Model, options: DraftModelOptions = {}): Drafter {
+export function draftModel(model: Model, options: DraftModelOptions & AdaptOptions = {}): Drafter {
   if (!(model instanceof Model)) throw expected('a model that was loaded', 'model', model);
-  checkNames(options, ['minProbability', 'temperature', 'tree'], 'the options of draftModel');
-  return draftBy('draft-model', () => model.lend(), draftingBy(options));
+  checkNames(options, ['minProbability', 'temperature', 'tree', 'adapt'], 'the options of draftModel');
+  const { adapt } = options;
+  bindAdaptation(model, adapt);
+  return draftBy('draft-model', () => adapt?.seat() ?? model.lend(), {
+    ...draftingBy(options),
+    ...(adapt ? { adapt } : {}),
+  });
 }
 
 /** Options of drafts that are chains, or trees that grow where tokens are chosen; with other defaults for some drafters. */

@@ -48,6 +48,9 @@ export interface SessionOptions {
   readonly prefixCache?: boolean | SessionPrefixOptions;
 }
 
+/** Where tensors are. */
+export type StoredWeights = Pick<WeightStore, 'info' | 'bind' | 'bytes'>;
+
 /** What a model lends to heads that draft for it. */
 export interface ModelBase {
   readonly config: ModelConfig;
@@ -58,7 +61,8 @@ export interface ModelBase {
   /** Tokens that may be drawn. */
   readonly vocab: number;
   /** An executor of another program on the same device; weights that the model has in memory are read there. */
-  companion(program: Program, of: (tensor: string) => WeightStore): Executor;
+  companion(program: Program, of: (tensor: string) => StoredWeights): Executor;
+  readonly executor: Executor;
 }
 
 export class Model {
@@ -161,6 +165,7 @@ export class Model {
       config: source.config,
       store,
       info,
+      executor,
       taps: executor.taps,
       vocab: Math.min(info.vocabSize, tokenizer.vocabSize),
       companion: (program, of) => {

@@ -7,7 +7,10 @@ import type { Program } from '../program/program.js';
 import { ReferenceExecutor } from '../program/reference/executor.js';
 
 /** `of`: where a tensor's weights are. */
-export function referenceExecutor(program: Program, of: (tensor: string) => WeightStore): Executor {
+export function referenceExecutor(
+  program: Program,
+  of: (tensor: string) => Pick<WeightStore, 'info' | 'bytes'>,
+): Executor {
   const bind = (tensor: string) => {
     const info = of(tensor).info(tensor);
     if (!info) throw new VivaceError('MISSING_TENSOR', `The model file has no tensor \`${tensor}\``);

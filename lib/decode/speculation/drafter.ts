@@ -67,8 +67,13 @@ export interface DraftContext {
 export interface GenerationDrafter {
   /** What the target knows of its rows, for drafters that read it; heard of tokens before `accept` tells of them. */
   readonly taps?: JobTaps;
-  /** Tokens that are in the text now: first the whole text before the answer, then what was kept, in order. */
-  accept(tokens: Int32Array): void;
+  /** So many of the target's most probable tokens are wanted for each of its tokens, for drafters that learn from them. */
+  readonly learns?: number;
+  /**
+   * Tokens that are in the text now: first the whole text before the answer, then what was kept, in order, with the target's
+   * law before each where `learns` asks for it: [token, logprob] pairs, at temperature 1, most probable first.
+   */
+  accept(tokens: Int32Array, laws?: readonly (readonly (readonly [number, number])[])[]): void;
   /** As `TokenDrafter.draft`; `cycle`, from 1, tells the generation's drafts apart. */
   draft(maxTokens: number, maxNodes: number, cycle: number): Draft | Promise<Draft>;
   /** What the last draft's probe gave, −1: nothing; before `accept` tells what was kept. Not called without. */

@@ -114,10 +114,15 @@ export class Speculator {
     };
   }
 
-  accept(tokens: Int32Array): void {
+  accept(tokens: Int32Array, laws?: readonly JobResult['top'][]): void {
     this.reflector?.accept(tokens);
     this.guard?.accept(tokens);
-    this.drafter.accept(tokens);
+    this.drafter.accept(tokens, laws);
+  }
+
+  /** How many of the most probable tokens of each row the drafter wants to know. */
+  get learns(): number {
+    return this.drafter.learns ?? 0;
   }
 
   /** What the drafter wants to know of the target's rows. */
@@ -197,7 +202,12 @@ export class Speculator {
     const { accepted = [], seat } = result;
     this.learn(result, result.ms ?? (this.timed && !this.goesOn ? ms : undefined), prompt);
     this.verifyMs += result.ms ?? ms;
-    if (!seat) this.accept(Int32Array.from([...accepted, result], ({ token }) => token));
+    if (seat) return;
+    const said = [...accepted, result];
+    this.accept(
+      Int32Array.from(said, ({ token }) => token),
+      this.drafter.learns ? said.map(({ top }) => top) : undefined,
+    );
   }
 
   private learn(result: JobResult, ms: number | undefined, prompt: boolean): void {

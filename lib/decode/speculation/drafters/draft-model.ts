@@ -5,6 +5,8 @@ import { fromNative, nativeCall } from '../../../native.js';
 import type { Tokenizer } from '../../../formats/tokenizer/tokenizer.js';
 import type { DraftedTree, Proposal, TreeShape } from '../../../program/executor.js';
 import { TokenList } from '../../token-list.js';
+import type { TokenMap } from '../adapt/lessons.js';
+import { StudiedDrafter, type Adaptation, type Spoken } from '../adapt/studied-drafter.js';
 import type { AcceptanceProfile } from '../trees/acceptance-profile.js';
 import type { JobDrafting, JobResult, JobTree } from '../../rounds.js';
 import type { Draft, DraftContext, Drafter, GenerationDrafter } from '../drafter.js';
@@ -40,6 +42,8 @@ export interface ModelDrafting {
   readonly profile?: AcceptanceProfile;
   /** And how long they took; for drafts that nobody cuts. */
   readonly timed?: boolean;
+  /** Learns from the target. */
+  readonly adapt?: Adaptation;
 }
 
 /** What a model lends to its drafts: a sequence of its own. */
@@ -59,7 +63,10 @@ export const draftBy = (name: string, seat: () => DraftSeat, options: ModelDraft
     const own = seat();
     try {
       checkVocabularies(context.tokenizer, own.tokenizer);
-      return new ModelDrafter(own, options, context);
+      const { adapt } = options;
+      if (!adapt) return new ModelDrafter(own, options, context);
+      const learner = adapt.learner(context.tokenizer, sameTokens(Math.min(own.vocab, context.sampler.vocab)));
+      return new StudiedDrafter((spoken) => new ModelDrafter(own, options, context, spoken), own, learner);
     } catch (error) {
       own.rounds.release(own.kv, own.sequence);
       throw error;
@@ -93,6 +100,7 @@ class ModelDrafter implements GenerationDrafter {
     private readonly seat: DraftSeat,
     private readonly options: ModelDrafting,
     { sampler, createProposal, signal }: DraftContext,
+    private readonly spoken?: Spoken,
   ) {
     const own = draftingLike(sampler, options.temperature, seat.vocab);
     this.own = new DraftSequence(seat, own, signal);
@@ -129,6 +137,8 @@ class ModelDrafter implements GenerationDrafter {
       this.drafted = undefined;
     }
     this.own.sampler.accept(tokens);
+    if (this.text.length === 0 || !this.spoken) return this.text.append(tokens);
+    tokens.forEach((token, place) => this.spoken?.(token, [token], this.text, place));
     this.text.append(tokens);
   }
 
@@ -238,6 +248,12 @@ export function keptNodes(
     node = children[rank];
   }
   return nodes;
+}
+
+/** Every token for itself. */
+function sameTokens(count: number): TokenMap {
+  const same = Int32Array.from({ length: count }, (_, token) => token);
+  return { direct: same, inverse: same };
 }
 
 const sound = new WeakMap<Tokenizer, WeakSet<Tokenizer>>();

@@ -3,6 +3,7 @@ import { philoxUniform } from '../../../philox.js';
 import type { JobResult, Ticket } from '../../../rounds.js';
 import { TokenList } from '../../../token-list.js';
 import type { Proposal, SamplerOptions } from '../../../../program/executor.js';
+import type { Spoken } from '../../adapt/studied-drafter.js';
 import type { Draft, DraftContext, GenerationDrafter } from '../../drafter.js';
 import type { DraftSeat } from '../draft-model.js';
 import { noDraft } from '../draft-sequence.js';
@@ -44,6 +45,7 @@ export class ExactDrafter implements GenerationDrafter {
     private readonly translation: Translation,
     private readonly options: ExactOptions,
     { sampler, createProposal, signal }: DraftContext,
+    private readonly spoken?: Spoken,
   ) {
     this.sampler = sampler;
     this.builder = new LawBuilder(sampler.vocab);
@@ -60,9 +62,13 @@ export class ExactDrafter implements GenerationDrafter {
     }
     let kept = 0;
     while (kept < this.steps.length && this.steps[kept].target === tokens[kept]) kept++;
-    for (const { run } of this.steps.slice(0, kept)) text.append(run);
+    const { steps } = this;
     this.steps = [];
-    for (const token of tokens.subarray(kept)) text.append(translation.tokensOf(token));
+    tokens.forEach((token, place) => {
+      const own = place < kept ? steps[place].run : translation.tokensOf(token);
+      this.spoken?.(token, own, text, 0);
+      text.append(own);
+    });
     // What was read beyond goes, and the last token is read again: its law is needed.
     const same = Math.min(text.commonPrefix(this.read), text.length - 1);
     this.read.length = same;

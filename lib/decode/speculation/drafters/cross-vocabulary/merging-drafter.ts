@@ -1,6 +1,7 @@
 // Drafts by a model with another vocabulary: a chain that it draws in one native call, put together to the target's tokens.
 import type { Proposal, SamplerOptions } from '../../../../program/executor.js';
 import { TokenList } from '../../../token-list.js';
+import type { Spoken } from '../../adapt/studied-drafter.js';
 import type { Draft, DraftContext, GenerationDrafter } from '../../drafter.js';
 import type { DraftSeat } from '../draft-model.js';
 import { DraftSequence, drawnBy, noDraft } from '../draft-sequence.js';
@@ -11,6 +12,8 @@ import type { Group, Translation } from './translation.js';
 const MOST_PENDING = 16;
 /** Of the newest draft, in the average of how many tokens of the drafter one of the target takes. */
 const NEWEST = 0.1;
+
+const nothing = new Int32Array();
 
 export interface MergingOptions {
   /**
@@ -36,6 +39,7 @@ export class MergingDrafter implements GenerationDrafter {
     private readonly translation: Translation,
     private readonly options: MergingOptions,
     { sampler, createProposal, signal }: DraftContext,
+    private readonly spoken?: Spoken,
   ) {
     const { direct } = translation.alignment;
     const bans = new Map<number, number>();
@@ -73,7 +77,12 @@ export class MergingDrafter implements GenerationDrafter {
     }
     const fresh = [...this.drafted.subarray(0, kept)];
     const drafted = this.drafted.length;
-    for (; at < tokens.length; at++) fresh.push(...translation.tokensOf(tokens[at]));
+    this.speak(tokens.subarray(0, at), text);
+    for (; at < tokens.length; at++) {
+      const own = translation.tokensOf(tokens[at]);
+      this.spoken?.(tokens[at], own, text, fresh.length);
+      fresh.push(...own);
+    }
     if (drafted > 0) {
       this.own.sampler.retract(this.drafted);
       const most = Math.min(kept, drafted - 1, text.length + fresh.length - 1 - kv.length(sequence));
@@ -116,6 +125,18 @@ export class MergingDrafter implements GenerationDrafter {
 
   dispose(): void {
     this.own.dispose();
+  }
+
+  /** Tells of the groups that were kept whole. */
+  private speak(kept: Int32Array, text: TokenList): void {
+    let at = 0;
+    for (const { targets, begin, end } of this.groups) {
+      if (at >= kept.length) break;
+      targets.forEach((_, i) => {
+        const own = i === 0 ? this.drafted.subarray(begin, end) : nothing;
+        this.spoken?.(kept[at++], own, text, begin);
+      });
+    }
   }
 
   private translated(most: number, probabilities: readonly number[]): Draft {

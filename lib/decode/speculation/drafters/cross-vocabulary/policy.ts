@@ -1,6 +1,7 @@
 // The drafter of any model for any other: what it may be asked, and what its generations share.
 import { VivaceError } from '../../../../errors.js';
 import type { Tokenizer } from '../../../../formats/tokenizer/tokenizer.js';
+import { StudiedDrafter, type Adaptation, type Spoken } from '../../adapt/studied-drafter.js';
 import type { DraftContext, Drafter, GenerationDrafter } from '../../drafter.js';
 import type { DraftSeat } from '../draft-model.js';
 import { Alignment, type TokenPairs } from './alignment.js';
@@ -27,6 +28,8 @@ export interface ResolvedCrossVocabulary extends NGramCacheOptions {
   readonly cachePath: string | undefined;
   readonly warm: boolean;
   readonly recut: boolean;
+  /** Learns from the target. */
+  readonly adapt?: Adaptation;
 }
 
 /** What is known of a pair of vocabularies. */
@@ -54,12 +57,17 @@ export class CrossVocabularyDrafter implements Drafter {
     const own = this.seat();
     try {
       const translation = this.translation(context, own);
-      const drafter = this.drafter(own, translation, context);
+      const { adapt } = this.options;
+      const make = (spoken?: Spoken): GenerationDrafter => this.drafter(own, translation, context, spoken);
+      const learner = adapt?.learner(context.tokenizer, translation.alignment);
+      const drafter = learner ? new StudiedDrafter(make, own, learner) : make();
       const { cachePath } = this.options;
       if (cachePath === undefined) return drafter;
       const before = translation.cache.changes;
+      const finish = drafter.finish?.bind(drafter);
       return Object.assign(drafter, {
-        finish: () => {
+        finish: (output: Int32Array) => {
+          finish?.(output);
           if (translation.cache.changes !== before) saveCache(cachePath, translation.cache, translation.alignment);
         },
       });
@@ -110,7 +118,12 @@ export class CrossVocabularyDrafter implements Drafter {
     return made;
   }
 
-  private drafter(seat: DraftSeat, translation: Translation, context: DraftContext): GenerationDrafter {
+  private drafter(
+    seat: DraftSeat,
+    translation: Translation,
+    context: DraftContext,
+    spoken?: Spoken,
+  ): GenerationDrafter {
     const { exactness = 'match', minProbability, recut } = this.options;
     const greedy = context.sampler.temperature === 0;
     if (exactness === 'greedy' && !greedy) {
@@ -123,10 +136,11 @@ export class CrossVocabularyDrafter implements Drafter {
         remedy: "Use another drafter, or the exactness 'match'.",
       });
     }
-    if (exactness === 'ngram-exact' && !greedy) return new ExactDrafter(seat, translation, { minProbability }, context);
+    if (exactness === 'ngram-exact' && !greedy)
+      return new ExactDrafter(seat, translation, { minProbability }, context, spoken);
     // At temperature 0 laws are one token, and drawing is choosing.
     const how =
       exactness === 'direct' ? 'direct' : exactness === 'paper' && !greedy ? 'paper' : recut ? 'recut' : 'chosen';
-    return new MergingDrafter(seat, translation, { how, minProbability }, context);
+    return new MergingDrafter(seat, translation, { how, minProbability }, context, spoken);
   }
 }
