@@ -1,4 +1,4 @@
-// Greedy speculation gives token for token the plain greedy text: every drafter, alone and in batches, each type of cache.
+// Greedy speculation gives token for token the plain greedy text: drafters of every kind, alone and in batches, each type of cache.
 //
 // 24 of the 200 prompts by default; VIVACE_PROMPTS=200 takes all.
 import { embeddedModelPath } from '../../../lib/index.js';
@@ -36,7 +36,7 @@ async function say(
 async function checkAll(setting: Setting, texts: readonly string[], caches: readonly CacheType[]): Promise<void> {
   for (const type of caches) {
     const plain = (await say(setting, texts, 8, type)).map(({ tokens }) => tokens);
-    for (const name of setting.names) {
+    for (const name of setting.common) {
       for (const batch of [1, 8]) {
         const drafter = setting.make(name);
         const results = await say(setting, texts, batch, type, { ...shapes[batch === 1 ? 0 : 1], drafter });

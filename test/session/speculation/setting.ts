@@ -7,10 +7,12 @@ import {
   crossVocabulary,
   datastore,
   draftModel,
+  draftTree,
   eagle,
   embeddedModelPath,
   inputCopy,
   loadModel,
+  lookahead,
   medusa,
   nGram,
   suffix,
@@ -59,6 +61,8 @@ interface Row {
   make(tools: Tools): Drafter;
   /** Draws where the target draws, so that the ratio of the laws gives another text of the same law. */
   readonly draws?: boolean;
+  /** Its greedy texts have a test of their own. */
+  readonly apart?: boolean;
 }
 
 /** Every kind of drafter. */
@@ -67,7 +71,9 @@ const rows = {
   suffix: { make: () => suffix() },
   datastore: { make: ({ store }) => datastore(store) },
   'input-copy': { make: () => inputCopy() },
+  lookahead: { make: () => lookahead({ n: 4, window: 4, candidates: 3 }), apart: true },
   'draft-model': { make: ({ small }) => draftModel(small), draws: true },
+  'draft-tree': { make: ({ small }) => draftTree(small), draws: true, apart: true },
   'greedy draft-model': { make: ({ small }) => draftModel(small, { temperature: 0, minProbability: 0 }) },
   'cross-vocabulary': { make: ({ other }) => crossVocabulary(other) },
   'cross-vocabulary by exact laws': {
@@ -80,8 +86,9 @@ const rows = {
 
 export interface Setting {
   readonly model: Model;
-  /** Names of all drafters that work with this model. */
+  /** Names of all drafters that work with this model, and those of them without greedy tests of their own. */
   readonly names: readonly string[];
+  readonly common: readonly string[];
   make(name: string): Drafter;
   draws(name: string): boolean;
   /** Nothing is left of any generation, neither here nor in the drafters' models. */
@@ -136,6 +143,7 @@ async function settingOf(
   return {
     model,
     names: [...kinds.keys()],
+    common: [...kinds.keys()].filter((name) => rowOf(name).apart !== true),
     make: (name) => rowOf(name).make({ store, small, other, heads }),
     draws: (name) => rowOf(name).draws === true,
     isEmpty: () => [model, small, other].every((one) => one.memoryUsage().kv === 0),
