@@ -147,7 +147,8 @@ class Run {
     const prompt = tokens.slice();
     this.fence = constraint && new Fence(constraint, options.sampler.vocab, tokenizer.endOfGeneration);
     if (speculation) {
-      const context = { tokenizer, sampler: options.sampler, ...(signal ? { signal } : {}) };
+      const { salt } = target.prefix ?? {};
+      const context = { tokenizer, sampler: options.sampler, ...(signal ? { signal } : {}), salt };
       this.speculator = new Speculator(speculation, executor, context, options.stop, this.fence);
       this.speculator.accept(prompt);
     }

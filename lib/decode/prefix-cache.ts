@@ -50,6 +50,8 @@ export function dropIdlePages(): boolean {
 /** Of one model: `model.prefixCache`. */
 export class PrefixCache {
   private readonly kvs: SharingKv[] = [];
+  /** @internal The model is gone, and its caches with it. */
+  closed = false;
   private requests = 0;
   private hits = 0;
   private promptTokens = 0;
@@ -112,8 +114,9 @@ export class PrefixCache {
     this.savedTokens += saved;
   }
 
-  /** @internal The model is gone, and its caches with it. */
+  /** @internal */
   close(): void {
+    this.closed = true;
     open.delete(this);
     this.kvs.length = 0;
   }
@@ -128,7 +131,7 @@ export class PrefixSeat {
     private readonly kv: SharingKv,
     private readonly sequence: number,
     private readonly pageSize: number,
-    private readonly salt: string,
+    readonly salt: string,
   ) {}
 
   /** The same for a fork of the sequence. */
@@ -139,6 +142,7 @@ export class PrefixSeat {
   /** Takes what others have of a text, but for its last token, whose logits are wanted; how many tokens were new. */
   share(tokens: TokenList): number {
     const { kv, sequence, pageSize } = this;
+    if (this.cache.closed) return 0;
     const before = kv.length(sequence);
     const most = tokens.length - 1;
     const found = Math.floor(most / pageSize) > Math.floor(before / pageSize);
@@ -150,6 +154,7 @@ export class PrefixSeat {
   /** Gives what has been computed of a text. */
   publish(tokens: TokenList): void {
     const { kv, sequence, pageSize } = this;
+    if (this.cache.closed) return;
     const full = Math.floor(Math.min(tokens.length, kv.length(sequence)) / pageSize);
     if (full <= this.pages) return;
     kv.prefixes.publish(sequence, tokens.slice(0, full * pageSize), this.salt);

@@ -24,7 +24,7 @@ export function draftModel(model: Model, options: DraftModelOptions & AdaptOptio
   checkNames(options, ['minProbability', 'temperature', 'tree', 'adapt'], 'the options of draftModel');
   const { adapt } = options;
   bindAdaptation(model, adapt);
-  return draftBy('draft-model', () => adapt?.seat() ?? model.lend(), {
+  return draftBy('draft-model', (salt) => adapt?.seat() ?? model.lend(salt), {
     ...draftingBy(options),
     ...(adapt ? { adapt } : {}),
   });
@@ -88,7 +88,7 @@ export function draftTree(model: Model, options: DraftTreeOptions = {}): Drafter
   }
   const learning = profile ?? new AcceptanceProfile();
   const fixed = tree === undefined ? undefined : { parents: checkShape(tree) };
-  return draftBy('draft-tree', () => model.lend(), {
+  return draftBy('draft-tree', (salt) => model.lend(salt), {
     minProbability: 0,
     temperature: options.temperature === undefined ? NaN : number('temperature', options.temperature, 0, 0, 100),
     shape: (depth, nodes, drawn) => {

@@ -147,14 +147,15 @@ export class Model {
     return seat.session(tokens);
   }
 
-  /** @internal A sequence for drafts (lib/model/draft-model.ts), which the caller releases. */
-  lend(): DraftSeat {
+  /** @internal A sequence for drafts (lib/model/draft-model.ts), which the caller releases; it shares texts of the salt. */
+  lend(salt?: string): DraftSeat {
     this.check();
     const { kv, sequence } = this.seat('F16', 'F16', 32, this.info.contextLength);
     const { engine: rounds, executor, tokenizer, info } = this;
     const vocab = Math.min(info.vocabSize, tokenizer.vocabSize);
     const { contextLength, vocabSize: logitsWidth } = info;
-    return { rounds, executor, tokenizer, kv, sequence, contextLength, logitsWidth, vocab };
+    const prefix = salt === undefined ? undefined : this.prefixCache.seat(kv, sequence, 32, salt);
+    return { rounds, executor, tokenizer, kv, sequence, contextLength, logitsWidth, vocab, prefix };
   }
 
   /** @internal What heads that draft for this model share with it (lib/model/eagle.ts). */

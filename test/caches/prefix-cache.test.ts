@@ -151,6 +151,13 @@ test('drafts behind shared pages; heads that read every row of the prompt get th
     expect(got.logits.equals(wanted.logits)).toBe(true);
     expect(got.speculation?.drafted).toBeGreaterThan(0);
   }
+  // The small model had the prompt, too, after the first of its generations.
+  expect(small.prefixCache.statistics()).toMatchObject({ requests: 2, hits: 1, savedTokens: shared });
+  expect(small.memoryUsage().kv).toBe(0);
+  const { speculation, ...salted } = { speculation: { drafter: draftModel(small) }, prefixCache: { salt: 'a' } };
+  await once(sharing, prompt, { speculation }, salted);
+  await once(sharing, prompt, { speculation, prefixCache: false });
+  expect(small.prefixCache.statistics()).toMatchObject({ requests: 3, hits: 1 });
   // What a round with drafts kept is what a round without computes.
   sharing.prefixCache.clear();
   const drafted = {

@@ -61,6 +61,8 @@ export interface DraftContext {
   /** Makes laws that the target's verifier can read. */
   readonly createProposal: (replacement: boolean) => Proposal;
   readonly signal?: AbortSignal;
+  /** The text's beginning may be shared with texts of the same salt (PrefixSeat). Absent: it may not. */
+  readonly salt?: string | undefined;
 }
 
 /** The drafter of one generation. Calls come one after the other. */

@@ -4,6 +4,7 @@ import type { NativeDrafter } from '../../../native.js';
 import { fromNative, nativeCall } from '../../../native.js';
 import type { Tokenizer } from '../../../formats/tokenizer/tokenizer.js';
 import type { DraftedTree, Proposal, TreeShape } from '../../../program/executor.js';
+import type { PrefixSeat } from '../../prefix-cache.js';
 import { TokenList } from '../../token-list.js';
 import type { TokenMap } from '../adapt/lessons.js';
 import { StudiedDrafter, type Adaptation, type Spoken } from '../adapt/studied-drafter.js';
@@ -52,15 +53,17 @@ export interface DraftSeat extends SequenceSeat {
   /** Columns of the logits. */
   readonly logitsWidth: number;
   readonly tokenizer: Tokenizer;
+  /** What the sequence shares with others of its model. */
+  readonly prefix?: PrefixSeat | undefined;
 }
 
 /** Rows of the text that may be read in a round that drafts; more are read before. */
 const MOST_PENDING = 16;
 
-export const draftBy = (name: string, seat: () => DraftSeat, options: ModelDrafting): Drafter => ({
+export const draftBy = (name: string, seat: (salt?: string) => DraftSeat, options: ModelDrafting): Drafter => ({
   name,
   start(context) {
-    const own = seat();
+    const own = seat(context.salt);
     try {
       checkVocabularies(context.tokenizer, own.tokenizer);
       const { adapt } = options;
@@ -151,6 +154,7 @@ class ModelDrafter implements GenerationDrafter {
   /** All of the text but its last rows; false when there is nothing to go on with. */
   private read(): Promise<boolean> | undefined {
     const { kv, sequence } = this.seat;
+    if (kv.length(sequence) === 0) this.seat.prefix?.share(this.text);
     const behind = this.text.length - kv.length(sequence) - MOST_PENDING;
     return behind > 0 ? this.own.read(this.text.slice(kv.length(sequence)).subarray(0, behind)) : undefined;
   }
@@ -215,6 +219,7 @@ class ModelDrafter implements GenerationDrafter {
   }
 
   dispose(): void {
+    if (!this.own.gone) this.seat.prefix?.publish(this.text);
     this.chains?.dispose();
     this.own.dispose();
   }
