@@ -13,7 +13,15 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 // Whole folders, or single files of folders where most is about something else.
-const everything = ['test/cuda/', 'test/ops/', 'test/program/(?!device-probe)', 'test/session/', 'test/models/device'];
+const everything = [
+  'test/cuda/',
+  'test/ops/',
+  'test/program/(?!device-probe)',
+  'test/session/',
+  'test/models/(device|agreement)',
+  'test/decode/lossy/(reflective|runs)',
+  'test/decode/speculation/(going-on|lookahead|cross-vocabulary/generations)',
+];
 // Programs of kernels alone: with a whole Node.js process compute-sanitizer takes hours.
 const sanitized = ['test/cuda/(emulation|decode)'];
 const tools = ['memcheck', 'racecheck', 'synccheck'];

@@ -155,7 +155,8 @@ __global__ void verify_block(SampleRun run, VerifyLists lists, int blocks, doubl
     if (i < drafted) {
       const Residual p = law_at(i);
       const DraftLaw q(nodes[i].law);
-      const int32_t token = nodes[i + 1].token;
+      // What was drawn may be no token of the target's at all; another one stands in its row then.
+      const int32_t token = nodes[i].drawn_count > 0 ? lists.drawn[nodes[i].drawn_begin] : nodes[i + 1].token;
       const double drawn = q.probability(token);
       next = drawn > 0 ? ratio * p.probability(token) / drawn : 1;
       next = next < 1 ? next : 1;

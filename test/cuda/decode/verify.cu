@@ -10,9 +10,9 @@ namespace {
 using namespace trial;
 
 // Some of the tokens with weights more or less like the target's, and children drawn from them. One in `lawless` of
-// them have no law: their children were chosen.
-Proposal::Node node_for(const float* logits, int vocab, int children, bool replacement, double most_noise,
-                        int lawless) {
+// them have no law: their children were chosen. `foreign`: now and then the child is no token of the target's.
+Proposal::Node node_for(const float* logits, int vocab, int children, bool replacement, double most_noise, int lawless,
+                        bool foreign) {
   std::vector<int32_t> ids;
   std::vector<float> weights;
   const float peak = *std::max_element(logits, logits + vocab);
@@ -31,24 +31,30 @@ Proposal::Node node_for(const float* logits, int vocab, int children, bool repla
     node.drawn.push_back(
         ids[static_cast<size_t>(std::discrete_distribution<int>(open.begin(), open.end())(generator))]);
   }
+  if (foreign && below(5) == 0 && static_cast<int>(ids.size()) + 1 != vocab) {  // as many would be all tokens
+    ids.push_back(vocab);
+    weights.push_back(1);
+    node.drawn = {vocab};
+  }
   if (below(lawless) != 0) node.law = StoredLaw(std::move(ids), std::move(weights));
   return node;
 }
 
 // A draft of up to `limit` rows, the root included, with logits in `rows`.
 void grow(Walk& walk, Proposal& proposal, const float* rows, int stride, int vocab, int limit, int widest, double noise,
-          int lawless) {
+          int lawless, bool foreign) {
   proposal.replacement = below(2) != 0;
   walk.tokens = {below(vocab)};
   walk.parents = {-1};
   for (int row = 0; row < walk.rows(); ++row) {
-    Proposal::Node node = node_for(rows + row * stride, vocab, 1 + below(widest), proposal.replacement, noise, lawless);
+    Proposal::Node node =
+        node_for(rows + row * stride, vocab, 1 + below(widest), proposal.replacement, noise, lawless, foreign);
     std::vector<int32_t> drawn;
     for (const int32_t token : node.drawn) {
       if (walk.child(row, token) >= 0) {
         drawn.push_back(token);
       } else if (walk.rows() < limit) {
-        walk.tokens.push_back(token);
+        walk.tokens.push_back(token < vocab ? token : below(vocab));
         walk.parents.push_back(row);
         drawn.push_back(token);
       }
@@ -94,7 +100,8 @@ void same_verdicts(const char* name, VerifyRule rule, const std::vector<int>& vo
         std::vector<int32_t> text;
         for (int i = 0; i < 5; ++i) text.push_back(below(vocab));
         samplers.back()->accept(text.data(), 5);
-        grow(walk, proposals[w], own, vocab, vocab, limit, widest, noise, rule == VerifyRule::block ? 60 : 8);
+        grow(walk, proposals[w], own, vocab, vocab, limit, widest, noise, rule == VerifyRule::block ? 60 : 8,
+             rule == VerifyRule::block);
         if (below(6) == 0) own[below(static_cast<int>(walk.rows())) * vocab + below(vocab)] = NAN;
         walk.sampler = samplers.back().get();
         walk.options = options_of(rule);
