@@ -1,5 +1,6 @@
 #include "core/thread_pool.h"
 
+#include <algorithm>
 #include <chrono>
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -49,6 +50,18 @@ void Team::barrier() {
 
 int64_t Team::next(int64_t chunk) {
   return state_.next_[share_].fetch_add(chunk, std::memory_order_relaxed);
+}
+
+// A part is half of an even share of what is left.
+bool Team::next_part(int64_t count, int64_t least, int64_t& begin, int64_t& end) {
+  std::atomic<int64_t>& next = state_.next_[share_];
+  begin = next.load(std::memory_order_relaxed);
+  do {
+    if (begin >= count) return false;
+    const int64_t part = std::max(least, (count - begin) / (2 * threads_));
+    end = std::min(count, begin + part);
+  } while (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed));
+  return true;
 }
 
 std::shared_ptr<ThreadPool> ThreadPool::shared(int threads) {

@@ -33,6 +33,18 @@ class Team {
       body(begin, begin + chunk < count ? begin + chunk : count);
     ++share_;
   }
+  // The same in parts that get smaller towards the end, so that members end together though some began late or were
+  // held up; `least`: of a part, but for the last one.
+  template <class Body>
+  void share_out(int64_t count, int64_t least, Body&& body) {
+    if (threads_ == 1) {
+      if (count > 0) body(int64_t{0}, count);
+      return;
+    }
+    int64_t begin, end;
+    while (next_part(count, least, begin, end)) body(begin, end);
+    ++share_;
+  }
   // The static share of [0, count) in units of `unit`: cheaper than share() for even work.
   void range(int64_t count, int64_t unit, int64_t& begin, int64_t& end) const {
     const int64_t units = (count + unit - 1) / unit;
@@ -44,6 +56,7 @@ class Team {
 
  private:
   int64_t next(int64_t chunk);
+  bool next_part(int64_t count, int64_t least, int64_t& begin, int64_t& end);
   int thread_;
   int threads_;
   int share_ = 0;  // shares since the last barrier

@@ -54,23 +54,24 @@ void float_linear(const OpRun& run, Team& team) {
 template <class Weight>
 void float_gated(const OpRun& run, Team& team) {
   const Tensor& x = run.inputs[0];
-  GatedBlock block;
-  for_units(run, team, gated_columns, block_of_rows(x.stride, row_block), [&](int64_t n, int64_t first, int64_t rows) {
-    for (int side = 0; side < 2; ++side) {
-      const Tensor &weight = run.inputs[1 + side], &other = run.inputs[2 - side];
-      const int64_t end = smaller(n + gated_columns, weight.rows);
-      for (int64_t at = n; at < end; at += weight_tile) {
-        const bool last = at + weight_tile >= end;
-        const std::byte* next = !last ? weight.data + (at + weight_tile) * weight.stride
-                                      : other.data + (side == 0 ? n : end) * other.stride;
-        multiply_tile<Weight>(x, weight, at, rows <= few_rows ? next : nullptr, first, rows,
-                              [&](int64_t row, const float* sums) {
-                                std::memcpy(block.values[side][row] + (at - n), sums, sizeof(float) * weight_tile);
-                              });
-      }
-    }
-    block.finish(run, n, first, rows);
-  });
+  GatedBlock block(columns_of_unit(run.inputs[1].rows, run.outputs[0].rows, team.threads()));
+  for_units(
+      run, team, block.columns(), block_of_rows(x.stride, row_block), [&](int64_t n, int64_t first, int64_t rows) {
+        for (int side = 0; side < 2; ++side) {
+          const Tensor &weight = run.inputs[1 + side], &other = run.inputs[2 - side];
+          const int64_t end = smaller(n + block.columns(), weight.rows);
+          for (int64_t at = n; at < end; at += weight_tile) {
+            const bool last = at + weight_tile >= end;
+            const std::byte* next = !last ? weight.data + (at + weight_tile) * weight.stride
+                                          : other.data + (side == 0 ? n : end) * other.stride;
+            multiply_tile<Weight>(x, weight, at, rows <= few_rows ? next : nullptr, first, rows,
+                                  [&](int64_t row, const float* sums) {
+                                    std::memcpy(block.row(side, row) + (at - n), sums, sizeof(float) * weight_tile);
+                                  });
+          }
+        }
+        block.finish(run, n, first, rows);
+      });
 }
 
 LinearBodies find_bodies(DType dtype) {

@@ -6,8 +6,7 @@
 namespace vivace::VIVACE_ISA {
 
 inline constexpr int64_t unit_cache_bytes =
-    512 * 1024;                             // of activations in a unit: they stay in the second-level cache
-inline constexpr int units_per_thread = 8;  // so that members that start late do less
+    512 * 1024;  // of activations in a unit: they stay in the second-level cache
 
 inline int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -27,8 +26,7 @@ template <class Unit>
 inline void for_units(const OpRun& run, Team& team, int weight_rows, int64_t block, Unit&& unit) {
   const int64_t rows = run.outputs[0].rows;
   const int64_t across = ceil_div(run.inputs[1].rows, weight_rows), units = across * ceil_div(rows, block);
-  const int64_t chunk = ceil_div(units, static_cast<int64_t>(team.threads()) * units_per_thread);
-  team.share(units, chunk, [&](int64_t begin, int64_t end) {
+  team.share_out(units, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t first = i / across * block;
       unit(i % across * weight_rows, first, smaller(block, rows - first));

@@ -77,6 +77,47 @@ test.each(shapes)('$dtype [$out, $columns], $activation', (shape) => {
   }
 });
 
+// Wide enough for units of 128 columns on one thread and 64 on two, the last one shorter than the others.
+test.each(['F32', 'F16', 'Q4_0', 'Q6_K'] as DType[])('%s: few rows in long units', (dtype) => {
+  const [columns, rows] = [256, 9];
+  for (const [out, down] of [
+    [2080, true],
+    [2069, false],
+  ] as const) {
+    const builder = new ProgramBuilder('long', (name) => {
+      return name === 'down' ? { dtype: 'Q8_0', shape: [8, out] } : { dtype, shape: [out, columns] };
+    });
+    const x = builder.input('x', 'F32', 'rows', columns);
+    const [gate, up] = ['gate', 'up'].map((name) => builder.linear(x, builder.weight(name, [out, columns])));
+    const y = builder.gatedActivation(gate, up, 'silu');
+    const program = builder.finish({ y: down ? builder.linear(y, builder.weight('down', [8, out])) : y });
+    const own = gatedWeights({ dtype, columns, out, down });
+    const last = down ? quantise('Q8_0', random('down', 8 * out), 8, out) : new Uint8Array();
+    const all = random('x', rows * columns);
+    for (const isa of isaLevels()) {
+      const run = (fuse: boolean, threads: number, count: number) => {
+        const weights = (name: string) => (name === 'down' ? last : own(name));
+        const compiled = new NativeProgram(program, weights, { isa, threads, fuse });
+        const given = { x: all.slice(0, count * columns) };
+        const result = compiled.runSync(given, undefined, { y: new Float32Array(count * (down ? 8 : out)).fill(NaN) });
+        compiled.dispose();
+        return result.y;
+      };
+      const plain = run(false, 1, rows);
+      for (const [threads, count] of [
+        [1, 1],
+        [2, 1],
+        [1, 4],
+        [2, 8],
+        [1, 9],
+      ]) {
+        const expected = plain.slice(0, count * (down ? 8 : out));
+        expectSameBits(run(true, threads, count), expected, `${isa}, ${threads} threads, ${count} rows of ${out}`);
+      }
+    }
+  }
+});
+
 // Those that a card keeps in an order of their own; F16 and W8A8 are not among them.
 const onCards: DType[] = [...quantisedTypes, 'W4A16', 'W4A16_G32', 'W4A16_G128', 'W8A16', 'W8A16_G64'];
 const cardShapes: Shape[] = onCards.flatMap((dtype) => [
