@@ -12,7 +12,7 @@ import { draftingBy } from './draft-model.js';
 import { checkHead, HeadRuns, type HeadDrafter } from './head-runs.js';
 import type { Model } from './model.js';
 
-/** `tree`: of drafts that are trees, which they are where `speculation.maxNodes` is above `speculation.maxDraft`. */
+/** `minProbability`: default 0.1, for heads say less sharply than models what is probable. */
 export type EagleOptions = DraftModelOptions;
 
 /**
@@ -27,7 +27,7 @@ export type EagleOptions = DraftModelOptions;
 export function eagle(model: Model, headPath: string, options: EagleOptions = {}): HeadDrafter {
   checkHead(model, headPath);
   checkNames(options, ['minProbability', 'temperature', 'tree'], 'the options of eagle');
-  const drafting = draftingBy(options);
+  const drafting = draftingBy(options, { minProbability: 0.1 });
   const { config: target, store, info } = model.base();
   const head = openEagleHead(headPath, target);
   const taps = head.third ? head.third.layers.map((layer) => `residual.${layer}`) : ['hidden'];

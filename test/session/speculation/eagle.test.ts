@@ -2,7 +2,7 @@
 // texts are those without drafts; broken heads are errors with a code.
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { eagle, loadModel, VivaceError } from '../../../lib/index.js';
+import { eagle, embeddedModelPath, loadModel, VivaceError } from '../../../lib/index.js';
 import type { GenerateOptions, Model } from '../../../lib/index.js';
 import { openEagleHead } from '../../../lib/formats/hugging-face/heads/eagle.js';
 import { headWeights } from '../../../lib/formats/hugging-face/heads/directory.js';
@@ -250,6 +250,27 @@ describe.each(testDevices())('on %s', (device) => {
     expect([...draft.tokens]).toEqual(laws.map(bestOf));
     expect(draft.scores[0]).not.toBeCloseTo(drafts[0][0].draft.scores[0], 4);
     reference.close();
+    model.dispose();
+  });
+
+  test.each(['eagle', 'eagle3'])('the embedded model’s own head %s is often right', async (name) => {
+    const model = await loadModel('default', { threads: 2 });
+    using drafter = eagle(model, path.join(path.dirname(embeddedModelPath()), `vivace-tiny-${name}`));
+    const prompt = [...model.tokenizer.encode('Once upon a time there was a little girl')];
+    const plain = await generate(model, prompt, { temperature: 0, maxTokens: 60 });
+    for (const [maxNodes, least] of [
+      [0, 2.2],
+      [16, 2.7],
+    ]) {
+      const speculation = { drafter, adaptive: false, maxDraft: 6, maxNodes };
+      const { tokens, speculation: books } = await generate(model, prompt, {
+        temperature: 0,
+        maxTokens: 60,
+        speculation,
+      });
+      expect(tokens).toEqual(plain.tokens);
+      expect(books!.tokensPerRound).toBeGreaterThan(least);
+    }
     model.dispose();
   });
 

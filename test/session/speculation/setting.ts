@@ -54,6 +54,7 @@ interface Tools {
 
 interface Heads {
   readonly eagle: HeadDrafter;
+  readonly eagle3: HeadDrafter;
   readonly medusa: HeadDrafter;
 }
 
@@ -81,6 +82,7 @@ const rows = {
     draws: true,
   },
   eagle: { make: ({ heads }) => (heads as Heads).eagle, draws: true },
+  'eagle-3': { make: ({ heads }) => (heads as Heads).eagle3, draws: true },
   medusa: { make: ({ heads }) => (heads as Heads).medusa, draws: true },
 } satisfies Record<string, Row>;
 
@@ -112,8 +114,11 @@ export async function setUpOn(device: Device, told: readonly string[]): Promise<
   const [model, small] = [await modelOn(device, 1), await modelOn(device, 2)];
   const other = await bpeModel(join(folder, 'other.gguf'), 15, { seed: 3, layers: 1, device });
   const heads = (kind: keyof Heads): string => join(folder, kind);
-  writeRandomEagle(heads('eagle'), model.base().config);
-  writeRandomMedusa(heads('medusa'), model.base().config);
+  const { config } = model.base();
+  writeRandomEagle(heads('eagle'), config);
+  const layers = { eagle_aux_hidden_state_layer_ids: [0, 0, config.layers - 1] };
+  writeRandomEagle(heads('eagle3'), config, { third: Math.floor(config.vocab / 3), config: layers });
+  writeRandomMedusa(heads('medusa'), config);
   return settingOf(folder, { model, small, other }, heads, told.slice(0, 2), 8);
 }
 
@@ -135,10 +140,11 @@ async function settingOf(
   await buildDatastore(store, answers, { vocab: tokenizer.vocabSize, fingerprint: tokenizerFingerprint(tokenizer) });
   const heads: Heads | undefined = folders && {
     eagle: eagle(model, folders('eagle')),
+    eagle3: eagle(model, folders('eagle3')),
     medusa: medusa(model, folders('medusa')),
   };
   const kinds = new Map<string, Row>(Object.entries(rows));
-  if (!heads) for (const name of ['eagle', 'medusa']) kinds.delete(name);
+  if (!heads) for (const name of ['eagle', 'eagle-3', 'medusa']) kinds.delete(name);
   const rowOf = (name: string): Row => kinds.get(name) as Row;
   return {
     model,
