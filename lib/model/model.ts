@@ -60,8 +60,10 @@ export interface ModelBase {
   readonly taps: Executor['taps'];
   /** Tokens that may be drawn. */
   readonly vocab: number;
-  /** An executor of another program on the same device; weights that the model has in memory are read there. */
-  companion(program: Program, of: (tensor: string) => StoredWeights): Executor;
+  /**
+   * An executor of another program on the same device, with `threads` at most; weights that the model has in memory are read there.
+   */
+  companion(program: Program, of: (tensor: string) => StoredWeights, threads?: number): Executor;
   readonly executor: Executor;
 }
 
@@ -169,8 +171,9 @@ export class Model {
       executor,
       taps: executor.taps,
       vocab: Math.min(info.vocabSize, tokenizer.vocabSize),
-      companion: (program, of) => {
-        if (executor instanceof NativeExecutor) return executor.companion(program, (tensor) => of(tensor).bind(tensor));
+      companion: (program, of, threads) => {
+        if (executor instanceof NativeExecutor)
+          return executor.companion(program, (tensor) => of(tensor).bind(tensor), threads);
         const { referenceExecutor } = require('./reference.js') as typeof references;
         return referenceExecutor(program, of);
       },

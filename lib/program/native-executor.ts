@@ -208,9 +208,10 @@ export class NativeExecutor implements Executor {
     return { feedback, fed: this.fed.executable };
   }
 
-  /** Another program on the same device, whose weights are read where this one has them. */
-  companion(program: Program, bindWeight: BindWeight): NativeExecutor {
-    return new NativeExecutor(program, bindWeight, { ...this.options, repack: false, shares: this.compiled });
+  /** Another program on the same device, whose weights are read where this one has them; `most` threads at most. */
+  companion(program: Program, bindWeight: BindWeight, most = Infinity): NativeExecutor {
+    const threads = Math.min(this.options.threads ?? 1, most);
+    return new NativeExecutor(program, bindWeight, { ...this.options, threads, repack: false, shares: this.compiled });
   }
 
   /** The program that also returns these; made when it is first asked for. */

@@ -219,7 +219,7 @@ describe.each(testDevices())('on %s', (device) => {
     const own = new WeightStore(opened);
     const of = headWeights(own, store);
     const program = buildEagle(opened.config, (tensor) => of(tensor).info(tensor), { contextLength: 64 });
-    const executor = companion(program, of);
+    const executor = companion(program, of, 1);
     const vectors = [...opened.tensors.values()].filter(({ shape }) => shape.length === 1).length;
     expect(executor.memory().weights).toBeLessThan(8 * config.width * (vectors + 1));
     executor.dispose();
