@@ -70,6 +70,8 @@ export { readCases } from './model/evaluation/cases.js';
 export type { EvaluationCase } from './model/evaluation/cases.js';
 export { bestRow, evaluate } from './model/evaluation/evaluate.js';
 export type { EvaluationOptions, EvaluationRow } from './model/evaluation/evaluate.js';
+export { annotateJudge } from './model/judge/annotate.js';
+export type { AnnotatedAnswer, AnnotatedExample, AnnotateOptions } from './model/judge/annotate.js';
 export { mineJudge } from './model/judge/mine.js';
 export type { MinedExample, MineOptions } from './model/judge/mine.js';
 export type { ReflectionResult } from './decode/speculation/reflective/reflector.js';

@@ -1,6 +1,6 @@
 // The drafter in docs/add-a-policy.md is what the page says: it type-checks, and drafts without changing the text.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { transformSync } from '@swc/core';
 import { embeddedModelPath, loadModel } from '../../lib/index.js';
@@ -31,6 +31,12 @@ test('the page holds one example, and it type-checks', () => {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+});
+
+test('what it names is there', () => {
+  const paths = [...page.matchAll(/`((?:lib|cpp|cuda|test)\/[^`\s]+)`/g)].map(([, path]) => path);
+  expect(paths.length).toBeGreaterThan(15);
+  expect(paths.filter((path) => !existsSync(join(root, path)))).toEqual([]);
 });
 
 test('its drafts are kept where it knows the text, and the text stays as it is', async () => {
