@@ -131,6 +131,8 @@ test('worse weights make room for the best ones, and noise does not', () => {
     });
   };
   expect(rollbacks([0.5, 0.8, 0.2, 0.8])).toEqual([undefined, undefined, 1, undefined]);
+  // Texts for which all weights are worse: once, and then it is the new measure.
+  expect(rollbacks([0.8, 0.2, 0.2, 0.2, 0.2])).toEqual([undefined, 0, undefined, undefined, undefined]);
   expect(rollbacks(Array.from({ length: 40 }, () => 0.5)).every((one) => one === undefined)).toBe(true);
 
   const useless = (learned: number, plain: number): boolean => {

@@ -63,9 +63,12 @@ export class Acceptance {
     }
     const noise = 3 * Math.hypot(error, this.best.error);
     if (this.best.mean - mean < Math.max(FALL * this.best.mean, noise)) return undefined;
+    const { weights } = this.best;
     this.since = 0;
     this.learned = new Average(1 / WINDOW);
-    return this.best.weights;
+    // What they reach now is measured anew: texts may have changed, and then they are not better.
+    this.best = undefined;
+    return weights;
   }
 
   /** Drafts without what was learned are better, by two standard errors. */
