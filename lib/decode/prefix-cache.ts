@@ -39,12 +39,21 @@ export interface PrefixCacheStatistics {
 
 type SharingKv = KvCache & { readonly prefixes: PrefixPages };
 
-/** Those of all models of this thread: when one of them lacks memory, the others' pages that nobody has make room, too. */
-const open = new Set<PrefixCache>();
+/**
+ * Those of all models of this thread: when one of them lacks memory, the others' pages that nobody has make room, too. Models
+ * that were lost without being disposed of may go.
+ */
+const open = new Set<WeakRef<PrefixCache>>();
 
 /** Gives back the memory of all pages that no session has; false when there are none. */
 export function dropIdlePages(): boolean {
-  return [...open].reduce((some, cache) => cache.dropIdle() || some, false);
+  let some = false;
+  for (const reference of open) {
+    const cache = reference.deref();
+    if (cache === undefined) open.delete(reference);
+    else some = cache.dropIdle() || some;
+  }
+  return some;
 }
 
 /** Of one model: `model.prefixCache`. */
@@ -52,6 +61,7 @@ export class PrefixCache {
   private readonly kvs: SharingKv[] = [];
   /** @internal The model is gone, and its caches with it. */
   closed = false;
+  private readonly reference = new WeakRef(this);
   private requests = 0;
   private hits = 0;
   private promptTokens = 0;
@@ -62,7 +72,7 @@ export class PrefixCache {
     private readonly bytes: number,
     private readonly salt: string,
   ) {
-    if (bytes > 0) open.add(this);
+    if (bytes > 0) open.add(this.reference);
   }
 
   get enabled(): boolean {
@@ -117,7 +127,7 @@ export class PrefixCache {
   /** @internal */
   close(): void {
     this.closed = true;
-    open.delete(this);
+    open.delete(this.reference);
     this.kvs.length = 0;
   }
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { draftModel, eagle, embeddedModelPath, loadModel, lookahead, nGram } from '../../lib/index.js';
 import type { CacheType, GenerateOptions, GenerateResult, Model, Session, SessionOptions } from '../../lib/index.js';
+import { dropIdlePages } from '../../lib/decode/prefix-cache.js';
 import { Engine } from '../../lib/engine.js';
 import { VivaceError } from '../../lib/errors.js';
 import { FakeExecutor } from '../session/fake-executor.js';
@@ -268,6 +269,18 @@ test('memory that no session has stays within its limit, of which caches get eve
   expect(model.prefixCache.statistics().bytes).toBeLessThanOrEqual(limit);
   model.prefixCache.clear();
   expect(model.memoryUsage()).toMatchObject({ kv: 0, prefixCache: 0 });
+});
+
+test('memory that one model lacks, the pages of others that nobody has give back', async () => {
+  using other = await loadModel('default', { threads: 1 });
+  for (const model of [sharing, other]) await once(model, text(70));
+  using session = other.createSession();
+  await say(session, text(70));
+  expect(dropIdlePages()).toBe(true);
+  expect(sharing.prefixCache.statistics()).toMatchObject({ pages: 0, bytes: 0 });
+  expect(other.prefixCache.statistics()).toMatchObject({ pages: 2, bytes: 0 });
+  expect(dropIdlePages()).toBe(false);
+  expect((await once(other, text(70))).usage.sharedTokens).toBe(64);
 });
 
 test('a round that lacks memory is run again once what nobody needs is gone', async () => {
