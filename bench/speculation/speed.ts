@@ -1,9 +1,13 @@
 // Decoding with drafters against plain decoding, in turns: `npm run bench -- speculation [--threads N] [--repeat N] [--only
-// task,…] [--json] [--save]`. Targets: the embedded model, which stays in the caches, and the same scaled up to 106 million
-// parameters in F16 (scaled-model.ts), which memory bounds. Tasks, greedy but for the last one:
+// task,…] [--target name] [--drafters name,…] [--json] [--save]`. Targets: the embedded model, which stays in the caches, and the same scaled up to 106 million
+// parameters in F16 (scaled-model.ts) and in Q8_0, which memory bounds: in Q8_0 17 rows take 1.4 times as long as one, in F16
+// that is so for eight. Tasks, greedy but for the last one:
 //
 // - copy: the lists of 9 and more words of training/data/eval.jsonl, whose copy the embedded model says;
 // - correct: its corrections of a misspelt word;
+// - again: two stories of 160 tokens that the model says once more, behind the same prompts. `input-copy` has the old answers as
+//   its input, every 32nd token of them another one: a text that is known but for edits. Longer copies than lists of twelve words
+//   the embedded model does not say, whatever text is in its prompt;
 // - story: 128 tokens of a story;
 // - hostile: 128 tokens drawn at a temperature of 50 behind 300 random tokens. Drafters find every last token somewhere, and
 //   nothing that they draft is right.
@@ -16,7 +20,8 @@ import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { draftModel, embeddedModelPath, inputCopy, loadModel, nGram, suffix } from '../../lib/index.js';
-import type { Drafter, GenerateOptions, GenerateResult, Model } from '../../lib/index.js';
+import type { GenerateOptions, GenerateResult, Model, SpeculationOptions } from '../../lib/index.js';
+import { quantizeModel } from '../../lib/quantize/quantize.js';
 import { Generator } from '../../test/fixtures/random/generator.js';
 import { scaledModel } from './scaled-model.js';
 
@@ -26,6 +31,7 @@ const { values: options } = parseArgs({
     repeat: { type: 'string', default: '5' },
     only: { type: 'string' },
     target: { type: 'string' },
+    drafters: { type: 'string' },
     json: { type: 'boolean', default: false },
     save: { type: 'boolean', default: false },
   },
@@ -37,6 +43,13 @@ interface Task {
   readonly name: string;
   readonly prompts: readonly (string | Int32Array)[];
   readonly options: GenerateOptions;
+  /** By prompt: texts that answers are nearly copies of. */
+  readonly inputs?: readonly Int32Array[];
+}
+
+interface Way {
+  readonly name: string;
+  readonly speculation?: SpeculationOptions;
 }
 
 interface Row {
@@ -54,16 +67,20 @@ interface Row {
 void main();
 
 async function main(): Promise<void> {
-  const targets = { small: () => embeddedModelPath(), scaled };
+  const targets = {
+    small: () => embeddedModelPath(),
+    scaled: () => scaled('F16'),
+    'scaled Q8_0': () => scaled('Q8_0'),
+  };
   const rows: Row[] = [];
   const small = await loadModel(join(dirname(embeddedModelPath()), 'vivace-tiny-draft.gguf'), { threads: 1 });
   for (const [name, path] of Object.entries(targets)) {
     if (options.target !== undefined && options.target !== name) continue;
-    const model = await loadModel(path(), { threads, repack: 'load', prefixCache: false });
-    for (const task of tasks(model)) {
+    const model = await loadModel(await path(), { threads, repack: 'load', prefixCache: false });
+    for (const task of await tasks(model)) {
       if (options.only !== undefined && !options.only.split(',').includes(task.name)) continue;
       rows.push(...(await compare(name, model, small, task)));
-      if (!options.json) console.table(rows.slice(-5).map(shown));
+      if (!options.json) console.table(rows.filter((row) => row.target === name && row.task === task.name).map(shown));
     }
     model.dispose();
   }
@@ -76,15 +93,19 @@ async function main(): Promise<void> {
   }
 }
 
-function scaled(): string {
+async function scaled(type: 'F16' | 'Q8_0'): Promise<string> {
   const folder = join(tmpdir(), 'vivace-bench');
   const path = join(folder, 'scaled-F16.gguf');
   mkdirSync(folder, { recursive: true });
   if (!existsSync(path)) scaledModel(path);
-  return path;
+  if (type === 'F16') return path;
+  const other = join(folder, `scaled-${type}.gguf`);
+  if (!existsSync(other)) await quantizeModel(path, other, { type });
+  return other;
 }
 
-function tasks({ tokenizer }: Model): Task[] {
+async function tasks(model: Model): Promise<Task[]> {
+  const { tokenizer } = model;
   const cases = readFileSync(join(__dirname, '..', '..', 'training', 'data', 'eval.jsonl'), 'utf8')
     .trim()
     .split('\n')
@@ -96,14 +117,18 @@ function tasks({ tokenizer }: Model): Task[] {
   const endless = { logitBias: new Map([...tokenizer.endOfGeneration].map((token) => [token, -Infinity] as const)) };
   const random = new Generator(1, 'hostile');
   const hostile = Int32Array.from({ length: 300 }, () => random.integer(300, 340));
+  const begins = ['Once upon a time there was a little girl', 'One day Ben'];
+  const story: GenerateOptions = { temperature: 0, ...endless };
+  const inputs: Int32Array[] = [];
+  for (const begin of begins) {
+    const { tokens } = await generate(model, begin, { ...story, maxTokens: 160 }, undefined);
+    inputs.push(Int32Array.from(tokens, (token, place) => (place % 32 === 31 ? random.integer(300, 340) : token)));
+  }
   return [
+    { name: 'again', prompts: begins, options: { ...story, maxTokens: 160 }, inputs },
     { name: 'copy', prompts: of('copy', 11).slice(0, 6), options: { ...greedy, maxTokens: 60 } },
     { name: 'correct', prompts: of('correct', 7).slice(0, 6), options: { ...greedy, maxTokens: 60 } },
-    {
-      name: 'story',
-      prompts: ['Once upon a time there was a little girl', 'One day Ben'],
-      options: { temperature: 0, maxTokens: 128, ...endless },
-    },
+    { name: 'story', prompts: begins, options: { ...story, maxTokens: 128 } },
     {
       name: 'hostile',
       prompts: [hostile],
@@ -113,17 +138,27 @@ function tasks({ tokenizer }: Model): Task[] {
 }
 
 async function compare(target: string, model: Model, small: Model, task: Task): Promise<Row[]> {
-  const ways: readonly (Drafter | undefined)[] = [undefined, nGram(), suffix(), inputCopy(), draftModel(small)];
+  const wanted = options.drafters?.split(',');
+  const all: Way[] = [nGram(), suffix(), inputCopy(), draftModel(small)].map((drafter) => ({
+    name: drafter.name,
+    speculation: { drafter },
+  }));
+  all.push({
+    name: 'draft-model-tree',
+    speculation: { drafter: { ...draftModel(small), name: 'draft-model-tree' }, maxNodes: 24 },
+  });
+  const ways: Way[] = [{ name: 'plain' }, ...all.filter(({ name }) => !wanted || wanted.includes(name))];
   const speeds: number[][] = ways.map(() => []);
   const last: GenerateResult[][] = [];
   for (let turn = 0; turn <= repeat; turn++) {
-    for (const [place, drafter] of ways.entries()) {
-      last[place] = await run(model, task, drafter);
+    for (const [place, way] of ways.entries()) {
+      last[place] = await run(model, task, way);
       if (turn > 0) speeds[place].push(speedOf(last[place]));
     }
   }
   const rows: Row[] = [];
-  for (const [place, drafter] of ways.entries()) {
+  for (const [place, way] of ways.entries()) {
+    const drafter = way.speculation?.drafter;
     const results = last[place];
     const sum = (part: (one: NonNullable<GenerateResult['speculation']>) => number): number =>
       results.reduce((total, { speculation }) => total + (speculation ? part(speculation) : 0), 0);
@@ -132,7 +167,7 @@ async function compare(target: string, model: Model, small: Model, task: Task): 
     rows.push({
       target,
       task: task.name,
-      drafter: drafter?.name ?? 'plain',
+      drafter: way.name,
       tokensPerRound: drafter ? 1 + sum((one) => one.accepted) / rounds : 1,
       acceptance:
         sum((one) => one.accepted) /
@@ -143,7 +178,7 @@ async function compare(target: string, model: Model, small: Model, task: Task): 
       tokensPerSecond: median(speeds[place]),
       ratio: median(speeds[place].map((speed, turn) => speed / speeds[0][turn])),
       sameTokens: results.every((one, i) => one.tokens.join() === last[0][i].tokens.join()),
-      outside: await outside(model, small, task, drafter),
+      outside: await outside(model, small, task, way),
     });
   }
   return rows;
@@ -155,9 +190,13 @@ function speedOf(results: readonly GenerateResult[]): number {
   return (1000 * results.reduce((sum, { tokens }) => sum + tokens.length, 0)) / ms;
 }
 
-async function run(model: Model, task: Task, drafter: Drafter | undefined): Promise<GenerateResult[]> {
+async function run(model: Model, task: Task, { name, speculation }: Way): Promise<GenerateResult[]> {
   const results: GenerateResult[] = [];
-  for (const prompt of task.prompts) results.push(await generate(model, prompt, task.options, drafter));
+  for (const [place, prompt] of task.prompts.entries()) {
+    const input = task.inputs?.[place];
+    const own = input && name === 'input-copy' ? { drafter: inputCopy({ input }) } : speculation;
+    results.push(await generate(model, prompt, task.options, own));
+  }
   return results;
 }
 
@@ -165,20 +204,20 @@ async function generate(
   model: Model,
   prompt: string | Int32Array,
   given: GenerateOptions,
-  drafter: Drafter | undefined,
+  speculation: SpeculationOptions | undefined,
 ): Promise<GenerateResult> {
   using session = model.createSession();
-  const pieces = session.generate(prompt, { ...given, ...(drafter ? { speculation: { drafter } } : {}) });
+  const pieces = session.generate(prompt, { ...given, ...(speculation ? { speculation } : {}) });
   for (let next = await pieces.next(); ; next = await pieces.next()) if (next.done) return next.value;
 }
 
 /** Microseconds per round outside of all ops, prompts and the begins of sessions counted. */
-async function outside(model: Model, small: Model, task: Task, drafter: Drafter | undefined): Promise<number> {
+async function outside(model: Model, small: Model, task: Task, way: Way): Promise<number> {
   const figures: number[] = [];
   for (let turn = 0; turn < 3; turn++) {
     const before = inOps(model, true) + inOps(small, true);
     const begin = performance.now();
-    const results = await run(model, task, drafter);
+    const results = await run(model, task, way);
     const ms = performance.now() - begin;
     const ops = inOps(model, false) + inOps(small, false) - before;
     const rounds = results.reduce((sum, one) => sum + (one.speculation?.rounds ?? one.tokens.length), 0);

@@ -409,7 +409,7 @@ class RoundWorker final : public PromiseWorker {
       }
       const Napi::Function hear = request.Get("ahead").As<Napi::Object>().Get("told").As<Napi::Function>();
       for (const Told& told : rounds) {
-        const Napi::Object round = report_round(caller, told);
+        const Napi::Object round = report_round(caller, told, ahead->drafts);
         const Napi::Object out = ahead->drafts ? round : request.Get("sampling").As<Napi::Object>();
         hear.Call({report_draws(caller, out, told.drawn), round});
       }

@@ -22,7 +22,7 @@ namespace vivace {
 struct Told {
   Drawn drawn;
   double ms = 0;  // since the end of the round before, or the begin of the run
-  // Where sequences may draft: their outputs, in order; what they hoped for and what it cost; the outputs' rows that
+  // Where sequences had drafts: their outputs, in order; what they hoped for and what it cost; the outputs' rows that
   // stay.
   std::vector<int32_t> rows;
   std::vector<double> hoped, draft_ms;
@@ -241,7 +241,12 @@ struct Round {
     const Clock::time_point now = Clock::now();
     result.ms = std::chrono::duration<double, std::milli>(now - begin_).count();
     begin_ = now;
-    if (ahead->drafts) {
+    bool drafted = ahead->drafts && outputs > static_cast<int64_t>(seats.size());
+    for (DraftSeat& seat : seats) {
+      seat.took(result.ms);
+      drafted = drafted || seat.draft_ms > trifle * result.ms;
+    }
+    if (drafted) {
       result.kept.assign(static_cast<size_t>(outputs), 0);
       for (const Walk& walk : draws.walks)
         for (const int32_t row : walk.kept) result.kept[static_cast<size_t>(walk.output + row)] = 1;
@@ -255,6 +260,8 @@ struct Round {
     return result;
   }
 
+  static constexpr double trifle =
+      0.02;  // of a round: JavaScript needs not hear what a draft took that came to nothing
   using Clock = std::chrono::steady_clock;
   Clock::time_point begin_;
   Told last_;

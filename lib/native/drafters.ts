@@ -71,7 +71,7 @@ export interface NativeRound {
   readonly logprobs?: Float32Array;
   readonly errors?: Int32Array;
   readonly kept?: Int32Array;
-  /** Per sequence: its outputs, the sum of its draft's scores, and what the draft took. */
+  /** Where somebody drafted, per sequence: its outputs, the sum of its draft's scores, and what the draft took. */
   readonly rows?: Int32Array;
   readonly hoped?: Float64Array;
   readonly draftMs?: Float64Array;

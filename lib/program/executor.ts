@@ -230,7 +230,7 @@ export interface RunResult {
   readonly kept: Int32Array;
   /** Of a run that may go on by itself: how long the round took. */
   readonly ms?: number;
-  /** In a run with drafters, per sequence: how many of the round's outputs are its own, and how its draft went. */
+  /** In a run with drafters, per sequence, absent where nobody drafted: how many of the round's outputs are its own, and how its draft went. */
   readonly seats?: readonly { readonly rows: number; readonly hoped: number; readonly draftMs: number }[];
   /** Of `RunRequest.trees`, in this order. */
   readonly trees?: readonly DraftedTree[];

@@ -70,14 +70,15 @@ void place_seats(Round& round) {
   if (seat != round.seats.size()) throw Error("INTERNAL", "run: drafters want one or null per sequence");
 }
 
-Napi::Object report_round(Napi::Env env, const Told& told) {
+Napi::Object report_round(Napi::Env env, const Told& told, bool drafts) {
   Napi::Object round = Napi::Object::New(env);
   round.Set("ms", told.ms);
-  if (told.rows.empty()) return round;
+  if (!drafts) return round;
   const size_t outputs = told.drawn.results.size();
   round.Set("tokens", Napi::Int32Array::New(env, outputs));
   round.Set("logprobs", Napi::Float32Array::New(env, outputs));
   round.Set("errors", Napi::Int32Array::New(env, outputs));
+  if (told.rows.empty()) return round;
   round.Set("rows", array_of<Napi::Int32Array>(env, told.rows));
   round.Set("hoped", array_of<Napi::Float64Array>(env, told.hoped));
   round.Set("draftMs", array_of<Napi::Float64Array>(env, told.draft_ms));

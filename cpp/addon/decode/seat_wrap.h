@@ -14,6 +14,6 @@ std::vector<DraftSeat> read_seats(const Napi::Array& given);
 // Whose outputs are whose, in the first round.
 void place_seats(Round& round);
 // What lib/native.ts calls NativeRound; its tokens, logprobs and errors are to be filled.
-Napi::Object report_round(Napi::Env env, const Told& told);
+Napi::Object report_round(Napi::Env env, const Told& told, bool drafts);
 
 }  // namespace vivace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <exception>
 
 namespace vivace {
@@ -22,7 +23,7 @@ int paying(const std::vector<float>& scores, const std::vector<double>& costs, d
   double tokens = 1, rate = costs.size() > 1 ? 1 / costs[1] : 0;
   for (size_t i = 0; i < most; ++i) {
     tokens += std::min(1.0, calibration * static_cast<double>(scores[i]));
-    const double own = tokens / costs[i + 2];
+    const double own = tokens / std::abs(costs[i + 2]);
     if (own <= rate) continue;
     rate = own;
     best = static_cast<int>(i) + 1;
@@ -60,6 +61,11 @@ bool DraftSeat::hear(const Draws& draws) {
     draft_ms = since(begin);
   }
   return sound && left > 0 && !(drafter && drafter->broken);
+}
+
+void DraftSeat::took(double ms) {
+  const auto own = static_cast<size_t>(rows);
+  if (own < costs.size() && costs[own] < 0) costs[own] = std::max(ms - draft_ms, 1e-6);
 }
 
 bool DraftSeat::longest(int64_t room, int& most_tokens) const {

@@ -17,7 +17,8 @@ struct SharedDrafter {
 };
 
 // How many of a chain's tokens give the most tokens per millisecond; none is a choice. costs[n]: milliseconds of a
-// round of n rows; without costs all of them. As lib/decode/speculation/planner.ts says it, which also learns.
+// round of n rows, negative ones guessed; without costs all of them. As lib/decode/speculation/planner.ts says it,
+// which also learns.
 int paying(const std::vector<float>& scores, const std::vector<double>& costs, double calibration);
 
 struct DraftSeat {
@@ -38,6 +39,8 @@ struct DraftSeat {
 
   // Takes from `draws` what was said, and tells the drafter. False: an error, or nothing may follow.
   bool hear(const Draws& draws);
+  // The round took so long: what was guessed is known now.
+  void took(double ms);
   // Tokens of the next draft at most, where `room` rows have memory behind its root; false: there is not enough of it.
   bool longest(int64_t room, int& most_tokens) const;
   // Adds the seat's outputs to the draws of the next round.

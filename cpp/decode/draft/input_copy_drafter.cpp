@@ -23,9 +23,13 @@ void InputCopyDrafter::set_input(std::vector<int32_t> input) {
 
 InputCopyDrafter::Place InputCopyDrafter::follow() const {
   const int32_t expected = places_.empty() ? 0 : places_.back().next;
-  const Place uncertain{std::min(expected + 1, static_cast<int32_t>(input_.size())), false};
+  Place uncertain{std::min(expected + 1, static_cast<int32_t>(input_.size())), false};
+  const auto length = static_cast<int64_t>(output_.size());
+  // Where the copy has got to is as good as the only place, if the last tokens say so, too.
+  uncertain.certain =
+      expected < static_cast<int64_t>(input_.size()) && matched(length, expected + 1) >= options_.min_gram;
   for (int g = options_.min_gram; g <= options_.max_gram; ++g) {
-    if (static_cast<int64_t>(output_.size()) < g) return uncertain;
+    if (length < g) return uncertain;
     const int32_t end = index_.find(g, output_.data() + output_.size() - 1, input_);
     if (end < 0) return uncertain;
     if (index_.before(g, end) < 0) return {end + 1, true};
@@ -37,8 +41,7 @@ void InputCopyDrafter::judge(int sign) {
   const int64_t last = static_cast<int64_t>(output_.size()) - 1;
   const Place before = last == 0 ? Place{0, true} : places_[static_cast<size_t>(last) - 1];
   if (!before.certain || before.next >= static_cast<int64_t>(input_.size())) return;
-  told_ += sign;
-  if (input_[static_cast<size_t>(before.next)] == output_.back()) right_ += sign;
+  odds_.judge(matched(last, before.next), input_[static_cast<size_t>(before.next)] == output_.back(), sign);
 }
 
 void InputCopyDrafter::accept(const int32_t* tokens, int64_t count) {
@@ -100,12 +103,12 @@ void InputCopyDrafter::draft(int max_tokens, int max_nodes, Draft& out) {
   else
     candidates_.clear();
   const int length = std::min(max_tokens, max_nodes);
-  const double rate = static_cast<double>(right_ + 1) / static_cast<double>(told_ + 2);
   for (const int32_t candidate : candidates_) {
-    double weight = rate / static_cast<double>(candidates_.size());
+    const int64_t same = matched(static_cast<int64_t>(output_.size()), candidate);
+    double weight = odds_.of(same) / static_cast<double>(candidates_.size());
     int node = 0;
     for (int depth = 0; depth < length && candidate + depth < static_cast<int64_t>(input_.size());
-         ++depth, weight *= rate)
+         ++depth, weight *= odds_.of(same + depth))
       node = tree_.add(node, input_[static_cast<size_t>(candidate + depth)], weight);
   }
   tree_.emit(max_tokens, max_nodes, out);

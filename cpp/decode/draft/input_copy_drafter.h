@@ -2,12 +2,12 @@
 //
 // Before the first token of output the draft is the input from its begin. Afterwards the place in the input is found
 // anew for each output by its last tokens: with g from min_gram to max_gram, the last g tokens of the output are looked
-// up in the input. Nowhere, or an output shorter than g: there is no draft. In one place: the draft is what follows
-// there. In several: g grows; after max_gram there is no draft, or with branches > 1 a tree of so many of them, those
-// nearest to where the last certain place would be by now (among the last 256 occurrences). Scores: (h + 1) / (t + 2)
-// to the power of the depth, when h of t certain places were right about the next token of this output; of several
-// places each has its share. Memory: 4 bytes per token of input and output, and per g 4 bytes and up to 24 for each
-// token of input.
+// up in the input. In one place: the draft is what follows there. In several: g grows. Where no g finds a single one,
+// the copy stays where it would be by now, if at least min_gram tokens match there. Else there is no draft, or with
+// branches > 1 a tree of so many of them, those nearest to where the last certain place would be by now (among the last
+// 256 occurrences). Scores: the product of the odds of matches as long as the one at the place and the tokens behind
+// it, which are learned of certain places in this output; of several places each has its share. Memory: 4 bytes per
+// token of input and output, and per g 4 bytes and up to 24 for each token of input.
 #pragma once
 #include <optional>
 
@@ -41,6 +41,10 @@ class InputCopyDrafter final : public Drafter {
   void set_input(std::vector<int32_t> input);
   Place follow() const;
   Place place() const { return output_.empty() ? Place{0, true} : places_.back(); }
+  // Tokens at the end of `length` tokens of output that are those before a place of the input.
+  int64_t matched(int64_t length, int64_t next) const {
+    return MatchOdds::length(output_, length - 1, input_, next - 1);
+  }
   void judge(int sign);
   void find_candidates(int branches);
 
@@ -49,7 +53,7 @@ class InputCopyDrafter final : public Drafter {
   bool prompt_known_ = false;
   NGramIndex index_;           // of the input
   std::vector<Place> places_;  // after each token of output; uncertain ones: the last certain one, moved on
-  int64_t right_ = 0, told_ = 0;
+  MatchOdds odds_;
   std::vector<int32_t> candidates_;
   CandidateTree tree_;
 };

@@ -5,19 +5,18 @@
 namespace vivace {
 
 NGramDrafter::NGramDrafter(const NGramOptions& options)
-    : options_(options),
-      index_(options.min_n, options.max_n, options.latest),
-      rates_(static_cast<size_t>(options.max_n - options.min_n + 1)) {}
+    : options_(options), index_(options.min_n, options.max_n, options.latest) {}
 
 void NGramDrafter::judge(int sign) {
   const int64_t last = static_cast<int64_t>(text_.size()) - 1;
   if (last < 1) return;
-  for (int n = options_.min_n; n <= options_.max_n; ++n) {
+  int32_t known = -1;
+  for (int n = options_.max_n; n >= options_.min_n; --n) {
     const int32_t match = index_.before(n, last - 1);
-    if (match < 0) continue;
-    Rate& rate = rates_[static_cast<size_t>(n - options_.min_n)];
-    rate.told += sign;
-    if (text_[static_cast<size_t>(match) + 1] == text_.back()) rate.right += sign;
+    if (match < 0 || match == known) continue;
+    known = match;
+    const int64_t length = MatchOdds::length(text_, last - 1, text_, match);
+    odds_.judge(length, text_[static_cast<size_t>(match) + 1] == text_.back(), sign);
   }
 }
 
@@ -48,15 +47,15 @@ void NGramDrafter::draft(int max_tokens, int max_nodes, Draft& out) {
   const int64_t end = static_cast<int64_t>(text_.size()) - 1;
   int looked_at = 0;
   for (int n = options_.max_n; end >= 0 && n >= options_.min_n; --n) {
-    const double rate = rates_[static_cast<size_t>(n - options_.min_n)].value();
     for (int32_t match = index_.before(n, end); match >= 0; match = index_.before(n, match)) {
       if (static_cast<int>(used_.size()) == branches || ++looked_at > most_looked_at) break;
       if (std::find(used_.begin(), used_.end(), match) != used_.end()) continue;
       used_.push_back(match);
-      double weight = left * rate;
+      const int64_t matched = MatchOdds::length(text_, end, text_, match);
+      double weight = left * odds_.of(matched);
       left -= weight;
       chain_.clear();
-      for (int depth = 0, node = 0; depth < length; ++depth, weight *= rate) {
+      for (int depth = 0, node = 0; depth < length; ++depth, weight *= odds_.of(matched + depth)) {
         const size_t source = static_cast<size_t>(match) + 1 + static_cast<size_t>(depth);
         const int32_t token = source < text_.size() ? text_[source] : chain_[source - text_.size()];
         chain_.push_back(token);

@@ -2,9 +2,9 @@
 //
 // For n from max_n down to min_n an earlier occurrence of the last n tokens is looked up; the first n that has one
 // gives the draft, a copy of what followed. A copy that reaches the end of the text goes on with its own tokens, so
-// that a repeated pattern is drafted whole. In a tree, further occurrences are branches. Scores: of each n it is known
-// how often it was right about the next token of this text; with h of t times right, a token at depth d has (h + 1) /
-// (t + 2) to the power d. Memory: 4 bytes per token, and per n 4 bytes and up to 24 for its table.
+// that a repeated pattern is drafted whole. In a tree, further occurrences are branches. Scores: a match may be longer
+// than n, and grows with each token that is right; a token's is the product of the odds of matches that long, which are
+// learned of this text. Memory: 4 bytes per token, and per n 4 bytes and up to 24 for its table.
 #pragma once
 #include "decode/draft/candidate_tree.h"
 #include "decode/draft/n_gram_index.h"
@@ -27,17 +27,13 @@ class NGramDrafter final : public Drafter {
   int64_t bytes() const override;
 
  private:
-  struct Rate {
-    int64_t right = 0, told = 0;
-    double value() const { return static_cast<double>(right + 1) / static_cast<double>(told + 2); }
-  };
-  // Counts, or with -1 takes back, what each n said about the text's last token.
+  // Counts, or with -1 takes back, what each place of a match said about the text's last token.
   void judge(int sign);
 
   NGramOptions options_;
   NGramIndex index_;
   std::vector<int32_t> text_;
-  std::vector<Rate> rates_;  // of each n
+  MatchOdds odds_;
   std::vector<int32_t> used_, chain_;
   CandidateTree tree_;
 };

@@ -1,5 +1,7 @@
-// Where the n-grams of a growing text were before, for n in a range: O(n) per token to keep, O(1) to ask.
+// Where the n-grams of a growing text were before, for n in a range: O(n) per token to keep, O(1) to ask; and how
+// likely what followed there comes next.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -42,6 +44,46 @@ class NGramIndex {
   int min_n_, max_n_;
   bool latest_;
   std::vector<Level> levels_;
+};
+
+// How likely a copy goes on to be right, by how many tokens of it were: a long match is another thing than a single
+// token. Begins with what texts in general do and learns of the one at hand, a match of each length by itself.
+class MatchOdds {
+ public:
+  static constexpr int64_t longest = 32;  // lengths above are not told apart
+
+  // How many tokens up to text[end] are those up to source[place], `longest` at most. Both are places or -1.
+  static int64_t length(const std::vector<int32_t>& text, int64_t end, const std::vector<int32_t>& source,
+                        int64_t place) {
+    int64_t same = 0;
+    while (same < longest && same <= end && same <= place &&
+           text[static_cast<size_t>(end - same)] == source[static_cast<size_t>(place - same)])
+      ++same;
+    return same;
+  }
+  // The token behind a match of this length was, or was not, what the copy said; `sign` -1 takes that back.
+  void judge(int64_t length, bool right, int sign) {
+    Rate& rate = rates_[bucket(length)];
+    rate.told += sign;
+    if (right) rate.right += sign;
+  }
+  // The probability that it is: (h + 2 b) / (t + 2) for h of t, b being what is believed before.
+  double of(int64_t length) const {
+    constexpr double believed[buckets] = {0.5, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95};
+    const size_t own = bucket(length);
+    return (static_cast<double>(rates_[own].right) + 2 * believed[own]) / static_cast<double>(rates_[own].told + 2);
+  }
+
+ private:
+  static constexpr size_t buckets = 8;  // 0, 1, 2, 3, 4 to 5, 6 to 8, 9 to 15, more
+  static size_t bucket(int64_t length) {
+    constexpr int64_t ends[buckets - 1] = {0, 1, 2, 3, 5, 8, 15};
+    return static_cast<size_t>(std::lower_bound(ends, ends + buckets - 1, length) - ends);
+  }
+  struct Rate {
+    int64_t right = 0, told = 0;
+  };
+  Rate rates_[buckets];
 };
 
 }  // namespace vivace

@@ -1,6 +1,8 @@
 // What rounds of a model take, by their rows, as measured while it decodes.
 
 const SLOW = 0.1; // weight of the newest round in averages
+const SHAPE_WEIGHT = 0.3; // of the newest generation
+const SHAPE_TURNS = 32;
 
 /** Milliseconds of a round by its rows: averages of what was measured, in between and beyond a line. */
 export class Costs {
@@ -18,25 +20,57 @@ export class Costs {
     return this.measured.get(rows);
   }
 
-  /** [n] of n rows, for n = 1 to `most`; empty before anything is known. The caller does not change it. */
+  /**
+   * [n] of n rows, for n = 1 to `most`; empty before anything is known. The caller does not change it. Kernels take rows in
+   * groups of some size: powers of two that were never measured have the time of fewer rows, as a negative number, so that they
+   * are tried once.
+   */
   table(most: number): Float64Array {
     if (this.known && this.known.length > most) return this.known;
     const points = [...this.measured].sort(([a], [b]) => a - b);
     if (points.length === 0) return new Float64Array();
     this.known = Float64Array.from({ length: most + 1 }, (_, rows) => at(points, rows));
+    if (!this.measured.has(1)) return this.known;
+    for (let rows = 4; rows <= most; rows *= 2) {
+      if (!this.measured.has(rows)) this.known[rows] = -(points.filter(([count]) => count < rows).at(-1) as Point)[1];
+    }
     return this.known;
   }
 }
 
-function at(points: readonly [number, number][], rows: number): number {
+type Point = readonly [number, number];
+
+function at(points: readonly Point[], rows: number): number {
   const known = points.find(([count]) => count === rows);
   if (known) return known[1];
   const below = points.filter(([count]) => count < rows).at(-1);
   const above = points.find(([count]) => count > rows);
   if (below && above) return below[1] + ((above[1] - below[1]) * (rows - below[0])) / (above[0] - below[0]);
-  const [count, ms] = below ?? (above as [number, number]);
+  const [count, ms] = below ?? (above as Point);
   // Until more is known, a row more costs a twentieth of the first one.
   return Math.max(ms * 0.1, ms + ((rows - count) * ms) / 20 / (1 + (count - 1) / 20));
+}
+
+/** Whether a drafter's trees or its chains gave more tokens per millisecond, by whole generations. */
+export class ShapeRates {
+  private readonly rates = { tree: 0, chain: 0 };
+  private readonly counts = { tree: 0, chain: 0 };
+  private turn = 0;
+
+  /** Two of each, for texts differ, then what was faster, and now and then the other one. */
+  choose(): 'tree' | 'chain' {
+    const { counts, rates } = this;
+    const first = (['tree', 'chain', 'chain', 'tree'] as const)[counts.tree + counts.chain];
+    if (first) return first;
+    const again = ++this.turn % SHAPE_TURNS === 0;
+    return rates.tree >= rates.chain !== again ? 'tree' : 'chain';
+  }
+
+  learn(shape: 'tree' | 'chain', rate: number): void {
+    const { counts, rates } = this;
+    counts[shape]++;
+    rates[shape] += Math.max(SHAPE_WEIGHT, 1 / counts[shape]) * (rate - rates[shape]);
+  }
 }
 
 /** Of one model: rounds whose drafts native code makes, and rounds that return to JavaScript for each draft. */
@@ -45,13 +79,20 @@ export interface ModelCosts {
   readonly returning: Costs;
   /** By the drafter's name: kept tokens per sum of scores at the end of the last generation. */
   readonly calibrations: Map<string, number>;
+  /** By the drafter's name. */
+  readonly shapes: Map<string, ShapeRates>;
 }
 
 const known = new WeakMap<object, ModelCosts>();
 
 /** What is known of a model's rounds so far, for all its generations; `executor` stands for the model. */
 export function costsOf(executor: object): ModelCosts {
-  const costs = known.get(executor) ?? { goingOn: new Costs(), returning: new Costs(), calibrations: new Map() };
+  const costs = known.get(executor) ?? {
+    goingOn: new Costs(),
+    returning: new Costs(),
+    calibrations: new Map(),
+    shapes: new Map(),
+  };
   known.set(executor, costs);
   return costs;
 }

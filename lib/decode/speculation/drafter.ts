@@ -84,6 +84,8 @@ export interface GenerationDrafter {
   finish?(output: Int32Array): void;
   /** As `TokenDrafter.native`. Who asks for it asks before the first `accept`, and awaits `ready` before a draft. */
   readonly native?: NativeDrafter | undefined;
+  /** Whether drafts are trees or chains where both are allowed is left to who asks; the same for a whole generation. */
+  readonly anyShape?: boolean;
   /** Its tokens are drawn: drafts have proposals. */
   readonly draws?: boolean;
   /** Resolves when the text has been read; undefined: it has. */

@@ -17,7 +17,7 @@ const TRIFLE = 0.05;
 
 /**
  * How many of `scores`, the highest first, give the most tokens per millisecond; none is a choice. `costs[n]`: milliseconds
- * of a round of n rows; without costs all of them. cpp/decode/draft/draft_seat.cpp does the same for chains.
+ * of a round of n rows, negative ones guessed; without costs all of them. cpp/decode/draft/draft_seat.cpp does the same for chains.
  */
 export function paying(scores: ArrayLike<number>, costs: Float64Array, calibration: number): number {
   if (costs.length === 0) return scores.length;
@@ -26,7 +26,7 @@ export function paying(scores: ArrayLike<number>, costs: Float64Array, calibrati
   let rate = 1 / costs[1];
   for (let i = 0; i < Math.min(scores.length, costs.length - 2); i++) {
     tokens += Math.min(1, calibration * scores[i]);
-    const own = tokens / costs[i + 2];
+    const own = tokens / Math.abs(costs[i + 2]);
     if (own <= rate) continue;
     rate = own;
     best = i + 1;

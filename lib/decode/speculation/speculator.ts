@@ -2,7 +2,7 @@
 import type { Executor, Proposal, RowSampler, SamplerOptions, VerifyRule } from '../../program/executor.js';
 import type { Fence } from '../constraint.js';
 import type { JobDraft, JobPlan, JobResult, JobTaps } from '../rounds.js';
-import { costsOf } from './costs.js';
+import { costsOf, ShapeRates } from './costs.js';
 import type { Draft, DraftContext, DraftProbe, GenerationDrafter } from './drafter.js';
 import type { ResolvedSpeculation } from './options.js';
 import { Guard } from './judge/guard.js';
@@ -35,6 +35,9 @@ export interface SpeculationResult {
 /** Tokens that may be drawn ahead while drafts find nothing: more each time, for they cannot be verified together. */
 const MOST_AHEAD = 8;
 
+/** Rounds of a generation that say nothing of how fast its drafts are. */
+const FEW = 12;
+
 export class Speculator {
   private readonly drafter: GenerationDrafter;
   private readonly planner: Planner | undefined;
@@ -44,6 +47,9 @@ export class Speculator {
   private judged = 0;
   /** Chains of native drafters: a run of rounds asks for them by itself. Ask for `plan`, and not for `next`. */
   readonly goesOn: boolean;
+  private readonly maxNodes: number;
+  private readonly shapes: ShapeRates | undefined;
+  private readonly clock = { first: 0, last: 0, said: 0 };
   private said = 0; // tokens
   private quiet = 0; // rounds without a draft, one after the other
   private wait = 0; // rounds that have been asked for ahead
@@ -71,11 +77,23 @@ export class Speculator {
     this.guard = options.judge && new Guard(options.judge, context.tokenizer, stop, taps['hidden']);
     this.reflector = options.reflection && new Reflector(options.reflection, context.tokenizer);
     this.drafter = options.drafter.start({ ...context, createProposal });
-    const chain = options.maxNodes <= options.maxDraft && !this.reflector && !this.guard && !this.taps && !this.fence;
-    this.goesOn = chain && executor.drafts === true && this.drafter.native !== undefined;
+    const { maxDraft, maxNodes, adaptive } = options;
+    const alone = !this.reflector && !this.guard && !this.taps && !this.fence && executor.drafts === true;
+    this.shapes = alone && adaptive && maxNodes > maxDraft && this.drafter.anyShape ? this.shapeRates() : undefined;
+    this.maxNodes = this.shapes?.choose() === 'chain' ? maxDraft : maxNodes;
+    const chain = this.maxNodes <= maxDraft && alone;
+    this.goesOn = chain && this.drafter.native !== undefined;
     if (!options.adaptive) return;
     const { goingOn, returning, calibrations } = costsOf(executor);
     this.planner = new Planner(this.goesOn ? goingOn : returning, calibrations.get(options.drafter.name));
+  }
+
+  private shapeRates(): ShapeRates {
+    const { shapes } = costsOf(this.executor);
+    const { name } = this.options.drafter;
+    const known = shapes.get(name) ?? new ShapeRates();
+    shapes.set(name, known);
+    return known;
   }
 
   /** The number of the next draft: by what was said, so that it is the same however rounds are asked for. */
@@ -152,7 +170,7 @@ export class Speculator {
     }
     const maxTokens = Math.min(this.options.maxDraft, most);
     const begin = performance.now();
-    const maxNodes = Math.min(this.options.maxNodes, most);
+    const maxNodes = Math.min(this.maxNodes, most);
     const pending = maxTokens > 0 ? this.drafter.draft(maxTokens, maxNodes, this.cycle) : none;
     const job = this.job(pending instanceof Promise ? await pending : pending, room, begin);
     if (job) this.quiet = 0;
@@ -215,6 +233,8 @@ export class Speculator {
     if (probed) this.drafter.probed?.(probed);
     this.rounds++;
     this.said += 1 + accepted.length;
+    this.clock.last = performance.now();
+    if (this.rounds === 1) Object.assign(this.clock, { first: this.clock.last, said: this.said });
     const { draft, hoped } = verified && this.current ? this.current : nothing;
     const drafted = seat?.drafted ?? draft?.tokens.length ?? 0;
     const again = seat ? 0 : (draft?.again?.tokens.length ?? 0) + (draft?.probe?.tokens.length ?? 0);
@@ -247,6 +267,10 @@ export class Speculator {
   end(output: Int32Array): void {
     const { planner, draftedRounds, executor, options } = this;
     if (planner && draftedRounds > 0) costsOf(executor).calibrations.set(options.drafter.name, planner.calibration);
+    const { first, last, said } = this.clock;
+    if (this.rounds >= FEW) {
+      this.shapes?.learn(this.maxNodes > options.maxDraft ? 'tree' : 'chain', (this.said - said) / (last - first));
+    }
     try {
       this.drafter.finish?.(output);
     } catch (error) {

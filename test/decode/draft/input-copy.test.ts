@@ -1,6 +1,7 @@
 // Input-guided drafts against their definition, and the course of copies that the method promises.
 import { InputCopyDrafter } from '../../../lib/decode/speculation/drafters/input-copy.js';
 import { merged } from './candidates.js';
+import { matchLength, oddsOf, type Judged } from './match-odds.js';
 import { integerBelow, nodesOf, numbers, texts, walk } from './texts.js';
 import type { Node, State } from './texts.js';
 
@@ -17,37 +18,39 @@ function ends(input: readonly number[], output: readonly number[], g: number): n
   return input.map((_, i) => i + 1).filter((end) => end >= g && input.slice(end - g, end).join(' ') === wanted);
 }
 
-/** Where to go on after this output: the only place, or undefined. */
+/** Where to go on after this output: the only place, or where the copy has got to, or undefined. */
 function certain(
   input: readonly number[],
   output: readonly number[],
+  near: number, // where it was before the last token
   { minGram, maxGram }: Options,
 ): number | undefined {
   if (output.length === 0) return 0;
+  const goesOn = near < input.length && matchLength(output, output.length - 1, input, near) >= minGram;
+  const stays = goesOn ? near + 1 : undefined;
   for (let g = minGram; g <= maxGram; g++) {
-    if (output.length < g) return undefined;
+    if (output.length < g) return stays;
     const found = ends(input, output, g);
-    if (found.length === 0) return undefined;
+    if (found.length === 0) return stays;
     if (found.length === 1) return found[0];
   }
-  return undefined;
+  return stays;
 }
 
 function expected(options: Options) {
   return ({ prompt, output }: State, maxTokens: number, maxNodes: number): Node[] => {
     const input = options.input === undefined ? prompt : [...options.input];
-    let told = 0;
-    let right = 0;
+    const judged: Judged[] = [];
     let near = 0;
+    let place: number | undefined = 0;
     for (let length = 0; length < output.length; length++) {
-      const place = certain(input, output.slice(0, length), options);
       if (place !== undefined && place < input.length) {
-        told += 1;
-        if (input[place] === output[length]) right += 1;
+        const matched = matchLength(output, length - 1, input, place - 1);
+        judged.push({ length: matched, right: input[place] === output[length] });
       }
-      near = certain(input, output.slice(0, length + 1), options) ?? Math.min(near + 1, input.length);
+      place = certain(input, output.slice(0, length + 1), near, options);
+      near = place ?? Math.min(near + 1, input.length);
     }
-    const place = certain(input, output, options);
     let places = place === undefined ? [] : [place];
     if (place === undefined && options.branches > 1 && output.length >= options.maxGram) {
       places = ends(input, output, options.maxGram)
@@ -56,11 +59,16 @@ function expected(options: Options) {
         .slice(0, options.branches);
     }
     places = places.filter((one) => one < input.length);
-    const rate = (right + 1) / (told + 2);
+    const odds = oddsOf(judged);
     const candidates = places.map((start) => {
       const tokens = input.slice(start, start + Math.min(maxTokens, maxNodes));
       const weights: number[] = [];
-      for (let weight = rate / places.length; weights.length < tokens.length; weight *= rate) weights.push(weight);
+      const matched = matchLength(output, output.length - 1, input, start - 1);
+      let weight = odds(matched) / places.length;
+      for (let depth = 0; depth < tokens.length; weight *= odds(matched + depth)) {
+        weights.push(weight);
+        depth++;
+      }
       return { tokens, weights };
     });
     return merged(candidates, maxTokens, maxNodes);
@@ -124,7 +132,7 @@ test.each([
   ['token 4 left out', ten, [...ten.slice(0, 4), ...ten.slice(5)], 'copy 11→5, copy 5→5'],
   ['a new token before 4', ten, [...ten.slice(0, 4), 99, ...ten.slice(4)], 'copy 11→5, step, copy 6→6'],
   ['token 1 again before 6', ten, [...ten.slice(0, 6), 12, ...ten.slice(6)], 'copy 11→7, copy 9→1, copy 4→4'],
-  ['equal tokens never settle', Array(8).fill(5), [5, 5, 5, 99, 5, 5, 5, 5], `copy 9→4${', step'.repeat(5)}`],
+  ['equal tokens go on where they would be', Array(8).fill(5), [5, 5, 5, 99, 5, 5, 5, 5], 'copy 9→4, step, copy 4→4'],
 ])('%s', (_, input, output, passes) => {
   expect(course(input, output)).toBe(passes);
 });

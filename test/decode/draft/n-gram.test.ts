@@ -3,6 +3,7 @@ import { NGramDrafter } from '../../../lib/decode/speculation/drafters/n-gram.js
 import type { NGramOptions } from '../../../lib/decode/speculation/drafters/n-gram.js';
 import { merged } from './candidates.js';
 import type { Candidate } from './candidates.js';
+import { matchLength, oddsOf, type Judged } from './match-odds.js';
 import { nodesOf, numbers, texts, walk } from './texts.js';
 import type { Node, State } from './texts.js';
 
@@ -24,24 +25,27 @@ function expected(options: Required<NGramOptions>) {
     const used: number[] = [];
     const candidates: Candidate[] = [];
     let left = 1;
-    for (let n = options.maxN; n >= options.minN; n--) {
-      let told = 0;
-      let right = 0;
-      for (let i = 0; i + 1 < text.length; i++) {
-        const [match] = occurrences(text, n, i, latest);
-        if (match === undefined) continue;
-        told += 1;
-        if (text[match + 1] === text[i + 1]) right += 1;
+    const judged: Judged[] = [];
+    for (let i = 0; i + 1 < text.length; i++) {
+      const places = new Set<number>();
+      for (let n = options.maxN; n >= options.minN; n--) {
+        for (const match of occurrences(text, n, i, latest).slice(0, 1)) places.add(match);
       }
-      const rate = (right + 1) / (told + 2);
+      for (const match of places) {
+        judged.push({ length: matchLength(text, i, text, match), right: text[match + 1] === text[i + 1] });
+      }
+    }
+    const odds = oddsOf(judged);
+    for (let n = options.maxN; n >= options.minN; n--) {
       for (const match of occurrences(text, n, text.length - 1, latest)) {
         if (used.includes(match) || used.length === (maxNodes > maxTokens ? options.branches : 1)) continue;
         used.push(match);
-        let weight = left * rate;
+        const matched = matchLength(text, text.length - 1, text, match);
+        let weight = left * odds(matched);
         left -= weight;
         const tokens: number[] = [];
         const weights: number[] = [];
-        for (let depth = 0; depth < Math.min(maxTokens, maxNodes); depth++, weight *= rate) {
+        for (let depth = 0; depth < Math.min(maxTokens, maxNodes); depth++, weight *= odds(matched + depth)) {
           tokens.push([...text, ...tokens][match + 1 + depth]);
           weights.push(weight);
         }

@@ -107,6 +107,9 @@ function expectedRows(
   return { rows, kept };
 }
 
+/** Outputs of a sequence in a round. */
+const rowsIn = ({ seats }: RunResult, sequence: number): number => seats?.[sequence].rows ?? 1;
+
 test.each(executors)('tokens are those of single rounds, and rows those that pay, on $name', async (executor) => {
   const plainly = await withoutDrafts(executor);
   const random = new Generator(4, 'going on');
@@ -153,11 +156,11 @@ test.each(executors)('tokens are those of single rounds, and rows those that pay
     });
     const rounds = Math.min(limit, ...lengths.map(({ rows }) => rows.length));
     expect(told).toHaveLength(rounds);
-    lengths.forEach(({ rows }, i) => expect(told.map(({ seats }) => seats![i].rows)).toEqual(rows.slice(0, rounds)));
+    lengths.forEach(({ rows }, i) => expect(told.map((result) => rowsIn(result, i))).toEqual(rows.slice(0, rounds)));
     state.sequences.forEach((sequence, i) => {
       const said = told.flatMap((result) => {
-        const begin = result.seats!.slice(0, i).reduce((sum, { rows }) => sum + rows, 0);
-        const own = Array.from({ length: result.seats![i].rows }, (_, row) => begin + row);
+        const begin = prompts.slice(0, i).reduce((sum, _, before) => sum + rowsIn(result, before), 0);
+        const own = Array.from({ length: rowsIn(result, i) }, (_, row) => begin + row);
         const kept = own.length === 1 ? own : own.filter((output) => result.kept[output] === 1);
         return kept.map((at) => ({ token: result.tokens[at], logprob: result.logprobs[at], top: result.top[at] }));
       });

@@ -1,5 +1,5 @@
 // When drafts are worth a try: by what rounds took, and what drafts took besides.
-import { Costs } from '../../../lib/decode/speculation/costs.js';
+import { Costs, ShapeRates } from '../../../lib/decode/speculation/costs.js';
 import { Planner } from '../../../lib/decode/speculation/planner.js';
 
 const draft = (count: number, score: number) => ({
@@ -14,7 +14,11 @@ test('costs lie on lines between what was measured', () => {
   costs.add(1, 2);
   expect(costs.table(3)[3]).toBeCloseTo(2.2, 9);
   costs.add(5, 6);
+  // Four rows may be as fast as one: to be tried.
+  expect([...costs.table(5).subarray(1)]).toEqual([2, 3, 4, -2, 6]);
+  costs.add(4, 5);
   expect([...costs.table(5).subarray(1)]).toEqual([2, 3, 4, 5, 6]);
+  expect(costs.table(16)[8]).toBe(-6);
   costs.add(5, 16); // had to wait for something else
   expect(costs.table(5)[5]).toBeCloseTo(7, 9);
   costs.add(5, 3);
@@ -61,4 +65,16 @@ test('chosen are the nodes that pay, and a few after long without any', () => {
   expect(planner.choose(draft(8, 0.05))).toEqual([]);
   for (let i = 0; i < 64; i++) planner.learn(1, 1.2, 0, 0, 0);
   expect(planner.choose(draft(8, 0.05))).toEqual([0, 1, 2, 3]);
+});
+
+test('trees or chains: two of each, then what was faster, and now and then the other one', () => {
+  const shapes = new ShapeRates();
+  const chosen: string[] = [];
+  for (let turn = 0; turn < 40; turn++) {
+    const shape = shapes.choose();
+    shapes.learn(shape, shape === 'tree' ? 1 : 1.2);
+    chosen.push(shape);
+  }
+  expect(chosen.slice(0, 6)).toEqual(['tree', 'chain', 'chain', 'tree', 'chain', 'chain']);
+  expect(chosen.slice(4).filter((shape) => shape === 'tree')).toHaveLength(1);
 });

@@ -111,6 +111,10 @@ class ModelDrafter implements GenerationDrafter {
     if (own.temperature > 0) this.proposal = createProposal(false);
   }
 
+  get anyShape(): boolean {
+    return this.options.profile === undefined;
+  }
+
   get draws(): boolean {
     return this.proposal !== undefined;
   }

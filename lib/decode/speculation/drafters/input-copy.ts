@@ -16,12 +16,12 @@ export interface InputCopyOptions {
 
 /**
  * The first draft is the input from its begin. Later the last g tokens of the output are looked up in the input, for g from
- * `minGram` on: nowhere, there is no draft; in one place, the draft is what follows there; in several, g grows, up to
- * `maxGram`. With `branches`, several places give a tree, of those nearest to where the last certain one would be by now.
+ * `minGram` on: in one place, the draft is what follows there; in several, g grows, up to `maxGram`. Where no g finds a single
+ * place, the copy stays where it would be by now, if `minGram` tokens match there; else there is no draft. With `branches`, several places give a tree, of those nearest to where the last certain one would be by now.
  * The prompt is what the first accept() gives, or the first after a truncate() into the prompt; all else is output.
  * O(maxGram) per token. Memory: 4 bytes per token of input and output, and per token of input and g at most 28 more.
- * Scores: (h + 1) / (t + 2) to the power of the depth, where certain places were right about h of t tokens of output;
- * several places share it.
+ * Scores: products of the odds that a match of so many tokens goes on, as certain places of this output have shown of each
+ * length; several places share it.
  *
  * Throws INVALID_ARGUMENT for options outside of their ranges. Method: input-guided aggressive decoding (Ge et al.,
  * "Lossless Acceleration for Seq2seq Generation with Aggressive Decoding", 2022, section on IAD), for models without an

@@ -17,8 +17,8 @@ export interface NGramOptions {
  * Looks the last n tokens up in the text, from `maxN` down to `minN`, and drafts what followed them; a copy that reaches the
  * end of the text goes on with itself, so that repeated patterns are drafted whole. O(maxN) per token that is accepted or
  * taken back, O(draft) per draft, whatever the text's length. Memory: 4 bytes per token, and per n at most 28 more.
- * Scores: (h + 1) / (t + 2) to the power of the depth, where n-grams of this length were right about h of t next tokens of
- * this text; in a tree, branches share what the ones before them leave.
+ * Scores: products of the odds that a match of so many tokens goes on, as this text has shown of each length; in a tree,
+ * branches share what the ones before them leave.
  *
  * Throws INVALID_ARGUMENT for options outside of their ranges. Method: prompt lookup decoding (Saxena 2023); copies that go
  * on with themselves and the scores are ours.
