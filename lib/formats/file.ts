@@ -11,6 +11,11 @@ export function fileError(path: string, cause: unknown, remedy?: string): Vivace
   return new VivaceError('FILE_UNREADABLE', `Cannot read ${path}: ${code ?? String(cause)}`, { cause, remedy });
 }
 
+/** A file's text, in UTF-8. Throws FILE_NOT_FOUND, FILE_UNREADABLE. */
+export function readText(path: string): string {
+  return withFile(path, (fd) => fs.readFileSync(fd, 'utf8'));
+}
+
 /** Runs `use` on a regular file that is closed afterwards. Pipes and devices are refused: reading one may never end. */
 export function withFile<T>(path: string, use: (fd: number, size: number) => T, remedy?: string): T {
   let fd: number;

@@ -1,7 +1,6 @@
 // Settings of the reflective verifier that were found for a model, in a file beside it: JSON, `reflect-v1`.
-import { readFileSync } from 'node:fs';
 import { VivaceError } from '../../../errors.js';
-import { fileError, writeFile } from '../../../formats/file.js';
+import { readText, writeFile } from '../../../formats/file.js';
 import { checkReflectiveNames, reflectiveNames, resolveReflection } from './options.js';
 import type { ReflectiveSettings } from './options.js';
 
@@ -28,12 +27,7 @@ export function writeReflection(path: string, { settings, model, modelHash, eval
 
 /** Throws FILE_*, FORMAT_INVALID. */
 export function readReflection(path: string): ReflectionFile {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw fileError(path, cause);
-  }
+  const text = readText(path);
   try {
     const data = JSON.parse(text) as Record<string, unknown> | null;
     const { format, model, model_hash: modelHash, evaluated, ...rest } = data ?? {};

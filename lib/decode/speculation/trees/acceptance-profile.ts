@@ -1,7 +1,6 @@
 // How often the first, second, … child of a drafted node was kept and what rows cost: what the best fixed tree depends on.
-import { readFileSync, writeFileSync } from 'node:fs';
 import { expected, VivaceError } from '../../../errors.js';
-import { fileError } from '../../../formats/file.js';
+import { readText, writeFile } from '../../../formats/file.js';
 import type { FixedShape } from '../../../program/executor.js';
 import { BestShapes, mostNodes, type Acceptance } from './best-shape.js';
 
@@ -49,12 +48,7 @@ export class AcceptanceProfile {
 
   /** Throws FILE_NOT_FOUND, FILE_UNREADABLE, and FORMAT_INVALID for other files. */
   static open(path: string): AcceptanceProfile {
-    let text: string;
-    try {
-      text = readFileSync(path, 'utf8');
-    } catch (cause) {
-      throw fileError(path, cause);
-    }
+    const text = readText(path);
     try {
       const data = JSON.parse(text) as AcceptanceData;
       const within = (value: unknown, most: number): boolean =>
@@ -81,11 +75,7 @@ export class AcceptanceProfile {
   }
 
   save(path: string): void {
-    try {
-      writeFileSync(path, `${JSON.stringify(this)}\n`);
-    } catch (cause) {
-      throw fileError(path, cause);
-    }
+    writeFile(path, [Buffer.from(`${JSON.stringify(this)}\n`)]);
   }
 
   toJSON(): AcceptanceData {
