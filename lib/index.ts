@@ -3,7 +3,14 @@ export { loadModel, embeddedModelPath } from './model/load.js';
 export type { Device, LoadOptions, Repack } from './model/load.js';
 export { listDevices } from './model/devices.js';
 export type { DeviceReport } from './model/devices.js';
-export type { CacheOptions, CacheType, Model, SessionOptions } from './model/model.js';
+export type { Model, SessionOptions } from './model/model.js';
+export { full } from './caches/full.js';
+export { lmInfinite } from './caches/lm-infinite.js';
+export type { LmInfiniteOptions, LmInfinitePolicy } from './caches/lm-infinite.js';
+export { window } from './caches/window.js';
+export type { WindowOptions, WindowPolicy } from './caches/window.js';
+export type { CachePolicy } from './caches/policies.js';
+export type { CacheOptions, CacheStorage, CacheType } from './caches/policy.js';
 export type {
   PrefixCache,
   PrefixCacheOptions,
@@ -32,7 +39,7 @@ export type { HeadDrafter } from './model/head-runs.js';
 export type { DraftModelOptions } from './decode/speculation/drafters/draft-model.js';
 export type { ModelInfo } from './model/info.js';
 export type { Prompt, Session } from './session/session.js';
-export type { Chat, ChatMessage, ChatOptions } from './chat.js';
+export type { Chat, ChatMessage, ChatOptions } from './session/chat.js';
 export { tokenMask } from './decode/constraint.js';
 export type { Constraint } from './decode/constraint.js';
 export type { Piece, TokenLogprob, TokenLogprobs, TokenOrigin } from './decode/answer.js';

@@ -2,6 +2,7 @@
 import { addonPath, loadAddon } from './load-addon.js';
 import { VivaceError } from './errors.js';
 import type { ErrorCode } from './errors.js';
+import type { NativeKvCache, NativeKvPolicy } from './native/caches.js';
 import type {
   NativeDatastore,
   NativeDatastoreBuilder,
@@ -16,6 +17,7 @@ import type { NativeFeedback, NativeSampler, NativeTree, NativeWalk } from './na
 import type { NativeTraining } from './native/training.js';
 
 export { addonPath };
+export type * from './native/caches.js';
 export type * from './native/drafters.js';
 export type * from './native/sampling.js';
 export type * from './native/training.js';
@@ -24,34 +26,6 @@ export interface NativeMapping {
   readonly size: number;
   /** Fills `out` with the bytes from `offset` on. */
   read(offset: number, out: Uint8Array): void;
-  close(): void;
-}
-
-export interface NativeKvCache {
-  create(): number;
-  fork(sequence: number): number;
-  release(sequence: number): void;
-  length(sequence: number): number;
-  truncate(sequence: number, length: number): void;
-  commit(sequence: number, count: number): void;
-  keep(sequence: number, ordinals: Int32Array): void;
-  readCells(sequence: number, begin: number, count: number, out: Uint8Array): void;
-  writeCells(sequence: number, count: number, cells: Uint8Array): void;
-  /** Published pages: cpp/caches/paged_kv.h. */
-  share(sequence: number, tokens: Int32Array, salt: string): number;
-  publish(sequence: number, tokens: Int32Array, salt: string): void;
-  withhold(sequence: number, from: number): void;
-  keepIdle(pages: number): void;
-  dropIdle(): number;
-  forget(): void;
-  sizes(): {
-    pageBytes: number;
-    pagesUsed: number;
-    pagesIdle: number;
-    pagesPublished: number;
-    evictions: number;
-    cellBytes: number;
-  };
   close(): void;
 }
 
@@ -271,6 +245,7 @@ export interface NativeAddon extends NativeTraining {
     keyType: number;
     valueType: number;
     maxPages: number;
+    policy?: NativeKvPolicy;
     /** Of published pages' hashes, default 64. */
     hashBits?: number;
     device?: NativeDevice;

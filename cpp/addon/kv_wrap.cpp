@@ -19,6 +19,32 @@ Napi::Function KvCacheWrap::define(Napi::Env env) {
        InstanceMethod<&KvCacheWrap::close>("close")});
 }
 
+namespace {
+
+CachePolicy read_policy(const Napi::Value& value) {
+  CachePolicy policy;
+  if (value.IsUndefined()) return policy;
+  const Napi::Object given = value.As<Napi::Object>();
+  const Napi::Int32Array patterns = given.Get("patterns").As<Napi::Int32Array>();
+  for (size_t i = 0; i + 9 <= patterns.ElementLength(); i += 9)
+    policy.layers.push_back({patterns[i], patterns[i + 1], patterns[i + 2], patterns[i + 3], patterns[i + 4],
+                             patterns[i + 5], patterns[i + 6], patterns[i + 7], patterns[i + 8] != 0});
+  if (given.Get("rotation").IsUndefined()) return policy;
+  const Napi::Object rotation = given.Get("rotation").As<Napi::Object>();
+  policy.rotation.ceiling = rotation.Get("ceiling").As<Napi::Boolean>();
+  policy.rotation.limit = rotation.Get("limit").As<Napi::Number>().Int32Value();
+  const Napi::Array tables = rotation.Get("tables").As<Napi::Array>();
+  for (uint32_t i = 0; i < tables.Length(); ++i) {
+    const Napi::Float64Array table = tables.Get(i).As<Napi::Float64Array>();
+    policy.rotation.tables.emplace_back(table.Data(), table.Data() + table.ElementLength());
+  }
+  const Napi::Int32Array layers = rotation.Get("layers").As<Napi::Int32Array>();
+  policy.rotation.layers.assign(layers.Data(), layers.Data() + layers.ElementLength());
+  return policy;
+}
+
+}  // namespace
+
 KvCacheWrap::KvCacheWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<KvCacheWrap>(info) {
   const Napi::Object given = info[0].As<Napi::Object>();
   const auto number = [&](const char* name) { return given.Get(name).As<Napi::Number>().Int32Value(); };
@@ -33,8 +59,11 @@ KvCacheWrap::KvCacheWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<KvCa
     options.value_dtype = static_cast<DType>(number("valueType"));
     options.max_pages = number("maxPages");
     if (!given.Get("hashBits").IsUndefined()) options.hash_bits = number("hashBits");
+    options.policy = read_policy(given.Get("policy"));
     int device = 0;
     const auto library = read_device(given.Get("device"), device);
+    if (!options.policy.full())
+      throw Error("UNSUPPORTED_FEATURE", "KV cache: kernels read all cells", "Use the full cache.");
     kv = std::make_shared<PagedKv>(options, library ? device_pages(library, device) : host_pages());
   });
 }

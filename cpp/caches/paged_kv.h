@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "caches/cache_policy.h"
 #include "caches/page_store.h"
 #include "caches/prefix_tree.h"
 #include "core/dtype.h"
@@ -27,6 +28,7 @@ struct PagedKvOptions {
   DType value_dtype = DType::F16;  // the same choice
   int64_t max_pages = 0;           // pages that may exist at once
   int hash_bits = 64;              // of published pages; fewer only to test collisions
+  CachePolicy policy;              // on the host only
 
   bool operator==(const PagedKvOptions&) const = default;
 };

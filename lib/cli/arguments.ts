@@ -2,6 +2,8 @@
 import { existsSync } from 'node:fs';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
+import { cacheNames, parseCache } from '../caches/parse.js';
+import type { CacheOptions } from '../caches/policy.js';
 import { generateDefaults, generateOptionNames } from '../decode/options.js';
 import type { GenerateOptions } from '../decode/options.js';
 import { VivaceError } from '../errors.js';
@@ -47,6 +49,11 @@ export interface ModelOptions {
   readonly prefixCache?: boolean;
 }
 
+export interface CacheFlags {
+  readonly cache?: string;
+  readonly cacheOptions?: string;
+}
+
 export function addModelOptions(command: Command): Command {
   return command
     .addOption(
@@ -70,6 +77,20 @@ export function addModelOptions(command: Command): Command {
 export function addGenerationOptions(command: Command): Command {
   for (const make of Object.values(generation)) command.addOption(make());
   return command.option('--no-prefix-cache', 'compute every prompt whole, also one that begins like an earlier text');
+}
+
+/** For commands with sessions of their own. */
+export function addCacheOptions(command: Command): Command {
+  const names = cacheNames.map(({ name, what }) => `${name} (${what})`).join(', ');
+  return command
+    .addOption(new Option('--cache <name>', `what is kept of a text: ${names}; default: full`))
+    .addOption(new Option('--cache-options <list>', 'options of --cache, as in sinks=4,recent=1024,keyType=q8_0'));
+}
+
+/** Options of sessions. Throws INVALID_ARGUMENT. */
+export function sessionOptions({ cache, cacheOptions }: CacheFlags): { cache?: CacheOptions } {
+  const parsed = parseCache(cache, cacheOptions);
+  return parsed === undefined ? {} : { cache: parsed };
 }
 
 export const addJsonOption = (command: Command): Command => command.option('--json', 'print the result as JSON');

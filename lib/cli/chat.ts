@@ -1,13 +1,16 @@
 // `vivace chat [model]`: a conversation at the terminal, or one turn per line of standard input.
 import { createInterface, type Interface } from 'node:readline';
 import { Command } from 'commander';
-import type { Chat } from '../chat.js';
+import type { Chat } from '../session/chat.js';
 import type { GenerateOptions } from '../decode/options.js';
 import {
+  addCacheOptions,
   addGenerationOptions,
   addJsonOption,
   addModelOptions,
   generationOptions,
+  sessionOptions,
+  type CacheFlags,
   type ModelOptions,
 } from './arguments.js';
 import { open, title } from './opened.js';
@@ -21,7 +24,7 @@ import {
 import { withFound } from './speculation/verifiers.js';
 import { explain, printJson, say, style } from './terminal.js';
 
-interface Options extends ModelOptions, SpeculationFlags {
+interface Options extends ModelOptions, SpeculationFlags, CacheFlags {
   readonly system?: string;
   readonly json?: boolean;
 }
@@ -31,12 +34,15 @@ export function chatCommand(): Command {
     .description('talk with a model; Ctrl-C stops an answer, a second one leaves')
     .argument('[model]', 'GGUF file or Hugging Face directory (default: the embedded model)')
     .option('--system <text>', 'what the model is told before the conversation');
-  addJsonOption(addModelOptions(addSpeculationOptions(addGenerationOptions(command))));
+  addJsonOption(addModelOptions(addSpeculationOptions(addCacheOptions(addGenerationOptions(command)))));
   return command.action(async (path: string | undefined, options: Options) => {
     checkSpeculation(options, draftersOf(options));
     const opened = await open(path, options, options.json === true);
     try {
-      const chat = opened.model.createChat(options.system === undefined ? {} : { system: options.system });
+      const chat = opened.model.createChat({
+        ...sessionOptions(options),
+        ...(options.system === undefined ? {} : { system: options.system }),
+      });
       if (options.json !== true) say(title(opened), 'dim');
       const { speculation, dispose } = await openSpeculation(withFound(options, opened.path), opened.model);
       const generation = {

@@ -1,11 +1,14 @@
 // `vivace run [model] [prompt]`: continues a text, streams it, and says how fast that was.
 import { Command } from 'commander';
 import {
+  addCacheOptions,
   addGenerationOptions,
   addJsonOption,
   addModelOptions,
   generationOptions,
   modelAndPrompt,
+  sessionOptions,
+  type CacheFlags,
   type ModelOptions,
 } from './arguments.js';
 import { interruptible, open, title, type Opened } from './opened.js';
@@ -27,7 +30,7 @@ import type { SpeculationOptions } from '../decode/speculation/options.js';
 
 const DEFAULT_PROMPT = 'Once upon a time';
 
-interface Options extends ModelOptions, SpeculationFlags {
+interface Options extends ModelOptions, SpeculationFlags, CacheFlags {
   readonly prompt?: string;
   readonly json?: boolean;
 }
@@ -38,7 +41,7 @@ export function runCommand(): Command {
     .argument('[model]', 'GGUF file or Hugging Face directory')
     .argument('[prompt]', `the text to continue (default: "${DEFAULT_PROMPT}")`)
     .option('-p, --prompt <text>', 'the text to continue');
-  addJsonOption(addModelOptions(addSpeculationOptions(addGenerationOptions(command))));
+  addJsonOption(addModelOptions(addSpeculationOptions(addCacheOptions(addGenerationOptions(command)))));
   return command.action(async (first: string | undefined, second: string | undefined, options: Options) => {
     const given = modelAndPrompt(
       [first, second].filter((text) => text !== undefined),
@@ -58,7 +61,7 @@ export function runCommand(): Command {
 async function run(opened: Opened, prompt: string, options: Options, speculation?: SpeculationOptions): Promise<void> {
   const json = options.json === true;
   const interrupt = interruptible();
-  const session = opened.model.createSession();
+  const session = opened.model.createSession(sessionOptions(options));
   const answer = session.generate(prompt, {
     ...generationOptions({ ...options }),
     ...(speculation === undefined ? {} : { speculation }),

@@ -1,9 +1,11 @@
 // A loaded model: its program on an executor, its tokenizer, and the sessions and chats that run on it.
 import { totalmem } from 'node:os';
-import type * as chats from '../chat.js';
-import type { Chat, ChatOptions } from '../chat.js';
+import type { CacheModel, CacheOptions, CacheType } from '../caches/policy.js';
+import { cacheType, resolveCache, rowOf, type ResolvedCache } from '../caches/resolve.js';
+import type * as chats from '../session/chat.js';
+import type { Chat, ChatOptions } from '../session/chat.js';
 import { dropIdlePages, sessionSalt, type PrefixCache, type SessionPrefixOptions } from '../decode/prefix-cache.js';
-import { checkNames, integer, word } from '../decode/option-checks.js';
+import { checkNames, integer } from '../decode/option-checks.js';
 import type { DraftSeat } from '../decode/speculation/drafters/draft-model.js';
 import { TokenList } from '../decode/token-list.js';
 import { Engine } from '../engine.js';
@@ -15,7 +17,7 @@ import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
 import type { WeightStore } from '../formats/weight-store.js';
 import { estimateMemory, kvBytesPerToken, type MemoryEstimate } from '../models/memory.js';
 import type { NativeCallProfile } from '../native.js';
-import type { Executor, KvCache, KvDType } from '../program/executor.js';
+import type { Executor, KvCache } from '../program/executor.js';
 import { NativeExecutor } from '../program/native-executor.js';
 import type { Program } from '../program/program.js';
 import type * as sessionFiles from '../session/session-file.js';
@@ -23,23 +25,16 @@ import { Session, type SessionHost } from '../session/session.js';
 import { describe, type ModelInfo } from './info.js';
 import type * as references from './reference.js';
 
-const cacheTypes = { f16: 'F16', q8_0: 'Q8_0', f32: 'F32' } as const satisfies Record<string, KvDType>;
-const cacheWords = Object.keys(cacheTypes) as CacheType[];
-
-export type CacheType = keyof typeof cacheTypes;
-
-/** How keys and values of past tokens are kept. */
-export interface CacheOptions {
-  /** Default f16; q8_0 takes about half of its memory and loses a little accuracy. */
-  readonly keyType?: CacheType;
-  readonly valueType?: CacheType;
-  /** Tokens per page, the unit of memory. Default 32. */
-  readonly pageSize?: number;
-}
+/** Positions are 32-bit numbers. */
+const ENDLESS_TOKENS = 2 ** 30;
 
 export interface SessionOptions {
-  /** Tokens that fit. Default and limit: the model's `info.contextLength`. */
+  /**
+   * Tokens that fit. Default and limit: the model's `info.contextLength`; under an endless cache policy (`window`,
+   * `lmInfinite`) 2^30.
+   */
   readonly contextLength?: number;
+  /** How keys and values of past tokens are kept. Default: all of them, as f16. */
   readonly cache?: CacheOptions;
   /**
    * Take pages of other sessions whose text begins the same, and leave this one's for later ones; with a `salt`, only among
@@ -95,13 +90,12 @@ export class Model {
   createSession(options: SessionOptions = {}): Session {
     this.check();
     checkNames(options, ['contextLength', 'cache', 'prefixCache'], 'the session options');
-    const { cache } = options;
-    checkNames(cache, ['keyType', 'valueType', 'pageSize'], 'the cache options');
+    const cache = resolveCache(options.cache, this.cacheModel());
+    const endless = cache.policy !== undefined && rowOf(cache.policy).endless;
+    const most = endless ? ENDLESS_TOKENS : this.info.contextLength;
     return this.seat(
-      cacheTypes[word('keyType', cache?.keyType, 'f16', cacheWords)],
-      cacheTypes[word('valueType', cache?.valueType, 'f16', cacheWords)],
-      integer('pageSize', cache?.pageSize, 32, 1, 4096),
-      integer('contextLength', options.contextLength, this.info.contextLength, 1, this.info.contextLength),
+      cache,
+      integer('contextLength', options.contextLength, most, 1, most),
       sessionSalt(options.prefixCache),
     ).session();
   }
@@ -126,7 +120,7 @@ export class Model {
               remedy: `Load the model with a contextLength of at least ${tokens.length}.`,
             });
           }
-          const seat = this.seat(keyType, valueType, 32, fits);
+          const seat = this.seat({ keyType, valueType, pageSize: 32 }, fits);
           seat.kv.prefixes?.withhold(seat.sequence, 0); // a file's word is good enough for one session, not for all
           begun = { seat, tokens };
           if (seat.kv.cellBytes !== cellBytes) {
@@ -152,7 +146,7 @@ export class Model {
   /** @internal A sequence for drafts (lib/model/draft-model.ts), which the caller releases; it shares texts of the salt. */
   lend(salt?: string): DraftSeat {
     this.check();
-    const { kv, sequence } = this.seat('F16', 'F16', 32, this.info.contextLength);
+    const { kv, sequence } = this.seat({ keyType: 'F16', valueType: 'F16', pageSize: 32 }, this.info.contextLength);
     const { engine: rounds, executor, tokenizer, info } = this;
     const vocab = Math.min(info.vocabSize, tokenizer.vocabSize);
     const { contextLength, vocabSize: logitsWidth } = info;
@@ -188,7 +182,7 @@ export class Model {
     const { contextLength, cache, prefixCache, ...chat } = options;
     const session = this.createSession({ contextLength, cache, prefixCache });
     try {
-      const { Chat } = require('../chat.js') as typeof chats; // templates need an interpreter: 5 ms
+      const { Chat } = require('../session/chat.js') as typeof chats; // templates need an interpreter: 5 ms
       return new Chat(session, this.tokenizer, this.source.chatTemplates, chat);
     } catch (error) {
       session.dispose();
@@ -202,8 +196,8 @@ export class Model {
     checkNames(options, ['contextLength', 'keyType', 'valueType'], 'the options of estimateMemory');
     const estimate = estimateMemory(this.source, {
       contextLength: integer('contextLength', options.contextLength, this.info.contextLength, 0, 2 ** 40),
-      keyType: cacheTypes[word('keyType', options.keyType, 'f16', cacheWords)],
-      valueType: cacheTypes[word('valueType', options.valueType, 'f16', cacheWords)],
+      keyType: cacheType('keyType', options.keyType),
+      valueType: cacheType('valueType', options.valueType),
     });
     const { weights, mapped } = this.executor.memory();
     const { kv, activations } = estimate;
@@ -268,14 +262,9 @@ export class Model {
   }
 
   /** A place for a session that does not exist yet. */
-  private seat(
-    keyType: KvDType,
-    valueType: KvDType,
-    pageSize: number,
-    contextLength: number,
-    salt: string | false | undefined = undefined,
-  ) {
-    const kv = this.cache(keyType, valueType, pageSize);
+  private seat(cache: ResolvedCache, contextLength: number, salt: string | false | undefined = undefined) {
+    const { keyType, valueType, pageSize, policy } = cache;
+    const kv = this.cache(cache);
     const sequence = kv.create();
     const host: SessionHost = {
       rounds: this.engine,
@@ -289,22 +278,28 @@ export class Model {
     };
     const prefix = salt === false ? undefined : this.prefixCache.seat(kv, sequence, pageSize, salt);
     const session = (tokens?: Int32Array): Session =>
-      new Session(host, { kv, sequence, keyType, valueType, contextLength, prefix }, new TokenList(tokens));
+      new Session(host, { kv, sequence, keyType, valueType, contextLength, prefix, policy }, new TokenList(tokens));
     return { kv, sequence, session };
   }
 
-  /** Sessions of the same types share a cache, so that their rows share rounds. */
-  private cache(keyType: KvDType, valueType: KvDType, pageSize: number): KvCache {
-    const name = `${keyType}/${valueType}/${pageSize}`;
+  /** Sessions of the same types and policy share a cache, so that their rows share rounds. */
+  private cache({ keyType, valueType, pageSize, policy, native }: ResolvedCache): KvCache {
+    const name = `${keyType}/${valueType}/${pageSize}/${JSON.stringify(policy ?? 'full')}`;
     let kv = this.caches.get(name);
     if (kv === undefined) {
       const pageBytes = pageSize * kvBytesPerToken(this.source.config, keyType, valueType);
       const maxPages = Math.min(1 << 20, Math.max(16, Math.floor(totalmem() / pageBytes)));
-      kv = this.executor.createKvCache({ keyType, valueType, pageSize, maxPages });
+      const storage = { keyType, valueType, pageSize, maxPages };
+      kv = this.executor.createKvCache(native === undefined ? storage : { ...storage, policy: native });
       this.caches.set(name, kv);
-      this.prefixCache.adopt(kv);
+      if (policy === undefined || rowOf(policy).sharesPrefixes) this.prefixCache.adopt(kv);
     }
     return kv;
+  }
+
+  private cacheModel(): CacheModel {
+    const { kvShape, kvLayers, name } = this.executor;
+    return { kvShape, kvLayers, name, contextLength: this.source.config.contextLength };
   }
 
   /** @internal Values of the hidden state that judges read (lib/model/judge). Throws UNSUPPORTED_FEATURE. */

@@ -2,6 +2,7 @@
 import type { VivaceError } from '../errors.js';
 import type { NativeDrafter } from '../native.js';
 import type { DType } from './dtype.js';
+import type { KvLayer, KvPolicy } from './kv-policy.js';
 import type { KvShape } from './program.js';
 
 export type KvDType = Extract<DType, 'F32' | 'F16' | 'Q8_0'>;
@@ -13,6 +14,8 @@ export interface KvOptions {
   readonly pageSize?: number;
   /** Pages that may exist at once. */
   readonly maxPages: number;
+  /** What is kept and seen of older cells (lib/caches); absent: all. On the CPU only. */
+  readonly policy?: KvPolicy;
 }
 
 /** Rows of one run: tokens of any number of sequences, in any order; rows of one sequence in ascending position. */
@@ -312,6 +315,8 @@ export interface KvCache {
 export interface Executor {
   readonly name: 'reference' | 'cpu' | 'cuda' | 'cuda-emulated';
   readonly kvShape: KvShape;
+  /** What cache policies know of its layers. */
+  readonly kvLayers: readonly KvLayer[];
   /** Names and columns of what every run must bring besides tokens, for heads that drafts come from. */
   readonly inputs: Readonly<Record<string, number>>;
   /** Names and columns of what `RunRequest.taps` may ask for. */

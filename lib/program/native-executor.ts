@@ -26,6 +26,7 @@ import type {
 import { fedProgram } from './feedback.js';
 import { findDevice } from './device-library.js';
 import type { DeviceName } from './device-library.js';
+import { kvLayers, nativePolicy, type KvLayer } from './kv-policy.js';
 import { NativeProgram } from './native-program.js';
 import {
   NativeRowProposal,
@@ -56,6 +57,7 @@ export interface NativeExecutorOptions extends NativeProgramOptions {
 export class NativeExecutor implements Executor {
   readonly name: 'cpu' | DeviceName;
   readonly kvShape: KvShape;
+  readonly kvLayers: readonly KvLayer[];
   readonly taps: Readonly<Record<string, number>>;
   readonly drafts = true;
   readonly inputs: Readonly<Record<string, number>>;
@@ -76,6 +78,7 @@ export class NativeExecutor implements Executor {
       throw new VivaceError('INTERNAL', `${program.name}: a language model's program needs a KV shape and logits`);
     }
     this.kvShape = program.kv;
+    this.kvLayers = kvLayers(program);
     this.taps = tapWidths(program);
     this.inputs = inputWidths(program);
     this.logits = program.outputs['logits'].id;
@@ -87,7 +90,7 @@ export class NativeExecutor implements Executor {
   }
 
   createKvCache(options: KvOptions): KvCache {
-    const { keyType = 'F16', valueType = 'F16', pageSize = 32, maxPages } = options;
+    const { keyType = 'F16', valueType = 'F16', pageSize = 32, maxPages, policy } = options;
     return new NativeKv(
       nativeCall(
         () =>
@@ -97,6 +100,7 @@ export class NativeExecutor implements Executor {
             keyType: dtypes[keyType].id,
             valueType: dtypes[valueType].id,
             maxPages,
+            ...(policy ? { policy: nativePolicy(policy) } : {}),
             ...(this.device ? { device: this.device } : {}),
           }),
       ),

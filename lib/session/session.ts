@@ -1,5 +1,7 @@
 // One sequence of a model: its tokens, its place in the KV cache, and what can be done with it.
 import { expected, VivaceError } from '../errors.js';
+import type { CachePolicy } from '../caches/policies.js';
+import { refuse } from '../caches/resolve.js';
 import type { PrefixSeat } from '../decode/prefix-cache.js';
 import type { Piece } from '../decode/answer.js';
 import { decode, type GenerateResult } from '../decode/loop.js';
@@ -37,6 +39,8 @@ export interface SessionSeat {
   readonly contextLength: number;
   /** What it shares with others. */
   readonly prefix?: PrefixSeat | undefined;
+  /** Absent: the full cache. */
+  readonly policy?: CachePolicy | undefined;
 }
 
 export class Session {
@@ -86,7 +90,7 @@ export class Session {
    */
   generate(prompt: Prompt, options?: GenerateOptions): AsyncGenerator<Piece, GenerateResult, void> {
     this.check();
-    const resolved = resolveOptions(options, this.host.vocab);
+    const resolved = this.resolve(options);
     const fresh = this.list.length === 0;
     const encoded = this.encode(prompt);
     if (this.list.length + encoded.length === 0) {
@@ -110,7 +114,7 @@ export class Session {
    */
   generateFrom(tokens: ArrayLike<number>, options?: GenerateOptions): AsyncGenerator<Piece, GenerateResult, void> {
     this.check();
-    const resolved = resolveOptions(options, this.host.vocab);
+    const resolved = this.resolve(options);
     const prompt = this.checkTokens(tokens, 'tokens');
     if (prompt.length === 0) throw expected('at least one token', 'tokens', tokens);
     this.checkRoom(0, prompt.length, resolved.maxTokens ?? 1);
@@ -176,7 +180,8 @@ export class Session {
   async save(file: string): Promise<void> {
     this.check();
     if (typeof file !== 'string' || file === '') throw expected('a path', 'file', file);
-    const { kv, sequence, keyType, valueType, contextLength } = this.seat;
+    const { kv, sequence, keyType, valueType, contextLength, policy } = this.seat;
+    refuse(policy, 'save');
     const { writeSession } = require('./session-file.js') as typeof sessionFiles;
     await this.exclusively(() =>
       writeSession(file, {
@@ -236,6 +241,12 @@ export class Session {
       if (!result || (result.finishReason === 'abort' && result.tokens.length === 0)) undo();
       this.busy = false;
     }
+  }
+
+  private resolve(options: GenerateOptions | undefined): ResolvedOptions {
+    const resolved = resolveOptions(options, this.host.vocab);
+    if (resolved.speculation) refuse(this.seat.policy, 'speculation');
+    return resolved;
   }
 
   private logits(rows: number): Float32Array {

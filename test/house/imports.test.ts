@@ -10,7 +10,6 @@ const typescript: Record<string, { rank: number; also?: string[] }> = {
   model: { rank: 2 },
   quantize: { rank: 2 },
   engine: { rank: 2 },
-  chat: { rank: 2 },
   session: { rank: 3 },
   decode: { rank: 4 },
   caches: { rank: 4 },

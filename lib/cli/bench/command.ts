@@ -2,7 +2,8 @@
 import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
 import { VivaceError } from '../../errors.js';
-import { addJsonOption, addModelOptions, integer, type ModelOptions } from '../arguments.js';
+import { addCacheOptions, addJsonOption, addModelOptions, integer, sessionOptions } from '../arguments.js';
+import type { CacheFlags, ModelOptions } from '../arguments.js';
 import { open, title, type Opened } from '../opened.js';
 import { amount, bandwidth, bytes, percent, spread, table } from '../quantities.js';
 import { printJson, progress, say } from '../terminal.js';
@@ -25,7 +26,7 @@ import { compareDrafters, comparisonTable, namesOf } from './drafters.js';
 import { measureProfile, profileTable } from './profile.js';
 import { comparisonPage } from './report.js';
 
-interface Options extends ModelOptions, SpeculationFlags {
+interface Options extends ModelOptions, SpeculationFlags, CacheFlags {
   readonly prompt?: number;
   readonly generate?: number;
   readonly repeat: number;
@@ -51,7 +52,7 @@ export function benchCommand(): Command {
     .option('--speculation <names>', 'compare drafters with plain decoding, greedily: all, or names with commas')
     .option('--text <text>', `what --speculation continues (default: "${DEFAULT_TEXT}")`)
     .option('--html <file>', 'write the comparison of --speculation as a page, too');
-  addJsonOption(addModelOptions(addSpeculationOptions(command)));
+  addJsonOption(addModelOptions(addCacheOptions(addSpeculationOptions(command))));
   return command.action(async (path: string | undefined, options: Options) => {
     const { speculation: list } = options;
     checkTogether(options);
@@ -132,7 +133,13 @@ async function bench(opened: Opened, options: Options, speculation?: Speculation
   let drafts: GenerateResult['speculation'];
   try {
     for (let round = 0; round <= options.repeat; ++round) {
-      const { timings, speculation: statistics } = await measure(opened, prompt, generate, speculation);
+      const { timings, speculation: statistics } = await measure(
+        opened,
+        prompt,
+        generate,
+        sessionOptions(options),
+        speculation,
+      );
       bar.update((round + 1) / (options.repeat + 1));
       if (round === 0) continue;
       drafts = statistics; // those of the last run
@@ -214,9 +221,10 @@ async function measure(
   { model }: Opened,
   prompt: number,
   generate: number,
+  cache: ReturnType<typeof sessionOptions>,
   speculation?: SpeculationOptions,
 ): Promise<GenerateResult> {
-  const session = model.createSession();
+  const session = model.createSession(cache);
   try {
     // Any tokens will do; the model must not end before its time.
     const tokens = Int32Array.from({ length: prompt }, (_, index) => (index * 7919 + 13) % model.tokenizer.vocabSize);

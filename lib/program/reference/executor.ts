@@ -13,6 +13,7 @@ import type {
   VerifyRule,
   WalkJudge,
 } from '../executor.js';
+import { kvLayers, type KvLayer } from '../kv-policy.js';
 import type { KvShape, Program } from '../program.js';
 import { inputWidths, tappedProgram, tapWidths } from '../taps.js';
 import { ReferenceProgram } from './interpreter.js';
@@ -56,6 +57,7 @@ interface Drawing {
 export class ReferenceExecutor implements Executor {
   readonly name = 'reference';
   readonly kvShape: KvShape;
+  readonly kvLayers: readonly KvLayer[];
   readonly taps: Readonly<Record<string, number>>;
   readonly inputs: Readonly<Record<string, number>>;
   private readonly program: ReferenceProgram;
@@ -77,6 +79,7 @@ export class ReferenceExecutor implements Executor {
       throw new VivaceError('INTERNAL', `${program.name}: a language model's program needs a KV shape and logits`);
     }
     this.kvShape = program.kv;
+    this.kvLayers = kvLayers(program);
     this.taps = tapWidths(program);
     this.inputs = inputWidths(program);
     this.columns = program.outputs['logits'].columns;

@@ -2,6 +2,7 @@
 import { VivaceError } from '../../errors.js';
 import { rowBytes } from '../dtype.js';
 import type { KvCache, KvDType, KvOptions } from '../executor.js';
+import type { KvPolicy } from '../kv-policy.js';
 import type { KvShape } from '../program.js';
 import { dequantiseRow } from './dequantise.js';
 import { quantiseRow } from './quantise.js';
@@ -28,6 +29,7 @@ interface Sequence {
 export class ReferenceKv implements KvCache {
   readonly pageBytes: number;
   readonly cellBytes: number;
+  readonly policy: KvPolicy;
   private readonly keyType: KvDType;
   private readonly valueType: KvDType;
   private readonly pageSize: number;
@@ -36,8 +38,9 @@ export class ReferenceKv implements KvCache {
 
   constructor(
     readonly shape: KvShape,
-    { keyType = 'F16', valueType = 'F16', pageSize = 32, maxPages }: KvOptions,
+    { keyType = 'F16', valueType = 'F16', pageSize = 32, maxPages, policy = {} }: KvOptions,
   ) {
+    this.policy = policy;
     this.keyType = keyType;
     this.valueType = valueType;
     this.pageSize = pageSize;

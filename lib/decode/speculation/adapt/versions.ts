@@ -12,6 +12,9 @@ export class ChangingExecutor implements Executor {
   get kvShape(): Executor['kvShape'] {
     return this.current.kvShape;
   }
+  get kvLayers(): Executor['kvLayers'] {
+    return this.current.kvLayers;
+  }
   get inputs(): Executor['inputs'] {
     return this.current.inputs;
   }

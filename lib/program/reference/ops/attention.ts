@@ -1,6 +1,7 @@
 // rope_table, rope, kv_write and attention.
 import { VivaceError } from '../../../errors.js';
 import { ropeLayouts } from '../../ops.js';
+import { sees, type KvPolicy } from '../../kv-policy.js';
 import type { ReferenceKv } from '../kv-cells.js';
 import { matrixBy } from '../matrix.js';
 import type { ReferenceOp } from './call.js';
@@ -52,27 +53,61 @@ export const kv_write: ReferenceOp = ({ inputs: [k, v], attributes: [layer], row
   return [];
 };
 
+/** A query's score of a sink that its window has left. Both were rotated at their true positions. */
+function sinkScore(
+  { rotation }: KvPolicy,
+  layer: number,
+  query: Float64Array,
+  key: Float64Array,
+  position: number,
+  sink: number,
+): number {
+  const frequencies = rotation?.tables[rotation.layers[layer]];
+  if (!rotation || !frequencies) return dot(query, key);
+  const wanted = rotation.distance === 'ceiling' ? rotation.limit : Math.min(position, rotation.limit) - sink;
+  return dot(turned(query, frequencies, wanted - (position - sink)), key);
+}
+
+/** A rotated vector, turned further by so many positions. */
+function turned(x: Float64Array, frequencies: Float64Array, positions: number): Float64Array {
+  const y = x.slice();
+  const half = frequencies.length;
+  frequencies.forEach((frequency, j) => {
+    const [cosine, sine] = [Math.cos(positions * frequency), Math.sin(positions * frequency)];
+    y[j] = x[j] * cosine - x[j + half] * sine;
+    y[j + half] = x[j + half] * cosine + x[j] * sine;
+  });
+  return y;
+}
+
 export const attention: ReferenceOp = ({ inputs: [q], attributes, rows, kv }) => {
   const [layer, heads, valueDim, scale, softcap, window] = attributes;
   const cache = cacheOf(kv);
   const keyDim = q.columns / heads;
   const group = heads / cache.shape.kvHeads;
+  const pattern = cache.policy.layers?.[layer]; // the op's window included
   return [
     matrixBy(q.rows, heads * valueDim, (row) => {
       const { sequence, position, visible } = rows[row];
-      const cells = visible
+      const all = visible
         .map((index) => cache.cell(sequence, index))
-        .filter((cell) => window === 0 || cell.position > position - window);
+        .filter((cell) => pattern !== undefined || window === 0 || cell.position > position - window);
       const y = new Float64Array(heads * valueDim);
       for (let head = 0; head < heads; ++head) {
         const kvHead = Math.floor(head / group);
         const query = q.row(row).subarray(head * keyDim, (head + 1) * keyDim);
-        const scores = Float64Array.from(cells, (cell) => {
-          const score = scale * dot(query, cell.keys[layer][kvHead].values);
+        const seen = pattern
+          ? all.filter((cell) => sees(pattern, position, cell.position, kvHead, cache.shape.kvHeads))
+          : all;
+        const scores = Float64Array.from(seen, (cell) => {
+          const key = cell.keys[layer][kvHead].values;
+          const far = pattern !== undefined && position - cell.position >= pattern.window && pattern.window > 0;
+          const score =
+            scale * (far ? sinkScore(cache.policy, layer, query, key, position, cell.position) : dot(query, key));
           return softcap === 0 ? score : softCap(score, softcap);
         });
         softmaxOf(scores).forEach((weight, index) => {
-          const value = cells[index].values[layer][kvHead].values;
+          const value = seen[index].values[layer][kvHead].values;
           for (let i = 0; i < valueDim; ++i) y[head * valueDim + i] += weight * value[i];
         });
       }

@@ -1,13 +1,13 @@
 // A conversation in a model's own format: each turn is rendered whole, and what the cache has of it is not computed again.
-import type { Piece } from './decode/answer.js';
-import type { GenerateResult } from './decode/loop.js';
-import type { GenerateOptions } from './decode/options.js';
-import { expected, VivaceError } from './errors.js';
-import { chooseTemplate, encodeChat, type ChatMessage } from './formats/chat/chat-template.js';
-import type { Tokenizer } from './formats/tokenizer/tokenizer.js';
-import type { Session } from './session/session.js';
+import type { Piece } from '../decode/answer.js';
+import type { GenerateResult } from '../decode/loop.js';
+import type { GenerateOptions } from '../decode/options.js';
+import { expected, VivaceError } from '../errors.js';
+import { chooseTemplate, encodeChat, type ChatMessage } from '../formats/chat/chat-template.js';
+import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
+import type { Session } from './session.js';
 
-export type { ChatMessage } from './formats/chat/chat-template.js';
+export type { ChatMessage } from '../formats/chat/chat-template.js';
 
 export interface ChatOptions {
   /** What the model is told before the first turn. */

@@ -1,0 +1,44 @@
+// What a KV cache keeps of its cells and which of them a row sees, as numbers: lib/program/kv-policy.ts makes them.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace vivace {
+
+// Which older cells a row at position p of one layer sees, and so which of them are kept: the first `sinks`, those with
+// p − j < window, and in blocks of `block` cells, where block i has the row, block m if i − m < local or (m + offset of
+// the KV head) mod stride = 0. All zero: every cell.
+struct LayerPattern {
+  int sinks = 0;
+  int window = 0;  // the row's own cell counted
+  int block = 0;   // not together with a window
+  int local = 0, stride = 0;
+  int head_step = 0, head_offset = 0;  // KV head h has the offset head_offset + h · head_step
+  int dense_heads = 0;                 // so many of the last KV heads see every cell
+  bool always_first = false;           // block 0 is seen by every row
+
+  bool full() const { return window == 0 && block == 0; }
+  bool operator==(const LayerPattern&) const = default;
+};
+
+// At which distance a row sees sinks that its window has left: `ceiling`, at `limit`; else as if nothing lay between
+// sinks and window, so that the row had index min(p, limit).
+struct SinkRotation {
+  bool ceiling = false;
+  int limit = 0;
+  std::vector<std::vector<double>> tables;  // radians per position of each pair, which lie half of all apart
+  std::vector<int32_t> layers;              // which of them; -1: the layer rotates nothing
+
+  bool operator==(const SinkRotation&) const = default;
+};
+
+struct CachePolicy {
+  std::vector<LayerPattern> layers;  // empty: every layer keeps and sees all
+  SinkRotation rotation;             // without tables: sinks are seen at their true distance
+
+  // Nothing of it differs from a cache without a policy.
+  bool full() const { return layers.empty(); }
+  bool operator==(const CachePolicy&) const = default;
+};
+
+}  // namespace vivace

@@ -1,0 +1,17 @@
+// The table of cache policies.
+import { lmInfiniteRow, type LmInfinitePolicy } from './lm-infinite.js';
+import type { PolicyRow } from './policy.js';
+import { windowRow, type WindowPolicy } from './window.js';
+
+/** By kind. The full cache has no policy. */
+interface Policies {
+  readonly window: WindowPolicy;
+  readonly lmInfinite: LmInfinitePolicy;
+}
+
+export type CachePolicy = Policies[keyof Policies];
+
+export const policyRows: { readonly [K in keyof Policies]: PolicyRow<Policies[K]> } = {
+  window: windowRow,
+  lmInfinite: lmInfiniteRow,
+};

@@ -1,0 +1,67 @@
+// From a session's cache options to what an executor is told; and what is refused.
+import { checkNames, integer, word } from '../decode/option-checks.js';
+import { expected, VivaceError } from '../errors.js';
+import type { KvDType } from '../program/executor.js';
+import type { KvPolicy } from '../program/kv-policy.js';
+import { policyRows, type CachePolicy } from './policies.js';
+import {
+  storageNames,
+  type CacheFeature,
+  type CacheModel,
+  type CacheOptions,
+  type CacheType,
+  type PolicyRow,
+} from './policy.js';
+
+const cacheTypes = { f16: 'F16', q8_0: 'Q8_0', f32: 'F32' } as const satisfies Record<CacheType, KvDType>;
+const cacheWords = Object.keys(cacheTypes) as CacheType[];
+
+/** Throws INVALID_ARGUMENT. */
+export const cacheType = (name: string, value: unknown): KvDType => cacheTypes[word(name, value, 'f16', cacheWords)];
+
+const features: Readonly<Record<CacheFeature, string>> = {
+  cards: 'Graphics cards',
+  speculation: 'Speculative decoding',
+  save: 'Saving a session',
+};
+
+/** Options with every field set; `native` is absent for the full cache. */
+export interface ResolvedCache {
+  readonly keyType: KvDType;
+  readonly valueType: KvDType;
+  readonly pageSize: number;
+  readonly policy?: CachePolicy;
+  readonly native?: KvPolicy;
+}
+
+export const rowOf = (policy: CachePolicy): PolicyRow<CachePolicy> =>
+  (policyRows as unknown as Record<string, PolicyRow<CachePolicy>>)[(policy as { kind: string }).kind];
+
+/** Throws INVALID_ARGUMENT, and UNSUPPORTED_FEATURE for a policy that the device has no kernels for. */
+export function resolveCache(options: CacheOptions | undefined, model: CacheModel): ResolvedCache {
+  checkNames(options, [...storageNames, 'policy'], 'the cache options');
+  const storage = {
+    keyType: cacheType('keyType', options?.keyType),
+    valueType: cacheType('valueType', options?.valueType),
+    pageSize: integer('pageSize', options?.pageSize, 32, 1, 4096),
+  };
+  const policy = options?.policy;
+  if (policy === undefined) return storage;
+  if (typeof policy !== 'object' || policy === null || rowOf(policy) === undefined) {
+    throw expected('what full, window or another cache factory returns', 'policy', policy);
+  }
+  if (model.name.startsWith('cuda')) refuse(policy, 'cards');
+  return { ...storage, policy, native: rowOf(policy).derive(policy, model) };
+}
+
+/** Throws UNSUPPORTED_FEATURE where the feature does not go with the policy. */
+export function refuse(policy: CachePolicy | undefined, feature: CacheFeature): void {
+  const row = policy === undefined ? undefined : rowOf(policy);
+  const refusal = row?.refuses[feature];
+  if (!row || !refusal) return;
+  throw new VivaceError(
+    'UNSUPPORTED_FEATURE',
+    `${features[feature]} and the cache policy ${row.name} do not go together: ${refusal.why}`,
+    { remedy: refusal.remedy },
+  );
+}

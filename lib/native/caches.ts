@@ -1,0 +1,41 @@
+// Types of the addon's KV cache.
+
+export interface NativeKvCache {
+  create(): number;
+  fork(sequence: number): number;
+  release(sequence: number): void;
+  length(sequence: number): number;
+  truncate(sequence: number, length: number): void;
+  commit(sequence: number, count: number): void;
+  keep(sequence: number, ordinals: Int32Array): void;
+  readCells(sequence: number, begin: number, count: number, out: Uint8Array): void;
+  writeCells(sequence: number, count: number, cells: Uint8Array): void;
+  /** Published pages: cpp/caches/paged_kv.h. */
+  share(sequence: number, tokens: Int32Array, salt: string): number;
+  publish(sequence: number, tokens: Int32Array, salt: string): void;
+  withhold(sequence: number, from: number): void;
+  keepIdle(pages: number): void;
+  dropIdle(): number;
+  forget(): void;
+  sizes(): {
+    pageBytes: number;
+    pagesUsed: number;
+    pagesIdle: number;
+    pagesPublished: number;
+    evictions: number;
+    cellBytes: number;
+  };
+  close(): void;
+}
+
+/** cpp/caches/cache_policy.h, from lib/program/kv-policy.ts. */
+export interface NativeKvPolicy {
+  /** [layers][9]: sinks, window, block, local, stride, head step, head offset, dense heads, always first; empty: all is seen. */
+  readonly patterns: Int32Array;
+  readonly rotation?: {
+    readonly ceiling: boolean;
+    readonly limit: number;
+    readonly tables: readonly Float64Array[];
+    readonly layers: Int32Array;
+  };
+}

@@ -1,0 +1,113 @@
+// What is kept of a KV cache's cells and which of them a row sees, as plain numbers that every executor understands: made by
+// lib/caches of a policy's options and of what a program says of its layers.
+import type { NativeKvPolicy } from '../native.js';
+import type { Program } from './program.js';
+
+/**
+ * Which older cells a row at position p of one layer sees, and so which of them are kept: the first `sinks`, those nearer than
+ * `window` (p − j < window), and in blocks of `block` cells, where block i has the row, block m if i − m < local or
+ * (m + offset of the KV head) mod stride = 0. All zero: every cell.
+ */
+export interface LayerPattern {
+  readonly sinks: number;
+  /** The row's own cell counted; 0: no window. */
+  readonly window: number;
+  /** Cells of a block; 0: no blocks. Not together with a window. */
+  readonly block: number;
+  readonly local: number;
+  readonly stride: number;
+  /** KV head h has the offset headOffset + h · headStep. */
+  readonly headStep: number;
+  readonly headOffset: number;
+  /** So many of the last KV heads see every cell. */
+  readonly denseHeads: number;
+  /** Block 0 is seen by every row. */
+  readonly alwaysFirst: boolean;
+}
+
+/**
+ * At which distance a row sees sinks that its window has left. `ceiling`: at `limit`, whatever the sink. `cacheIndex`: as if
+ * nothing lay between sinks and window, so the row had index min(p, limit), and sink j its own.
+ */
+export interface SinkRotation {
+  readonly distance: 'ceiling' | 'cacheIndex';
+  readonly limit: number;
+  /** Radians per position of each pair of values, which lie half a rotation's width apart. */
+  readonly tables: readonly Float64Array[];
+  /** Per layer, which of them; −1: the layer rotates nothing. */
+  readonly layers: readonly number[];
+}
+
+export interface KvPolicy {
+  /** One per layer; absent: every layer keeps and sees all. */
+  readonly layers?: readonly LayerPattern[];
+  /** Absent: sinks are seen at their true distance. */
+  readonly rotation?: SinkRotation;
+}
+
+/** What a policy must know of a layer. */
+export interface KvLayer {
+  /** Cells that the model itself lets a row see, its own counted; 0: all. */
+  readonly window: number;
+  /** Radians per position of the rotated pairs; absent: the layer rotates nothing. */
+  readonly frequencies?: Float32Array;
+}
+
+export const fullPattern: LayerPattern = {
+  sinks: 0,
+  window: 0,
+  block: 0,
+  local: 0,
+  stride: 0,
+  headStep: 0,
+  headOffset: 0,
+  denseHeads: 0,
+  alwaysFirst: false,
+};
+
+/** Whether a row at `position` sees the cell at `other`, which is not behind it. */
+export function sees(pattern: LayerPattern, position: number, other: number, head: number, heads: number): boolean {
+  const { sinks, window, block, local, stride } = pattern;
+  if (block === 0) return window === 0 || other < sinks || position - other < window;
+  if (head >= heads - pattern.denseHeads) return true;
+  const [own, seen] = [Math.floor(position / block), Math.floor(other / block)];
+  const offset = pattern.headOffset + head * pattern.headStep;
+  return own - seen < local || (seen + offset) % stride === 0 || (pattern.alwaysFirst && seen === 0);
+}
+
+/** Of each layer of a program that has attention, in the order of the cache's layers. */
+export function kvLayers(program: Program): KvLayer[] {
+  const layers: KvLayer[] = [];
+  const made = new Map(program.calls.flatMap((call) => call.outputs.map(({ id }) => [id, call] as const)));
+  for (const { op, inputs, attributes } of program.calls) {
+    if (op !== 'attention') continue;
+    const rotated = inputs[0] && made.get(inputs[0].id);
+    const table = rotated?.op === 'rope' && rotated.inputs[1] ? made.get(rotated.inputs[1].id) : undefined;
+    const frequencies = table?.op === 'rope_table' ? table.inputs[1]?.data : undefined;
+    const [layer, , , , , window] = attributes;
+    layers[layer] = { window, ...(frequencies instanceof Float32Array ? { frequencies } : {}) };
+  }
+  return layers;
+}
+
+/** Patterns lie one behind the other, nine numbers each. */
+export function nativePolicy({ layers = [], rotation }: KvPolicy): NativeKvPolicy {
+  return {
+    patterns: Int32Array.from(
+      layers.flatMap((one) => [
+        ...[one.sinks, one.window, one.block, one.local, one.stride],
+        ...[one.headStep, one.headOffset, one.denseHeads, Number(one.alwaysFirst)],
+      ]),
+    ),
+    ...(rotation
+      ? {
+          rotation: {
+            ceiling: rotation.distance === 'ceiling',
+            limit: rotation.limit,
+            tables: rotation.tables,
+            layers: Int32Array.from(rotation.layers),
+          },
+        }
+      : {}),
+  };
+}

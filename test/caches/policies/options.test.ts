@@ -1,0 +1,100 @@
+// Options of cache policies: factories, command lines, what is refused and why.
+import { full, lmInfinite, window } from '../../../lib/index.js';
+import { parseCache, cacheNames } from '../../../lib/caches/parse.js';
+import { policyRows } from '../../../lib/caches/policies.js';
+import type { CacheModel } from '../../../lib/caches/policy.js';
+import { refuse, resolveCache } from '../../../lib/caches/resolve.js';
+import { fullPattern } from '../../../lib/program/kv-policy.js';
+
+const frequencies = Float32Array.of(1, 0.25);
+const model: CacheModel = {
+  name: 'cpu',
+  kvShape: { layers: 3, kvHeads: 2, keyDim: 8, valueDim: 8 },
+  kvLayers: [{ window: 0, frequencies }, { window: 6, frequencies }, { window: 0 }],
+  contextLength: 64,
+};
+
+test('factories return storage and policy, and set what is not given', () => {
+  expect(full()).toEqual({});
+  expect(full({ keyType: 'q8_0', pageSize: 16 })).toEqual({ keyType: 'q8_0', pageSize: 16 });
+  expect(window()).toEqual({ policy: { kind: 'window', sinks: 4 } });
+  expect(window({ sinks: 2, recent: 30, valueType: 'f32' })).toEqual({
+    valueType: 'f32',
+    policy: { kind: 'window', sinks: 2, recent: 30 },
+  });
+  expect(lmInfinite({ window: 32, distance: 20 })).toEqual({
+    policy: { kind: 'lmInfinite', sinks: 10, window: 32, distance: 20 },
+  });
+});
+
+test.each([
+  [() => window({ sinks: -1 }), /an integer from 0 to 65536 for `sinks`/],
+  [() => window({ recent: 0 }), /an integer from 1 to 1073741824 for `recent`/],
+  [() => window({ window: 3 } as never), /Unknown option `window` in the options of window/],
+  [() => lmInfinite({ distance: 1.5 }), /for `distance`, received 1.5/],
+  [() => full({ policy: 1 } as never), /Unknown option `policy` in the options of full/],
+])('a mistake is named: %#', (make, message) => {
+  expect(make).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(message) }));
+});
+
+test('StreamingLLM sees `recent` tokens beside the newest one, counted within what is kept', () => {
+  const { native } = resolveCache(window({ sinks: 3, recent: 20 }), model);
+  expect(native?.layers).toEqual([
+    { ...fullPattern, sinks: 3, window: 21 },
+    { ...fullPattern, window: 6 }, // the model's own window is smaller
+    { ...fullPattern, sinks: 3, window: 21 },
+  ]);
+  expect(native?.rotation).toEqual({
+    distance: 'cacheIndex',
+    limit: 23,
+    tables: [Float64Array.of(1, 0.25)],
+    layers: [0, -1, -1],
+  });
+  expect(resolveCache(window(), model).native?.layers?.[0]).toEqual({ ...fullPattern, sinks: 4, window: 60 });
+});
+
+test('LM-Infinite takes its window and its distance from the training, unless told', () => {
+  const { native } = resolveCache(lmInfinite(), model);
+  expect(native?.layers?.[2]).toEqual({ ...fullPattern, sinks: 10, window: 64 });
+  expect(native?.rotation).toMatchObject({ distance: 'ceiling', limit: 64 });
+  expect(resolveCache(lmInfinite({ window: 16 }), model).native?.rotation?.limit).toBe(16);
+  expect(resolveCache(lmInfinite({ window: 16, distance: 40 }), model).native?.rotation?.limit).toBe(40);
+  expect(resolveCache(lmInfinite({ sinks: 0 }), model).native?.rotation).toBeUndefined();
+});
+
+test('more than the model was trained on is refused', () => {
+  expect(() => resolveCache(window({ sinks: 4, recent: 60 }), model)).toThrow(/sinks \+ recent below the model's/);
+  expect(() => resolveCache(lmInfinite({ window: 65 }), model)).toThrow(
+    /at most the model's context of 64 for `window`/,
+  );
+  expect(() => resolveCache({ policy: { kind: 'other' } as never }, model)).toThrow(/for `policy`/);
+});
+
+test('what a policy excludes is refused with a reason, on cards too', () => {
+  expect(() => resolveCache(window(), { ...model, name: 'cuda' })).toThrow(
+    expect.objectContaining({
+      code: 'UNSUPPORTED_FEATURE',
+      message: 'Graphics cards and the cache policy window do not go together: kernels for cards read all cells',
+    }),
+  );
+  for (const [kind, { refuses }] of Object.entries(policyRows)) {
+    for (const feature of ['cards', 'speculation', 'save'] as const) {
+      const attempt = () => refuse({ kind } as never, feature);
+      if (refuses[feature]) expect(attempt).toThrow(refuses[feature].why);
+      else expect(attempt).not.toThrow();
+    }
+  }
+  expect(() => refuse(undefined, 'save')).not.toThrow();
+});
+
+test('command lines name a policy and its options', () => {
+  expect(cacheNames.map(({ name }) => name)).toEqual(expect.arrayContaining(['full', 'window', 'lm-infinite']));
+  expect(parseCache(undefined, undefined)).toBeUndefined();
+  expect(parseCache(undefined, 'keyType=q8_0')).toEqual({ keyType: 'q8_0' });
+  expect(parseCache('window', 'sinks=4, recent=1024,pageSize=16')).toEqual(
+    window({ sinks: 4, recent: 1024, pageSize: 16 }),
+  );
+  expect(() => parseCache('windows', undefined)).toThrow(/one of full, window, lm-infinite.* for `--cache`/);
+  expect(() => parseCache('window', 'sinks')).toThrow(/Expected name=value/);
+  expect(() => parseCache('window', 'sink=4')).toThrow(/Unknown option `sink`/);
+});
