@@ -77,6 +77,8 @@ export { readCases } from './model/evaluation/cases.js';
 export type { EvaluationCase } from './model/evaluation/cases.js';
 export { bestRow, evaluate } from './model/evaluation/evaluate.js';
 export type { EvaluationOptions, EvaluationRow } from './model/evaluation/evaluate.js';
+export { evaluateNeedle } from './model/evaluation/needle.js';
+export type { NeedleCell, NeedleOptions, NeedleReport } from './model/evaluation/needle.js';
 export { annotateJudge } from './model/judge/annotate.js';
 export type { AnnotatedAnswer, AnnotatedExample, AnnotateOptions } from './model/judge/annotate.js';
 export { mineJudge } from './model/judge/mine.js';

@@ -30,7 +30,7 @@ async function vivace() {
   const { loadModel } = await import('../../dist/index.mjs');
   const require = createRequire(import.meta.url);
   const { openModelFile } = require('../../dist/formats/open.js');
-  const { bytesPerToken: count } = require('../../dist/cli/traffic.js');
+  const { bytesPerToken: count } = require('../../dist/cli/bench/traffic.js');
   const model = await loadModel(path, { threads, contextLength, repack: 'load', prefixCache: false });
   const session = model.createSession({ cache: { keyType: cache, valueType: cache } });
   // Random weights may draw an end token at any time; it is banned so that both peers do the same work.

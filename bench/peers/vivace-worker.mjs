@@ -45,7 +45,7 @@ for await (const piece of session.generate(Int32Array.of(300), { ...options, max
 }
 const rowsMs = await timesOfRows();
 const { openModelFile } = createRequire(import.meta.url)('../../dist/formats/open.js');
-const { bytesPerToken } = createRequire(import.meta.url)('../../dist/cli/traffic.js');
+const { bytesPerToken } = createRequire(import.meta.url)('../../dist/cli/bench/traffic.js');
 console.log(
   JSON.stringify({
     bytesPerToken: bytesPerToken(openModelFile(path), prompt + depth + generate / 2, cache.toUpperCase()),

@@ -3,7 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { benchCommand } from './bench/command.js';
 import { chatCommand } from './chat.js';
 import { datastoreCommand } from './speculation/datastore.js';
-import { evaluateCommand } from './speculation/evaluate.js';
+import { evaluateCommand } from './evaluation/evaluate.js';
 import { fitScalingCommand } from './speculation/fit-scaling.js';
 import { inspectCommand } from './inspect.js';
 import { quantizeCommand } from './quantize.js';
@@ -23,7 +23,8 @@ export async function main(argv: readonly string[]): Promise<void> {
   const program = new Command('vivace')
     .description('Fast decoding of neural models')
     .version(version)
-    .showHelpAfterError(false);
+    .showHelpAfterError(false)
+    .enablePositionalOptions(); // what follows a command is that command's, also where the one above it has the name, too
   for (const command of [
     runCommand(),
     chatCommand(),

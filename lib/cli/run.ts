@@ -23,7 +23,7 @@ import {
 } from './speculation/options.js';
 import { withFound } from './speculation/verifiers.js';
 import { printJson, say, style } from './terminal.js';
-import { bytesPerToken, measureTraffic } from './traffic.js';
+import { bytesPerToken, measureTraffic } from './bench/traffic.js';
 import type { GenerateResult } from '../decode/loop.js';
 import type { Piece } from '../decode/answer.js';
 import type { SpeculationOptions } from '../decode/speculation/options.js';

@@ -18,7 +18,7 @@ import {
 } from '../speculation/options.js';
 import { openVerifier, withFound } from '../speculation/verifiers.js';
 import type { SpeculationFlags } from '../speculation/options.js';
-import { bytesPerToken, measureTraffic } from '../traffic.js';
+import { bytesPerToken, measureTraffic } from './traffic.js';
 import type { GenerateResult } from '../../decode/loop.js';
 import type { SpeculationOptions } from '../../decode/speculation/options.js';
 import { writeFile } from '../../formats/file.js';

@@ -4,7 +4,7 @@ import { native, nativeCall, type Ceilings, type NativeCallProfile } from '../..
 import type { Model } from '../../model/model.js';
 import { dtypes, takesA8, type DType } from '../../program/dtype.js';
 import { amount, bytes, percent, table } from '../quantities.js';
-import { MEASURED_BYTES } from '../traffic.js';
+import { MEASURED_BYTES } from './traffic.js';
 
 export interface ProfileRow {
   readonly op: string;

@@ -30,11 +30,12 @@ import {
   openDrafters,
   shapeOf,
   type SpeculationFlags,
-} from './options.js';
-import { openJudge, openVerifier } from './verifiers.js';
+} from '../speculation/options.js';
+import { needleCommand } from './needle.js';
+import { openJudge, openVerifier } from '../speculation/verifiers.js';
 
 interface Options extends ModelOptions, SpeculationFlags {
-  readonly cases: string;
+  readonly cases?: string;
   readonly thresholds?: readonly number[];
   readonly alphas?: readonly number[];
   readonly anchors?: readonly number[];
@@ -57,9 +58,12 @@ const ANCHORS = [0, 4];
 
 export function evaluateCommand(): Command {
   const command = new Command('evaluate')
+    .alias('eval')
+    .enablePositionalOptions()
+    .addCommand(needleCommand())
     .description('measure answers and speed with a verifier that changes the text, and choose its settings')
     .argument('[model]', 'GGUF file or Hugging Face directory (default: the embedded model)')
-    .requiredOption('--cases <file>', 'a task: a JSON object per line, {prompt, checker}; see docs/systems/judge.md')
+    .option('--cases <file>', 'a task: a JSON object per line, {prompt, checker}; see docs/systems/judge.md')
     .addOption(new Option('--thresholds <list>', 'of the verifier judge, with commas').argParser(shares))
     .addOption(new Option('--alphas <list>', 'of the verifier reflective, with commas').argParser(shares))
     .addOption(new Option('--anchors <list>', 'of the verifier reflective: numbers of tokens').argParser(integers))
@@ -73,6 +77,11 @@ export function evaluateCommand(): Command {
   addJsonOption(addModelOptions(addSpeculationOptions(addGenerationOptions(command))));
   return command.action(async (path: string | undefined, options: Options) => {
     const { cases: file } = options;
+    if (file === undefined) {
+      throw new VivaceError('INVALID_ARGUMENT', 'vivace evaluate needs --cases, the file of a task', {
+        remedy: 'What needs no task is `vivace evaluate needle`.',
+      });
+    }
     const [drafter] = draftersOf(options);
     if (drafter === undefined) {
       throw new VivaceError('INVALID_ARGUMENT', 'vivace evaluate needs --drafter', { remedy: 'For instance ngram.' });

@@ -1,9 +1,9 @@
 // What a decode step must read from memory, and how fast this machine reads: the limit that decoding runs against.
 import { availableParallelism } from 'node:os';
-import type { ModelSource } from '../formats/model-source.js';
-import { kvBytesPerToken } from '../models/memory.js';
-import { native, nativeCall } from '../native.js';
-import type { KvDType } from '../program/executor.js';
+import type { ModelSource } from '../../formats/model-source.js';
+import { kvBytesPerToken } from '../../models/memory.js';
+import { native, nativeCall } from '../../native.js';
+import type { KvDType } from '../../program/executor.js';
 
 /** Larger than any cache, so that the measurement is one of memory. */
 export const MEASURED_BYTES = 256 * 2 ** 20;
