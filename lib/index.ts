@@ -7,6 +7,8 @@ export type { Model, SessionOptions } from './model/model.js';
 export { full } from './caches/full.js';
 export { lmInfinite } from './caches/lm-infinite.js';
 export type { LmInfiniteOptions, LmInfinitePolicy } from './caches/lm-infinite.js';
+export { longGen } from './caches/long-gen.js';
+export type { LongGenOptions, LongGenPolicy } from './caches/long-gen.js';
 export { window } from './caches/window.js';
 export type { WindowOptions, WindowPolicy } from './caches/window.js';
 export type { CachePolicy } from './caches/policies.js';

@@ -62,8 +62,6 @@ KvCacheWrap::KvCacheWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<KvCa
     options.policy = read_policy(given.Get("policy"));
     int device = 0;
     const auto library = read_device(given.Get("device"), device);
-    if (!options.policy.full())
-      throw Error("UNSUPPORTED_FEATURE", "KV cache: kernels read all cells", "Use the full cache.");
     kv = std::make_shared<PagedKv>(options, library ? device_pages(library, device) : host_pages());
   });
 }
@@ -153,11 +151,12 @@ void KvCacheWrap::forget(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] { alive(info.Env()).forget(); });
 }
 
-// { pageBytes, pagesUsed, pagesIdle, pagesPublished, evictions, cellBytes }
+// { pageBytes, pagesUsed, usedBytes, pagesIdle, pagesPublished, evictions, cellBytes }
 Napi::Value KvCacheWrap::sizes(const Napi::CallbackInfo& info) {
   Napi::Object sizes = Napi::Object::New(info.Env());
   sizes.Set("pageBytes", kv ? static_cast<double>(kv->page_bytes()) : 0);
   sizes.Set("pagesUsed", kv ? static_cast<double>(kv->pages_used()) : 0);
+  sizes.Set("usedBytes", kv ? static_cast<double>(kv->used_bytes()) : 0);
   sizes.Set("pagesIdle", kv ? static_cast<double>(kv->pages_idle()) : 0);
   sizes.Set("pagesPublished", kv ? static_cast<double>(kv->pages_published()) : 0);
   sizes.Set("evictions", kv ? static_cast<double>(kv->evictions()) : 0);

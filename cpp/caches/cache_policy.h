@@ -1,5 +1,6 @@
 // What a KV cache keeps of its cells and which of them a row sees, as numbers: lib/program/kv-policy.ts makes them.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -30,6 +31,27 @@ struct SinkRotation {
   std::vector<int32_t> layers;              // which of them; -1: the layer rotates nothing
 
   bool operator==(const SinkRotation&) const = default;
+};
+
+// Sines and cosines that turn vectors by a number of positions, for each table of a rotation side by side: [half]
+// cosines, [half] sines.
+class SinkAngles {
+ public:
+  SinkAngles() = default;
+  // `sinks`: the most of a layer.
+  SinkAngles(const SinkRotation& rotation, int sinks);
+  int64_t width() const { return width_; }  // of all tables
+  int64_t offset(int table) const { return offsets_[static_cast<size_t>(table)]; }
+  // What takes a key back to position 0 from that of its sink.
+  const float* of_sink(int table, int sink) const { return sinks_.data() + sink * width_ + offset(table); }
+  // What takes the query at `position` to the distance of sinks that its window has left; `out`: [width].
+  void of_query(const SinkRotation& rotation, int64_t position, float* out) const;
+
+ private:
+  static void turn(const SinkRotation& rotation, double positions, float* out);
+  int64_t width_ = 0;
+  std::vector<int64_t> offsets_;
+  std::vector<float> sinks_;  // [sinks][width]
 };
 
 struct CachePolicy {

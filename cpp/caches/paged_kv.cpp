@@ -2,14 +2,17 @@
 // That is safe because the tables never move (reserved once) and a page is only freed when no sequence holds it.
 #include "caches/paged_kv.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace vivace {
 namespace {
 
 constexpr size_t max_sequences = 65536;
-constexpr int64_t spare_bytes = int64_t{4}
-                                << 20;  // of freed pages kept for reuse; others go back to the system at once
+constexpr int64_t most_table_pages = int64_t{1} << 22;
+constexpr int64_t most_spare_bytes = int64_t{4}
+                                     << 20;  // of freed pages kept for reuse; others go back to the system at once
 
 }  // namespace
 
@@ -31,13 +34,53 @@ PagedKv::PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store
   value_offset_ = key_head_bytes_ * options.kv_heads;
   layer_bytes_ = value_offset_ + value_head_bytes_ * options.kv_heads;
   page_bytes_ = layer_bytes_ * options.layers;
+  check_policy();
+  groups_ = page_groups({options.layers, options.kv_heads, options.page_size, key_head_bytes_, value_head_bytes_},
+                        options.policy);
+  places_.resize(static_cast<size_t>(options.layers) * static_cast<size_t>(options.kv_heads));
+  int64_t smallest = page_bytes_;
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    smallest = std::min(smallest, groups_[i].page_bytes);
+    for (const PageGroup::Part& part : groups_[i].parts)
+      places_[static_cast<size_t>(part.layer * options.kv_heads + part.head)] = {static_cast<int>(i), part.key,
+                                                                                 part.value};
+  }
+  free_.resize(groups_.size());
+  // Where all layers keep the same, a text has at most max_pages pages at a time; else some groups have more of theirs.
+  const bool one = groups_.size() == 1;
+  table_pages_ = one ? options.max_pages : std::min(4 * options.max_pages, most_table_pages);
+  most_pages_ = one ? options.max_pages : std::min(options.max_pages * (page_bytes_ / smallest), most_table_pages);
+  for (const PageGroup& group : groups_)  // so that tables which begin again hold at least the sinks and a page
+    table_pages_ = std::max(table_pages_, group.sink_pages() + 2);
+  int sinks = 0;
+  for (const LayerPattern& one : options.policy.layers) sinks = std::max(sinks, one.sinks);
+  angles_ = SinkAngles(options.policy.rotation, sinks);
   sequences_.reserve(max_sequences);
-  pages_.reserve(static_cast<size_t>(options.max_pages));
+  pages_.reserve(static_cast<size_t>(most_pages_));
+}
+
+void PagedKv::check_policy() const {
+  const CachePolicy& policy = options_.policy;
+  bool right = policy.layers.empty() || policy.layers.size() == static_cast<size_t>(options_.layers);
+  for (const LayerPattern& one : policy.layers) {
+    right = right && one.sinks >= 0 && one.window >= 0 && one.block >= 0 && (one.window == 0 || one.block == 0);
+    if (one.block > 0)
+      right = right && one.local > 0 && one.stride > 0 && one.head_step >= 0 && one.head_offset >= 0 &&
+              (one.block % options_.page_size == 0 || options_.page_size % one.block == 0);
+  }
+  const SinkRotation& rotation = policy.rotation;
+  if (!rotation.tables.empty()) right = right && rotation.layers.size() == policy.layers.size();
+  for (const int32_t table : rotation.layers) right = right && table < static_cast<int32_t>(rotation.tables.size());
+  for (const std::vector<double>& table : rotation.tables)
+    right = right && 2 * table.size() <= static_cast<size_t>(options_.key_dim);
+  if (!right) throw Error("INVALID_ARGUMENT", "KV cache: the policy does not fit the layers, or its blocks the pages");
+  if (!policy.full() && store_->place() != nullptr)
+    throw Error("UNSUPPORTED_FEATURE", "KV cache: kernels for cards read all cells", "Use the CPU, or the full cache.");
 }
 
 PagedKv::~PagedKv() {
   for (const Page& page : pages_)
-    if (page.data != nullptr) store_->unmap(page.data, page_bytes_);
+    if (page.data != nullptr) store_->unmap(page.data, groups_[static_cast<size_t>(page.group)].page_bytes);
 }
 
 PagedKv::Sequence& PagedKv::checked(int sequence) {
@@ -61,99 +104,199 @@ int PagedKv::create() {
   if (id == max_sequences) throw Error("OUT_OF_MEMORY", "KV cache: 65536 sequences are alive", "Dispose of sessions.");
   if (id == sequences_.size()) {
     sequences_.emplace_back();
-    sequences_.back().pages.reserve(static_cast<size_t>(options_.max_pages));
+    sequences_.back().tables.resize(groups_.size());
+    for (Table& table : sequences_.back().tables) table.entries.reserve(static_cast<size_t>(table_pages_));
   }
-  sequences_[id].alive = true;
-  sequences_[id].length = 0;
-  sequences_[id].withheld = nothing_withheld;
+  Sequence& made = sequences_[id];
+  made.alive = true;
+  made.length = 0;
+  made.pages = made.horizon = 0;
+  made.withheld = nothing_withheld;
+  for (Table& table : made.tables) {
+    table.entries.clear();
+    table.gone = 0;
+  }
   return static_cast<int>(id);
+}
+
+template <class Body>
+void PagedKv::for_pages(Sequence& sequence, int64_t begin, int64_t end, Body&& body) {
+  for (size_t group = 0; group < groups_.size(); ++group) {
+    const PageGroup& kind = groups_[group];
+    const int64_t gone = sequence.tables[group].gone;
+    for (int64_t page = begin; page < end; ++page) {
+      if (page < gone && !kind.keeps(page)) {
+        if (kind.bounded()) page = gone - 1;  // nothing is kept in between
+        continue;
+      }
+      body(group, page);
+    }
+  }
 }
 
 int PagedKv::fork(int sequence) {
   checked(sequence);
   const int id = create();
-  const Sequence& from = sequences_[static_cast<size_t>(sequence)];
+  Sequence& from = sequences_[static_cast<size_t>(sequence)];
   Sequence& to = sequences_[static_cast<size_t>(id)];
   // Only pages with committed cells: a run in flight may have reserved more.
-  const int used = (from.length + options_.page_size - 1) / options_.page_size;
-  for (int i = 0; i < used; ++i) {
-    hold_page(from.pages[i]);
-    to.pages.push_back(from.pages[i]);
+  const int64_t used = (int64_t{from.length} + options_.page_size - 1) / options_.page_size;
+  for (size_t group = 0; group < groups_.size(); ++group) {
+    const int64_t size = std::min<int64_t>(used, table_pages_);
+    to.tables[group].entries.assign(static_cast<size_t>(groups_[group].bounded() ? size : used), PrefixTree::none);
+    to.tables[group].gone = from.tables[group].gone;
   }
+  for_pages(from, 0, used, [&](size_t group, int64_t page) {
+    const int32_t held = entry(from, group, page);
+    hold_page(held);
+    entry(to, group, page) = held;
+  });
+  to.pages = used;
   to.length = from.length;
+  to.horizon = from.horizon;
   to.withheld = from.withheld;
   return id;
 }
 
 void PagedKv::release(int sequence) {
   Sequence& gone = checked(sequence);
-  // The last pages of a text are the first to go: fewer others begin with them.
-  while (!gone.pages.empty()) {
-    drop_page(gone.pages.back());
-    gone.pages.pop_back();
-  }
+  cut_pages(gone, 0);
   gone.alive = false;
   gone.length = 0;
+}
+
+// The last pages of a text are the first to go: fewer others begin with them.
+void PagedKv::cut_pages(Sequence& sequence, int64_t pages) {
+  if (sequence.pages <= pages) return;
+  std::vector<std::pair<size_t, int64_t>> cut;
+  for_pages(sequence, pages, sequence.pages, [&](size_t group, int64_t page) { cut.emplace_back(group, page); });
+  for (auto at = cut.rbegin(); at != cut.rend(); ++at) {
+    int32_t& held = entry(sequence, at->first, at->second);
+    drop_page(held);
+    held = PrefixTree::none;
+  }
+  sequence.pages = pages;
+  for (Table& table : sequence.tables) {
+    if (pages < table_pages_) table.entries.resize(static_cast<size_t>(pages), PrefixTree::none);
+    table.gone = std::min(table.gone, pages);
+  }
 }
 
 void PagedKv::truncate(int sequence, int length) {
   Sequence& short_one = checked(sequence);
   if (length < 0 || length > short_one.length) throw Error("INTERNAL", "KV cache: truncate beyond the length");
-  const size_t kept = static_cast<size_t>((length + options_.page_size - 1) / options_.page_size);
-  while (short_one.pages.size() > kept) {
-    drop_page(short_one.pages.back());
-    short_one.pages.pop_back();
+  if (length < short_one.horizon) {
+    bool whole = true;
+    const int64_t end = (int64_t{length} + options_.page_size - 1) / options_.page_size;
+    for (size_t group = 0; group < groups_.size(); ++group)
+      for (int64_t page = 0; page < std::min(end, short_one.tables[group].gone) && whole; ++page)
+        whole = groups_[group].keeps(page) || groups_[group].leaves(page, length);
+    // What a later row lacks must be computed again, and for that all that lies before it.
+    if (!whole) length = 0;
+    short_one.horizon = whole ? length : 0;
   }
+  cut_pages(short_one, (int64_t{length} + options_.page_size - 1) / options_.page_size);
   short_one.length = length;
   if (length <= short_one.withheld) short_one.withheld = nothing_withheld;
 }
 
+// A page of room for rollbacks: what a draft takes back is found again.
+void PagedKv::retire(Sequence& sequence) {
+  if (options_.policy.full()) return;
+  const int64_t horizon = sequence.length - int64_t{options_.page_size};
+  if (horizon <= sequence.horizon) return;
+  sequence.horizon = horizon;
+  for (size_t group = 0; group < groups_.size(); ++group) {
+    const PageGroup& kind = groups_[group];
+    int64_t& gone = sequence.tables[group].gone;
+    if (kind.pattern.full()) continue;
+    for (; kind.leaves(gone, horizon); ++gone) {
+      if (kind.keeps(gone)) continue;
+      int32_t& held = entry(sequence, group, gone);
+      drop_page(held);
+      held = PrefixTree::none;
+    }
+  }
+}
+
 void PagedKv::reserve(int sequence, int count) {
   Sequence& grown = checked(sequence);
+  retire(grown);
   const int size = options_.page_size;
-  const int64_t wanted = (int64_t{grown.length} + count + size - 1) / size;
-  const size_t first_written = static_cast<size_t>(grown.length / size);
-  const int32_t written = first_written < grown.pages.size() ? grown.pages[first_written] : PrefixTree::none;
-  const bool shared = written >= 0 && pages_[written].references > 1;
-  const int64_t missing = wanted - static_cast<int64_t>(grown.pages.size());
-  if (used_ + (missing > 0 ? missing : 0) + (shared ? 1 : 0) > options_.max_pages)
+  const int64_t wanted = std::max(grown.pages, (int64_t{grown.length} + count + size - 1) / size);
+  const int64_t first_written = grown.length / size, missing = wanted - grown.pages;
+  int64_t bytes = missing * page_bytes_;
+  std::vector<size_t> shared, published;
+  for (size_t group = 0; group < groups_.size() && first_written < grown.pages; ++group) {
+    const Page& written = pages_[static_cast<size_t>(entry(grown, group, first_written))];
+    if (written.references > 1) {
+      shared.push_back(group);
+      bytes += groups_[group].page_bytes;
+    } else if (written.published) {
+      published.push_back(group);
+    }
+  }
+  const int64_t most = options_.max_pages * page_bytes_;
+  if (used_bytes_ + bytes > most)
     throw Error("OUT_OF_MEMORY",
                 "KV cache: all " + std::to_string(options_.max_pages) + " pages of " + std::to_string(page_bytes_) +
                     " bytes are in use",
                 "Dispose of sessions, or allow more cache when the model is loaded.");
-  if (shared) copy_page(grown, first_written);
-  if (!shared && written >= 0 && pages_[written].published) {
+  for (const size_t group : shared) copy_page(grown, group, first_written);
+  for (const size_t group : published) {
+    const int32_t written = entry(grown, group, first_written);
     // A published page is copied, too, but not where the sequence would be without memory for that.
-    if (used_ + (missing > 0 ? missing : 0) + 1 > options_.max_pages) {
+    if (used_bytes_ + missing * page_bytes_ + groups_[group].page_bytes > most) {
       evict(written);
     } else {
       try {
-        copy_page(grown, first_written);
+        copy_page(grown, group, first_written);
       } catch (const Error&) {
         evict(written);
       }
     }
   }
-  const size_t before = grown.pages.size();
+  const int64_t before = grown.pages;
   try {
-    for (int64_t i = 0; i < missing; ++i) grown.pages.push_back(take_page(missing - i));
-  } catch (...) {
-    while (grown.pages.size() > before) {
-      drop_page(grown.pages.back());
-      grown.pages.pop_back();
+    for (int64_t i = 0; i < missing; ++i) {
+      // All groups' entries are there before a page is asked for, so that what was taken can be given back.
+      for (size_t group = 0; group < groups_.size(); ++group) {
+        std::vector<int32_t>& entries = grown.tables[group].entries;
+        const size_t place = place_in(groups_[group], grown.pages);
+        if (place >= static_cast<size_t>(table_pages_) || (place < entries.size() && entries[place] >= 0))
+          throw Error("OUT_OF_MEMORY",
+                      "KV cache: a text of " + std::to_string(grown.pages) + " pages is as long as can be",
+                      "Dispose of sessions, or allow more cache when the model is loaded.");
+        if (place == entries.size()) entries.push_back(PrefixTree::none);
+      }
+      for (size_t group = 0; group < groups_.size(); ++group) {
+        try {
+          entry(grown, group, grown.pages) = take_page(group, missing - i);
+        } catch (...) {
+          for (size_t taken = 0; taken < group; ++taken) {
+            drop_page(entry(grown, taken, grown.pages));
+            entry(grown, taken, grown.pages) = PrefixTree::none;
+          }
+          throw;
+        }
+      }
+      ++grown.pages;
     }
+  } catch (...) {
+    cut_pages(grown, before);
     throw;
   }
 }
 
-void PagedKv::copy_page(Sequence& grown, size_t page) {
-  const int32_t before = grown.pages[page];
-  const int32_t copy = take_page(1);
+void PagedKv::copy_page(Sequence& grown, size_t group, int64_t page) {
+  const int32_t before = entry(grown, group, page);
+  const int32_t copy = take_page(group, 1);
   // Only committed cells: another owner may be writing beyond them right now.
   std::vector<PageStrip> strips;
-  add_strips(strips, pages_[before].data, 0, pages_[copy].data, 0, grown.length % options_.page_size);
+  add_strips(strips, groups_[group], pages_[static_cast<size_t>(before)].data, 0,
+             pages_[static_cast<size_t>(copy)].data, 0, grown.length % options_.page_size);
   store_->copy(strips);
-  grown.pages[page] = copy;
+  entry(grown, group, page) = copy;
   drop_page(before);
 }
 
@@ -161,7 +304,7 @@ void PagedKv::reserve_ahead(int sequence, int count) {
   const Sequence& grown = checked(sequence);
   const int64_t missing =
       (int64_t{grown.length} + count) / options_.page_size + 1 - reserved(sequence) / options_.page_size;
-  if (2 * (used_ + missing) > options_.max_pages) return;
+  if (2 * (used_bytes_ + missing * page_bytes_) > options_.max_pages * page_bytes_) return;
   try {
     reserve(sequence, count);
   } catch (const Error&) {
@@ -170,7 +313,7 @@ void PagedKv::reserve_ahead(int sequence, int count) {
 }
 
 int64_t PagedKv::reserved(int sequence) const {
-  return static_cast<int64_t>(checked(sequence).pages.size()) * options_.page_size;
+  return checked(sequence).pages * options_.page_size;
 }
 
 void PagedKv::commit(int sequence, int count) {
@@ -182,7 +325,7 @@ void PagedKv::commit(int sequence, int count) {
 
 void PagedKv::keep(int sequence, const int32_t* offsets, int kept) {
   Sequence& pruned = checked(sequence);
-  const int64_t reserved = static_cast<int64_t>(pruned.pages.size()) * options_.page_size;
+  const int64_t reserved = pruned.pages * options_.page_size;
   const int size = options_.page_size;
   std::vector<PageStrip> strips;
   for (int i = 0; i < kept; ++i) {
@@ -192,25 +335,23 @@ void PagedKv::keep(int sequence, const int32_t* offsets, int kept) {
     // One after the other: a cell that is read here may be written in the next step.
     const int from = pruned.length + offsets[i], to = pruned.length + i;
     strips.clear();
-    add_strips(strips, pages_[pruned.pages[from / size]].data, from % size, pages_[pruned.pages[to / size]].data,
-               to % size, 1);
+    for (size_t group = 0; group < groups_.size(); ++group)
+      add_strips(strips, groups_[group], pages_[static_cast<size_t>(entry(pruned, group, from / size))].data,
+                 from % size, pages_[static_cast<size_t>(entry(pruned, group, to / size))].data, to % size, 1);
     store_->copy(strips);
   }
   pruned.length += kept;
   truncate(sequence, pruned.length);  // drops whole pages that only held refused cells
 }
 
-void PagedKv::add_strips(std::vector<PageStrip>& strips, const std::byte* source, int from, std::byte* target, int to,
-                         int64_t cells) const {
-  for (int layer = 0; layer < options_.layers; ++layer)
-    for (int head = 0; head < options_.kv_heads; ++head) {
-      const int64_t key = layer * layer_bytes_ + head * key_head_bytes_;
-      const int64_t value = layer * layer_bytes_ + value_offset_ + head * value_head_bytes_;
-      strips.push_back(
-          {target + key + to * key_row_bytes_, source + key + from * key_row_bytes_, cells * key_row_bytes_});
-      strips.push_back(
-          {target + value + to * value_row_bytes_, source + value + from * value_row_bytes_, cells * value_row_bytes_});
-    }
+void PagedKv::add_strips(std::vector<PageStrip>& strips, const PageGroup& group, const std::byte* source, int from,
+                         std::byte* target, int to, int64_t cells) const {
+  for (const auto& [layer, head, key, value] : group.parts) {
+    strips.push_back(
+        {target + key + to * key_row_bytes_, source + key + from * key_row_bytes_, cells * key_row_bytes_});
+    strips.push_back(
+        {target + value + to * value_row_bytes_, source + value + from * value_row_bytes_, cells * value_row_bytes_});
+  }
 }
 
 int64_t PagedKv::cell_bytes() const {
@@ -241,6 +382,7 @@ void PagedKv::for_rows(int sequence, int begin, int count, Strip&& strip_of, Mov
 void PagedKv::read_cells(int sequence, int begin, int count, std::byte* out) const {
   const Sequence& source = checked(sequence);
   if (begin < 0 || count < 0 || begin + count > source.length) throw Error("INTERNAL", "KV cache: read beyond length");
+  if (source.horizon > 0) throw Error("INTERNAL", "KV cache: cells of the sequence are gone");
   for_rows(
       sequence, begin, count,
       [&](std::byte* row, int64_t bytes) {
@@ -266,25 +408,28 @@ void PagedKv::write_cells(int sequence, int begin, int count, const std::byte* i
   commit(sequence, count);
 }
 
-int32_t PagedKv::take_page(int64_t wanted) {
+int32_t PagedKv::take_page(size_t group, int64_t wanted) {
+  const int64_t bytes = groups_[group].page_bytes;
+  std::vector<int32_t>& free = free_[group];
   while (true) {
-    if (free_.empty()) {
-      if (static_cast<int64_t>(pages_.size()) < options_.max_pages) {
-        free_.push_back(static_cast<int32_t>(pages_.size()));
+    if (free.empty()) {
+      if (static_cast<int64_t>(pages_.size()) < most_pages_) {
+        free.push_back(static_cast<int32_t>(pages_.size()));
         pages_.push_back({});
+        pages_.back().group = static_cast<int32_t>(group);
       } else if (!idle_.empty()) {
         evict(idle_.front());
       } else {
         throw Error("OUT_OF_MEMORY", "KV cache: no page left");
       }
     }
-    const int32_t id = free_.back();
-    Page& page = pages_[id];
+    const int32_t id = free.back();
+    Page& page = pages_[static_cast<size_t>(id)];
     if (page.data != nullptr) {
-      --spares_;
+      spare_bytes_ -= bytes;
     } else {
       try {
-        page.data = store_->map(page_bytes_, wanted);
+        page.data = store_->map(bytes, wanted);
       } catch (const Error& error) {
         if (error.code() != "OUT_OF_MEMORY" || idle_.empty()) throw;
       }
@@ -293,34 +438,38 @@ int32_t PagedKv::take_page(int64_t wanted) {
         continue;
       }
       if (page.data == nullptr)
-        throw Error("OUT_OF_MEMORY", "KV cache: there are no " + std::to_string(page_bytes_) + " bytes left for a page",
+        throw Error("OUT_OF_MEMORY", "KV cache: there are no " + std::to_string(bytes) + " bytes left for a page",
                     "Use a shorter context, q8_0 keys and values, or fewer sessions.");
     }
-    free_.pop_back();
+    free.pop_back();
     page.references = 1;
     ++used_;
+    used_bytes_ += bytes;
     return id;
   }
 }
 
 void PagedKv::drop_page(int32_t id) {
-  Page& page = pages_[id];
+  Page& page = pages_[static_cast<size_t>(id)];
   if (--page.references > 0) return;
   --used_;
+  used_bytes_ -= groups_[static_cast<size_t>(page.group)].page_bytes;
   if (!page.published) return free_page(id);
   page.place = idle_.insert(idle_.end(), id);
   if (pages_idle() > most_idle_) evict(idle_.front());
 }
 
 void PagedKv::free_page(int32_t id) {
-  Page& page = pages_[id];
-  if (spares_ * page_bytes_ >= spare_bytes) {
-    store_->unmap(page.data, page_bytes_);
+  Page& page = pages_[static_cast<size_t>(id)];
+  const auto group = static_cast<size_t>(page.group);
+  std::vector<int32_t>& free = free_[group];
+  if (spare_bytes_ >= most_spare_bytes) {
+    store_->unmap(page.data, groups_[group].page_bytes);
     page.data = nullptr;
-    free_.insert(free_.begin(), id);  // pages that still have memory are taken first
+    free.insert(free.begin(), id);  // pages that still have memory are taken first
   } else {
-    ++spares_;
-    free_.push_back(id);
+    spare_bytes_ += groups_[group].page_bytes;
+    free.push_back(id);
   }
 }
 

@@ -1,7 +1,9 @@
 // The paged KV cache: ref-counted pages of `page_size` tokens, shared by forks, copied on the first write.
 // Full pages may be published: they stay, idle, when no sequence has them any more, and another sequence whose text
 // begins the same takes them over (prefix_pages.cpp). One page holds its tokens for all layers: [layers][ K:
-// [kv_heads][page_size][key row] | V: [kv_heads][page_size][value row] ].
+// [kv_heads][page_size][key row] | V: [kv_heads][page_size][value row] ]. Under a policy that keeps different cells of
+// different layers or heads, each group of those that keep the same has pages of its own (page_groups.h); pages whose
+// cells no later row sees go when a run begins, never during one.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +14,7 @@
 #include <vector>
 
 #include "caches/cache_policy.h"
+#include "caches/page_groups.h"
 #include "caches/page_store.h"
 #include "caches/prefix_tree.h"
 #include "core/dtype.h"
@@ -26,9 +29,9 @@ struct PagedKvOptions {
   int page_size = 32;
   DType key_dtype = DType::F16;    // F32, F16 or Q8_0 (dims a multiple of 32)
   DType value_dtype = DType::F16;  // the same choice
-  int64_t max_pages = 0;           // pages that may exist at once
-  int hash_bits = 64;              // of published pages; fewer only to test collisions
-  CachePolicy policy;              // on the host only
+  int64_t max_pages = 0;  // pages that may exist at once; under a policy, so many times the bytes of one of all
+  int hash_bits = 64;     // of published pages; fewer only to test collisions
+  CachePolicy policy;     // on the host only
 
   bool operator==(const PagedKvOptions&) const = default;
 };
@@ -43,7 +46,8 @@ class PagedKv {
   const PagedKvOptions& options() const { return options_; }
   const void* place() const { return store_->place(); }
   int64_t page_bytes() const { return page_bytes_; }
-  int64_t pages_used() const { return used_; }                               // that a sequence holds
+  int64_t pages_used() const { return used_; }  // that a sequence holds
+  int64_t used_bytes() const { return used_bytes_; }
   int64_t pages_idle() const { return static_cast<int64_t>(idle_.size()); }  // published ones that none holds
   int64_t pages_published() const { return prefixes_.size(); }
   int64_t evictions() const { return evictions_; }  // pages that were published and are no more, but for `forget`
@@ -51,12 +55,14 @@ class PagedKv {
   int create();            // a new, empty sequence; returns its id
   int fork(int sequence);  // a second owner of all pages
   void release(int sequence);
-  void truncate(int sequence, int length);  // forget the cells from `length` on
-  int length(int sequence) const;           // committed cells
+  // Forgets the cells from `length` on; all of them where pages are gone that a row at `length` would see.
+  void truncate(int sequence, int length);
+  int length(int sequence) const;  // committed cells
   bool alive(int sequence) const;
 
-  // Makes cells [length, length + count) writable: new pages, and a private copy of a shared last page.
-  // Throws OUT_OF_MEMORY, changing nothing, when max_pages or the machine's memory would be exceeded.
+  // Makes cells [length, length + count) writable: new pages, and a private copy of a shared last page. Pages that no
+  // row from a page before `length` on sees go. Throws OUT_OF_MEMORY, changing nothing, when max_pages or the machine's
+  // memory would be exceeded.
   void reserve(int sequence, int count);
   // As reserve, for cells that may never be wanted: does nothing unless half of max_pages stays free.
   void reserve_ahead(int sequence, int count);
@@ -78,15 +84,25 @@ class PagedKv {
   int64_t drop_idle();            // all of them; returns how many
   void forget();                  // nothing is published any more
 
-  // The pages of a sequence, in the order of its cells. Valid for reserved cells, like all addresses in them.
-  std::byte* page_base(int sequence, int page) const { return pages_[sequences_[sequence].pages[page]].data; }
+  // The page of a group that has these cells. Valid for reserved cells that are kept, like all addresses in them.
+  std::byte* page_base(int sequence, int page, int group = 0) const {
+    const Table& table = sequences_[sequence].tables[group];
+    return pages_[table.entries[place_in(groups_[group], page)]].data;
+  }
   // [page_size, row] of one head in one page of a sequence.
   std::byte* keys(int sequence, int page, int layer, int head) const {
-    return page_base(sequence, page) + layer * layer_bytes_ + head * key_head_bytes_;
+    const Place& place = places_[layer * options_.kv_heads + head];
+    return page_base(sequence, page, place.group) + place.key;
   }
   std::byte* values(int sequence, int page, int layer, int head) const {
-    return page_base(sequence, page) + layer * layer_bytes_ + value_offset_ + head * value_head_bytes_;
+    const Place& place = places_[layer * options_.kv_heads + head];
+    return page_base(sequence, page, place.group) + place.value;
   }
+  // What rows see of the layer; a layer without a pattern is full.
+  const LayerPattern* pattern(int layer) const {
+    return options_.policy.layers.empty() ? nullptr : &options_.policy.layers[layer];
+  }
+  const SinkAngles& sink_angles() const { return angles_; }
   int64_t key_row_bytes() const { return key_row_bytes_; }
   int64_t value_row_bytes() const { return value_row_bytes_; }
   int64_t value_offset() const { return value_offset_; }
@@ -100,12 +116,24 @@ class PagedKv {
  private:
   struct Page {
     std::byte* data = nullptr;
+    int32_t group = 0;
     int references = 0;  // of sequences
     bool published = false;
     std::list<int32_t>::iterator place{};  // in idle_, if it is there
   };
+  // Of a group's pages; `gone`: those before this one are there only if they are kept.
+  struct Table {
+    std::vector<int32_t> entries;
+    int64_t gone = 0;
+  };
+  struct Place {
+    int group;
+    int64_t key, value;
+  };
   struct Sequence {
-    std::vector<int32_t> pages;
+    std::vector<Table> tables;  // one per group
+    int64_t pages = 0;          // reserved
+    int64_t horizon = 0;        // rows from here on find all that they see
     int length = 0;
     bool alive = false;
     int withheld = nothing_withheld;  // its first cell that must not be published
@@ -113,16 +141,31 @@ class PagedKv {
   static constexpr int nothing_withheld = std::numeric_limits<int>::max();
   Sequence& checked(int sequence);
   const Sequence& checked(int sequence) const;
-  int32_t take_page(int64_t wanted);
-  void copy_page(Sequence& grown, size_t page);
+  // Tables of bounded groups begin again at the end of what they may be.
+  size_t place_in(const PageGroup& group, int64_t page) const {
+    if (page < table_pages_ || !group.bounded()) return static_cast<size_t>(page);
+    const int64_t first = group.sink_pages();
+    return static_cast<size_t>(first + (page - first) % (table_pages_ - first));
+  }
+  int32_t& entry(Sequence& sequence, size_t group, int64_t page) {
+    return sequence.tables[group].entries[place_in(groups_[group], page)];
+  }
+  // Calls body(group, page) for all pages from `begin` to `end` that the sequence has.
+  template <class Body>
+  void for_pages(Sequence& sequence, int64_t begin, int64_t end, Body&& body);
+  void check_policy() const;
+  void retire(Sequence& sequence);
+  void cut_pages(Sequence& sequence, int64_t pages);
+  int32_t take_page(size_t group, int64_t wanted);
+  void copy_page(Sequence& grown, size_t group, int64_t page);
   void hold_page(int32_t page);
   void drop_page(int32_t page);
   void free_page(int32_t page);
   void evict(int32_t page);
   std::vector<int32_t> find(const int32_t* tokens, int64_t pages, const std::string& salt) const;
-  // The strips of `cells` cells from cell `from` of one page on, to those from cell `to` of another one.
-  void add_strips(std::vector<PageStrip>& strips, const std::byte* source, int from, std::byte* target, int to,
-                  int64_t cells) const;
+  // The strips of `cells` cells from cell `from` of one page of a group on, to those from cell `to` of another one.
+  void add_strips(std::vector<PageStrip>& strips, const PageGroup& group, const std::byte* source, int from,
+                  std::byte* target, int to, int64_t cells) const;
   template <class Strip, class Move>
   void for_rows(int sequence, int begin, int count, Strip&& strip_of, Move&& move) const;
 
@@ -130,14 +173,18 @@ class PagedKv {
   std::unique_ptr<PageStore> store_;
   int64_t key_row_bytes_, value_row_bytes_, key_head_bytes_, value_head_bytes_, value_offset_, layer_bytes_,
       page_bytes_;
+  std::vector<PageGroup> groups_;
+  SinkAngles angles_;
+  std::vector<Place> places_;  // [layers][kv_heads]
+  int64_t table_pages_ = 0, most_pages_ = 0;
   std::vector<Page> pages_;
-  std::vector<int32_t> free_;
+  std::vector<std::vector<int32_t>> free_;  // by group
   std::vector<Sequence> sequences_;
   PrefixTree prefixes_;
   std::list<int32_t> idle_;  // the one that goes first in front
   int64_t most_idle_ = 0, evictions_ = 0;
-  int64_t used_ = 0;    // pages that a sequence holds
-  int64_t spares_ = 0;  // free pages that still have memory
+  int64_t used_ = 0, used_bytes_ = 0;  // pages that a sequence holds
+  int64_t spare_bytes_ = 0;            // of free pages that still have memory
 };
 
 }  // namespace vivace

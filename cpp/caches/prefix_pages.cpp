@@ -27,20 +27,21 @@ int PagedKv::share(int sequence, const int32_t* tokens, int count, const std::st
   truncate(sequence, static_cast<int>(own) * size);
   for (size_t i = own; i < found.size(); ++i) {
     hold_page(found[i]);
-    taker.pages.push_back(found[i]);
+    taker.tables[0].entries.push_back(found[i]);
+    ++taker.pages;
   }
   return taker.length = static_cast<int>(found.size()) * size;
 }
 
 void PagedKv::publish(int sequence, const int32_t* tokens, int count, const std::string& salt) {
-  if (most_idle_ == 0) return;
+  if (most_idle_ == 0 || !options_.policy.full()) return;
   const Sequence& owner = checked(sequence);
   const int size = options_.page_size;
   const size_t full = static_cast<size_t>(std::min({count, owner.length, owner.withheld}) / size);
   const std::vector<int32_t> known = find(tokens, static_cast<int64_t>(full), salt);
   int32_t at = known.empty() ? PrefixTree::none : known.back();
   for (size_t i = known.size(); i < full; ++i) {
-    const int32_t id = owner.pages[i];
+    const int32_t id = owner.tables[0].entries[i];
     if (pages_[id].published) break;  // under another salt
     if (at == PrefixTree::none) at = prefixes_.make_root(salt);
     prefixes_.add(at, tokens + static_cast<int64_t>(i) * size, id);
@@ -85,6 +86,7 @@ void PagedKv::hold_page(int32_t id) {
   if (page.references++ > 0) return;
   idle_.erase(page.place);
   ++used_;
+  used_bytes_ += groups_[static_cast<size_t>(page.group)].page_bytes;
 }
 
 // What lies behind the page in its texts cannot be found without it.

@@ -25,7 +25,11 @@ struct Batch {
   const int32_t* added_positions = nullptr;  // [added]
   int64_t added = 0;
   const int32_t* added_offsets = nullptr;  // [rows]
-  const int32_t* output_rows = nullptr;    // [outputs] rows whose logits are wanted, ascending
+  // Under a policy that sees sinks at other distances than their own: what turns each row's query to theirs
+  // (SinkAngles).
+  const float* sink_angles = nullptr;  // [rows, sink_stride]
+  int64_t sink_stride = 0;
+  const int32_t* output_rows = nullptr;  // [outputs] rows whose logits are wanted, ascending
   int64_t outputs = 0;
 };
 

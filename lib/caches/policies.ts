@@ -1,5 +1,6 @@
 // The table of cache policies.
 import { lmInfiniteRow, type LmInfinitePolicy } from './lm-infinite.js';
+import { longGenRow, type LongGenPolicy } from './long-gen.js';
 import type { PolicyRow } from './policy.js';
 import { windowRow, type WindowPolicy } from './window.js';
 
@@ -7,6 +8,7 @@ import { windowRow, type WindowPolicy } from './window.js';
 interface Policies {
   readonly window: WindowPolicy;
   readonly lmInfinite: LmInfinitePolicy;
+  readonly longGen: LongGenPolicy;
 }
 
 export type CachePolicy = Policies[keyof Policies];
@@ -14,4 +16,5 @@ export type CachePolicy = Policies[keyof Policies];
 export const policyRows: { readonly [K in keyof Policies]: PolicyRow<Policies[K]> } = {
   window: windowRow,
   lmInfinite: lmInfiniteRow,
+  longGen: longGenRow,
 };

@@ -1,5 +1,6 @@
 // What a cache policy is: its options, what follows from them for a model, and what cannot be done under it.
 import { checkNames } from '../decode/option-checks.js';
+import type { LongGenConfig } from '../formats/model-config.js';
 import type { Executor } from '../program/executor.js';
 import type { KvPolicy } from '../program/kv-policy.js';
 import type { CachePolicy } from './policies.js';
@@ -35,6 +36,8 @@ export interface Refusal {
 export interface CacheModel extends Pick<Executor, 'kvShape' | 'kvLayers' | 'name'> {
   /** Tokens that it was trained on, or stretched to. */
   readonly contextLength: number;
+  /** The schedule of its layers, if it was trained with one. */
+  readonly longGen?: LongGenConfig;
 }
 
 /** One row per kind of policy. */

@@ -45,7 +45,8 @@ export function resolveCache(options: CacheOptions | undefined, model: CacheMode
     valueType: cacheType('valueType', options?.valueType),
     pageSize: integer('pageSize', options?.pageSize, 32, 1, 4096),
   };
-  const policy = options?.policy;
+  // A model whose layers were trained to see less is not shown more.
+  const policy = options?.policy ?? (model.longGen ? { kind: 'longGen' as const } : undefined);
   if (policy === undefined) return storage;
   if (typeof policy !== 'object' || policy === null || rowOf(policy) === undefined) {
     throw expected('what full, window or another cache factory returns', 'policy', policy);

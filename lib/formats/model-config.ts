@@ -63,6 +63,8 @@ export interface ModelConfig {
   readonly slidingWindow?: number;
   /** Per layer: does the window apply. Undefined: to none, or to all when `slidingWindow` is set and the family says so. */
   readonly slidingLayers?: readonly boolean[];
+  /** Layers that were trained to see less than everything. */
+  readonly longGen?: LongGenConfig;
   readonly attentionSoftcap?: number;
   readonly finalSoftcap?: number;
   /** Query scale; default 1/√headDim. */
@@ -124,3 +126,66 @@ export function checkConfig(config: ModelConfig): ModelConfig {
 
 const withoutUndefined = <T extends object>(value: T): T =>
   Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as T;
+
+// Models trained for caches that differ from layer to layer (LongGen, Ge et al. 2024) say so in config.json by the list
+// `layer_types` and the object `longgen`, in GGUF files by the same names under `<architecture>.longgen.`.
+
+export const longGenLayers = ['full_attention', 'sliding_attention', 'block_sparse_attention'] as const;
+
+export type LongGenLayer = (typeof longGenLayers)[number];
+
+/** Defaults stand beside the names that files use. */
+export const longGenDefaults = {
+  /** Of layers with a window: the first tokens, seen by all, and the tokens that see each other. */
+  sinks: 64,
+  sliding_window: 2048,
+  /** Of layers with blocks: tokens of a block, blocks nearby that are seen, and of the others one in so many. */
+  block_size: 64,
+  local_blocks: 16,
+  vert_stride: 16,
+  /** 1: all KV heads see the same blocks. */
+  homo_heads: 0,
+  head_offset: 0,
+  /** Of the last KV heads so many see everything. */
+  dense_heads: 0,
+  /** 1: everybody sees the first block. */
+  always_first_block: 1,
+} as const;
+
+export type LongGenNumbers = Readonly<Record<keyof typeof longGenDefaults, number>>;
+
+export interface LongGenConfig extends LongGenNumbers {
+  readonly layers: readonly LongGenLayer[];
+}
+
+/** `read` gives what a file says under a name. Throws FORMAT_INVALID, and UNSUPPORTED_FEATURE for other types of layers. */
+export function readLongGen(
+  types: readonly unknown[],
+  layers: number,
+  read: (name: keyof typeof longGenDefaults) => number | boolean | undefined,
+): LongGenConfig {
+  const odd = types.find((type) => !longGenLayers.some((known) => known === type));
+  if (odd !== undefined) {
+    throw new VivaceError(
+      'UNSUPPORTED_FEATURE',
+      `The model has layers of type ${JSON.stringify(odd)}; supported are ${longGenLayers.join(', ')}`,
+    );
+  }
+  if (types.length !== layers)
+    throw invalidLongGen(`${types.length} types of layers`, `one for each of ${layers} layers`);
+  const numbers = Object.fromEntries(
+    Object.entries(longGenDefaults).map(([name, fallback]) => [
+      name,
+      Number(read(name as keyof typeof longGenDefaults) ?? fallback),
+    ]),
+  ) as LongGenNumbers;
+  for (const [name, value] of Object.entries(numbers)) {
+    const least = ['sliding_window', 'block_size', 'local_blocks', 'vert_stride'].includes(name) ? 1 : 0;
+    if (!Number.isInteger(value) || value < least || value > 2 ** 30)
+      throw invalidLongGen(`longgen.${name} ${value}`, `an integer of at least ${least}`);
+  }
+  return { ...numbers, layers: types as readonly LongGenLayer[] };
+}
+
+const invalidLongGen = (found: string, wanted: string): VivaceError =>
+  new VivaceError('FORMAT_INVALID', `The model has ${found}, expected ${wanted}`);

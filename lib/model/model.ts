@@ -299,7 +299,8 @@ export class Model {
 
   private cacheModel(): CacheModel {
     const { kvShape, kvLayers, name } = this.executor;
-    return { kvShape, kvLayers, name, contextLength: this.source.config.contextLength };
+    const { contextLength, longGen } = this.source.config;
+    return { kvShape, kvLayers, name, contextLength, ...(longGen ? { longGen } : {}) };
   }
 
   /** @internal Values of the hidden state that judges read (lib/model/judge). Throws UNSUPPORTED_FEATURE. */

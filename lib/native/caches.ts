@@ -20,6 +20,7 @@ export interface NativeKvCache {
   sizes(): {
     pageBytes: number;
     pagesUsed: number;
+    usedBytes: number;
     pagesIdle: number;
     pagesPublished: number;
     evictions: number;

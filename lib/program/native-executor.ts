@@ -359,7 +359,7 @@ class NativeKv implements KvCache {
     ({ pageBytes: this.pageBytes, cellBytes: this.cellBytes } = native.sizes());
   }
   usedBytes(): number {
-    return this.native.sizes().pagesUsed * this.pageBytes;
+    return this.native.sizes().usedBytes;
   }
   create(): number {
     return nativeCall(() => this.native.create());

@@ -36,6 +36,7 @@ export function configMetadata(config: ModelConfig): Map<string, GgufInput> {
     attn_logit_softcapping: config.attentionSoftcap === undefined ? undefined : f32(config.attentionSoftcap),
     final_logit_softcapping: config.finalSoftcap === undefined ? undefined : f32(config.finalSoftcap),
     ...scalingKeys(config),
+    ...longGenKeys(config),
   };
   return new Map<string, GgufInput>([
     ['general.architecture', architecture],
@@ -44,6 +45,16 @@ export function configMetadata(config: ModelConfig): Map<string, GgufInput> {
       value === undefined ? [] : [[`${architecture}.${key}`, value]],
     ),
   ]);
+}
+
+/** Keys of our own (lib/formats/longgen.ts). */
+function longGenKeys({ longGen }: ModelConfig): Record<string, GgufInput> {
+  if (!longGen) return {};
+  const { layers, ...numbers } = longGen;
+  return {
+    'longgen.layer_types': { type: 'array', of: 'string', values: layers },
+    ...Object.fromEntries(Object.entries(numbers).map(([name, value]) => [`longgen.${name}`, value])),
+  };
 }
 
 const inexpressible = (what: string): VivaceError =>

@@ -3,6 +3,9 @@
 //   or Q8_0, read as they lie. Query head h uses KV head ⌊h / (heads / kv_heads)⌋, whose keys are read once for all of
 //   them. Attributes: layer, heads, value_dim, scale, softcap (0: none; else s → c·tanh(s/c)), window (0: none; else
 //   only cells with position > p − window). Which cells a row sees: program/batch.h. A row that sees none gives zeros.
+//   Where the cache has a pattern for the layer (caches/cache_policy.h), it stands for `window`: sinks that the window
+//   has left make a state of their own, which comes before the first span, its scores those of another distance if the
+//   policy says so; of blocks, what is skipped is not read.
 //
 //   Order of summation, the same for every batch, team and chunking of the prompt: the cells that a row sees lie in
 //   slots 0, 1, 2 … (a tree row's ancestors follow its prefix, as if it were a chain, so that verifying a tree gives

@@ -1,7 +1,8 @@
 // Body of attention, compiled once per instruction-set level; VIVACE_ISA is the level's namespace.
 #include "ops/attention/attention.h"
 
-#include "ops/attention/attention_chunk.h"
+#include "ops/attention/parts/attention_chunk.h"
+#include "ops/attention/parts/attention_patterns.h"
 #include "ops/norm/sums.h"
 
 namespace vivace::VIVACE_ISA {
@@ -14,7 +15,7 @@ void attend_span(const Call& call, const Unit& unit, int span, const Next& after
   Visible seen[queries_per_unit];
   int last = 0;
   for (int r = 0; r < rows; ++r) {
-    seen[r] = visible_slots(call.batch, unit.row + r, call.window);
+    seen[r] = visible_slots(call.batch, unit.row + r, call.pattern.window);
     if (seen[r].end > last) last = seen[r].end;
   }
   if (last > (span + 1) * attention_span) last = (span + 1) * attention_span;
@@ -22,22 +23,36 @@ void attend_span(const Call& call, const Unit& unit, int span, const Next& after
     const int chunk_end = chunk + attention_chunk;
     const auto clip = [&](int slot) { return slot < chunk ? chunk : slot < chunk_end ? slot : chunk_end; };
     int from[queries_per_unit], to[queries_per_unit];
-    for (int r = 0; r < rows; ++r) from[r] = clip(seen[r].begin), to[r] = clip(seen[r].end);
-    for (int r = 0; r < rows;) {
-      const int first = r++;
-      int prefix = seen[first].prefix;
-      const bool plain = to[first] <= prefix;
-      if (from[first] == to[first]) continue;
-      // Rows that read cells of their prefix only go together.
-      for (; plain && r < rows && from[r] < to[r] && to[r] <= seen[r].prefix; ++r)
-        if (seen[r].prefix > prefix) prefix = seen[r].prefix;
-      Next next = after;
-      if (chunk_end < last) {
-        const int end = chunk_end + attention_chunk < prefix ? chunk_end + attention_chunk : prefix;
-        next = {unit.row + first, unit.head, chunk_end, end};
+    for (int r = 0; r < rows; ++r) from[r] = to[r] = clip(seen[r].begin);
+    // Mostly everything in one go; blocks that lie apart, one after the other.
+    for (bool more = true; more;) {
+      more = false;
+      for (int r = 0; r < rows; ++r) {
+        const Slots slots =
+            next_slots(call.pattern, unit.head, call.kv_heads, seen[r].end - 1, to[r], clip(seen[r].end));
+        from[r] = slots.from;
+        to[r] = slots.to;
+        more = more || to[r] < clip(seen[r].end);
       }
-      const Together those = {first, r - first, from + first, to + first};
-      ChunkOfRows(call, unit, those, prefix, chunk, member, states).attend(next);
+      for (int r = 0; r < rows;) {
+        const int first = r++;
+        int prefix = seen[first].prefix;
+        const bool plain = to[first] <= prefix;
+        if (from[first] == to[first]) continue;
+        // Rows that read cells of their prefix only go together, where what they see lies next to each other.
+        const auto joins = [&](int row) { return call.pattern.block == 0 || from[row] == from[first]; };
+        for (; plain && r < rows && from[r] < to[r] && to[r] <= seen[r].prefix && joins(r); ++r)
+          if (seen[r].prefix > prefix) prefix = seen[r].prefix;
+        Next next = after;
+        if (call.pattern.block > 0) {
+          next = {unit.row, unit.head, 0, 0};  // what follows may be gone
+        } else if (chunk_end < last) {
+          const int end = chunk_end + attention_chunk < prefix ? chunk_end + attention_chunk : prefix;
+          next = {unit.row + first, unit.head, chunk_end, end};
+        }
+        const Together those = {first, r - first, from + first, to + first};
+        ChunkOfRows(call, unit, those, prefix, chunk, member, states).attend(next);
+      }
     }
   }
 }
@@ -56,6 +71,18 @@ void merge(const Call& call, float* into, float* from) {
   max_in(call, into) = now;
 }
 
+// A unit's first span, and before it the sinks that lie beyond: in a state of their own, since other distances count
+// there.
+void attend_first(const Call& call, const Unit& unit, int span, const Next& after, const Member& member,
+                  float* states) {
+  if (call.pattern.sinks == 0) return attend_span(call, unit, span, after, member, states);
+  attend_sinks(call, unit, member, states);
+  load_queries(call, unit, member);
+  attend_span(call, unit, span, after, member, member.merged);
+  const int count = static_cast<int>(unit.end - unit.row) * call.group;
+  for (int n = 0; n < count; ++n) merge(call, states + n * call.parts.state, member.merged + n * call.parts.state);
+}
+
 // Query vector n of a unit is done.
 void write(const Call& call, const Unit& unit, int n, float* state) {
   float* out =
@@ -71,7 +98,7 @@ Unit unit_of(const RowRuns& rows, int run, int head) {
 
 // What a unit's first row sees first; as long as that is not cells of a tree.
 Next first_chunk(const Call& call, const Unit& unit) {
-  const Visible seen = visible_slots(call.batch, unit.row, call.window);
+  const Visible seen = visible_slots(call.batch, unit.row, call.pattern.window);
   const int end = seen.begin / attention_chunk * attention_chunk + attention_chunk;
   return {unit.row, unit.head, seen.begin, end < seen.prefix ? end : seen.prefix};
 }
@@ -89,17 +116,17 @@ void attend_by_units(const Call& call, const RowRuns& rows, const Member& member
       const int run = static_cast<int>((units - 1 - index) / call.kv_heads);
       const int count = static_cast<int>(unit.end - unit.row) * call.group, spans = rows.spans(run, call.kv_heads);
       load_queries(call, unit, member);
-      for (int n = 0; n < count; ++n) clear(call, member.merged + n * call.parts.state);
       for (int span = 0; span < spans; ++span) {
         const int number = rows.runs[run].first_span + span, next = (number + 1) * attention_span;
         Next after = {unit.row, unit.head, 0, 0};
         if (span + 1 < spans) {
           const int prefix = call.batch.visible[unit.row];
           after = {unit.row, unit.head, next, next + attention_chunk < prefix ? next + attention_chunk : prefix};
-        } else if (index + 1 < end) {
+        } else if (index + 1 < end && call.pattern.block == 0) {
           after = first_chunk(call, unit_at(index + 1));
         }
-        attend_span(call, unit, number, after, member, member.span);
+        (span == 0 ? attend_first : attend_span)(call, unit, number, after, member, member.span);
+        for (int n = 0; n < count && span == 0; ++n) clear(call, member.merged + n * call.parts.state);
         for (int n = 0; n < count; ++n)
           merge(call, member.merged + n * call.parts.state, member.span + n * call.parts.state);
       }
@@ -133,7 +160,8 @@ void attend_by_spans(const Call& call, const RowRuns& rows, const Member& member
         const Unit unit = unit_of(rows, run, place / spans);
         load_queries(call, unit, member);
         const int span = rows.runs[run].first_span + place % spans;
-        attend_span(call, unit, span, {unit.row, unit.head, 0, 0}, member, slots + slot * unit_floats);
+        (place % spans == 0 ? attend_first : attend_span)(call, unit, span, {unit.row, unit.head, 0, 0}, member,
+                                                          slots + slot * unit_floats);
       }
     });
     team.barrier();
@@ -174,6 +202,11 @@ void attention(const OpRun& run, Team& team) {
   const PagedKvOptions& options = run.kv->options();
   const int heads = static_cast<int>(a[1]);
   const AttentionScratch parts(run.inputs[0].rows, heads, options.key_dim, options.value_dim, team.threads());
+  LayerPattern pattern;
+  if (const LayerPattern* const own = run.kv->pattern(static_cast<int>(a[0])))
+    pattern = *own;
+  else
+    pattern.window = static_cast<int>(a[5]);
   const Call call = {*run.batch,
                      *run.kv,
                      run.inputs[0],
@@ -183,7 +216,7 @@ void attention(const OpRun& run, Team& team) {
                      heads,
                      options.kv_heads,
                      heads / options.kv_heads,
-                     static_cast<int>(a[5]),
+                     pattern,
                      options.key_dim,
                      options.value_dim,
                      static_cast<float>(a[3]),
@@ -192,7 +225,7 @@ void attention(const OpRun& run, Team& team) {
   RowRun* table = reinterpret_cast<RowRun*>(scratch + parts.runs);
   if (team.thread() == 0)
     group_rows(call.batch, call.q.rows, call.group < queries_per_unit ? queries_per_unit / call.group : 1,
-               call.kv_heads, call.window, table);
+               call.kv_heads, call.pattern.window, table);
   team.barrier();
   const RowRuns rows = {table + 1, table[0].row, table[0].first_item, table[0].first_span};
   float* mine = scratch + parts.members + team.thread() * parts.member_floats();

@@ -10,6 +10,7 @@
 namespace vivace {
 
 void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, int drafted) {
+  policy_ = kv != nullptr && !kv->options().policy.rotation.tables.empty() ? kv : nullptr;
   make_room(std::max(request.rows, ahead > 0 ? request.outputs * drafted : 0));
   const size_t rows = static_cast<size_t>(request.rows);
   tokens_.assign(request.tokens, request.tokens + rows);
@@ -70,9 +71,23 @@ void BatchStorage::make_room(int64_t rows) {
   for (std::vector<int32_t>* list : {&tokens_, &positions_, &sequences_, &cells_, &first_cells_, &visible_,
                                      &output_rows_, &added_positions_, &added_offsets_})
     list->reserve(static_cast<size_t>(rows));
+  if (policy_ != nullptr) sink_angles_.reserve(static_cast<size_t>(rows * policy_->sink_angles().width()));
+}
+
+void BatchStorage::find_angles(int64_t rows) {
+  batch_.sink_angles = nullptr;
+  if (policy_ == nullptr) return;
+  const SinkAngles& angles = policy_->sink_angles();
+  sink_angles_.resize(static_cast<size_t>(rows * angles.width()));
+  for (int64_t row = 0; row < rows; ++row)
+    angles.of_query(policy_->options().policy.rotation, positions_[static_cast<size_t>(row)],
+                    sink_angles_.data() + row * angles.width());
+  batch_.sink_angles = sink_angles_.data();
+  batch_.sink_stride = angles.width();
 }
 
 void BatchStorage::show(int64_t rows, int64_t outputs) {
+  find_angles(rows);
   batch_.rows = rows;
   batch_.tokens = tokens_.data();
   batch_.positions = positions_.data();

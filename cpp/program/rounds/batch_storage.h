@@ -66,12 +66,15 @@ class BatchStorage {
   };
   void find_seats();
   void make_room(int64_t rows);
+  void find_angles(int64_t rows);
   void show(int64_t rows, int64_t outputs);
   void build_masks(const BatchRequest& request);
   Batch batch_;
   std::vector<int32_t> tokens_, positions_, sequences_, cells_, first_cells_, visible_, output_rows_, added_positions_,
       added_offsets_, ordinals_, parents_;
   std::vector<uint64_t> masks_;
+  std::vector<float> sink_angles_;
+  const PagedKv* policy_ = nullptr;  // that wants them
   std::vector<Group> groups_;
   std::vector<Seat> seats_;  // empty: nothing can follow
   bool tree_ = false;

@@ -1,5 +1,5 @@
 // Where keys and values of a cell lie, and which cells a row sees; the same rules as
-// cpp/ops/attention/attention_rows.h.
+// cpp/ops/attention/parts/attention_rows.h.
 #pragma once
 #include "cuda/program/device_op.h"
 

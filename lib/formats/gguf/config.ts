@@ -1,6 +1,6 @@
 // GGUF metadata → ModelConfig. Defaults are those of llama.cpp, which these files were written for.
 import { VivaceError } from '../../errors.js';
-import { architectures, checkConfig, type Architecture, type ModelConfig } from '../model-config.js';
+import { architectures, checkConfig, readLongGen, type Architecture, type ModelConfig } from '../model-config.js';
 import type { TensorSource } from '../model-source.js';
 import {
   missingKey,
@@ -57,7 +57,7 @@ export function ggufConfig(metadata: Metadata, tensors: Tensors): ModelConfig {
       scaling: ropeScaling(metadata, architecture, tensors),
       layout: architecture === 'llama' ? 'adjacent' : 'halves',
     },
-    ...sliding(metadata, architecture, layers),
+    ...(longGen(metadata, architecture, layers) ?? sliding(metadata, architecture, layers)),
     attentionSoftcap: number('attn_logit_softcapping') || (architecture === 'gemma2' ? 50 : undefined),
     finalSoftcap: number('final_logit_softcapping') || (architecture === 'gemma2' ? 30 : undefined),
     attentionScale: number('attention.scale') || largeGemmaScale(architecture, layers, width, heads),
@@ -76,6 +76,14 @@ function readArchitecture(metadata: Metadata): Architecture {
     );
   }
   return architecture;
+}
+
+/** Keys of our own: what each layer of a model trained for it keeps. */
+function longGen(metadata: Metadata, architecture: Architecture, layers: number): Partial<ModelConfig> | undefined {
+  const types = optionalArray(metadata, `${architecture}.longgen.layer_types`);
+  if (types === undefined) return undefined;
+  const read = (name: string): number | undefined => optionalInteger(metadata, `${architecture}.longgen.${name}`);
+  return { longGen: readLongGen(types.length === layers ? [...types.values()] : [], layers, read) };
 }
 
 /** Keys that change the arithmetic in ways that these architectures do not have here: better refused than ignored. */

@@ -1,6 +1,13 @@
 // config.json → ModelConfig. Defaults are those of the transformers classes, for fields that published files leave out.
 import { VivaceError } from '../../errors.js';
-import { architectures, checkConfig, type Architecture, type ModelConfig } from '../model-config.js';
+import {
+  architectures,
+  checkConfig,
+  readLongGen,
+  type Architecture,
+  type longGenDefaults,
+  type ModelConfig,
+} from '../model-config.js';
 import { Fields } from './json.js';
 import { readScheme } from './quantised/scheme.js';
 import { readRope } from './rope.js';
@@ -136,7 +143,7 @@ export function readConfig(config: Fields, name: string, vocab: number, hasHead:
     vocab,
     normEpsilon: text.number('rms_norm_eps') ?? family.defaults.rms_norm_eps,
     rope: readRope(text, architecture, headDim, contextLength),
-    ...sliding(text, family, layers, number),
+    ...(longGen(text, layers) ?? sliding(text, family, layers, number)),
     attentionSoftcap: number('attn_logit_softcapping'),
     finalSoftcap: number('final_logit_softcapping'),
     attentionScale: queryScalar === undefined || queryScalar === headDim ? undefined : 1 / Math.sqrt(queryScalar),
@@ -190,6 +197,16 @@ function refuse(text: Fields, config: Fields, family: Family): void {
       'The model attends to later tokens (use_bidirectional_attention), so it cannot generate text',
     );
   }
+}
+
+/** Of models that say so, what each layer keeps; windows are part of it. */
+function longGen(text: Fields, layers: number): Partial<ModelConfig> | undefined {
+  const own = text.fields('longgen');
+  const types = text.list('layer_types');
+  if (own === undefined || types === undefined) return undefined;
+  const read = (name: keyof typeof longGenDefaults): number | boolean | undefined =>
+    typeof own.value(name) === 'boolean' ? own.boolean(name) : own.integer(name);
+  return { longGen: readLongGen(types, layers, read) };
 }
 
 /** Which layers have a window, as transformers decides it: by `layer_types` in newer files, by rules before. */

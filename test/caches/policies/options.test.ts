@@ -1,9 +1,10 @@
 // Options of cache policies: factories, command lines, what is refused and why.
-import { full, lmInfinite, window } from '../../../lib/index.js';
+import { full, lmInfinite, longGen, window } from '../../../lib/index.js';
 import { parseCache, cacheNames } from '../../../lib/caches/parse.js';
 import { policyRows } from '../../../lib/caches/policies.js';
 import type { CacheModel } from '../../../lib/caches/policy.js';
 import { refuse, resolveCache } from '../../../lib/caches/resolve.js';
+import { longGenDefaults } from '../../../lib/formats/model-config.js';
 import { fullPattern } from '../../../lib/program/kv-policy.js';
 
 const frequencies = Float32Array.of(1, 0.25);
@@ -60,6 +61,44 @@ test('LM-Infinite takes its window and its distance from the training, unless to
   expect(resolveCache(lmInfinite({ window: 16 }), model).native?.rotation?.limit).toBe(16);
   expect(resolveCache(lmInfinite({ window: 16, distance: 40 }), model).native?.rotation?.limit).toBe(40);
   expect(resolveCache(lmInfinite({ sinks: 0 }), model).native?.rotation).toBeUndefined();
+});
+
+test('LongGen keeps the middle third, and of the others a window or blocks', () => {
+  const wide: CacheModel = { ...model, kvLayers: Array.from({ length: 32 }, () => ({ window: 0 })) };
+  const deep = { ...wide, kvShape: { ...model.kvShape, layers: 32 } };
+  const patterns = resolveCache(longGen({ sinks: 8, window: 100 }), deep).native?.layers ?? [];
+  expect(patterns.flatMap((one, layer) => (one.window === 0 ? [layer] : []))).toEqual(
+    Array.from({ length: 11 }, (_, i) => 10 + i),
+  );
+  expect(patterns[0]).toEqual({ ...fullPattern, sinks: 8, window: 100 });
+  const blocks = resolveCache(longGen({ pattern: 'blockSparse', fullLayers: [1], stride: 9 }), model).native?.layers;
+  expect(blocks).toEqual([
+    { ...fullPattern, block: 64, local: 16, stride: 9, headStep: 4, alwaysFirst: true },
+    { ...fullPattern, window: 6 }, // the model's own
+    { ...fullPattern, block: 64, local: 16, stride: 9, headStep: 4, alwaysFirst: true },
+  ]);
+  expect(() => resolveCache(longGen({ fullLayers: [3] }), model)).toThrow(/layers below 3/);
+  expect(() => longGen({ fullLayers: [0.5] })).toThrow(/a list of layers, or a share/);
+});
+
+test('a model trained for LongGen says itself what its layers keep', () => {
+  expect(() => resolveCache(longGen(), model)).toThrow(/Expected a pattern/);
+  const own: CacheModel = {
+    ...model,
+    kvLayers: [{ window: 0 }, { window: 0 }, { window: 0 }],
+    longGen: {
+      ...longGenDefaults,
+      layers: ['sliding_attention', 'full_attention', 'block_sparse_attention'],
+      homo_heads: 1,
+    },
+  };
+  const wanted = [
+    { ...fullPattern, sinks: 64, window: 2048 },
+    fullPattern,
+    { ...fullPattern, block: 64, local: 16, stride: 16, alwaysFirst: true },
+  ];
+  expect(resolveCache(longGen(), own).native?.layers).toEqual(wanted);
+  expect(resolveCache(undefined, own).native?.layers).toEqual(wanted);
 });
 
 test('more than the model was trained on is refused', () => {

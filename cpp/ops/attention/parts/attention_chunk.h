@@ -1,8 +1,8 @@
 // What attention does with one chunk of slots: scores, weights, values. For files compiled per instruction-set level.
 #pragma once
 #include "caches/paged_kv.h"
-#include "ops/attention/attention_rows.h"
-#include "ops/attention/attention_tiles.h"
+#include "ops/attention/parts/attention_rows.h"
+#include "ops/attention/parts/attention_tiles.h"
 
 namespace vivace::VIVACE_ISA {
 
@@ -14,7 +14,8 @@ struct Call {
   const PagedKv& kv;
   const Tensor &q, &y;
   const AttentionScratch& parts;
-  int layer, heads, kv_heads, group, window;
+  int layer, heads, kv_heads, group;
+  LayerPattern pattern;  // the op's window, where the cache has no pattern of its own
   int64_t key_dim, value_dim;
   float scale, softcap;
 };
