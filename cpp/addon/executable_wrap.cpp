@@ -121,23 +121,6 @@ std::vector<RunBinding> read_bindings(const Runner& executable, const Napi::Arra
   return bindings;
 }
 
-// A judge reads the hidden states [rows, width] that this run writes to the caller's memory, at its draft's rows.
-void find_hidden(Walk& walk, int hidden, const Round& round) {
-  const std::vector<ValueInfo>& values = round.state->executable->program().values;
-  for (const RunBinding& binding : round.bindings) {
-    if (binding.value != hidden) continue;
-    const ValueInfo& value = values[static_cast<size_t>(hidden)];
-    if (value.rows != rows_symbol || value.columns != walk.judge.width || value.dtype != DType::F32)
-      throw Error("SHAPE_MISMATCH", "run: the judge's head has " + std::to_string(walk.judge.width) +
-                                        " weights, the model's hidden state " + std::to_string(value.columns));
-    const Batch& batch = round.batch.batch();
-    walk.judge.hidden = reinterpret_cast<const float*>(binding.data) +
-                        batch.output_rows[static_cast<size_t>(walk.output)] * walk.judge.width;
-    return;
-  }
-  throw Error("INTERNAL", "run: a judge wants hidden states");
-}
-
 // [{ output, rows, … of read_walk }]
 void read_walks(const Napi::Array& list, int hidden, Round& round) {
   if (!round.has_batch || (round.ahead && !round.ahead->drafts))
@@ -155,7 +138,8 @@ void read_walks(const Napi::Array& list, int hidden, Round& round) {
     for (const Walk& other : round.draws.walks)
       if (walk.output < other.output + other.outputs() && other.output < walk.output + walk.outputs())
         throw Error("INTERNAL", "run: two drafts share an output");
-    if (walk.judge.weights != nullptr) find_hidden(walk, hidden, round);
+    const int32_t root = round.batch.batch().output_rows[static_cast<size_t>(walk.output)];
+    if (walk.judge.weights != nullptr) find_hidden(walk, *round.state->executable, round.bindings, hidden, root);
     round.draws.walks.push_back(std::move(walk));
   }
 }

@@ -52,7 +52,6 @@ struct Draws {
     unit -= samplers.size();
     return unit < walks.size() ? walks[unit].output : trees[unit - walks.size()].output;
   }
-  // The host draws: cards know no masks.
   bool is_limited(size_t output) const { return output < masks.size() && !masks[output].empty(); }
   // On the host; `row` is the logits of the unit's first output, a walk's and a tree's other rows follow. They are as
   // before when it returns.

@@ -135,6 +135,11 @@ void Sampler::drew(int32_t token) {
   add(&token, 1);
 }
 
+void Sampler::looked() {
+  std::lock_guard lock(mutex_);
+  drawn_ = true;
+}
+
 void Sampler::add(const int32_t* tokens, int64_t count) {
   if (drawn_) generated_ += static_cast<uint64_t>(count);
   if (history_.empty()) return;

@@ -99,6 +99,8 @@ class Sampler {
   bool describe(DrawState& state, const std::vector<int32_t>& path = {});
   // A draw elsewhere gave this token, which is in the text now.
   void drew(int32_t token);
+  // Tokens were ranked or a law was made elsewhere: the prompt is over.
+  void looked();
 
   // Gives all memory back; sample() then reports `disposed`.
   void release();

@@ -187,18 +187,19 @@ void DeviceExecutable::describe(size_t output, const DraftRecord& draft, int beh
 // Drafts are drawn at every row as if the text had come there; what the card draws where it did not come is nobody's.
 // `behind`: how many draws of each sampler are under way already.
 void DeviceExecutable::describe(const Draws& draws, int behind) {
-  const size_t count = draws.samplers.size();
+  levels_ = levels_of(draws);
+  const size_t count = draws.samplers.size() * static_cast<size_t>(levels_);
   run_->states.resize(count);
   run_->draws.assign(count, {});
-  run_->choices.assign(count, {-1, 0, 0, nullptr, nullptr});
+  run_->choices.assign(count, {-1, 0, 0, 0, nullptr, nullptr});
   run_->walks.clear();
   run_->laws.clear();
   const std::vector<int32_t> unknown(static_cast<size_t>(behind), -1);
-  for (size_t i = 0; i < count; ++i)
+  for (size_t i = 0; i < draws.samplers.size(); ++i)
     if (draws.samplers[i] != nullptr) {
       describe(i, *draws.samplers[i], unknown);
       if (i < draws.drafts.size() && draws.drafts[i].proposal != nullptr) describe(i, draws.drafts[i], behind);
-      if (draws.is_limited(i) && run_->draws[i].how == VIVACE_DRAW_HERE) run_->draws[i].how = VIVACE_DRAW_HOST;
+      if (draws.is_limited(i)) run_->draws[i].allowed = draws.masks[i].data();
     }
   for (const TreeRows& rows : draws.trees) describe(rows);
   for (const Walk& walk : draws.walks) {
@@ -210,25 +211,25 @@ void DeviceExecutable::describe(const Draws& draws, int behind) {
       }
       describe(static_cast<size_t>(walk.output) + row, *walk.sampler, paths[row]);
     }
-    const size_t root = static_cast<size_t>(walk.output);
-    if (!walk.reflection.rows.empty() || walk.judge.weights != nullptr || !walk.masks.empty()) {
-      // Drafts that are read twice, or judged, or whose tokens are limited, are the host's: it gets all rows.
-      for (int64_t i = walk.rows(); i < walk.outputs(); ++i) describe(root + static_cast<size_t>(i), *walk.sampler, {});
-      for (int64_t i = 0; i < walk.outputs() && run_->draws[root].how != VIVACE_DRAW_NONE; ++i)
-        run_->draws[root + static_cast<size_t>(i)].how = VIVACE_DRAW_HOST;
-    } else if (run_->draws[root].how == VIVACE_DRAW_HERE) {
-      describe(walk);
-    }
+    limit(walk);
+    if (run_->draws[static_cast<size_t>(walk.output)].how == VIVACE_DRAW_HERE) describe(walk, paths);
   }
   for (size_t i = 0; i < run_->walks.size(); ++i) run_->walks[i].laws = run_->laws[i].data();
 }
 
-// What its rule needs beyond the rows' own draws; nothing for drafts that are verified by matching.
-void DeviceExecutable::describe(const Walk& walk) {
+void DeviceExecutable::limit(const Walk& walk) {
+  for (size_t row = 0; row < walk.masks.size(); ++row)
+    if (!walk.masks[row].empty()) run_->draws[static_cast<size_t>(walk.output) + row].allowed = walk.masks[row].data();
+}
+
+// What its rule needs beyond the rows' own draws; nothing for drafts that are verified by matching alone.
+void DeviceExecutable::describe(const Walk& walk, const std::vector<std::vector<int32_t>>& paths) {
   VerifyRule rule = walk.options.rule;
-  if (rule == VerifyRule::block && !is_drawn_chain(walk)) rule = VerifyRule::ratio;
+  const Judge& judge = walk.judge;
+  const bool twice = walk.reflection.alpha > 0 && !walk.reflection.rows.empty();
+  if (rule == VerifyRule::block && (judge.weights != nullptr || !is_drawn_chain(walk))) rule = VerifyRule::ratio;
   std::vector<VivaceDeviceLaw> laws(walk.tokens.size());
-  bool some = rule != VerifyRule::match && rule != VerifyRule::ratio;
+  bool some = twice || judge.weights != nullptr || (rule != VerifyRule::match && rule != VerifyRule::ratio);
   const bool wants_laws = rule == VerifyRule::ratio || rule == VerifyRule::block;
   const size_t known = wants_laws && walk.proposal != nullptr ? walk.proposal->nodes.size() : 0;
   for (size_t row = 0; row < std::min(laws.size(), known); ++row) {
@@ -263,7 +264,33 @@ void DeviceExecutable::describe(const Walk& walk) {
   given.rule = static_cast<int32_t>(rule);
   given.first = walk.options.first;
   given.second = walk.options.second;
+  given.corrects = walk.reflection.corrects ? 1 : 0;
+  if (twice) describe_readings(walk, paths, given);
+  if (judge.weights != nullptr)
+    given.judge = {judge.weights,        static_cast<int32_t>(judge.width),
+                   judge.bias,           judge.bound,
+                   judge.guarded.data(), judge.longest,
+                   judge.value,          static_cast<int32_t>(judge.first_row)};
   run_->walks.push_back(given);
+}
+
+// The first second reading of a row is drawn from as the row is.
+void DeviceExecutable::describe_readings(const Walk& walk, const std::vector<std::vector<int32_t>>& paths,
+                                         VivaceDeviceWalk& given) {
+  const std::vector<int32_t>& rows = walk.reflection.rows;
+  given.readings = rows.data();
+  given.reading_count = static_cast<int32_t>(rows.size());
+  given.alpha = walk.reflection.alpha;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (std::find(rows.begin(), rows.begin() + static_cast<int64_t>(i), rows[i]) !=
+        rows.begin() + static_cast<int64_t>(i))
+      continue;
+    const auto row = static_cast<size_t>(rows[i]), root = static_cast<size_t>(walk.output);
+    const size_t output = root + walk.tokens.size() + i;
+    describe(output, *walk.sampler, paths[row]);
+    run_->draws[output].top = 0;
+    run_->draws[output].allowed = run_->draws[root + row].allowed;
+  }
 }
 
 // What the card drew for an output; false on an error.
@@ -288,11 +315,16 @@ bool DeviceExecutable::take(size_t output, Sampler& sampler, Drawn& drawn) {
 
 void DeviceExecutable::take(Walk& walk, Drawn& drawn) {
   walk.kept = {0};
+  walk.judged.clear();
+  walk.changed.clear();
   for (int32_t row = 0; row >= 0;) {
     const size_t output = static_cast<size_t>(walk.output + row);
+    const int32_t marks = run_->choices[output].marks;
+    if ((marks & VIVACE_MARK_CHANGED) != 0) walk.changed.push_back(row);
     if (!take(output, *walk.sampler, drawn)) return;
     row = walk.child(row, drawn.results[output].token);
     if (row > 0) walk.kept.push_back(row);
+    if (row > 0 && (marks & VIVACE_MARK_JUDGED) != 0) walk.judged.push_back(row);
   }
 }
 
@@ -306,16 +338,11 @@ void DeviceExecutable::take(Draws& draws) {
     else if (take(i, *draws.samplers[i], draws.drawn) && run_->draws[i].laws != nullptr)
       draws.drafts[i].drew_elsewhere(draws.drawn.results[i].token);
   }
-  for (size_t i = 0; i < draws.walks.size(); ++i) {
-    if (run_->draws[static_cast<size_t>(draws.walks[i].output)].how == VIVACE_DRAW_HOST)
-      left.push_back(draws.samplers.size() + i);
-    else
-      take(draws.walks[i], draws.drawn);
-  }
+  for (Walk& walk : draws.walks) take(walk, draws.drawn);
   for (size_t i = 0; i < draws.trees.size(); ++i) {
     const TreeRows& rows = draws.trees[i];
     if (rows.tree->level().empty()) continue;
-    if (run_->draws[static_cast<size_t>(rows.output)].how == VIVACE_DRAW_HOST)
+    if (run_->draws[first_draw(rows)].how == VIVACE_DRAW_HOST)
       left.push_back(draws.samplers.size() + draws.walks.size() + i);
     else
       take(rows, draws.drawn);
@@ -325,7 +352,7 @@ void DeviceExecutable::take(Draws& draws) {
   pool_->run(options_.threads, [&](Team& team) {
     for (size_t i = static_cast<size_t>(team.thread()); i < left.size(); i += static_cast<size_t>(team.threads())) {
       // Rows for the host lie one after the other, so a walk's do.
-      const auto output = static_cast<size_t>(draws.first_output(left[i]));
+      const auto output = static_cast<size_t>(draws.first_output(left[i]) * levels_);
       draws.draw(left[i], run_->choices[output].logits, vocab);
     }
   });
@@ -348,6 +375,7 @@ void DeviceExecutable::start(int64_t rows, int64_t outputs, const std::vector<Ru
   if (draws != nullptr) {
     describe(*draws, behind);
     run.logits = draws->logits;
+    run.levels = static_cast<int32_t>(levels_);
     run.draws = run_->draws.data();
     run.walks = run_->walks.data();
     run.walk_count = static_cast<int32_t>(run_->walks.size());
@@ -369,8 +397,8 @@ bool DeviceExecutable::can_follow() const {
   for (const VivaceDeviceBinding& binding : bindings_)
     if (program_.values[static_cast<size_t>(binding.value)].kind != ValueKind::input) return false;
   return std::all_of(run_->draws.begin(), run_->draws.end(), [](const VivaceDeviceDraw& draw) {
-    return draw.how == VIVACE_DRAW_HERE && draw.repetition_penalty == 1 && draw.presence_penalty == 0 &&
-           draw.frequency_penalty == 0;
+    return draw.how == VIVACE_DRAW_HERE && draw.allowed == nullptr && draw.repetition_penalty == 1 &&
+           draw.presence_penalty == 0 && draw.frequency_penalty == 0;
   });
 }
 

@@ -1,6 +1,6 @@
 // A program on a device: the same values and calls as on the CPU, given to the device's library, which draws tokens
 // and verifies drafts, too. Here, on the host's threads and from the rows of logits that the library then copies, are
-// drawn drafts for a target elsewhere, as their laws must be here, and verified drafts that are read twice or judged.
+// drawn drafts for a target elsewhere, as their laws must be here, and trees of heads whose sampler asks for penalties.
 #pragma once
 #include <memory>
 #include <vector>
@@ -58,12 +58,19 @@ class DeviceExecutable final : public Runner {
   void describe(const Draws& draws, int behind);
   void describe(size_t output, Sampler& sampler, const std::vector<int32_t>& path);
   void describe(size_t output, const DraftRecord& draft, int behind);
-  void describe(const Walk& walk);
+  void describe(const Walk& walk, const std::vector<std::vector<int32_t>>& paths);
+  void describe_readings(const Walk& walk, const std::vector<std::vector<int32_t>>& paths, VivaceDeviceWalk& given);
+  void limit(const Walk& walk);
+  static int64_t levels_of(const Draws& draws);
+  size_t first_draw(const TreeRows& rows) const { return static_cast<size_t>(rows.output * levels_); }
   void describe(const TreeRows& rows);
+  void describe_levels(const TreeRows& rows);
   void take(Draws& draws);
   bool take(size_t output, Sampler& sampler, Drawn& drawn);
   void take(Walk& walk, Drawn& drawn);
   void take(const TreeRows& rows, Drawn& drawn);
+  void take_levels(const TreeRows& rows, Drawn& drawn);
+  SampleError children_of(size_t draw, std::vector<TokenLogprob>& children) const;
 
   DeviceOptions options_;
   const VivaceDeviceTable& table_;
@@ -75,7 +82,8 @@ class DeviceExecutable final : public Runner {
   DeviceExecutable* base_;
   double loaded_ = 0;
   int64_t all_queued_ = 0;
-  int tokens_ = -1;  // the input of that name
+  int tokens_ = -1;     // the input of that name
+  int64_t levels_ = 1;  // rows of logits that lie side by side in a row of the run that is described
   // Of the run in progress, and of the one behind it.
   Started runs_[2];
   Started* run_ = &runs_[0];  // the one that is described, or whose results are taken

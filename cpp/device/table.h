@@ -4,7 +4,7 @@
 #pragma once
 #include <stdint.h>
 
-#define VIVACE_DEVICE_TABLE_VERSION 6
+#define VIVACE_DEVICE_TABLE_VERSION 7
 
 typedef struct VivaceDeviceError {
   char code[32];  // the words of lib/errors.ts
@@ -89,7 +89,10 @@ typedef struct VivaceDeviceDraw {
   const int32_t* seen;    // tokens that penalties touch
   const uint32_t* times;  // [seen_count] how often each was generated
   int32_t bias_count, seen_count;
+  // Tokens whose bit is set may be drawn, token t being bit t % 32 of word t / 32, [vocab / 32 rounded up]; null: all.
+  const uint32_t* allowed;
   int32_t top;       // how many of the most probable tokens are wanted, at most `vocab`
+  int32_t ranked;    // 1: those after bias, penalties and bans, at temperature 1; 0: those of the row as it is
   void* laws;        // of laws_create, of this device: where to keep what the token is drawn from; null: nowhere
   int32_t law_node;  // under this number
   // So many tokens are drawn from it without replacement, by random numbers of lanes `lane`, `lane` + 1, …: they are
@@ -115,9 +118,22 @@ typedef struct VivaceDeviceLaw {
   int32_t count, drawn_count;
 } VivaceDeviceLaw;
 
-// A draft that the card verifies by a rule of decode/verify/verify.h other than `match`: outputs [output, output +
-// rows), the root first, every parent before its children. The card draws at all of them, each draw being described as
-// if the text had come to its row.
+// A linear head on a value of the program, [rows, width] in F32: what it says of a walk's row is about row `first_row`
+// + the row's place.
+typedef struct VivaceDeviceJudge {
+  const float* weights;  // [width], null: no judge
+  int32_t width;
+  float bias;
+  double bound;            // scores above it are right
+  const int32_t* guarded;  // [walk rows], not 0: only the rule may keep the row
+  int32_t longest;         // so many rows in a row that only the judge keeps; 0: any number
+  int32_t value, first_row;
+} VivaceDeviceJudge;
+
+// A draft that the card verifies by a rule of decode/verify/verify.h; `match` alone wants no walk. Outputs [output,
+// output + rows), the root first, every parent before its children. The card draws at all of them, each draw being
+// described as if the text had come to its row. A draft that is read twice has as many outputs more as readings: the
+// first of a row is drawn from as the row itself is, the others are not.
 typedef struct VivaceDeviceWalk {
   const int32_t* tokens;
   const int32_t* parents;  // as places in the walk, -1 for the root
@@ -125,9 +141,14 @@ typedef struct VivaceDeviceWalk {
       laws;        // [rows]; by `ratio`, where nothing was drawn, a child stays that is what the card draws
   uint64_t cycle;  // of the sequence's drafts
   int32_t output, rows;
-  int32_t replacement;   // 1: a row's children were drawn with replacement
-  int32_t rule;          // VerifyRule; `block`: every row has one child but the last, and a law
-  double first, second;  // its options
+  int32_t replacement;      // 1: a row's children were drawn with replacement
+  int32_t rule;             // VerifyRule; `block`: every row has one child but the last, and a law
+  double first, second;     // its options
+  const int32_t* readings;  // [reading_count] output `output` + `rows` + i is a second reading of this row
+  int32_t reading_count;
+  int32_t corrects;  // 1: what follows a refused token comes from the mixture, too
+  double alpha;      // weight of the second readings' mean in the mixture, above 0
+  VivaceDeviceJudge judge;
 } VivaceDeviceWalk;
 
 typedef struct VivaceDeviceTop {
@@ -135,10 +156,16 @@ typedef struct VivaceDeviceTop {
   float logprob;
 } VivaceDeviceTop;
 
+typedef enum VivaceDeviceMark {
+  VIVACE_MARK_JUDGED = 1,   // only the judge keeps the token
+  VIVACE_MARK_CHANGED = 2,  // the second reading's most probable token is another one
+} VivaceDeviceMark;
+
 typedef struct VivaceDeviceChoice {
   int32_t token;               // -1 where error is not 0, the card does not draw, or a walk does not come
   float logprob;               // natural, under softmax of the row as the model gave it
   int32_t error;               // SampleError of decode/sample.h
+  int32_t marks;               // VivaceDeviceMark, of rows that a walk comes to
   float* logits;               // where the host draws: the row, until the program's next but one start
   const VivaceDeviceTop* top;  // [as many as were wanted] the most probable first, or the children; as long
 } VivaceDeviceChoice;
@@ -148,7 +175,8 @@ typedef struct VivaceDeviceRun {
   const VivaceDeviceBinding* bindings;  // of every input, and of the outputs that are wanted elsewhere
   int32_t binding_count;
   int32_t logits;                 // the value that tokens are drawn from
-  const VivaceDeviceDraw* draws;  // [outputs], null: none
+  int32_t levels;                 // so many rows of logits lie side by side in a row of it: each is drawn from
+  const VivaceDeviceDraw* draws;  // [outputs · levels], null: none
   const VivaceDeviceWalk* walks;  // [walk_count] no output is in two of them
   int32_t walk_count;
   // An input, or -1: row i of it is the token that the run before draws for output i, whatever is bound to it. So the
@@ -187,7 +215,7 @@ typedef struct VivaceDeviceTable {
   // Each is ended by program_finish, in their order, and a run that is not `fed` starts when all are. What the run
   // points to is copied, except for the memory of bindings of outputs, which is written by program_finish.
   int (*program_start)(void* program, const VivaceDeviceRun* run, VivaceDeviceError* error);
-  // Waits for the first run that is not finished; fills its choices [outputs], unless it has no draws.
+  // Waits for the first run that is not finished; fills its choices [outputs · levels], unless it has no draws.
   int (*program_finish)(void* program, VivaceDeviceChoice* choices, VivaceDeviceError* error);
   void (*program_memory)(void* program, VivaceDeviceMemory* out);
   void (*program_destroy)(void* program);

@@ -3,37 +3,18 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cuda/core/divider.h"
 #include "cuda/decode/verify/law_store.h"
+#include "cuda/decode/verify/walk_lists.h"
 
 namespace vivace::cuda {
 namespace {
-
-int64_t aligned(int64_t bytes) {
-  return (bytes + 255) / 256 * 256;
-}
 
 // Of a run's choices; the most probable tokens follow them.
 int64_t choice_bytes(int64_t outputs) {
   return outputs * static_cast<int64_t>(sizeof(GreedyChoice));
 }
 static_assert(sizeof(TopToken) == sizeof(VivaceDeviceTop));
-
-// Takes arrays out of a block of memory, one after the other.
-class Divider {
- public:
-  explicit Divider(std::byte* base) : base_(base) {}
-  template <class T>
-  T* take(int64_t count) {
-    T* place = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + used_);
-    used_ += aligned(count * static_cast<int64_t>(sizeof(T)));
-    return place;
-  }
-  int64_t used() const { return used_; }
-
- private:
-  std::byte* base_;
-  int64_t used_ = 0;
-};
 
 DrawRow row_of(const VivaceDeviceDraw& draw, int vocab) {
   DrawRow row{};
@@ -43,6 +24,7 @@ DrawRow row_of(const VivaceDeviceDraw& draw, int vocab) {
   row.vocab = std::min(draw.vocab, vocab);
   const bool penalised = draw.repetition_penalty != 1 || draw.presence_penalty != 0 || draw.frequency_penalty != 0;
   if (draw.bias_count > 0 || penalised) row.flags |= draw_adjusted;
+  if (draw.allowed != nullptr) row.flags |= draw_adjusted | draw_limited;
   row.repetition = static_cast<float>(draw.repetition_penalty);
   row.presence = draw.presence_penalty;
   row.frequency = draw.frequency_penalty;
@@ -52,6 +34,7 @@ DrawRow row_of(const VivaceDeviceDraw& draw, int vocab) {
   row.index = draw.index;
   row.lane = draw.lane;
   row.top_count = std::max(0, std::min(draw.top, row.vocab));
+  if (draw.ranked != 0 && row.top_count > 0) row.flags |= draw_ranked;
   row.children = draw.laws != nullptr ? std::clamp(draw.children, 0, row.vocab) : 0;
   if (draw.temperature <= 0) return row;
   row.flags |= draw_random;
@@ -70,35 +53,31 @@ bool truncates(const DrawRow& row) {
 
 // How long the lists are that go to the card with a run.
 struct Counts {
-  int64_t rows = 0, biases = 0, seen = 0, walks = 0, nodes = 0, weights = 0, drawn = 0;
-  // Not sent, but made there: rows that truncate, rows that report, what they report, residuals of walks.
-  int64_t rooms = 0, reports = 0, tops = 0, residuals = 0;
+  int64_t rows = 0, biases = 0, seen = 0, allowed = 0;
+  // Not sent, but made there: rows that truncate, rows that report, what they report.
+  int64_t rooms = 0, reports = 0, tops = 0;
 };
+
+int64_t words_of(int32_t vocab) {
+  return (int64_t{vocab} + 31) / 32;
+}
 
 // Their places in one block of memory, here or on the card.
 struct Given {
-  Given(std::byte* base, const Counts& counts) {
-    Divider divider(base);
+  Given(Divider divider, const Counts& counts, const WalkCounts& of_walks) : walks(divider, of_walks) {
     rows = divider.take<DrawRow>(counts.rows);
     bias_tokens = divider.take<int32_t>(counts.biases);
     biases = divider.take<float>(counts.biases);
     seen = divider.take<int32_t>(counts.seen);
     times = divider.take<uint32_t>(counts.seen);
-    walks = divider.take<VerifyWalk>(counts.walks);
-    nodes = divider.take<VerifyNode>(counts.nodes);
-    law_heads = divider.take<LawHead>(counts.nodes);
-    law_ids = divider.take<int32_t>(counts.weights);
-    law_weights = divider.take<float>(counts.weights);
-    drawn = divider.take<int32_t>(counts.drawn);
+    allowed = divider.take<uint32_t>(counts.allowed);
     bytes = divider.used();
   }
+  WalkPlaces walks;
   DrawRow* rows;
-  int32_t *bias_tokens, *seen, *law_ids, *drawn;
-  float *biases, *law_weights;
-  uint32_t* times;
-  VerifyWalk* walks;
-  VerifyNode* nodes;
-  LawHead* law_heads;
+  int32_t *bias_tokens, *seen;
+  float* biases;
+  uint32_t *times, *allowed;
   int64_t bytes;
 };
 
@@ -109,23 +88,28 @@ LawStore& store_of(const void* laws) {
 // The rows that are drawn from. Laws are kept where their stores have room for them.
 std::vector<DrawRow> rows_of(const VivaceDeviceRun& run, SampleRun& sample, Counts& counts) {
   std::vector<DrawRow> rows;
-  counts.rows = run.outputs;
-  for (int64_t i = 0; i < run.outputs; ++i) {
+  counts.rows = sample.rows;
+  for (int i = 0; i < sample.rows; ++i) {
     const VivaceDeviceDraw& draw = run.draws[i];
     DrawRow row = row_of(draw, sample.vocab);
     if (truncates(row)) row.room = static_cast<int32_t>(counts.rooms++);
     row.bias_begin = static_cast<int32_t>(counts.biases);
     row.seen_begin = static_cast<int32_t>(counts.seen);
+    row.allowed_begin = static_cast<int32_t>(counts.allowed);
     row.top_begin = static_cast<int32_t>(counts.tops);
     if (row.top_count > 0) row.top_room = static_cast<int32_t>(counts.reports++);
     if ((row.flags & draw_here) != 0 && draw.laws != nullptr)
       row.law = store_of(draw.laws).reserve(draw.law_node, row.top_k > 0 ? row.top_k : row.vocab);
     counts.biases += row.bias_count;
     counts.seen += row.seen_count;
+    counts.allowed += (row.flags & draw_limited) != 0 ? words_of(row.vocab) : 0;
     counts.tops += row.top_count + row.children;
     sample.adjusts = sample.adjusts || (row.flags & draw_adjusted) != 0;
     sample.draws_random = sample.draws_random || (row.flags & draw_random) != 0;
-    sample.reports = sample.reports || row.top_count > 0;
+    sample.limits = sample.limits || (row.flags & draw_limited) != 0;
+    const bool ranked = (row.flags & draw_ranked) != 0;
+    sample.ranks = sample.ranks || ranked;
+    sample.reports = sample.reports || (row.top_count > 0 && !ranked);
     sample.keeps = sample.keeps || row.law.head != nullptr;
     sample.branches = sample.branches || row.children > 0;
     rows.push_back(row);
@@ -133,48 +117,9 @@ std::vector<DrawRow> rows_of(const VivaceDeviceRun& run, SampleRun& sample, Coun
   return rows;
 }
 
-// Counts what walks need.
-void count(const VivaceDeviceRun& run, Counts& counts) {
-  for (int32_t i = 0; i < run.walk_count; ++i)
-    for (int32_t row = 0; row < run.walks[i].rows; ++row) {
-      const VivaceDeviceLaw& law = run.walks[i].laws[row];
-      ++counts.nodes;
-      counts.weights += law.laws == nullptr ? law.count : 0;
-      counts.drawn += law.drawn_count;
-    }
-  counts.walks = counts.residuals = run.walk_count;
-}
-
-// Fills the walks' places here; addresses in it are those on the card.
-void fill_walks(const VivaceDeviceRun& run, const Given& here, const Given& card) {
-  int32_t nodes = 0, drawn = 0;
-  int64_t weights = 0;
-  for (int32_t i = 0; i < run.walk_count; ++i) {
-    const VivaceDeviceWalk& walk = run.walks[i];
-    here.walks[i] = {walk.cycle, walk.first, walk.second, walk.output, walk.rows, nodes, walk.replacement, walk.rule};
-    for (int32_t row = 0; row < walk.rows; ++row, ++nodes) {
-      const VivaceDeviceLaw& law = walk.laws[row];
-      CardLaw place;
-      if (law.laws != nullptr) {
-        place = store_of(law.laws).find(law.node);
-      } else if (law.count > 0) {
-        place = {card.law_heads + nodes, card.law_ids + weights, card.law_weights + weights};
-        here.law_heads[nodes] = {law.total, law.count, 0};
-        std::copy_n(law.ids, law.count, here.law_ids + weights);
-        std::copy_n(law.weights, law.count, here.law_weights + weights);
-        weights += law.count;
-      }
-      here.nodes[nodes] = {place, walk.parents[row], walk.tokens[row], drawn, law.drawn_count};
-      std::copy_n(law.drawn, law.drawn_count, here.drawn + drawn);
-      drawn += law.drawn_count;
-    }
-  }
-}
-
-// The places of the memory that kernels have for themselves; gives how many bytes that is.
-int64_t divide_room(std::byte* base, const Counts& counts, SampleRun& sample, double*& residuals) {
+// The places of the memory that kernels have for themselves.
+void divide_room(Divider& divider, const Counts& counts, SampleRun& sample) {
   const int64_t rows = sample.rows, vocab = sample.vocab, blocks = sample_blocks_of(sample.vocab);
-  Divider divider(base);
   SampleRoom& room = sample.room;
   room.parts = divider.take<GreedyPart>(rows * greedy_parts_of(sample.vocab));
   if (sample.adjusts) {
@@ -192,8 +137,6 @@ int64_t divide_room(std::byte* base, const Counts& counts, SampleRun& sample, do
   room.words = divider.take<unsigned long long>(counts.rooms * select_words);
   room.top_words = divider.take<unsigned long long>(counts.reports * select_words);
   room.top_keys = divider.take<unsigned long long>(counts.tops);
-  residuals = divider.take<double>(counts.residuals * vocab);
-  return divider.used();
 }
 
 }  // namespace
@@ -205,15 +148,15 @@ void Draws::grow(DeviceBuffer& buffer, int64_t bytes, Stream& stream) {
 }
 
 // The rows, the walks and their lists, in one copy. Kernels get memory for what they make of them.
-void Draws::send(const VivaceDeviceRun& run, SampleRun& sample, VerifyLists& walks, double*& residuals, DrawSlot& slot,
-                 Stream& stream) {
+void Draws::send(const VivaceDeviceRun& run, const HiddenRows& hidden_of, SampleRun& sample, VerifyLists& walks,
+                 double*& residuals, DrawSlot& slot, Stream& stream) {
   Counts counts;
   const std::vector<DrawRow> rows = rows_of(run, sample, counts);
-  count(run, counts);
-  const int64_t bytes = Given(nullptr, counts).bytes;
+  const WalkCounts of_walks(run);
+  const int64_t bytes = Given(Divider(nullptr), counts, of_walks).bytes;
   slot.given.reserve(bytes);
   grow(given_, bytes, stream);
-  const Given host(slot.given.data(), counts), card(given_.data(), counts);
+  const Given host(Divider(slot.given.data()), counts, of_walks), card(Divider(given_.data()), counts, of_walks);
   slot.tops.assign(rows.size(), -1);
   for (size_t i = 0; i < rows.size(); ++i) {
     const VivaceDeviceDraw& draw = run.draws[i];
@@ -223,34 +166,45 @@ void Draws::send(const VivaceDeviceRun& run, SampleRun& sample, VerifyLists& wal
     std::copy_n(draw.biases, row.bias_count, host.biases + row.bias_begin);
     std::copy_n(draw.seen, row.seen_count, host.seen + row.seen_begin);
     std::copy_n(draw.times, row.seen_count, host.times + row.seen_begin);
+    if ((row.flags & draw_limited) != 0)
+      std::copy_n(draw.allowed, words_of(row.vocab), host.allowed + row.allowed_begin);
     if (row.top_count + row.children > 0) slot.tops[i] = row.top_begin;
   }
-  fill_walks(run, host, card);
+  fill_walks(run, host.walks, card.walks, hidden_of);
   stream.copy_to_device(given_.data(), slot.given.data(), bytes);
   sample.draws = card.rows;
   sample.lists.bias_tokens = card.bias_tokens;
   sample.lists.biases = card.biases;
   sample.lists.seen = card.seen;
   sample.lists.times = card.times;
-  walks = {card.walks, card.nodes, card.drawn};
-  Divider old(nullptr);
-  old.take<float>(counts.biases);
-  old.take<float>(counts.seen);
-  grow(old_, old.used(), stream);
-  Divider place(old_.data());
-  sample.lists.old_biased = place.take<float>(counts.biases);
-  sample.lists.old_seen = place.take<float>(counts.seen);
-  grow(room_, divide_room(nullptr, counts, sample, residuals), stream);
-  divide_room(room_.data(), counts, sample, residuals);
-  const int64_t choices = choice_bytes(run.outputs), tops = counts.tops * static_cast<int64_t>(sizeof(TopToken));
+  sample.lists.allowed = card.allowed;
+  const auto divide_old = [&](Divider divider) {
+    sample.lists.old_biased = divider.take<float>(counts.biases);
+    sample.lists.old_seen = divider.take<float>(counts.seen);
+    return divider.used();
+  };
+  const auto divide_all = [&](Divider divider) {
+    divide_room(divider, counts, sample);
+    walks = lists_of(card.walks, of_walks, divider);
+    sample.mixes = mixes_of(card.walks, of_walks, divider);
+    residuals = divider.take<double>(of_walks.walks * sample.vocab);
+    return divider.used();
+  };
+  grow(old_, divide_old(Divider(nullptr)), stream);
+  divide_old(Divider(old_.data()));
+  grow(room_, divide_all(Divider(nullptr)), stream);
+  divide_all(Divider(room_.data()));
+  const int64_t choices = choice_bytes(sample.rows), tops = counts.tops * static_cast<int64_t>(sizeof(TopToken));
   grow(choices_, choices + tops, stream);
   sample.choices = reinterpret_cast<GreedyChoice*>(choices_.data());
   sample.tops = reinterpret_cast<TopToken*>(choices_.data() + choices);
   slot.received = choices + tops;
 }
 
-void Draws::start(const VivaceDeviceRun& run, float* logits, int vocab, DrawSlot& slot, Stream& stream) {
-  const auto outputs = static_cast<int>(run.outputs);
+void Draws::start(const VivaceDeviceRun& run, float* logits, int columns, const HiddenRows& hidden_of, DrawSlot& slot,
+                  Stream& stream) {
+  const int levels = std::max(1, run.levels), vocab = columns / levels;
+  const auto outputs = static_cast<int>(run.outputs) * levels;
   slot.vocab = vocab;
   slot.places.assign(static_cast<size_t>(outputs), -1);
   slot.tops.assign(static_cast<size_t>(outputs), -1);
@@ -274,11 +228,10 @@ void Draws::start(const VivaceDeviceRun& run, float* logits, int vocab, DrawSlot
   sample.vocab = vocab;
   VerifyLists walks;
   double* residuals = nullptr;
-  send(run, sample, walks, residuals, slot, stream);
+  send(run, hidden_of, sample, walks, residuals, slot, stream);
   choose_tokens(sample, stream.get());
   if (run.walk_count > 0) {
-    int blocks = 0;
-    for (int32_t i = 0; i < run.walk_count; ++i) blocks += run.walks[i].rule == rule_block ? 1 : 0;
+    const int64_t blocks = WalkCounts(run).blocks;
     verify_walks(sample, walks, run.walk_count, blocks > 0, blocks < run.walk_count, residuals, stream.get());
   }
   slot.choices.reserve(slot.received);
@@ -291,13 +244,14 @@ void Draws::finish(const DrawSlot& slot, VivaceDeviceChoice* choices) {
   auto* rows = reinterpret_cast<float*>(slot.rows.data());
   for (size_t i = 0; i < slot.places.size(); ++i) {
     const int64_t place = slot.places[i];
-    choices[i] = {-1, 0, 0, nullptr, nullptr};
+    choices[i] = {-1, 0, 0, 0, nullptr, nullptr};
     if (place >= 0) {
       choices[i].logits = rows + place * slot.vocab;
     } else if (slot.received > 0) {
       choices[i].token = chosen[i].token;
       choices[i].logprob = chosen[i].logprob;
       choices[i].error = chosen[i].error;
+      choices[i].marks = chosen[i].marks;
       const auto* tops = reinterpret_cast<const VivaceDeviceTop*>(slot.choices.data() + choice_bytes(outputs));
       if (slot.tops[i] >= 0) choices[i].top = tops + slot.tops[i];
     }

@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "cuda/core/memory.h"
@@ -23,10 +24,14 @@ struct DrawSlot {
   int64_t received = 0;  // bytes of `choices`
 };
 
+// A row of a value of the program, for judges.
+using HiddenRows = std::function<const float*(int32_t value, int32_t row)>;
+
 class Draws {
  public:
-  // Starts the kernels on logits [outputs, vocab], which may change them, and the copies to the host.
-  void start(const VivaceDeviceRun& run, float* logits, int vocab, DrawSlot& slot, Stream& stream);
+  // Starts the kernels on logits [outputs, columns], which may change them, and the copies to the host.
+  void start(const VivaceDeviceRun& run, float* logits, int columns, const HiddenRows& hidden_of, DrawSlot& slot,
+             Stream& stream);
   // The tokens of the last start, by output, for a kernel behind it on the stream.
   const GreedyChoice* choices() const { return reinterpret_cast<const GreedyChoice*>(choices_.data()); }
   // After the stream was waited for.
@@ -35,8 +40,8 @@ class Draws {
 
  private:
   // `residuals`: of the walks, [walks, vocab].
-  void send(const VivaceDeviceRun& run, SampleRun& sample, VerifyLists& walks, double*& residuals, DrawSlot& slot,
-            Stream& stream);
+  void send(const VivaceDeviceRun& run, const HiddenRows& hidden_of, SampleRun& sample, VerifyLists& walks,
+            double*& residuals, DrawSlot& slot, Stream& stream);
   static void grow(DeviceBuffer& buffer, int64_t bytes, Stream& stream);
 
   DeviceBuffer given_, old_, room_, choices_;

@@ -18,9 +18,10 @@ struct GreedyPart {  // what a block found in its slice
 };
 
 struct GreedyChoice {
-  int32_t token;  // -1 where error is not 0
-  float logprob;  // natural, under softmax of the row
-  int32_t error;  // SampleError: 0 none, 1 not_a_number, 2 infinite, 3 nothing_left
+  int32_t token;      // -1 where error is not 0
+  float logprob;      // natural, under softmax of the row
+  int32_t error;      // SampleError: 0 none, 1 not_a_number, 2 infinite, 3 nothing_left
+  int32_t marks = 0;  // VivaceDeviceMark, where drafts are verified
 };
 
 constexpr int greedy_parts_of(int vocab) {

@@ -1,5 +1,5 @@
-// Drawing in passes, of which only peaks are always made: peaks, the most probable tokens, changed logits and their
-// peaks, weights by blocks of 64, a draw per row, its law; see sample.h.
+// Drawing in passes, of which only peaks are always made: mixtures, peaks, the most probable tokens, changed logits and
+// their peaks, weights by blocks of 64, a draw per row, its law; see sample.h.
 #include "cuda/decode/sample.h"
 
 #include <cmath>
@@ -131,15 +131,19 @@ void feed_tokens(const GreedyChoice* choices, int rows, int32_t* tokens, cudaStr
 
 void choose_tokens(const SampleRun& run, cudaStream_t stream) {
   const SampleRoom& room = run.room;
+  if (run.mixes.count > 0) mix_readings(run, stream);
   choose_greedy(run.logits, run.stride, run.rows, run.vocab, room.parts, run.choices, stream, run.draws, draw_here);
-  if (run.reports) find_tops(run, stream);
+  if (run.mixes.count > 0) note_changes(run, stream);
+  if (run.reports) find_tops(run, false, stream);
   const auto rows = static_cast<unsigned>(run.rows);
   if (run.adjusts) {
     launch<sample_adjust>(Launch{dim3(rows), dim3(adjust_threads), 0, stream}, run.logits, run.stride, run.draws,
                           run.lists, static_cast<const GreedyChoice*>(run.choices), room.totals);
+    if (run.limits) limit_tokens(run, stream);
     choose_greedy(run.logits, run.stride, run.rows, run.vocab, room.parts, room.again, stream, run.draws,
                   draw_adjusted);
   }
+  if (run.ranks) find_tops(run, true, stream);
   const int blocks = sample_blocks_of(run.vocab);
   if (run.draws_random) {
     constexpr int warps = weigh_threads / 32;

@@ -38,21 +38,41 @@ struct TopToken {
   float logprob;  // natural, under softmax of the row
 };
 
+// A row that was read a second time: (1 − alpha) · first + alpha · mean of the others, logit by logit. It goes where
+// the first of the others was, which is drawn from.
+struct MixRow {
+  int32_t first;         // output of the row's own logits
+  int32_t begin, count;  // outputs of the others, in MixLists
+  float alpha, rest;     // rest = 1 − alpha; 0: the row's own logits do not matter
+};
+
+struct MixLists {
+  const MixRow* rows = nullptr;
+  const int32_t* readings = nullptr;
+  int32_t* changed = nullptr;  // [count] 1: the mixture has another favourite than the row
+  int count = 0;
+};
+
 struct SampleRun {
   float* logits = nullptr;  // [rows, stride]; adjusted rows keep their changes
   int64_t stride = 0;
   int rows = 0, vocab = 0;
   const DrawRow* draws = nullptr;  // [rows]
   DrawLists lists;
-  bool adjusts = false, draws_random = false, reports = false, keeps = false,
-       branches = false;  // whether some row does
+  bool adjusts = false, draws_random = false, reports = false, keeps = false, branches = false, limits = false,
+       ranks = false;  // whether some row does
+  MixLists mixes;
   SampleRoom room;
   GreedyChoice* choices = nullptr;  // [rows]
   TopToken* tops = nullptr;         // of the rows that want them, most probable first
 };
 
-// The parts of it that are seldom wanted: the most probable tokens, before bias and penalties; laws that are kept.
-void find_tops(const SampleRun& run, cudaStream_t stream);
+// The parts of it that are seldom wanted: mixtures of logits, and what they change; the most probable tokens of rows
+// that are `ranked` or of those that are not; bans; laws that are kept.
+void mix_readings(const SampleRun& run, cudaStream_t stream);
+void note_changes(const SampleRun& run, cudaStream_t stream);
+void find_tops(const SampleRun& run, bool ranked, cudaStream_t stream);
+void limit_tokens(const SampleRun& run, cudaStream_t stream);
 void keep_drawn_laws(const SampleRun& run, cudaStream_t stream);
 // Children of rows, drawn without replacement from the laws that were kept.
 void draw_row_children(const SampleRun& run, cudaStream_t stream);

@@ -1,5 +1,5 @@
-// The most probable tokens of a row, as the model gave it: a selection by rank, and the few that it leaves in their
-// order.
+// The most probable tokens of a row, as the model gave it or after bias, penalties and bans: a selection by rank, and
+// the few that it leaves in their order.
 #include "cuda/core/launch.h"
 #include "cuda/decode/kept.h"
 #include "cuda/decode/sample.h"
@@ -8,9 +8,11 @@
 namespace vivace::cuda {
 namespace {
 
-__global__ void top_rows(SampleRun run) {
+__global__ void top_rows(SampleRun run, int32_t ranked) {
   const DrawRow& row = run.draws[blockIdx.x];
-  const GreedyChoice choice = run.choices[blockIdx.x];
+  if ((row.flags & draw_ranked) != ranked) return;
+  const bool again = ranked != 0 && (row.flags & draw_adjusted) != 0;
+  const GreedyChoice choice = again ? run.room.again[blockIdx.x] : run.choices[blockIdx.x];
   if (row.top_count == 0 || choice.error != 0 || choice.token < 0) return;
   const float* x = run.logits + static_cast<int64_t>(blockIdx.x) * run.stride;
   const double total = static_cast<double>(x[choice.token]) - choice.logprob;
@@ -39,8 +41,9 @@ __global__ void top_rows(SampleRun run) {
 
 }  // namespace
 
-void find_tops(const SampleRun& run, cudaStream_t stream) {
-  launch<top_rows>(Launch{dim3(static_cast<unsigned>(run.rows)), dim3(kept_threads), 0, stream}, run);
+void find_tops(const SampleRun& run, bool ranked, cudaStream_t stream) {
+  launch<top_rows>(Launch{dim3(static_cast<unsigned>(run.rows)), dim3(kept_threads), 0, stream}, run,
+                   ranked ? draw_ranked : 0);
 }
 
 }  // namespace vivace::cuda

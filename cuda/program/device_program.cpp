@@ -392,7 +392,12 @@ void DeviceProgram::start_draws(const VivaceDeviceRun& run, const Shape& shape, 
   Event begin, end;
   if (run.call_seconds != nullptr) begin.record(stream_);
   const Tensor logits = tensor_of(run.logits, shape);
-  draws_.start(run, reinterpret_cast<float*>(logits.data), static_cast<int>(logits.columns), started.drawn, stream_);
+  const auto hidden_of = [&](int32_t value, int32_t row) {
+    const Tensor hidden = tensor_of(value, shape);
+    return reinterpret_cast<const float*>(hidden.data + row * hidden.stride);
+  };
+  draws_.start(run, reinterpret_cast<float*>(logits.data), static_cast<int>(logits.columns), hidden_of, started.drawn,
+               stream_);
   if (run.call_seconds == nullptr) return;
   end.record(stream_);
   stream_.wait();

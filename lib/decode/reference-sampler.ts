@@ -192,7 +192,8 @@ export function createReferenceSampler(options: SamplerOptions): ReferenceSample
         },
       );
       accept(verdict.tokens);
-      const changed = verdict.kept.filter((row) => greatest(read(row)) !== greatest(logits[row]));
+      const favourite = (values: Float32Array | Float64Array): number => greatest(values.subarray(0, options.vocab));
+      const changed = verdict.kept.filter((row) => favourite(read(row)) !== favourite(logits[row]));
       return { ...verdict, changed, reports: verdict.tokens.map((token, i) => report(logits[verdict.kept[i]], token)) };
     },
 

@@ -126,7 +126,8 @@ export function buildRequest(
     row += rowsOf(share);
   }
   const judges = shares.some(({ draft }) => draft?.judge) ? ['hidden'] : [];
-  const tapped = [...new Set([...judges, ...shares.flatMap(({ entry }) => entry.taps?.names ?? [])])].sort();
+  const wanted = shares.flatMap(({ entry }) => entry.taps?.names ?? []);
+  const tapped = [...new Set([...judges, ...wanted])].sort();
   const asking = shares.filter(({ entry }, index) => entry.logits && places[index].wanted > 0);
   const request = {
     tokens,
@@ -143,6 +144,7 @@ export function buildRequest(
     ...(tapped.length > 0
       ? { taps: Object.fromEntries(tapped.map((name) => [name, new Float32Array(rows * executor.taps[name])])) }
       : {}),
+    ...(judges.length > 0 && !wanted.includes('hidden') ? { hiddenIsJudged: true } : {}),
     ...(asking.length > 0 ? { logits: logitsOf(shares, asking, outputs.length, vocab) } : {}),
   };
   return { request, places };

@@ -37,6 +37,8 @@ export interface RunRequest {
   readonly inputs?: Readonly<Record<string, Float32Array>>;
   /** Values in between (`Program.taps`) to fill, [rows, width] each: a run with them computes them for all of its rows. */
   readonly taps?: Readonly<Record<string, Float32Array>>;
+  /** Nobody but judges reads the tap `hidden`: a device need not fill it. */
+  readonly hiddenIsJudged?: boolean;
   /** Per output: the sampler that draws a token from its logits, and accepts it, or null. */
   readonly samplers?: readonly (RowSampler | null)[];
   /** Per output: the tokens that its sampler may draw, token t being bit t % 32 of word t >> 5; null: all. Not with `ahead`. */

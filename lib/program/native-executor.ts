@@ -168,7 +168,9 @@ export class NativeExecutor implements Executor {
       bindings: [
         ...(logits ? [[this.logits, logits] as const] : []),
         ...Object.entries(inputs ?? {}).map(([name, data]) => [compiled.inputId(name), data] as const),
-        ...Object.entries(taps ?? {}).map(([name, data]) => [compiled.program.outputs[name].id, data] as const),
+        ...Object.entries(taps ?? {})
+          .filter(([name]) => !(this.device && request.hiddenIsJudged && name === 'hidden'))
+          .map(([name, data]) => [compiled.program.outputs[name].id, data] as const),
       ],
       batch: { tokens, positions, sequences, outputRows: outputs, kv: kv.native, ...(parents ? { parents } : {}) },
       ...(samplers
@@ -284,8 +286,12 @@ export class NativeExecutor implements Executor {
    * there before the host had the tokens of the round before.
    */
   traffic(): { sent: number; received: number; waited: number; queued: number } {
-    const { sent, received, waited, queued } = this.compiled.executable.sizes();
-    return { sent, received, waited, queued };
+    const sum = { sent: 0, received: 0, waited: 0, queued: 0 };
+    for (const { executable } of [this.compiled, ...this.tapped.values()]) {
+      const own = executable.sizes();
+      for (const name of ['sent', 'received', 'waited', 'queued'] as const) sum[name] += own[name];
+    }
+    return sum;
   }
 
   /** Bytes of the card's memory; undefined on the CPU. */

@@ -99,7 +99,7 @@ onCard('drafts, their laws and their verification are those of the host, and no 
     const { drafted, received } = await draft(small, kept);
     expect(drafted).toEqual(expected.drafted);
     // The first runs of a shape leave trails of their ops.
-    if (again > 0) expect(received).toBe(STEPS * prompts.length * 12);
+    if (again > 0) expect(received).toBe(STEPS * prompts.length * 16);
     for (const rule of rules) {
       const { said, sent } = await verify(target, drafted, kept, rule);
       const onHost = await verify(cpu, drafted, hosts, rule);

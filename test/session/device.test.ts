@@ -95,9 +95,9 @@ async function generate(executor: NativeExecutor, steps: number, names = Object.
   const rest = Object.keys(kinds).filter((name) => name !== 'top logprobs');
   const { received } = await generate(card as NativeExecutor, 4, rest);
   // The first run of a shape leaves a trail of its ops.
-  expect(received.slice(2)).toEqual(Array(2).fill(rest.length * 12));
+  expect(received.slice(2)).toEqual(Array(2).fill(rest.length * 16));
   const reported = await generate(card as NativeExecutor, 4, ['greedy', 'top logprobs']);
-  expect(reported.received.slice(2)).toEqual(Array(2).fill(2 * 12 + 3 * 8));
+  expect(reported.received.slice(2)).toEqual(Array(2).fill(2 * 16 + 3 * 8));
 });
 
 (card ? test : test.skip)(

@@ -154,6 +154,26 @@ Proposal* unwrap_proposal(Napi::Value value) {
   return &ProposalWrap::Unwrap(value.As<Napi::Object>())->proposal;
 }
 
+void find_hidden(Walk& walk, const Runner& executable, const std::vector<RunBinding>& bindings, int hidden,
+                 int32_t root) {
+  const Program& program = executable.program();
+  Judge& judge = walk.judge;
+  judge.value = hidden;
+  judge.first_row = root;
+  judge.guarded.resize(static_cast<size_t>(walk.rows()), 0);
+  bool there = executable.place() != nullptr && std::count(program.outputs.begin(), program.outputs.end(), hidden) > 0;
+  for (const RunBinding& binding : bindings) {
+    if (binding.value != hidden) continue;
+    judge.hidden = reinterpret_cast<const float*>(binding.data) + judge.first_row * judge.width;
+    there = true;
+  }
+  if (!there) throw Error("INTERNAL", "run: a judge wants hidden states");
+  const ValueInfo& value = program.values[static_cast<size_t>(hidden)];
+  if (value.rows != rows_symbol || value.columns != judge.width || value.dtype != DType::F32)
+    throw Error("SHAPE_MISMATCH", "run: the judge's head has " + std::to_string(judge.width) +
+                                      " weights, the model's hidden state " + std::to_string(value.columns));
+}
+
 std::vector<uint32_t> read_mask(const Napi::Value& value, const Sampler& sampler) {
   if (value.IsNull()) return {};
   const auto words = typed<Napi::Uint32Array>(value, napi_uint32_array, "a mask");
@@ -202,9 +222,7 @@ Walk read_walk(const Napi::Object& given, const void* place) {
   }
   if (!proposal.IsObject()) return walk;
   Proposal* drafted = unwrap_proposal(proposal);
-  // Second readings, judges and masks are the host's, wherever the program runs.
-  if (drafted->place != place || !walk.reflection.rows.empty() || walk.judge.weights != nullptr || !walk.masks.empty())
-    drafted->bring();
+  if (drafted->place != place) drafted->bring();
   walk.proposal = drafted;
   return walk;
 }

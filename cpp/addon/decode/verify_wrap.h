@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include "decode/verify/verify.h"
+#include "program/runner.h"
 
 namespace vivace {
 
@@ -16,6 +17,11 @@ Proposal* unwrap_proposal(Napi::Value value);
 // bound, guarded, longest }, masks? [rows] }: everything of a walk but its rows. `place`: of the program that verifies
 // it (Runner::place).
 Walk read_walk(const Napi::Object& given, const void* place);
+
+// The hidden states that the walk's judge reads, the run's value `hidden` from row `root` on: the host in the caller's
+// memory, a device where they are computed. Throws SHAPE_MISMATCH for a head of another width.
+void find_hidden(Walk& walk, const Runner& executable, const std::vector<RunBinding>& bindings, int hidden,
+                 int32_t root);
 
 // A mask of tokens for Sampler::limit_to, copied; none for null. Throws INTERNAL where words are missing.
 std::vector<uint32_t> read_mask(const Napi::Value& value, const Sampler& sampler);

@@ -51,6 +51,7 @@ class GrowingTree {
   // The whole tree by one row of logits per level, [levels, vocab]: heads that each say one token further on, whatever
   // stands before it. Nothing is computed behind the root.
   void take_all(float* logits, int64_t vocab, int64_t levels);
+  const TreeShape& shape() const { return shape_; }
   // For devices that rank and draw by themselves: what a row of the level wants,
   struct Wanted {
     int32_t node, children;

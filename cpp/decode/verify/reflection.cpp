@@ -31,9 +31,10 @@ bool fuse(const Walk& walk, int32_t row, const float* logits, int64_t vocab, std
     const auto rest = static_cast<float>(1 - reflection.alpha);
     for (size_t k = 0; k < size; ++k) out[k] = rest * first[k] + alpha * out[k];
   }
-  std::vector<float> maxima(static_cast<size_t>((vocab + sample_block - 1) / sample_block));
-  const int64_t before = sample_kernel().peak(first, vocab, maxima.data()).index;
-  return sample_kernel().peak(out.data(), vocab, maxima.data()).index != before;
+  const int64_t drawn = std::min(vocab, walk.sampler->vocab());
+  std::vector<float> maxima(static_cast<size_t>((drawn + sample_block - 1) / sample_block));
+  const int64_t before = sample_kernel().peak(first, drawn, maxima.data()).index;
+  return sample_kernel().peak(out.data(), drawn, maxima.data()).index != before;
 }
 
 }  // namespace vivace

@@ -150,6 +150,7 @@ void by_block(Rows& rows) {
   if (error != SampleError::none) {  // at a row that the draft may never have reached: nothing is kept
     walk.sampler->retract(walk.tokens.data() + 1, static_cast<int64_t>(laws.size()));
     rows.results[0].error = error;
+    walk.changed.clear();
     return;
   }
   walk.sampler->retract(walk.tokens.data() + 1, static_cast<int64_t>(drafted));
@@ -171,7 +172,8 @@ void by_block(Rows& rows) {
     walk.limit(row);
     rows.mixed = is_read_twice(walk, row);
     const bool plainly = rows.mixed && !walk.reflection.corrects && i == kept && kept < drafted;
-    if (plainly && walk.sampler->law(rows.first(row), rows.vocab, p) != SampleError::none) return;
+    if (plainly) rows.results[row].error = walk.sampler->law(rows.first(row), rows.vocab, p);
+    if (rows.results[row].error != SampleError::none) return;
     int32_t token = i < kept ? walk.tokens[i + 1] : -1;
     if (i == kept) {
       Residual left(plainly ? p : laws[i].view());

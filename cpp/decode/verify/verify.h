@@ -42,6 +42,8 @@ struct Judge {
   std::vector<int32_t> guarded;   // [rows], not 0: only the rule may keep the row
   int32_t longest = 0;            // so many such tokens in a row at most; 0: any number
   const float* hidden = nullptr;  // [rows, width], the walk's rows; known when they have been computed
+  int32_t value = -1;             // or, on a device, these rows of this value of its program
+  int64_t first_row = 0;
 };
 
 // One sequence's draft among the outputs of a run.

@@ -57,6 +57,15 @@ struct Residual {
   }
 };
 
+// The greatest logit of a row that is drawn from at random.
+__device__ inline float peak_of(const SampleRun& run, int index, int blocks) {
+  const float* maxima = run.room.maxima + static_cast<int64_t>(index) * blocks;
+  const int own = (run.draws[index].vocab + sample_block - 1) / sample_block;
+  float peak = -INFINITY;
+  for (int i = static_cast<int>(threadIdx.x); i < own; i += kept_threads) peak = maxima[i] > peak ? maxima[i] : peak;
+  return max_of_block(peak);
+}
+
 // What sample_rows has drawn the row's own choice from; a greedy row's law is that choice, in `chosen`.
 __device__ inline Residual law_of(const SampleRun& run, int index, int blocks, const int32_t* chosen, double* values) {
   const DrawRow& row = run.draws[index];
@@ -68,11 +77,7 @@ __device__ inline Residual law_of(const SampleRun& run, int index, int blocks, c
     if (thread == 0) values[0] = 1;
   } else if (row.room < 0) {
     const float* x = run.logits + static_cast<int64_t>(index) * run.stride;
-    const float* maxima = run.room.maxima + static_cast<int64_t>(index) * blocks;
-    float peak = -INFINITY;
-    for (int i = thread; i < (row.vocab + sample_block - 1) / sample_block; i += kept_threads)
-      peak = maxima[i] > peak ? maxima[i] : peak;
-    peak = max_of_block(peak);
+    const float peak = peak_of(run, index, blocks);
     for (int i = thread; i < row.vocab; i += kept_threads)
       values[i] = static_cast<double>(weight_of(x[i], peak, row.scale));
   } else {

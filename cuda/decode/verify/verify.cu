@@ -7,6 +7,7 @@
 #include "cuda/core/random.h"
 #include "cuda/core/reduce.h"
 #include "cuda/decode/plain_logit.h"
+#include "cuda/decode/verify/judged.h"
 #include "cuda/decode/verify/residual.h"
 
 namespace vivace::cuda {
@@ -80,21 +81,65 @@ __device__ int32_t choose_by_rank(const WalkRow& row, const Residual& law) {
   return choose_residual(row, law);
 }
 
+// What follows a refused token by the first reading, where the mixture refused it: the draft's law, or the children
+// that were chosen, are taken away from the row's own.
+__device__ int32_t correct(const WalkRow& row, Residual& left, bool by_law, const int32_t* drawn) {
+  const VerifyNode& node = row.nodes[row.at];
+  if (by_law) {
+    const DraftLaw q(node.law);
+    for (int trial = 0; trial < node.drawn_count; ++trial) {
+      const int gone = row.walk.replacement != 0 ? 0 : trial;
+      double rest = 1;
+      for (int k = 0; k < gone; ++k) rest -= q.probability(drawn[k]);
+      if (rest > 0) subtract(left, q, drawn, gone, rest, 1);
+    }
+  } else if (row.walk.rule != rule_typical && row.walk.rule != rule_relaxed) {
+    for (int child = row.at + 1; child < row.walk.rows; ++child) {
+      if (row.nodes[child].parent != row.at) continue;
+      const int32_t token = row.nodes[child].token;
+      const int place = left.ids != nullptr ? place_of(left.ids, left.count, token) : token;
+      if (place < 0 || place >= left.count) continue;
+      const double rest = sum_of_list(left.count, [&](int i) { return i == place ? 0.0 : left.values[i]; });
+      if (rest <= 0) continue;
+      if (threadIdx.x == 0) left.values[place] = 0;
+      __syncthreads();
+      left.total = rest;
+    }
+  }
+  return choose_residual(row, left);
+}
+
 // Makes `token` the choice of an output in the place of what the row drew. The sum under all logprobs of a row is known
-// by that of its own choice.
-__device__ void say(const SampleRun& run, int index, GreedyChoice& choice, int32_t token) {
+// by that of its own choice; not where the row's own logits are broken and its mixture is not.
+__device__ void say(const SampleRun& run, int index, GreedyChoice choice, int32_t token, int32_t marks) {
   const float* x = run.logits + static_cast<int64_t>(index) * run.stride;
   const DrawRow& row = run.draws[index];
-  const float own = plain_logit(x, row, run.lists, choice.token);
+  const bool broken = choice.error != 0;
+  const float own = plain_logit(x, row, run.lists, broken ? token : choice.token);
   const float logit = plain_logit(x, row, run.lists, token);
-  if (token != choice.token) choice.logprob = choice.logprob + (logit - own);
-  choice.token = token;
+  if (token != choice.token) choice = {token, broken ? NAN : choice.logprob + (logit - own), 0};
+  choice.marks = marks;
   __syncthreads();  // a greedy row's law is where the choice goes
   if (threadIdx.x == 0) run.choices[index] = choice;
 }
 
 __device__ void say_nothing(const SampleRun& run, int begin, int end) {
   for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += kept_threads) run.choices[i] = {-1, 0, 0};
+}
+
+// The row's first child with this token; `walk.rows`: none.
+__device__ int child_of(const VerifyWalk& walk, const VerifyNode* nodes, int at, int32_t token) {
+  uint64_t next = static_cast<uint64_t>(walk.rows);
+  for (int i = at + 1 + static_cast<int>(threadIdx.x); i < walk.rows; i += kept_threads)
+    if (nodes[i].parent == at && nodes[i].token == token && static_cast<uint64_t>(i) < next)
+      next = static_cast<uint64_t>(i);
+  return static_cast<int>(least_of_block(next));
+}
+
+__device__ bool has_children(const VerifyWalk& walk, const VerifyNode* nodes, int at) {
+  for (int i = at + 1; i < walk.rows; ++i)
+    if (nodes[i].parent == at) return true;
+  return false;
 }
 
 // From the root to the child that each row chooses, and so on.
@@ -104,25 +149,58 @@ __global__ void verify_rows(SampleRun run, VerifyLists lists, int blocks, double
   const VerifyNode* nodes = lists.nodes + walk.node_begin;
   double* values = residuals + static_cast<int64_t>(blockIdx.x) * run.vocab;
   const int thread = static_cast<int>(threadIdx.x);
+  const bool judges = walk.judged != 0;
+  const int32_t begin = judges ? walk.node_begin : 0;
+  const JudgedWalk judge = {run, walk, nodes, lists.judged + begin, lists.scores + begin, blocks};
+  const bool chosen = judges && (run.draws[walk.output].flags & draw_random) == 0 && judge.is_tree();
+  JudgedPath* const paths = lists.paths + begin;
+  if (chosen && thread == 0) judge.find_paths(paths);
+  __syncthreads();
+  int only_judged = 0;  // rows in a row
   for (int at = 0; at < walk.rows;) {
-    const int index = walk.output + at;
     const VerifyNode& node = nodes[at];
+    const int index = walk.output + at, reading = judge.reading(at);
     const WalkRow row = {walk, nodes, run.draws[index], at};
-    GreedyChoice choice = run.choices[index];
-    if (choice.error == 0 && (walk.rule != rule_ratio || (node.law.head != nullptr && node.drawn_count > 0))) {
-      Residual law = law_of(run, index, blocks, &run.choices[index].token, values);
-      const int32_t token = walk.rule == rule_typical ? choose_by_type(row, law)
-                            : walk.rule == rule_relaxed
-                                ? choose_by_rank(row, law)
-                                : choose_by_ratio(row, law, lists.drawn + node.drawn_begin, node.drawn_count);
-      say(run, index, choice, token);
+    const bool mixed = reading != index;
+    const GreedyChoice choice = run.choices[index], said = run.choices[reading];
+    const int32_t* drawn = lists.drawn + node.drawn_begin;
+    const bool by_law = walk.rule == rule_ratio && node.law.head != nullptr && node.drawn_count > 0;
+    int32_t token = said.token, error = said.error;
+    int32_t marks = mixed && run.mixes.changed[node.mix] != 0 ? mark_changed : 0;
+    int to = walk.rows;
+    if (error == 0) {
+      if (by_law || walk.rule == rule_typical || walk.rule == rule_relaxed) {
+        Residual law = law_of(run, reading, blocks, &run.choices[reading].token, values);
+        token = walk.rule == rule_typical   ? choose_by_type(row, law)
+                : walk.rule == rule_relaxed ? choose_by_rank(row, law)
+                                            : choose_by_ratio(row, law, drawn, node.drawn_count);
+      }
+      to = child_of(walk, nodes, at, token);
+      if (judges && (to == walk.rows || chosen)) {
+        const int other = chosen ? paths[at].child : judge.best(at, only_judged);
+        if (other >= 0 && other != to) {
+          to = other;
+          token = nodes[other].token;
+          marks |= mark_judged;
+        }
+      }
+      only_judged = (marks & mark_judged) != 0 ? only_judged + 1 : 0;
+      if (mixed && walk.corrects == 0 && to == walk.rows && has_children(walk, nodes, at)) {
+        error = choice.error;
+        if (error == 0) {
+          __syncthreads();  // everybody has read what the last law has left
+          Residual left = law_of(run, index, blocks, &run.choices[index].token, values);
+          token = correct(row, left, by_law, drawn);
+          to = child_of(walk, nodes, at, token);
+        }
+      }
     }
-    uint64_t next = static_cast<uint64_t>(walk.rows);
-    if (choice.error == 0)
-      for (int i = at + 1 + thread; i < walk.rows; i += kept_threads)
-        if (nodes[i].parent == at && nodes[i].token == choice.token && static_cast<uint64_t>(i) < next)
-          next = static_cast<uint64_t>(i);
-    const int to = static_cast<int>(least_of_block(next));
+    if (error == 0) {
+      say(run, index, choice, token, marks);
+    } else {
+      __syncthreads();  // everybody has read the row's choice
+      if (thread == 0) run.choices[index] = {-1, 0, error, marks};
+    }
     say_nothing(run, index + 1, walk.output + to);
     __syncthreads();
     at = to;
@@ -136,24 +214,22 @@ __global__ void verify_block(SampleRun run, VerifyLists lists, int blocks, doubl
   const VerifyNode* nodes = lists.nodes + walk.node_begin;
   double* values = residuals + static_cast<int64_t>(blockIdx.x) * run.vocab;
   const int drafted = walk.rows - 1;
+  const JudgedWalk judge = {run, walk, nodes, nullptr, nullptr, blocks};
   for (int i = 0; i <= drafted; ++i) {
-    const GreedyChoice choice = run.choices[walk.output + i];
+    const GreedyChoice choice = run.choices[judge.reading(i)];
     if (choice.error == 0) continue;
     __syncthreads();  // everybody has read the root's
     if (threadIdx.x == 0) run.choices[walk.output] = choice;
     say_nothing(run, walk.output + 1, walk.output + walk.rows);
     return;
   }
-  const auto law_at = [&](int i) {
-    const int index = walk.output + i;
-    return law_of(run, index, blocks, &run.choices[index].token, values);
-  };
+  const auto law_at = [&](int index) { return law_of(run, index, blocks, &run.choices[index].token, values); };
   double ratio = 1, ratio_kept = 1;  // π of the method, for the prefix of i tokens and for the longest that stays
   int kept = 0;
   for (int i = 0; i <= drafted; ++i) {
     double bound = ratio, next = ratio;
     if (i < drafted) {
-      const Residual p = law_at(i);
+      const Residual p = law_at(judge.reading(i));
       const DraftLaw q(nodes[i].law);
       // What was drawn may be no token of the target's at all; another one stands in its row then.
       const int32_t token = nodes[i].drawn_count > 0 ? lists.drawn[nodes[i].drawn_begin] : nodes[i + 1].token;
@@ -174,17 +250,19 @@ __global__ void verify_block(SampleRun run, VerifyLists lists, int blocks, doubl
     ratio = next;
   }
   for (int i = 0; i <= kept; ++i) {
-    const int index = walk.output + i;
-    GreedyChoice choice = run.choices[index];
+    const int index = walk.output + i, reading = judge.reading(i);
+    const bool plainly = reading != index && walk.corrects == 0 && i == kept && kept < drafted;
+    const GreedyChoice choice = run.choices[index];
     int32_t token = -1;
     if (i < kept) {
       token = nodes[i + 1].token;
-    } else {
-      Residual left = law_at(i);
+    } else if (!plainly || choice.error == 0) {
+      Residual left = law_at(plainly ? index : reading);
       if (i < drafted) subtract(left, DraftLaw(nodes[i].law), nullptr, 0, 1, ratio_kept);
       token = choose_residual({walk, nodes, run.draws[index], i}, left);
     }
-    say(run, index, choice, token);
+    const bool changed = reading != index && run.mixes.changed[nodes[i].mix] != 0;
+    if (token >= 0) say(run, index, choice, token, changed ? mark_changed : 0);
   }
   say_nothing(run, walk.output + kept + 1, walk.output + walk.rows);
 }
@@ -195,6 +273,7 @@ void verify_walks(const SampleRun& sample, const VerifyLists& lists, int walks, 
                   double* residuals, cudaStream_t stream) {
   const Launch shape{dim3(static_cast<unsigned>(walks)), dim3(kept_threads), 0, stream};
   const int parts = sample_blocks_of(sample.vocab);
+  if (lists.judged != nullptr) score_rows(lists, stream);
   if (others) launch<verify_rows>(shape, sample, lists, parts, residuals);
   if (blocks) launch<verify_block>(shape, sample, lists, parts, residuals);
 }

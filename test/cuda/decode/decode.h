@@ -29,24 +29,32 @@ inline double unit() {
   return static_cast<double>(generator()) / 4294967296.0;
 }
 
-// Whose draw a row is, after which tokens of an answer that are not in its text yet.
+// Whose draw a row is, after which tokens of an answer that are not in its text yet, and which tokens are allowed.
 struct Drawer {
   Sampler* sampler = nullptr;
   std::vector<int32_t> path = {};
+  std::vector<uint32_t> allowed = {};  // empty: all
 };
+
+// Bits of about half of the tokens, now and then of none.
+inline std::vector<uint32_t> some_allowed(int vocab) {
+  std::vector<uint32_t> words(static_cast<size_t>((vocab + 31) / 32));
+  for (uint32_t& word : words) word = below(30) == 0 ? 0 : static_cast<uint32_t>(generator());
+  return words;
+}
 
 // Rows that are drawn together: what the host's sampler knows, as kernels want it.
 struct Rows {
   std::vector<DrawRow> draws;
   std::vector<int32_t> bias_tokens, seen;
   std::vector<float> biases;
-  std::vector<uint32_t> times;
+  std::vector<uint32_t> times, allowed;
   int rooms = 0, reports = 0, tops = 0;
 };
 
 inline Rows rows_of(const std::vector<Drawer>& drawers, int vocab) {
   Rows rows;
-  for (const auto& [sampler, path] : drawers) {
+  for (const auto& [sampler, path, allowed] : drawers) {
     DrawRow row{};
     row.room = -1;
     if (sampler == nullptr) {
@@ -74,6 +82,9 @@ inline Rows rows_of(const std::vector<Drawer>& drawers, int vocab) {
     row.seen_begin = static_cast<int32_t>(rows.seen.size());
     row.seen_count = static_cast<int32_t>(state.seen.size());
     if (row.bias_count > 0 || row.seen_count > 0) row.flags |= draw_adjusted;
+    if (!allowed.empty()) row.flags |= draw_adjusted | draw_limited;
+    row.allowed_begin = static_cast<int32_t>(rows.allowed.size());
+    rows.allowed.insert(rows.allowed.end(), allowed.begin(), allowed.end());
     rows.bias_tokens.insert(rows.bias_tokens.end(), state.bias_tokens.begin(), state.bias_tokens.end());
     rows.biases.insert(rows.biases.end(), state.biases.begin(), state.biases.end());
     rows.seen.insert(rows.seen.end(), state.seen.begin(), state.seen.end());
@@ -87,11 +98,11 @@ inline Rows rows_of(const std::vector<Drawer>& drawers, int vocab) {
   return rows;
 }
 
-// `after` may go on with what the kernels have left.
+// `before` may add to what kernels are told, `after` may go on with what they have left.
 inline std::vector<GreedyChoice> draw(
     const std::vector<float>& logits, int stride, int vocab, const Rows& rows,
-    const std::function<void(const SampleRun&)>& after = [](const SampleRun&) {},
-    std::vector<TopToken>* top = nullptr) {
+    const std::function<void(const SampleRun&)>& after = [](const SampleRun&) {}, std::vector<TopToken>* top = nullptr,
+    const std::function<void(SampleRun&)>& before = [](SampleRun&) {}) {
   const size_t count = rows.draws.size(), blocks = count * static_cast<size_t>(sample_blocks_of(vocab));
   const size_t lists = std::max<size_t>(1, static_cast<size_t>(rows.rooms) * static_cast<size_t>(vocab));
   const auto some = [](auto list) {
@@ -105,7 +116,7 @@ inline std::vector<GreedyChoice> draw(
   DeviceArray<int32_t> bias_tokens(some(rows.bias_tokens)), seen(some(rows.seen)),
       ids(std::vector<int32_t>(lists, 1 << 30)),
       counts(std::vector<int32_t>(static_cast<size_t>(std::max(1, rows.rooms)), 1 << 30));
-  DeviceArray<uint32_t> times(some(rows.times));
+  DeviceArray<uint32_t> times(some(rows.times)), allowed(some(rows.allowed));
   DeviceArray<DrawRow> draws(rows.draws);
   DeviceArray<GreedyPart> parts(
       std::vector<GreedyPart>(count * static_cast<size_t>(greedy_parts_of(vocab)), {NAN, 77, NAN, 77}));
@@ -123,17 +134,21 @@ inline std::vector<GreedyChoice> draw(
   run.rows = static_cast<int>(count);
   run.vocab = vocab;
   run.draws = draws.get();
-  run.lists = {bias_tokens.get(), biases.get(), seen.get(), times.get(), old_biased.get(), old_seen.get()};
+  run.lists = {bias_tokens.get(), biases.get(),   seen.get(),   times.get(),
+               old_biased.get(),  old_seen.get(), allowed.get()};
   for (const DrawRow& row : rows.draws) {
     run.adjusts = run.adjusts || (row.flags & draw_adjusted) != 0;
     run.draws_random = run.draws_random || (row.flags & draw_random) != 0;
-    run.reports = run.reports || row.top_count > 0;
+    run.limits = run.limits || (row.flags & draw_limited) != 0;
+    run.ranks = run.ranks || (row.flags & draw_ranked) != 0;
+    run.reports = run.reports || (row.top_count > 0 && (row.flags & draw_ranked) == 0);
     run.keeps = run.keeps || row.law.head != nullptr;
   }
   run.room = {parts.get(),  again.get(), totals.get(), maxima.get(), sums.get(),      weights.get(),
               scores.get(), ids.get(),   counts.get(), words.get(),  top_words.get(), top_keys.get()};
   run.tops = tops.get();
   run.choices = choices.get();
+  before(run);
   choose_tokens(run, nullptr);
   after(run);
   check(cudaDeviceSynchronize(), "synchronize");

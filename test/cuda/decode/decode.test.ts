@@ -17,7 +17,12 @@ test('kernels give what the plainest rules and the host give', () => {
       "draws of small vocabularies are the host's",
       "draws of a large vocabulary are the host's",
       "draws of flat rows are the host's",
-    ].flatMap((line) => [`ok ${line}`, 'ok and so are their most probable tokens', 'ok and the laws that are kept']),
+    ].flatMap((line) => [
+      `ok ${line}`,
+      'ok and so are their most probable tokens',
+      'ok and those after bias, penalties and bans',
+      'ok and the laws that are kept',
+    ]),
     "ok verdicts on chains are the host's",
     "ok verdicts on trees are the host's",
     "ok verdicts on children that are often refused are the host's",
@@ -25,6 +30,11 @@ test('kernels give what the plainest rules and the host give', () => {
     "ok verdicts on chains that are often refused are the host's",
     "ok verdicts by entropy are the host's",
     "ok verdicts by rank are the host's",
+    ...['with second readings', 'with judges', 'with all of them'].flatMap((beyond) =>
+      ['match', 'ratio', 'block', 'typical', 'relaxed'].map(
+        (rule) => `ok verdicts by ${rule} ${beyond} are the host's`,
+      ),
+    ),
     'ok the law of a chosen tree, by match',
     'ok the law of a drawn chain, by ratio',
     'ok the law of a drawn chain, by block',

@@ -44,7 +44,7 @@ class LawRoom {
 using KeptLaw = std::unique_ptr<LawRoom>;
 
 void same_tokens(const char* name, std::vector<int> vocabularies, int rounds, double spread) {
-  int wrong = 0, wrong_tops = 0, all_tops = 0, wrong_laws = 0, all_laws = 0;
+  int wrong = 0, wrong_tops = 0, all_tops = 0, wrong_laws = 0, all_laws = 0, wrong_ranks = 0, all_ranks = 0;
   std::string why;
   for (const int vocab : vocabularies)
     for (int round = 0; round < rounds; ++round) {
@@ -70,7 +70,10 @@ void same_tokens(const char* name, std::vector<int> vocabularies, int rounds, do
           }
         if (step == 2)
           logits[static_cast<size_t>(below(rows) * stride + below(vocab))] = below(2) != 0 ? NAN : INFINITY;
+        for (Drawer& drawer : drawn) drawer.allowed = unit() < 0.3 ? some_allowed(vocab) : std::vector<uint32_t>();
         Rows given = rows_of(drawn, vocab);
+        for (DrawRow& row : given.draws)
+          if (row.top_count > 0 && unit() < 0.4) row.flags |= draw_ranked;
         std::vector<KeptLaw> laws(rows);
         for (int r = 0; r < rows; ++r) {
           laws[static_cast<size_t>(r)] = std::make_unique<LawRoom>(vocab);
@@ -89,6 +92,10 @@ void same_tokens(const char* name, std::vector<int> vocabularies, int rounds, do
           }
           Sampler& sampler = *drawn[static_cast<size_t>(r)].sampler;
           const DrawRow& row = given.draws[static_cast<size_t>(r)];
+          const bool limited = (row.flags & draw_limited) != 0;
+          sampler.limit_to(limited ? drawn[static_cast<size_t>(r)].allowed.data() : nullptr);
+          std::vector<TokenLogprob> ranked;
+          if ((row.flags & draw_ranked) != 0) sampler.rank(logits.data() + r * stride, vocab, row.top_count, ranked);
           Law law;
           const SampleError broken = sampler.law(logits.data() + r * stride, vocab, law);
           if (row.law.head != nullptr) {
@@ -99,9 +106,10 @@ void same_tokens(const char* name, std::vector<int> vocabularies, int rounds, do
           }
           SampleResult wanted;
           sampler.sample(logits.data() + r * stride, vocab, wanted);
-          // An infinite logit that a bias bans: either error is right.
+          // An infinite logit that is banned: either error is right.
+          const bool changed = row.bias_count > 0 || limited;
           const bool same_error = choice.error == static_cast<int>(wanted.error) ||
-                                  (choice.error != 0 && wanted.error != SampleError::none && row.bias_count > 0);
+                                  (choice.error != 0 && wanted.error != SampleError::none && changed);
           const bool same = same_error && choice.token == wanted.token &&
                             (choice.error != 0 || std::abs(choice.logprob - wanted.logprob) < 1e-5);
           if (!same) {
@@ -113,6 +121,15 @@ void same_tokens(const char* name, std::vector<int> vocabularies, int rounds, do
           }
           for (int i = 0; i < row.top_count && wanted.error == SampleError::none; ++i) {
             const TopToken top = tops[static_cast<size_t>(row.top_begin + i)];
+            if ((row.flags & draw_ranked) != 0) {
+              const bool there = i < static_cast<int>(ranked.size());
+              const bool equal = there ? top.token == ranked[static_cast<size_t>(i)].token &&
+                                             std::abs(top.logprob - ranked[static_cast<size_t>(i)].logprob) < 1e-5
+                                       : std::isinf(top.logprob);
+              wrong_ranks += equal ? 0 : 1;
+              ++all_ranks;
+              continue;
+            }
             const bool equal =
                 i < wanted.top_count && top.token == wanted.top[i].token &&
                 (top.logprob == wanted.top[i].logprob || std::abs(top.logprob - wanted.top[i].logprob) < 1e-5);
@@ -126,6 +143,8 @@ void same_tokens(const char* name, std::vector<int> vocabularies, int rounds, do
   report(name, wrong == 0, std::to_string(wrong) + " wrong, " + why);
   report("and so are their most probable tokens", wrong_tops == 0 && all_tops > 50,
          std::to_string(wrong_tops) + " of " + std::to_string(all_tops) + " wrong");
+  report("and those after bias, penalties and bans", wrong_ranks == 0 && all_ranks > 10,
+         std::to_string(wrong_ranks) + " of " + std::to_string(all_ranks) + " wrong");
   report("and the laws that are kept", wrong_laws == 0 && all_laws > 10,
          std::to_string(wrong_laws) + " of " + std::to_string(all_laws) + " wrong");
 }

@@ -80,7 +80,8 @@ async function play(executor: Executor, { texts, drafts, temperature }: Case) {
   const lengths = shares.map(({ entry }) => kv.length(entry.sequence));
   const used = kv.usedBytes() / kv.pageBytes;
   kv.dispose();
-  return { tokens: [...tokens], kept: [...kept], lengths, used, errors: errors.filter((error) => error !== null) };
+  const outputs = request.outputs.length;
+  return { tokens: [...tokens], kept: [...kept], lengths, used, outputs, errors: errors.filter((error) => error) };
 }
 
 test.each(executors)('%s: rows, tokens and lengths of the reference', async (_, executor) => {
@@ -98,3 +99,23 @@ test.each(executors)('%s: rows, tokens and lengths of the reference', async (_, 
   // Kept by the rule, by the judge alone, and where the second reading had another favourite.
   for (const flags of [0, 1, 3, 5]) expect([...seen]).toContain(flags);
 });
+
+test.each(executors.filter(([device]) => device !== 'cpu'))(
+  '%s: a round gives back tokens, no logits and no hidden states',
+  async (_, card) => {
+    const random = new Generator(12, 'runs');
+    const executor = card as NativeExecutor;
+    for (let trial = 0; trial < 4; trial++) {
+      const one = randomCase(random, trial);
+      const received: number[] = [];
+      let outputs = 0;
+      for (let time = 0; time < 3; time++) {
+        const before = executor.traffic().received;
+        ({ outputs } = await play(executor, one));
+        received.push(executor.traffic().received - before);
+      }
+      // The first run of a shape leaves a trail of its ops.
+      expect({ trial, received: received[2] }).toEqual({ trial, received: 16 * outputs });
+    }
+  },
+);

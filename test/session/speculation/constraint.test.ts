@@ -186,7 +186,7 @@ test('every piece says where its tokens come from', async () => {
   await plain.return(undefined as never);
 });
 
-test('on the emulated card the host draws such rows', async () => {
+test('on the emulated card, too', async () => {
   const card = await loadModel(embeddedModelPath(), { device: 'cuda-emulated' });
   try {
     const constraint = alternating(card.info.vocabSize);
