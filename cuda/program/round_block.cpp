@@ -112,7 +112,7 @@ RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout,
     }
     pages = int64_t{batch.sequence_count} * batch.page_stride * 8;
     std::memcpy(base + layout.pages, batch.pages, static_cast<size_t>(pages));
-    planned = plan_rows(batch, run.rows, plan);
+    planned = plan_.plan(batch, run.rows, plan);
     sizes.units = planned.units;
     sizes.items = planned.items;
     sizes.runs = planned.runs;

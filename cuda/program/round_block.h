@@ -8,6 +8,7 @@
 #include "cuda/core/memory.h"
 #include "cuda/core/stream.h"
 #include "cuda/program/device_op.h"
+#include "cuda/program/kept_row_plan.h"
 #include "device/table.h"
 #include "program/program.h"
 
@@ -40,6 +41,7 @@ class RoundBlock {
   int64_t bytes() const { return device_.size(); }
 
  private:
+  KeptRowPlan plan_;
   PinnedBuffer hosts_[2];
   int filling_ = 0;  // which of them the last fill made
   DeviceBuffer device_;
