@@ -19,7 +19,7 @@ const everything = [
   'test/program/(?!device-probe)',
   'test/session/',
   'test/models/(device|agreement)',
-  'test/decode/lossy/(reflective|runs)',
+  'test/decode/lossy/(reflective|runs|judge-sessions)',
   'test/decode/speculation/(going-on|lookahead|cross-vocabulary/generations)',
 ];
 // Programs of kernels alone: with a whole Node.js process compute-sanitizer takes hours.

@@ -6,6 +6,7 @@ import { NativeExecutor } from '../../lib/program/native-executor.js';
 import type { Program } from '../../lib/program/program.js';
 import { ReferenceExecutor } from '../../lib/program/reference/executor.js';
 import { Generator } from '../fixtures/random/generator.js';
+import { testDevices } from '../ops/executors.js';
 import { tinyModel, vocab } from './tiny-model.js';
 
 const rank = 3;
@@ -34,7 +35,12 @@ const executors: Record<string, (program: Program) => Executor> = {
       (tensor) => ({ dtype: 'F32', shape: shape(tensor), bytes: bytes(tensor) }),
       createReferenceSampler,
     ),
-  cpu: (program) => new NativeExecutor(program, bytes, { threads: 1 }),
+  ...Object.fromEntries(
+    testDevices().map((deviceName) => [
+      deviceName,
+      (program: Program) => new NativeExecutor(program, bytes, { threads: 1, deviceName }),
+    ]),
+  ),
 };
 
 async function run(executor: Executor) {

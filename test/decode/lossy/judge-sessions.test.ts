@@ -1,0 +1,117 @@
+// Sessions with a judge on every device: what it keeps, what its borders are, and what it may never say.
+import type { GenerateOptions, GenerateResult, JudgeHead, JudgeVerifier, Model } from '../../../lib/index.js';
+import type { Drafter } from '../../../lib/decode/speculation/drafter.js';
+import { Generator } from '../../fixtures/random/generator.js';
+import { modelOn } from '../../fixtures/model-on.js';
+import { testDevices } from '../../ops/executors.js';
+
+/** Says the answer, but for one token in four. */
+function drafterOf(answer: readonly number[], wide: boolean, vocab: number): Drafter {
+  return {
+    name: 'almost',
+    start() {
+      let length = -1;
+      return {
+        accept: (tokens) => (length = length < 0 ? 0 : length + tokens.length),
+        draft(maxTokens) {
+          const tokens: number[] = [];
+          const parents: number[] = [];
+          for (let depth = 0, at = -1; depth < Math.min(maxTokens, 4); depth++) {
+            const right = answer[length + depth] ?? 5 + depth;
+            const said = (length + depth) % 4 === 1 ? (right + 7) % vocab : right;
+            for (const token of wide ? [said, (said + 3) % vocab] : [said]) {
+              tokens.push(token);
+              parents.push(at);
+            }
+            at = tokens.length - (wide ? 2 : 1);
+          }
+          const scores = Float32Array.from(tokens, () => 0.9);
+          return { tokens: Int32Array.from(tokens), parents: Int32Array.from(parents), scores };
+        },
+        dispose: () => undefined,
+      };
+    },
+  };
+}
+
+describe.each(testDevices())('on %s', (device) => {
+  let model: Model;
+  let width: number;
+  beforeAll(async () => {
+    model = await modelOn(device);
+    width = model.hiddenWidth();
+  });
+  afterAll(() => model.dispose());
+
+  const headOf = (weights: Float32Array, bias = 0): JudgeHead => ({
+    weights,
+    bias,
+    threshold: 0.5,
+    thresholds: [],
+    kind: 'judge',
+    target: 'a model',
+    targetHash: model.fingerprint(),
+  });
+
+  async function generate(prompt: string, options: GenerateOptions): Promise<GenerateResult & { judged: number }> {
+    using session = model.createSession();
+    const pieces = session.generate(prompt, options);
+    let judged = 0;
+    let next = await pieces.next();
+    for (; !next.done; next = await pieces.next())
+      judged += (next.value.logprobs ?? []).filter((one) => one.judged).length;
+    return { ...next.value, judged };
+  }
+
+  test.each([
+    ['greedy', { temperature: 0, repetitionPenalty: 1.1 }],
+    ['sampled', { temperature: 0.8, seed: 3, topK: 0, topP: 1, minP: 0 }],
+  ] as const)('%s: threshold 1 is the base rule, 0 keeps all that is not protected', async (_, sampling) => {
+    const logitBias = Object.fromEntries([...model.tokenizer.endOfGeneration].map((id) => [id, -Infinity]));
+    const options = { ...sampling, maxTokens: 12, logprobs: true, logitBias } as const;
+    const plain = await generate('a b a b', options);
+    const random = new Generator(11, 'thresholds');
+    const head = headOf(Float32Array.from({ length: width }, () => random.normal() / 4));
+    for (const wide of [false, true]) {
+      const drafter = drafterOf(plain.tokens, wide, model.info.vocabSize);
+      const shape = { drafter, maxDraft: 4, maxNodes: wide ? 8 : 4, adaptive: false };
+      const run = (verifier: Omit<JudgeVerifier, 'name' | 'head'>): ReturnType<typeof generate> =>
+        generate('a b a b', { ...options, speculation: { ...shape, verifier: { name: 'judge', head, ...verifier } } });
+      const never = await run({ threshold: 1 });
+      expect(never.tokens).toEqual(plain.tokens);
+      expect(never.speculation).toMatchObject({ judged: 0 });
+      const all = await run({ threshold: 0 });
+      expect(all.speculation!.judged).toBeGreaterThan(1);
+      expect(all.judged).toBe(all.speculation!.judged);
+      const every = Array.from({ length: model.tokenizer.vocabSize }, (__, id) => id);
+      expect((await run({ threshold: 0, protect: every })).tokens).toEqual(plain.tokens);
+      if (sampling.temperature !== 0) continue;
+      expect(all.speculation!.acceptanceByPosition.every((share) => share === 1)).toBe(true);
+      const short = await run({ threshold: 0, maxJudgedRun: 1 });
+      expect(short.speculation!.judged).toBeGreaterThan(0);
+      expect(short.speculation!.accepted).toBeLessThanOrEqual(all.speculation!.accepted);
+    }
+  });
+
+  test('what ends an answer is said by the model alone', async () => {
+    const [end] = model.tokenizer.endOfGeneration;
+    const head = headOf(new Float32Array(width), 1);
+    const say: Drafter = {
+      name: 'fixed',
+      start: () => ({
+        accept: () => undefined,
+        draft: () => ({
+          tokens: Int32Array.of(5, end, 5),
+          parents: Int32Array.of(-1, 0, 1),
+          scores: new Float32Array(3).fill(0.9),
+        }),
+        dispose: () => undefined,
+      }),
+    };
+    const speculation = { drafter: say, verifier: { name: 'judge', head, threshold: 0 }, adaptive: false } as const;
+    const logitBias = { [end]: -20 };
+    const result = await generate('a b', { temperature: 0, maxTokens: 8, logitBias, speculation });
+    expect(result.finishReason).toBe('length');
+    expect(result.speculation!.judged).toBeGreaterThan(0);
+  });
+});
