@@ -19,6 +19,7 @@ import type { NativeTraining } from './native/training.js';
 export { addonPath };
 export type * from './native/caches.js';
 export type * from './native/drafters.js';
+export type * from './native/labels.js';
 export type * from './native/sampling.js';
 export type * from './native/training.js';
 

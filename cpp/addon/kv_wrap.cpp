@@ -21,6 +21,26 @@ Napi::Function KvCacheWrap::define(Napi::Env env) {
 
 namespace {
 
+// { channels, bits, sets, tokens, share, threshold, recent, sinks, grouped, table: Int32Array, sparse: Uint8Array }
+LabelOptions read_labels(const Napi::Object& given) {
+  LabelOptions labels;
+  const auto number = [&](const char* name) { return given.Get(name).As<Napi::Number>().Int32Value(); };
+  labels.channels = number("channels");
+  labels.bits = number("bits");
+  labels.sets = number("sets");
+  labels.tokens = number("tokens");
+  labels.share = number("share");
+  labels.threshold = number("threshold");
+  labels.recent = number("recent");
+  labels.sinks = number("sinks");
+  labels.grouped = given.Get("grouped").As<Napi::Boolean>();
+  const Napi::Int32Array table = given.Get("table").As<Napi::Int32Array>();
+  labels.table.assign(table.Data(), table.Data() + table.ElementLength());
+  const Napi::Uint8Array sparse = given.Get("sparse").As<Napi::Uint8Array>();
+  labels.sparse.assign(sparse.Data(), sparse.Data() + sparse.ElementLength());
+  return labels;
+}
+
 CachePolicy read_policy(const Napi::Value& value) {
   CachePolicy policy;
   if (value.IsUndefined()) return policy;
@@ -29,6 +49,7 @@ CachePolicy read_policy(const Napi::Value& value) {
   for (size_t i = 0; i + 9 <= patterns.ElementLength(); i += 9)
     policy.layers.push_back({patterns[i], patterns[i + 1], patterns[i + 2], patterns[i + 3], patterns[i + 4],
                              patterns[i + 5], patterns[i + 6], patterns[i + 7], patterns[i + 8] != 0});
+  if (!given.Get("labels").IsUndefined()) policy.labels = read_labels(given.Get("labels").As<Napi::Object>());
   if (given.Get("rotation").IsUndefined()) return policy;
   const Napi::Object rotation = given.Get("rotation").As<Napi::Object>();
   policy.rotation.ceiling = rotation.Get("ceiling").As<Napi::Boolean>();

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "caches/labels/labels.h"
+
 namespace vivace {
 
 // Which older cells a row at position p of one layer sees, and so which of them are kept: the first `sinks`, those with
@@ -57,9 +59,10 @@ class SinkAngles {
 struct CachePolicy {
   std::vector<LayerPattern> layers;  // empty: every layer keeps and sees all
   SinkRotation rotation;             // without tables: sinks are seen at their true distance
+  LabelOptions labels;               // behind all layers of a page, of those that have them: [sets][LabelLayout]
 
   // Nothing of it differs from a cache without a policy.
-  bool full() const { return layers.empty(); }
+  bool full() const { return layers.empty() && labels.channels == 0; }
   bool operator==(const CachePolicy&) const = default;
 };
 

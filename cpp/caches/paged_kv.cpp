@@ -37,6 +37,7 @@ PagedKv::PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store
   check_policy();
   groups_ = page_groups({options.layers, options.kv_heads, options.page_size, key_head_bytes_, value_head_bytes_},
                         options.policy);
+  if (options.policy.labels.channels > 0) set_labels();
   places_.resize(static_cast<size_t>(options.layers) * static_cast<size_t>(options.kv_heads));
   int64_t smallest = page_bytes_;
   for (size_t i = 0; i < groups_.size(); ++i) {
@@ -202,7 +203,7 @@ void PagedKv::truncate(int sequence, int length) {
 
 // A page of room for rollbacks: what a draft takes back is found again.
 void PagedKv::retire(Sequence& sequence) {
-  if (options_.policy.full()) return;
+  if (options_.policy.layers.empty()) return;
   const int64_t horizon = sequence.length - int64_t{options_.page_size};
   if (horizon <= sequence.horizon) return;
   sequence.horizon = horizon;
@@ -296,6 +297,8 @@ void PagedKv::copy_page(Sequence& grown, size_t group, int64_t page) {
   add_strips(strips, groups_[group], pages_[static_cast<size_t>(before)].data, 0,
              pages_[static_cast<size_t>(copy)].data, 0, grown.length % options_.page_size);
   store_->copy(strips);
+  copy_labels(pages_[static_cast<size_t>(before)].data, 0, pages_[static_cast<size_t>(copy)].data, 0,
+              grown.length % options_.page_size);
   entry(grown, group, page) = copy;
   drop_page(before);
 }
@@ -339,6 +342,8 @@ void PagedKv::keep(int sequence, const int32_t* offsets, int kept) {
       add_strips(strips, groups_[group], pages_[static_cast<size_t>(entry(pruned, group, from / size))].data,
                  from % size, pages_[static_cast<size_t>(entry(pruned, group, to / size))].data, to % size, 1);
     store_->copy(strips);
+    copy_labels(pages_[static_cast<size_t>(entry(pruned, 0, from / size))].data, from % size,
+                pages_[static_cast<size_t>(entry(pruned, 0, to / size))].data, to % size, 1);
   }
   pruned.length += kept;
   truncate(sequence, pruned.length);  // drops whole pages that only held refused cells
@@ -405,6 +410,9 @@ void PagedKv::write_cells(int sequence, int begin, int count, const std::byte* i
         return strip;
       },
       [&](const std::vector<PageStrip>& strips) { store_->write(strips); });
+  for (int cell = begin; cell < begin + count; ++cell)
+    for (int layer = 0; layer < options_.layers; ++layer)
+      for (int head = 0; head < options_.kv_heads; ++head) label(sequence, cell, layer, head);
   commit(sequence, count);
 }
 

@@ -18,6 +18,7 @@
 #include "caches/page_store.h"
 #include "caches/prefix_tree.h"
 #include "core/dtype.h"
+#include "core/memory/arena.h"
 
 namespace vivace {
 
@@ -103,6 +104,16 @@ class PagedKv {
     return options_.policy.layers.empty() ? nullptr : &options_.policy.layers[layer];
   }
   const SinkAngles& sink_angles() const { return angles_; }
+  // Labels of one set for the cells of a page (LabelLayout), in a layer that has them.
+  std::byte* labels(int sequence, int page, int layer, int set) const {
+    return page_base(sequence, page) + label_offsets_[static_cast<size_t>(layer)] + set * label_bytes_;
+  }
+  const LabelLayout& label_layout() const { return label_layout_; }
+  // Memory that kernels of a run use; one runs at a time. It grows by megabytes. Throws OUT_OF_MEMORY.
+  void reserve_scratch(int64_t bytes);
+  std::byte* scratch() const { return scratch_.data(); }
+  // Makes the labels of a cell from its keys, where the layer has them.
+  void label(int sequence, int cell, int layer, int head) const;
   int64_t key_row_bytes() const { return key_row_bytes_; }
   int64_t value_row_bytes() const { return value_row_bytes_; }
   int64_t value_offset() const { return value_offset_; }
@@ -166,11 +177,18 @@ class PagedKv {
   // The strips of `cells` cells from cell `from` of one page of a group on, to those from cell `to` of another one.
   void add_strips(std::vector<PageStrip>& strips, const PageGroup& group, const std::byte* source, int from,
                   std::byte* target, int to, int64_t cells) const;
+  void copy_labels(const std::byte* source, int from, std::byte* target, int to, int cells) const;
   template <class Strip, class Move>
   void for_rows(int sequence, int begin, int count, Strip&& strip_of, Move&& move) const;
 
+  void set_labels();
+
   PagedKvOptions options_;
   std::unique_ptr<PageStore> store_;
+  Arena scratch_;
+  LabelLayout label_layout_;
+  int64_t label_bytes_ = 0;
+  std::vector<int64_t> label_offsets_;  // by layer; -1: none
   int64_t key_row_bytes_, value_row_bytes_, key_head_bytes_, value_head_bytes_, value_offset_, layer_bytes_,
       page_bytes_;
   std::vector<PageGroup> groups_;

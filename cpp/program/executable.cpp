@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstring>
 
+#include "ops/attention/attention.h"
+#include "ops/attention/sparse/choice.h"
 #include "ops/fused/gated_linear.h"
 #include "program/rewrite/fuse.h"
 
@@ -155,6 +157,15 @@ void Executable::join_steps() {
   }
 }
 
+void Executable::prepare_for(const Batch& batch, PagedKv& kv) const {
+  int64_t bytes = 0;
+  for (const Step& step : steps_)
+    if (step.call->op == &attention_op)
+      bytes =
+          std::max(bytes, choice_bytes(batch, kv, static_cast<int64_t>(step.call->attributes[1]), options_.threads));
+  kv.reserve_scratch(bytes);
+}
+
 double Executable::pack(int64_t bytes) {
   panels_->pack(program_, *pool_, options_.threads, bytes);
   return panels_->progress();
@@ -181,6 +192,7 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
     set_batch_ = shown;
     set_kv_ = kv;
   }
+  if (shown != nullptr && kv != nullptr && kv->options().policy.labels.channels > 0) prepare_for(*shown, *kv);
   float* logits = nullptr;
   for (const Bindable& bindable : bindables_) {
     std::byte* data = address(bindable.value);

@@ -53,6 +53,8 @@ class Executable final : public Runner {
   void find_bindables();
   void set_tensors(int64_t rows, int64_t outputs);
   void join_steps();
+  // Memory that ops want for what the cache holds now. Throws.
+  void prepare_for(const Batch& batch, PagedKv& kv) const;
 
   ExecutableOptions options_;
   Program program_;

@@ -38,6 +38,6 @@ function valuesOf(text: string): Record<string, unknown> {
 
 function valueOf(text: string): unknown {
   if (text === 'true' || text === 'false') return text === 'true';
-  if (text.includes('/')) return text.split('/').map(valueOf);
+  if (/^[\d.]+(\/[\d.]+)+$/.test(text)) return text.split('/').map(valueOf);
   return Number.isNaN(Number(text)) ? text : Number(text);
 }

@@ -1,4 +1,5 @@
 // The table of cache policies.
+import { doubleSparsityRow, type DoubleSparsityPolicy } from './double-sparsity.js';
 import { lmInfiniteRow, type LmInfinitePolicy } from './lm-infinite.js';
 import { longGenRow, type LongGenPolicy } from './long-gen.js';
 import type { PolicyRow } from './policy.js';
@@ -9,6 +10,7 @@ interface Policies {
   readonly window: WindowPolicy;
   readonly lmInfinite: LmInfinitePolicy;
   readonly longGen: LongGenPolicy;
+  readonly doubleSparsity: DoubleSparsityPolicy;
 }
 
 export type CachePolicy = Policies[keyof Policies];
@@ -17,4 +19,5 @@ export const policyRows: { readonly [K in keyof Policies]: PolicyRow<Policies[K]
   window: windowRow,
   lmInfinite: lmInfiniteRow,
   longGen: longGenRow,
+  doubleSparsity: doubleSparsityRow,
 };

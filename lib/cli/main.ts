@@ -1,6 +1,7 @@
 // The command line: what commands there are, and how mistakes are reported (one line, exit code 1).
 import { Command, CommanderError } from 'commander';
 import { benchCommand } from './bench/command.js';
+import { calibrateCommand } from './calibrate.js';
 import { chatCommand } from './chat.js';
 import { datastoreCommand } from './speculation/datastore.js';
 import { evaluateCommand } from './evaluation/evaluate.js';
@@ -35,6 +36,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     datastoreCommand(),
     fitScalingCommand(),
     evaluateCommand(),
+    calibrateCommand(),
   ])
     program.addCommand(command);
   const nested = program.commands.flatMap(({ commands }) => commands);

@@ -88,9 +88,13 @@ export class Decoder {
       q = this.builder.rmsNorm(q, this.builder.weight(`${block}.attn_q_norm.weight`, [headDim]), this.epsilon);
       k = this.builder.rmsNorm(k, this.builder.weight(`${block}.attn_k_norm.weight`, [headDim]), this.epsilon);
     }
+    this.taps[`query.unrotated.${layer}`] = q;
+    this.taps[`key.unrotated.${layer}`] = k;
     const table = this.ropeTable(layer);
     q = this.builder.rope(q, table, heads, rope.layout);
     k = this.builder.rope(k, table, kvHeads, rope.layout);
+    this.taps[`query.${layer}`] = q;
+    this.taps[`key.${layer}`] = k;
     this.builder.kvWrite(k, v, layer);
     const mixed = this.builder.attention(q, {
       layer,

@@ -1,4 +1,5 @@
 // Types of the addon's KV cache.
+import type { NativeLabels } from './labels.js';
 
 export interface NativeKvCache {
   create(): number;
@@ -31,6 +32,7 @@ export interface NativeKvCache {
 
 /** cpp/caches/cache_policy.h, from lib/program/kv-policy.ts. */
 export interface NativeKvPolicy {
+  readonly labels?: NativeLabels;
   /** [layers][9]: sinks, window, block, local, stride, head step, head offset, dense heads, always first; empty: all is seen. */
   readonly patterns: Int32Array;
   readonly rotation?: {

@@ -1,6 +1,6 @@
 // What is kept of a KV cache's cells and which of them a row sees, as plain numbers that every executor understands: made by
 // lib/caches of a policy's options and of what a program says of its layers.
-import type { NativeKvPolicy } from '../native.js';
+import type { NativeKvPolicy, NativeLabels } from '../native.js';
 import type { Program } from './program.js';
 
 /**
@@ -38,15 +38,22 @@ export interface SinkRotation {
   readonly layers: readonly number[];
 }
 
+/** Labels of keys: what rows choose the cells by that they attend to (Double Sparsity). */
+export type KvLabels = NativeLabels;
+
 export interface KvPolicy {
   /** One per layer; absent: every layer keeps and sees all. */
   readonly layers?: readonly LayerPattern[];
   /** Absent: sinks are seen at their true distance. */
   readonly rotation?: SinkRotation;
+  /** Rows choose by them what they attend to. */
+  readonly labels?: KvLabels;
 }
 
 /** What a policy must know of a layer. */
 export interface KvLayer {
+  /** Of queries. */
+  readonly heads: number;
   /** Cells that the model itself lets a row see, its own counted; 0: all. */
   readonly window: number;
   /** Radians per position of the rotated pairs; absent: the layer rotates nothing. */
@@ -84,15 +91,16 @@ export function kvLayers(program: Program): KvLayer[] {
     const rotated = inputs[0] && made.get(inputs[0].id);
     const table = rotated?.op === 'rope' && rotated.inputs[1] ? made.get(rotated.inputs[1].id) : undefined;
     const frequencies = table?.op === 'rope_table' ? table.inputs[1]?.data : undefined;
-    const [layer, , , , , window] = attributes;
-    layers[layer] = { window, ...(frequencies instanceof Float32Array ? { frequencies } : {}) };
+    const [layer, heads, , , , window] = attributes;
+    layers[layer] = { heads, window, ...(frequencies instanceof Float32Array ? { frequencies } : {}) };
   }
   return layers;
 }
 
 /** Patterns lie one behind the other, nine numbers each. */
-export function nativePolicy({ layers = [], rotation }: KvPolicy): NativeKvPolicy {
+export function nativePolicy({ layers = [], rotation, labels }: KvPolicy): NativeKvPolicy {
   return {
+    ...(labels ? { labels } : {}),
     patterns: Int32Array.from(
       layers.flatMap((one) => [
         ...[one.sinks, one.window, one.block, one.local, one.stride],
@@ -110,4 +118,10 @@ export function nativePolicy({ layers = [], rotation }: KvPolicy): NativeKvPolic
         }
       : {}),
   };
+}
+
+/** Tokens that a row attends to when it sees `seen`. */
+export function chosenTokens({ tokens, share, threshold }: KvLabels, seen: number): number {
+  const wanted = Math.max(tokens, share > 0 ? Math.ceil(seen / share) : 0);
+  return seen <= threshold || seen <= wanted ? seen : wanted;
 }

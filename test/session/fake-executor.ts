@@ -79,7 +79,7 @@ export interface FakeOptions {
 export class FakeExecutor implements Executor {
   readonly name = 'reference';
   readonly kvShape = { layers: 1, kvHeads: 1, keyDim: 1, valueDim: 1 };
-  readonly kvLayers = [{ window: 0 }];
+  readonly kvLayers = [{ heads: 1, window: 0 }];
   readonly taps = {};
   readonly inputs = {};
   readonly requests: RunRequest[] = [];

@@ -3,10 +3,16 @@
 
 #include "ops/attention/parts/attention_chunk.h"
 #include "ops/attention/parts/attention_patterns.h"
-#include "ops/norm/sums.h"
+#include "ops/attention/sparse/sparse_rows.h"
 
 namespace vivace::VIVACE_ISA {
 namespace {
+
+// What a row sees whose turn is here: nothing for those that choose.
+Visible seen_by(const Call& call, int64_t row) {
+  if (SparseRows::chooses(call, row)) return {0, 0, 0};
+  return visible_slots(call.batch, row, call.pattern.window);
+}
 
 // The states of a unit's query vectors over one span of slots. `after`: what is read after the span.
 void attend_span(const Call& call, const Unit& unit, int span, const Next& after, const Member& member, float* states) {
@@ -15,7 +21,7 @@ void attend_span(const Call& call, const Unit& unit, int span, const Next& after
   Visible seen[queries_per_unit];
   int last = 0;
   for (int r = 0; r < rows; ++r) {
-    seen[r] = visible_slots(call.batch, unit.row + r, call.pattern.window);
+    seen[r] = seen_by(call, unit.row + r);
     if (seen[r].end > last) last = seen[r].end;
   }
   if (last > (span + 1) * attention_span) last = (span + 1) * attention_span;
@@ -57,20 +63,6 @@ void attend_span(const Call& call, const Unit& unit, int span, const Next& after
   }
 }
 
-float sum_in(const Call& call, const float* state) {
-  return sum_over(16, [&](int64_t i, int) { return load(state + call.parts.value_pad + i); });
-}
-
-void merge(const Call& call, float* into, float* from) {
-  if (sum_in(call, from) == 0.0f) return;  // has seen nothing
-  const float old = max_in(call, into), other = max_in(call, from), now = old > other ? old : other;
-  // e^(−∞) is 0 here: an empty `into` counts for nothing.
-  const F32 a = exp(set1(old - now)), b = exp(set1(other - now));
-  for (int64_t i = 0; i < call.parts.value_pad + 16; i += F32::lanes)
-    store(into + i, fma(b, load(from + i), a * load(into + i)));
-  max_in(call, into) = now;
-}
-
 // A unit's first span, and before it the sinks that lie beyond: in a state of their own, since other distances count
 // there.
 void attend_first(const Call& call, const Unit& unit, int span, const Next& after, const Member& member,
@@ -83,22 +75,13 @@ void attend_first(const Call& call, const Unit& unit, int span, const Next& afte
   for (int n = 0; n < count; ++n) merge(call, states + n * call.parts.state, member.merged + n * call.parts.state);
 }
 
-// Query vector n of a unit is done.
-void write(const Call& call, const Unit& unit, int n, float* state) {
-  float* out =
-      call.y.row<float>(unit.row + n / call.group) + (unit.head * call.group + n % call.group) * call.value_dim;
-  const float total = sum_in(call, state);
-  const F32 inverse = set1(total == 0.0f ? 0.0f : 1.0f / total);
-  for_lanes(call.value_dim, [&](int64_t i, int count) { store_some(out + i, load(state + i) * inverse, count); });
-}
-
 Unit unit_of(const RowRuns& rows, int run, int head) {
   return {rows.runs[run].row, rows.runs[run + 1].row, head};
 }
 
 // What a unit's first row sees first; as long as that is not cells of a tree.
 Next first_chunk(const Call& call, const Unit& unit) {
-  const Visible seen = visible_slots(call.batch, unit.row, call.pattern.window);
+  const Visible seen = seen_by(call, unit.row);
   const int end = seen.begin / attention_chunk * attention_chunk + attention_chunk;
   return {unit.row, unit.head, seen.begin, end < seen.prefix ? end : seen.prefix};
 }
@@ -195,6 +178,24 @@ void attend_by_spans(const Call& call, const RowRuns& rows, const Member& member
   }
 }
 
+// Rows that choose get zeros.
+void attend_in_full(const Call& call, const Member& member, float* scratch, Team& team) {
+  const AttentionScratch& parts = call.parts;
+  RowRun* table = reinterpret_cast<RowRun*>(scratch + parts.runs);
+  if (team.thread() == 0)
+    group_rows(
+        call.batch, call.q.rows, call.group < queries_per_unit ? queries_per_unit / call.group : 1, call.kv_heads,
+        [&](int64_t row) { return seen_by(call, row); }, table);
+  team.barrier();
+  const RowRuns rows = {table + 1, table[0].row, table[0].first_item, table[0].first_span};
+  // Whole units keep the team busy unless the longest one is more than half of a fair share.
+  const bool few = static_cast<int64_t>(rows.longest) * team.threads() * 2 > rows.items;
+  if (team.threads() > 1 && rows.longest > 1 && few)
+    attend_by_spans(call, rows, member, scratch, team);
+  else
+    attend_by_units(call, rows, member, team);
+}
+
 }  // namespace
 
 void attention(const OpRun& run, Team& team) {
@@ -222,20 +223,14 @@ void attention(const OpRun& run, Team& team) {
                      static_cast<float>(a[3]),
                      static_cast<float>(a[4])};
   float* scratch = reinterpret_cast<float*>(run.scratch);
-  RowRun* table = reinterpret_cast<RowRun*>(scratch + parts.runs);
-  if (team.thread() == 0)
-    group_rows(call.batch, call.q.rows, call.group < queries_per_unit ? queries_per_unit / call.group : 1,
-               call.kv_heads, call.pattern.window, table);
-  team.barrier();
-  const RowRuns rows = {table + 1, table[0].row, table[0].first_item, table[0].first_span};
   float* mine = scratch + parts.members + team.thread() * parts.member_floats();
   const Member member(parts, mine);
-  // Whole units keep the team busy unless the longest one is more than half of a fair share.
-  const bool few = static_cast<int64_t>(rows.longest) * team.threads() * 2 > rows.items;
-  if (team.threads() > 1 && rows.longest > 1 && few)
-    attend_by_spans(call, rows, member, scratch, team);
-  else
-    attend_by_units(call, rows, member, team);
+  int64_t choosing = 0;
+  for (int64_t row = 0; row < call.q.rows; ++row) choosing += SparseRows::chooses(call, row) ? 1 : 0;
+  if (choosing < call.q.rows) attend_in_full(call, member, scratch, team);
+  if (choosing == 0) return;
+  team.barrier();  // rows of zeros are behind
+  SparseRows(call, run.kv->scratch(), team).attend(member);
 }
 
 }  // namespace vivace::VIVACE_ISA

@@ -69,6 +69,7 @@ void kv_write(const OpRun& run, Team& team) {
               run.kv->keys(sequence, page, layer, head) + slot * run.kv->key_row_bytes());
     write_row(options.value_dtype, v.row<const float>(row) + head * options.value_dim, options.value_dim,
               run.kv->values(sequence, page, layer, head) + slot * run.kv->value_row_bytes());
+    run.kv->label(sequence, batch.cells[row], layer, head);
   }
 }
 

@@ -18,6 +18,8 @@ export interface RunRow {
   readonly cell: number;
   /** Cells that the row sees, ascending, its own the last. */
   readonly visible: readonly number[];
+  /** Its logits are wanted. */
+  readonly output: boolean;
 }
 
 /** Makes room in the cache for every row; chain rows count once `commitRows` is called. */
@@ -25,6 +27,7 @@ export function reserveRows(batch: ReferenceBatch): RunRow[] {
   const { positions, sequences, parents, kv } = batch;
   const rows: RunRow[] = [];
   const added = new Map<number, number[]>(); // sequence → positions of its new cells
+  const outputs = new Set(batch.outputRows);
   sequences.forEach((sequence, row) => {
     const length = kv.length(sequence);
     const known = added.get(sequence) ?? [];
@@ -41,7 +44,7 @@ export function reserveRows(batch: ReferenceBatch): RunRow[] {
       );
     }
     added.set(sequence, [...known, positions[row]]);
-    rows.push({ sequence, position: positions[row], cell, visible: [...before, cell] });
+    rows.push({ sequence, position: positions[row], cell, visible: [...before, cell], output: outputs.has(row) });
   });
   for (const [sequence, places] of added) kv.reserve(sequence, places);
   return rows;

@@ -11,7 +11,11 @@ const frequencies = Float32Array.of(1, 0.25);
 const model: CacheModel = {
   name: 'cpu',
   kvShape: { layers: 3, kvHeads: 2, keyDim: 8, valueDim: 8 },
-  kvLayers: [{ window: 0, frequencies }, { window: 6, frequencies }, { window: 0 }],
+  kvLayers: [
+    { heads: 4, window: 0, frequencies },
+    { heads: 4, window: 6, frequencies },
+    { heads: 4, window: 0 },
+  ],
   contextLength: 64,
 };
 
@@ -64,7 +68,7 @@ test('LM-Infinite takes its window and its distance from the training, unless to
 });
 
 test('LongGen keeps the middle third, and of the others a window or blocks', () => {
-  const wide: CacheModel = { ...model, kvLayers: Array.from({ length: 32 }, () => ({ window: 0 })) };
+  const wide: CacheModel = { ...model, kvLayers: Array.from({ length: 32 }, () => ({ heads: 4, window: 0 })) };
   const deep = { ...wide, kvShape: { ...model.kvShape, layers: 32 } };
   const patterns = resolveCache(longGen({ sinks: 8, window: 100 }), deep).native?.layers ?? [];
   expect(patterns.flatMap((one, layer) => (one.window === 0 ? [layer] : []))).toEqual(
@@ -85,7 +89,11 @@ test('a model trained for LongGen says itself what its layers keep', () => {
   expect(() => resolveCache(longGen(), model)).toThrow(/Expected a pattern/);
   const own: CacheModel = {
     ...model,
-    kvLayers: [{ window: 0 }, { window: 0 }, { window: 0 }],
+    kvLayers: [
+      { heads: 4, window: 0 },
+      { heads: 4, window: 0 },
+      { heads: 4, window: 0 },
+    ],
     longGen: {
       ...longGenDefaults,
       layers: ['sliding_attention', 'full_attention', 'block_sparse_attention'],

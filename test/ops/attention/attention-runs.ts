@@ -5,6 +5,7 @@ import type { NativeDevice, NativeKvCache } from '../../../lib/native.js';
 import { ProgramBuilder } from '../../../lib/program/builder.js';
 import { dtypes, rowBytes } from '../../../lib/program/dtype.js';
 import type { KvDType } from '../../../lib/program/executor.js';
+import type { KvLabels } from '../../../lib/program/kv-policy.js';
 import { NativeProgram } from '../../../lib/program/native-program.js';
 import type { Program } from '../../../lib/program/program.js';
 import { dequantiseRow } from '../../../lib/program/reference/dequantise.js';
@@ -21,6 +22,7 @@ export interface Shape {
   readonly keyType?: KvDType; // default F16
   readonly valueType?: KvDType;
   readonly pageSize?: number; // default 16
+  readonly labels?: KvLabels;
 }
 
 export interface Row {
@@ -82,13 +84,19 @@ export class AttentionRun {
     const valueDim = valueDimOf(shape);
     const types = { keyType: dtypes[keyType].id, valueType: dtypes[valueType].id };
     const sizes = { layers, kvHeads, keyDim, valueDim, pageSize, maxPages: 4096 };
-    this.kv = new (native().KvCache)({ ...sizes, ...types, ...(place.device ? { device: place.device } : {}) });
+    const labels = shape.labels ? { policy: { patterns: new Int32Array(0), labels: shape.labels } } : {};
+    this.kv = new (native().KvCache)({
+      ...sizes,
+      ...types,
+      ...labels,
+      ...(place.device ? { device: place.device } : {}),
+    });
     this.compiled = new NativeProgram(attentionProgram(shape), () => new Uint8Array(), place);
     this.poison();
   }
 
-  /** Appends rows to their sequences and returns what they attend to, a row each. */
-  run(rows: readonly Row[]): Float32Array[] {
+  /** Appends rows to their sequences and returns what they attend to, a row each. `outputs`: the logits of all are wanted. */
+  run(rows: readonly Row[], outputs = false): Float32Array[] {
     const tree = rows.some((row) => row.parent !== undefined);
     const depths: number[] = [];
     const added = new Map<number, number>();
@@ -108,7 +116,7 @@ export class AttentionRun {
         tokens: new Int32Array(rows.length),
         positions: Int32Array.from(positions),
         sequences: Int32Array.from(rows, (row) => row.sequence),
-        outputRows: new Int32Array(0),
+        outputRows: Int32Array.from(outputs ? rows.keys() : []),
         kv: this.kv,
         ...(tree ? { parents: Int32Array.from(rows, ({ parent = -1 }) => parent) } : {}),
       },
@@ -146,8 +154,8 @@ export class AttentionRun {
 
   /** Leaves pages behind whose every value is NaN, in an order that is not that of their addresses. */
   poison(): void {
-    const { pageBytes, cellBytes } = this.kv.sizes();
-    const cells = 5 * (pageBytes / cellBytes);
+    const { cellBytes } = this.kv.sizes();
+    const cells = 5 * (this.shape.pageSize ?? 16);
     const used = [0, 1, 2].map(() => {
       const sequence = this.kv.create();
       this.kv.writeCells(sequence, cells, new Uint8Array(cells * cellBytes).fill(0xff));

@@ -3,6 +3,7 @@
 #include "caches/paged_kv.h"
 #include "ops/attention/parts/attention_rows.h"
 #include "ops/attention/parts/attention_tiles.h"
+#include "ops/norm/sums.h"
 
 namespace vivace::VIVACE_ISA {
 
@@ -118,6 +119,29 @@ inline void weigh(const Call& call, float* scores, int from, int to, float* stat
   store(sums, sum);
 }
 
+inline float sum_in(const Call& call, const float* state) {
+  return sum_over(16, [&](int64_t i, int) { return load(state + call.parts.value_pad + i); });
+}
+
+inline void merge(const Call& call, float* into, float* from) {
+  if (sum_in(call, from) == 0.0f) return;  // has seen nothing
+  const float old = max_in(call, into), other = max_in(call, from), now = old > other ? old : other;
+  // e^(−∞) is 0 here: an empty `into` counts for nothing.
+  const F32 a = exp(set1(old - now)), b = exp(set1(other - now));
+  for (int64_t i = 0; i < call.parts.value_pad + 16; i += F32::lanes)
+    store(into + i, fma(b, load(from + i), a * load(into + i)));
+  max_in(call, into) = now;
+}
+
+// Query vector n of a unit is done.
+inline void write(const Call& call, const Unit& unit, int n, float* state) {
+  float* out =
+      call.y.row<float>(unit.row + n / call.group) + (unit.head * call.group + n % call.group) * call.value_dim;
+  const float total = sum_in(call, state);
+  const F32 inverse = set1(total == 0.0f ? 0.0f : 1.0f / total);
+  for_lanes(call.value_dim, [&](int64_t i, int count) { store_some(out + i, load(state + i) * inverse, count); });
+}
+
 // Cells [from, to) of a head, all of the prefix of `row`, that are read after a chunk.
 struct Next {
   int64_t row;
@@ -157,6 +181,28 @@ class ChunkOfRows {
     });
   }
 
+  // Rows of one row of queries, wherever they lie.
+  ChunkOfRows(const Call& call, const std::byte* const* keys, const std::byte* const* values, int size,
+              const float* queries, const Member& member, float* states)
+      : call_(call), whole_(size), those_(alone_), member_(member), chunk_(0), prefix_(0) {
+    count_ = call.group;
+    first_ = 0;
+    queries_ = queries;
+    states_ = states;
+    begin_ = 0;
+    end_ = size;
+    for (int i = 0; i < size; ++i) keys_[i] = keys[i], values_[i] = values[i];
+  }
+
+  // Rows that are read after these.
+  void attend(const std::byte* const* next_keys, const std::byte* const* next_values, int next) {
+    for (int i = 0; i < next; ++i) {
+      ahead_keys_.add(next_keys[i], call_.kv.key_row_bytes());
+      ahead_values_.add(next_values[i], call_.kv.value_row_bytes());
+    }
+    attend();
+  }
+
   void attend(const Next& next) {
     for (int values = 0; values < 2; ++values)
       for_strips(call_.batch, call_.kv, next.row, next.to, next.from, next.to, [&](int page, int slot, int count) {
@@ -166,6 +212,11 @@ class ChunkOfRows {
         const int64_t bytes = values ? call_.kv.value_row_bytes() : call_.kv.key_row_bytes();
         (values ? ahead_values_ : ahead_keys_).add(rows + slot * bytes, count * bytes);
       });
+    attend();
+  }
+
+ private:
+  void attend() {
     score();
     for (int n = 0; n < count_; ++n) {
       const int r = n / call_.group;
@@ -179,7 +230,6 @@ class ChunkOfRows {
     });
   }
 
- private:
   float* scores(int n) const { return member_.scores + n * attention_chunk; }
 
   // The slots that all (or any) of a tile's queries see, counted from begin_.
@@ -335,6 +385,8 @@ class ChunkOfRows {
   }
 
   const Call& call_;
+  const int nothing_ = 0, whole_ = 0;
+  const Together alone_ = {0, 1, &nothing_, &whole_};
   const Together& those_;
   const Member& member_;
   const int chunk_, prefix_;

@@ -72,15 +72,17 @@ struct RowRuns {
   int spans(int run, int kv_heads) const { return (runs[run + 1].first_item - runs[run].first_item) / kv_heads; }
 };
 
-// `table` holds rows + 2 triples; the first one keeps the counts.
-inline void group_rows(const Batch& batch, int64_t rows, int rows_per_run, int kv_heads, int window, RowRun* table) {
+// `seen_by`: what a row sees. `table` holds rows + 2 triples; the first one keeps the counts.
+template <class SeenBy>
+inline void group_rows(const Batch& batch, int64_t rows, int rows_per_run, int kv_heads, SeenBy&& seen_by,
+                       RowRun* table) {
   RowRun* run = table + 1;
   int32_t items = 0, longest = 0;
   for (int64_t row = 0; row < rows;) {
     int begin = INT32_MAX, end = 0;
     int64_t next = row;
     for (; next < rows && next - row < rows_per_run && batch.sequences[next] == batch.sequences[row]; ++next) {
-      const Visible seen = visible_slots(batch, next, window);
+      const Visible seen = seen_by(next);
       if (seen.begin < begin) begin = seen.begin;
       if (seen.end > end) end = seen.end;
     }

@@ -1,8 +1,9 @@
 // rope_table, rope, kv_write and attention.
 import { VivaceError } from '../../../errors.js';
 import { ropeLayouts } from '../../ops.js';
-import { sees, type KvPolicy } from '../../kv-policy.js';
+import { chosenTokens, sees, type KvPolicy } from '../../kv-policy.js';
 import type { ReferenceKv } from '../kv-cells.js';
+import { chooseCells } from '../labels.js';
 import { matrixBy } from '../matrix.js';
 import type { ReferenceOp } from './call.js';
 import { dot } from './linear.js';
@@ -88,17 +89,28 @@ export const attention: ReferenceOp = ({ inputs: [q], attributes, rows, kv }) =>
   const pattern = cache.policy.layers?.[layer]; // the op's window included
   return [
     matrixBy(q.rows, heads * valueDim, (row) => {
-      const { sequence, position, visible } = rows[row];
+      const { sequence, position, visible, output } = rows[row];
       const all = visible
         .map((index) => cache.cell(sequence, index))
         .filter((cell) => pattern !== undefined || window === 0 || cell.position > position - window);
+      const queryOf = (head: number): Float64Array => q.row(row).subarray(head * keyDim, (head + 1) * keyDim);
+      const { labels } = cache.policy;
+      const chooses = labels?.sparse[layer] === 1 && output && chosenTokens(labels, all.length) < all.length;
+      const chosen = chooses
+        ? Array.from({ length: cache.shape.kvHeads }, (_, kvHead) => {
+            const queries = Array.from({ length: group }, (__, n) => queryOf(kvHead * group + n));
+            const keys = all.map((cell) => ({ key: cell.keys[layer][kvHead].values, cell: cell.position }));
+            return chooseCells(labels, layer, kvHead, cache.shape.kvHeads, queries, keys);
+          }).flat()
+        : undefined;
       const y = new Float64Array(heads * valueDim);
       for (let head = 0; head < heads; ++head) {
         const kvHead = Math.floor(head / group);
-        const query = q.row(row).subarray(head * keyDim, (head + 1) * keyDim);
+        const query = queryOf(head);
+        const cells = chosen ? chosen[head].map((index) => all[index]) : all;
         const seen = pattern
-          ? all.filter((cell) => sees(pattern, position, cell.position, kvHead, cache.shape.kvHeads))
-          : all;
+          ? cells.filter((cell) => sees(pattern, position, cell.position, kvHead, cache.shape.kvHeads))
+          : cells;
         const scores = Float64Array.from(seen, (cell) => {
           const key = cell.keys[layer][kvHead].values;
           const far = pattern !== undefined && position - cell.position >= pattern.window && pattern.window > 0;
