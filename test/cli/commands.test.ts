@@ -48,6 +48,14 @@ describe('vivace run', () => {
     expect(named.tokens).toEqual(unnamed.tokens);
   });
 
+  test('a cache policy lets texts go on beyond the context', async () => {
+    const ends = ['--logit-bias', '2045=-Infinity', '--logit-bias', '2047=-Infinity']; // none
+    const args = ['Once', '-n', '200', '--temperature', '0', '--context', '128', ...ends];
+    const cache = ['--cache', 'lm-infinite', '--cache-options', 'sinks=2,window=100,valueType=q8_0'];
+    const { tokens } = await vivaceJson<RunResult>(['run', ...args, ...cache]);
+    expect(tokens).toHaveLength(200);
+  });
+
   test('sampling options arrive: bans, stop texts, log-probabilities', async () => {
     const greedy = await vivaceJson<RunResult>(['run', 'Once upon a time', '-n', '6', '--temperature', '0']);
     const [first] = greedy.tokens;

@@ -18,6 +18,13 @@ const mistakes: [name: string, args: string[], message: RegExp][] = [
   ['too long a benchmark', ['bench', embedded, '--prompt', '100000'], /exceed the context/],
   ['a bias that is none', ['run', '--logit-bias', 'five'], /token=bias/],
   ['neither model nor devices to inspect', ['inspect'], /Expected a model, or --devices without one/],
+  [
+    'an unknown cache policy',
+    ['run', '--cache', 'tiny'],
+    /one of full, window, lm-infinite.* for `--cache`, received "tiny"/,
+  ],
+  ['an option of no cache', ['run', '--cache', 'window', '--cache-options', 'sink=4'], /`sink`.*Did you mean `sinks`/],
+  ['a profile under a cache policy', ['bench', '--cache', 'window', '--profile'], /--profile measures the full cache/],
   ['an argument too many', ['inspect', embedded, embedded], /too many arguments/],
 ];
 

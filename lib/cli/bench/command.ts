@@ -78,6 +78,8 @@ function checkTogether(options: Options): void {
       '--profile measures single tokens',
       '--speculation',
     ],
+    [options.profile === true && options.cache !== undefined, '--profile measures the full cache', '--cache'],
+    [options.speculation !== undefined && options.cache !== undefined, '--speculation compares without', '--cache'],
     [options.speculation !== undefined && options.drafter !== undefined, '--speculation names drafters', '--drafter'],
     [options.speculation !== undefined && options.prompt !== undefined, '--speculation continues --text', '--prompt'],
     [options.speculation === undefined && options.text !== undefined, 'Only --speculation continues a text', '--text'],
@@ -125,7 +127,8 @@ async function compare(opened: Opened, names: readonly string[], options: Option
 
 async function bench(opened: Opened, options: Options, speculation?: SpeculationOptions): Promise<void> {
   const { model } = opened;
-  const { prompt, generate } = lengths(model.info.contextLength, options);
+  using first = model.createSession(sessionOptions(options)); // texts may be longer than the model's context
+  const { prompt, generate } = lengths(first.contextLength, options);
   if (options.profile === true) return showProfile(opened, prompt, generate, options);
   const bar = progress('measuring', options.json === true);
   const prefill: number[] = [];
