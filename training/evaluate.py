@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 import exercises as ex
-import gguf_model
+from export import read_back
 from model import Model, keep_heap_memory
 from tokenizer import Tokenizer
 
@@ -20,13 +20,14 @@ CHATS = ["hello", "what can you do?", "copy: river stone lamp", "sort: 5 3 9", "
 
 def load(path):
     """The file as a torch model (rows of q and k back in halves) and its tokenizer."""
-    meta, w = gguf_model.read(path)
+    meta, w = read_back.read(path)
     p = "llama."
     c = {"vocab": len(meta["tokenizer.ggml.tokens"]), "width": meta[p + "embedding_length"], "layers": meta[p + "block_count"],
          "heads": meta[p + "attention.head_count"], "kv_heads": meta[p + "attention.head_count_kv"],
          "head_dim": meta[p + "attention.key_length"], "hidden": meta[p + "feed_forward_length"],
          "context": meta[p + "context_length"], "rope_base": meta[p + "rope.freq_base"],
-         "norm_eps": meta[p + "attention.layer_norm_rms_epsilon"], "tied": "output.weight" not in w}
+         "norm_eps": meta[p + "attention.layer_norm_rms_epsilon"], "tied": "output.weight" not in w,
+         "reach": read_back.reach(meta)}
     state = {}
     for name, a in w.items():
         if "attn_q" in name or "attn_k" in name:
@@ -110,7 +111,7 @@ def export_check(meta, w, model, tk):
         ids = [tk.bos] + tk.encode(text)
         with torch.no_grad():
             ours = model(torch.tensor([ids]))[0].numpy()
-        worst = max(worst, float(np.abs(gguf_model.forward(meta, w, np.array(ids)) - ours).max()))
+        worst = max(worst, float(np.abs(read_back.forward(meta, w, np.array(ids)) - ours).max()))
     return worst
 
 

@@ -10,27 +10,54 @@ CONFIG = {"vocab": 2048, "width": 256, "layers": 4, "heads": 4, "kv_heads": 2, "
 BLOCK = 256  # queries per attention block: keys beyond the block's end are never computed
 
 
-class CausalAttention(torch.autograd.Function):
-    """softmax(q kᵀ + causal mask) v in query blocks, kept small because PyTorch 1.13 has no fused CPU attention.
+def reached(start, end, reach):
+    """Keys that queries [start, end) may see, as index ranges in order, and the mask over them [end - start, keys].
 
-    q [n, group, tokens, d] already scaled; k, v [n, tokens, d]; n = rows · kv_heads; result like q.
+    Key j is seen by query p if j ≤ p and, where `reach` = (sinks, window) is given, j < sinks or p - j < window.
+    """
+    sinks, window = reach or (0, end)
+    low = max(0, start - window + 1)
+    ranges = [(0, end)] if low <= sinks else [(0, sinks), (low, end)] if sinks else [(low, end)]
+    keys = torch.cat([torch.arange(a, b) for a, b in ranges])
+    distance = torch.arange(start, end)[:, None] - keys
+    seen = (distance >= 0) & ((keys < sinks) | (distance < window))
+    return ranges, torch.zeros(seen.shape).masked_fill_(~seen, float("-inf"))
+
+
+def gather(x, ranges):
+    return x[:, ranges[0][0]:ranges[0][1]] if len(ranges) == 1 else torch.cat([x[:, a:b] for a, b in ranges], 1)
+
+
+def spread(into, x, ranges):
+    """Adds the rows of x back to where `gather` took them from."""
+    at = 0
+    for a, b in ranges:
+        into[:, a:b] += x[:, at:at + b - a]
+        at += b - a
+
+
+class CausalAttention(torch.autograd.Function):
+    """softmax(q kᵀ + mask) v in query blocks, kept small because PyTorch 1.13 has no fused CPU attention.
+
+    q [n, group, tokens, d] already scaled; k, v [n, tokens, d]; n = rows · kv_heads; result like q. `reach`: see `reached`.
     """
 
     @staticmethod
-    def forward(ctx, q, k, v):
+    def forward(ctx, q, k, v, reach=None):
         n, group, tokens, d = q.shape
         out = torch.empty_like(q)
         kept = []
-        mask = torch.full((BLOCK, BLOCK), float("-inf"), device=q.device, dtype=q.dtype).triu_(1)
         for start in range(0, tokens, BLOCK):
             end = min(start + BLOCK, tokens)
             rows = end - start
+            ranges, mask = reached(start, end, reach)
             part = q[:, :, start:end].reshape(n, group * rows, d)
-            scores = torch.bmm(part, k[:, :end].transpose(1, 2))
-            scores.view(n, group, rows, end)[..., start:] += mask[:rows, :rows]
+            scores = torch.bmm(part, gather(k, ranges).transpose(1, 2))
+            scores.view(n, group, rows, -1).add_(mask.to(q))
             p = torch.softmax(scores, -1)
-            out[:, :, start:end] = torch.bmm(p, v[:, :end]).view(n, group, rows, d)
+            out[:, :, start:end] = torch.bmm(p, gather(v, ranges)).view(n, group, rows, d)
             kept.append(p)
+        ctx.reach = reach
         ctx.save_for_backward(q, k, v, out, *kept)
         return out
 
@@ -46,12 +73,13 @@ class CausalAttention(torch.autograd.Function):
             rows = end - start
             g = grad[:, :, start:end].reshape(n, group * rows, d)
             part = q[:, :, start:end].reshape(n, group * rows, d)
-            dv[:, :end] += torch.bmm(p.transpose(1, 2), g)
-            ds = torch.bmm(g, v[:, :end].transpose(1, 2))
+            ranges, _ = reached(start, end, ctx.reach)
+            spread(dv, torch.bmm(p.transpose(1, 2), g), ranges)
+            ds = torch.bmm(g, gather(v, ranges).transpose(1, 2))
             ds.sub_(dots[:, :, start:end].reshape(n, group * rows, 1)).mul_(p)
-            dq[:, :, start:end] = torch.bmm(ds, k[:, :end]).view(n, group, rows, d)
-            dk[:, :end] += torch.bmm(ds.transpose(1, 2), part)
-        return dq, dk, dv
+            dq[:, :, start:end] = torch.bmm(ds, gather(k, ranges)).view(n, group, rows, d)
+            spread(dk, torch.bmm(ds.transpose(1, 2), part), ranges)
+        return dq, dk, dv, None
 
 
 class RMSNorm(nn.Module):
@@ -65,9 +93,9 @@ class RMSNorm(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, c):
+    def __init__(self, c, reach=None):
         super().__init__()
-        self.c = c
+        self.c, self.reach = c, reach
         d = c["head_dim"]
         self.attn_norm = RMSNorm(c["width"], c["norm_eps"])
         self.attn_q = nn.Linear(c["width"], c["heads"] * d, bias=False)
@@ -89,7 +117,7 @@ class Layer(nn.Module):
         k = rotate(self.attn_k(h).view(rows, tokens, kv, d).transpose(1, 2), cos, sin)
         v = self.attn_v(h).view(rows, tokens, kv, d).transpose(1, 2)
         out = CausalAttention.apply(q.reshape(rows * kv, group, tokens, d), k.reshape(rows * kv, tokens, d),
-                                    v.reshape(rows * kv, tokens, d))
+                                    v.reshape(rows * kv, tokens, d), self.reach)
         x = x + self.attn_output(out.view(rows, c["heads"], tokens, d).transpose(1, 2).reshape(rows, tokens, -1))
         h = self.ffn_norm(x)
         return x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))
@@ -106,7 +134,8 @@ class Model(nn.Module):
         super().__init__()
         self.c = c = dict(config or CONFIG)
         self.token_embd = nn.Embedding(c["vocab"], c["width"])
-        self.layers = nn.ModuleList(Layer(c) for _ in range(c["layers"]))
+        # `reach`: per layer None, or (sinks, window) where the layer sees those tokens only.
+        self.layers = nn.ModuleList(Layer(c, reach) for reach in c.get("reach") or [None] * c["layers"])
         self.output_norm = RMSNorm(c["width"], c["norm_eps"])
         # A tied model multiplies by its embeddings instead.
         self.output = None if c.get("tied") else nn.Linear(c["width"], c["vocab"], bias=False)

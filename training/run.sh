@@ -6,5 +6,5 @@ here=$(dirname "$0")
 python=${PYTHON:-/usr/bin/python3}
 "$python" "$here/prepare.py" --text "$@"
 "$python" "$here/train.py" --resume
-"$python" "$here/export_gguf.py"
+"$python" "$here/export/gguf.py"
 "$python" "$here/evaluate.py"

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, ".."))
-import export_gguf
+from export import gguf
 from circuits import plant
 from evaluate import load
 from features import take
@@ -157,9 +157,9 @@ def main():
         if step % 200 == 199 or step + 1 == r["steps"]:
             note = "Drafts for vivace-tiny; same texts and exercises, and what it says; seed %d, %.1f million tokens." % (
                 r["seed"], tokens / 1e6)
-            export_gguf.write(a.file or os.path.join(a.arrays, r["name"] + "-f16.gguf"),
-                              export_gguf.metadata(r["config"], tk, note, r["name"]),
-                              list(export_gguf.tensors({k: v.detach() for k, v in model.state_dict().items()}, r["config"])))
+            gguf.write(a.file or os.path.join(a.arrays, r["name"] + "-f16.gguf"),
+                              gguf.metadata(r["config"], tk, note, r["name"]),
+                              list(gguf.tensors({k: v.detach() for k, v in model.state_dict().items()}, r["config"])))
 
 
 if __name__ == "__main__":

@@ -69,6 +69,14 @@ def rotate_pairs(x, base):
     return out
 
 
+def reach(meta):
+    """Per layer None or (sinks, window), as LongGen's keys say; None where the file has none."""
+    if "llama.longgen.layer_types" not in meta:
+        return None
+    seen = (meta["llama.longgen.sinks"], meta["llama.longgen.sliding_window"])
+    return [seen if kind == "sliding_attention" else None for kind in meta["llama.longgen.layer_types"]]
+
+
 def forward(meta, w, ids):
     """Logits [tokens, vocab] in float64, one sequence."""
     w = {name: a.astype(np.float64) for name, a in w.items()}
@@ -77,7 +85,8 @@ def forward(meta, w, ids):
     eps = meta["llama.attention.layer_norm_rms_epsilon"]
     n = len(ids)
     x = w["token_embd.weight"][ids]
-    future = np.triu(np.full((n, n), -np.inf), 1)
+    distance = np.arange(n)[:, None] - np.arange(n)
+    layers = reach(meta) or [None] * meta["llama.block_count"]
     for i in range(meta["llama.block_count"]):
         p = {k[len("blk.%d." % i):-len(".weight")]: a for k, a in w.items() if k.startswith("blk.%d." % i)}
         h = norm(x, p["attn_norm"], eps)
@@ -85,9 +94,11 @@ def forward(meta, w, ids):
         k = rotate_pairs((h @ p["attn_k"].T).reshape(n, kv, d), base)
         v = (h @ p["attn_v"].T).reshape(n, kv, d)
         out = np.empty_like(q)
+        sinks, window = layers[i] or (0, n)
+        hidden = np.where((distance >= 0) & ((np.arange(n) < sinks) | (distance < window)), 0, -np.inf)
         for head in range(heads):
             g = head // (heads // kv)
-            s = q[:, head] @ k[:, g].T / np.sqrt(d) + future
+            s = q[:, head] @ k[:, g].T / np.sqrt(d) + hidden
             s = np.exp(s - s.max(-1, keepdims=True))
             out[:, head] = s / s.sum(-1, keepdims=True) @ v[:, g]
         x = x + out.reshape(n, -1) @ p["attn_output"].T

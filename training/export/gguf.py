@@ -2,13 +2,15 @@
 import argparse
 import os
 import struct
+import sys
 
 import numpy as np
 import torch
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, ".."))
 from tokenizer import SPECIALS, Tokenizer
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 ALIGNMENT = 32
 U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9  # GGUF value types
 TENSOR_F32, TENSOR_F16 = 0, 1
@@ -53,6 +55,14 @@ def tensors(state, c):
         yield "output.weight", arrays["output.weight"], TENSOR_F16
 
 
+def pattern(reach):
+    """LongGen's keys: the kind of each layer, and what those that do not see everything see."""
+    (sinks, window), = {r for r in reach if r}
+    kinds = ["sliding_attention" if r else "full_attention" for r in reach]
+    return [("llama.longgen.layer_types", ARRAY, (STRING, kinds)), ("llama.longgen.sinks", U32, sinks),
+            ("llama.longgen.sliding_window", U32, window)]
+
+
 def metadata(c, tk, note, name="vivace-tiny"):
     types = [3 if token in SPECIALS else 1 for token in tk.tokens]  # 3 control, 1 normal
     return [
@@ -75,6 +85,7 @@ def metadata(c, tk, note, name="vivace-tiny"):
         ("llama.attention.layer_norm_rms_epsilon", F32, c["norm_eps"]),
         ("llama.rope.dimension_count", U32, c["head_dim"]),
         ("llama.rope.freq_base", F32, c["rope_base"]),
+        *(pattern(c["reach"]) if c.get("reach") else []),
         ("tokenizer.ggml.model", STRING, "gpt2"),
         ("tokenizer.ggml.pre", STRING, "llama-bpe"),
         ("tokenizer.ggml.tokens", ARRAY, (STRING, tk.tokens)),
@@ -112,8 +123,8 @@ def write(path, entries, items):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--out", default=os.path.join(HERE, "out"))
-    parser.add_argument("--file", default=os.path.join(HERE, "..", "models", "vivace-tiny.gguf"))
+    parser.add_argument("--out", default=os.path.join(HERE, "..", "out"))
+    parser.add_argument("--file", default=os.path.join(HERE, "..", "..", "models", "vivace-tiny.gguf"))
     a = parser.parse_args()
     state = torch.load(os.path.join(a.out, "checkpoint.pt"), map_location="cpu")
     tk = Tokenizer.load(os.path.join(a.out, "tokenizer.json"))
