@@ -98,6 +98,15 @@ test('options of sessions arrive, words of a text are the filler, and an abort l
   expect(report.cells.reduce((sum, { cases }) => sum + cases, 0)).toBe(4);
 });
 
+test('a cache policy decides what is found: with a window, what it still has', async () => {
+  const report = await vivaceJson<NeedleReport>([
+    ...['eval', 'needle', embedded, '--threads', '1', '--lengths', '600', '--depths', '0.2,1', '--cases', '3'],
+    ...['--cache', 'window', '--cache-options', 'sinks=4,recent=128'],
+  ]);
+  expect(report.cells).toMatchObject([{ depth: 0.2 }, { depth: 1, right: 1 }]);
+  expect(report.cells[0].right).toBeLessThan(0.5);
+});
+
 test('mistakes are one line', async () => {
   const none = join(folder, 'none.txt');
   const empty = join(folder, 'empty.txt');
