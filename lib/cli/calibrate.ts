@@ -1,6 +1,8 @@
 // `vivace calibrate model --text FILE -o channels.json`: ranks the channels of keys, for --cache double-sparsity.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { VivaceError } from '../errors.js';
+import { readText } from '../formats/file.js';
 import { calibrate } from '../model/evaluation/calibrate.js';
 import { addModelOptions, integer, type ModelOptions } from './arguments.js';
 import { interruptible, open } from './opened.js';
@@ -22,7 +24,7 @@ export function calibrateCommand(): Command {
     .option('--blocks <count>', 'pieces of the text that are read at most', integer(1), 256)
     .option('--block-length <tokens>', 'tokens of a piece (default: 512)', integer(1));
   return addModelOptions(command).action(async (path: string | undefined, options: Options) => {
-    const text = readFileSync(options.text, 'utf8');
+    const text = readText(options.text);
     const opened = await open(path, options, false);
     const bar = progress('reading', false);
     const { signal, done } = interruptible();
@@ -32,7 +34,7 @@ export function calibrateCommand(): Command {
       const own = blockLength === undefined ? {} : { blockLength };
       const channels = await calibrate(opened.model, text, { blocks, ...own, signal, onProgress });
       bar.end();
-      writeFileSync(options.output, JSON.stringify(channels));
+      write(options.output, JSON.stringify(channels));
       say(`${options.output}: channels of ${Object.keys(channels).length / 4} layers`);
     } finally {
       bar.end();
@@ -40,4 +42,16 @@ export function calibrateCommand(): Command {
       opened.model.dispose();
     }
   });
+}
+
+function write(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (cause) {
+    const message = `Cannot write ${path}: ${(cause as Error).message}`;
+    throw new VivaceError('INVALID_ARGUMENT', message, {
+      cause,
+      remedy: 'Name a file in a folder that can be written.',
+    });
+  }
 }
