@@ -1,11 +1,15 @@
 // Merges the jobs of all sequences of one model into rounds: one native run each, decoding rows first, prompts in chunks.
 import { VivaceError } from './errors.js';
-import { Ahead, outcomeOf, settle, verdictOf, type Outcome } from './decode/ahead.js';
+import { Ahead, outcomeOf, settle, verdictOf, withLoad, type Outcome } from './decode/ahead.js';
 import {
   buildRequest,
+  cutTogether,
+  draftingOf,
   endDraft,
   fitDraft,
   hearTaps,
+  isOpen,
+  loadOf,
   readOnce,
   retract,
   rowsOfDraft,
@@ -171,7 +175,7 @@ export class Engine implements Rounds {
     let room = this.maxRows;
     const take = (entry: Entry, rows: number): void => {
       const ends = rows === left(entry) && !entry.logits;
-      const plan = ends ? planOf(entry) : undefined;
+      const plan = ends ? planOf(entry, entries.length) : undefined;
       if (plan === 'failed') return void (this.queue = this.queue.filter((other) => other !== entry));
       room -= rows;
       if (plan?.draft instanceof Promise) {
@@ -180,7 +184,10 @@ export class Engine implements Rounds {
         room -= most;
         return;
       }
-      const draft = ends ? fitDraft(entry.draft ?? plan?.draft, room) : undefined;
+      const given = ends ? (entry.draft ?? plan?.draft) : undefined;
+      if (isOpen(given))
+        return void shares.push({ entry, rows, draft: undefined, open: given, ...(plan ? { plan } : {}) });
+      const draft = fitDraft(given, room);
       room -= rowsOfDraft(draft);
       shares.push({ entry, rows, draft, ...(plan ? { plan } : {}) });
     };
@@ -223,13 +230,14 @@ export class Engine implements Rounds {
         continue;
       }
       try {
-        ready.push({ ...share, draft: fitDraft(await plan.draft, room) });
+        const draft = await plan.draft;
+        ready.push(isOpen(draft) ? { ...share, open: draft } : { ...share, draft: fitDraft(draft, room) });
       } catch (error) {
         this.queue = this.queue.filter((other) => other !== entry);
         entry.reject(error);
       }
     }
-    return ready;
+    return cutTogether(ready, this.maxRows);
   }
 
   /** Runs the shares together; when that fails, one by one, so that only the job at fault hears of it. */
@@ -332,6 +340,8 @@ export class Engine implements Rounds {
     all?: readonly RunResult[], // of a round that drafts
     outcomes?: readonly Outcome[], // of one that may go on
   ): void {
+    const load = loadOf(shares, request, result);
+    const told = (entry: Entry, outcome: Outcome): void => settle(entry, withLoad(outcome, load));
     shares.forEach(({ entry, rows, draft }, index) => {
       const { logits } = request;
       const { output, wanted } = places[index];
@@ -344,11 +354,11 @@ export class Engine implements Rounds {
       if (entry.done < entry.tokens.length && !entry.cancelled) return;
       this.queue = this.queue.filter((other) => other !== entry);
       if (entry.done < entry.tokens.length) entry.resolve(undefined);
-      else if (outcomes) settle(entry, outcomes[index]);
+      else if (outcomes) told(entry, outcomes[index]);
       else if (entry.drafting && all) settle(entry, endDraft(entry, entry.drafting, all, output));
       else if (entry.tree) settle(entry, treeOf(request, result, output));
       else if (entry.sampler)
-        settle(
+        told(
           entry,
           draft
             ? withProbe(
@@ -365,23 +375,13 @@ export class Engine implements Rounds {
 }
 
 /** What a job wants of the run that begins; `failed`: it has been rejected with the reason. */
-function planOf(entry: Entry): JobPlan | 'failed' | undefined {
+function planOf(entry: Entry, sequences: number): JobPlan | 'failed' | undefined {
   try {
-    return entry.plan?.();
+    return entry.plan?.(sequences);
   } catch (error) {
     entry.reject(error);
     return 'failed';
   }
-}
-
-/** How long a round goes on by itself where all of its jobs are at their ends and draft. */
-function draftingOf(shares: readonly Share[]): Omit<NonNullable<RunRequest['ahead']>, 'told'> | undefined {
-  const drafting = shares.map(({ entry }) => entry.drafting);
-  const ends = shares.every(({ entry, rows }) => entry.done + rows === entry.tokens.length);
-  if (!ends || !drafting.every((one) => one !== undefined)) return undefined;
-  const steps = Math.max(...drafting.map((one) => one.steps));
-  const least = Math.min(...drafting.map((one) => one.least));
-  return { rounds: Int32Array.of(steps), limit: steps, ends: new Int32Array(), quiet: true, least };
 }
 
 /** In rounds with trees, rows are committed by hand; those of drafts have been. */

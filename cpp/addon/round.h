@@ -243,7 +243,7 @@ struct Round {
     begin_ = now;
     bool drafted = ahead->drafts && outputs > static_cast<int64_t>(seats.size());
     for (DraftSeat& seat : seats) {
-      seat.took(result.ms);
+      seat.took(result.ms, static_cast<size_t>(outputs) - seats.size());
       drafted = drafted || seat.draft_ms > trifle * result.ms;
     }
     if (drafted) {

@@ -1,7 +1,7 @@
 // Tokens drawn before anybody asked for them: a run goes on by itself with what it draws, and hands out the results to the
 // jobs that come for them, one per token. What nobody comes for was never said: the cache has not heard of it.
 import type { KvCache, RowDrafting, RowSampler, RunResult } from '../program/executor.js';
-import type { Job, JobPlan, JobResult } from './rounds.js';
+import type { Job, JobPlan, JobResult, RoundLoad } from './rounds.js';
 
 /**
  * How many rounds a run may be ahead of the slowest of its sequences. With one it would wait for JavaScript after each
@@ -62,6 +62,15 @@ function outcomeAt(result: RunResult, place: number, output: number, drafts: boo
 }
 
 const noSeat = { rows: 1, hoped: 0, draftMs: 0 };
+
+const loadOf = (outcomes: readonly Outcome[]): Omit<RoundLoad, 'rows'> => ({
+  sequences: outcomes.length,
+  tokens: outcomes.reduce((sum, one) => sum + (one instanceof Error ? 0 : 1 + (one.accepted?.length ?? 0)), 0),
+  prompt: false,
+});
+
+export const withLoad = (outcome: Outcome, load: RoundLoad | undefined): Outcome =>
+  load && !(outcome instanceof Error) ? { ...outcome, load } : outcome;
 
 export function settle(job: Waiting, outcome: Outcome): void {
   if (outcome instanceof Error) job.reject(outcome);
@@ -139,9 +148,14 @@ export class Ahead<T extends Waiting> {
   /** A round is over. What the first one gave is for the jobs that it was made for, in their order; they are settled. */
   told(result: RunResult): readonly Outcome[] {
     let output = 0;
-    const outcomes = this.seats.map((seat, place) => {
+    const given = this.seats.map((_, place) => {
       const outcome = outcomeAt(result, place, output, this.plans[place]?.drafting !== undefined);
       output += result.seats?.[place].rows ?? 1;
+      return outcome;
+    });
+    const load = given.length > 1 ? { ...loadOf(given), rows: output } : undefined;
+    const outcomes = this.seats.map((seat, place) => {
+      const outcome = withLoad(given[place], load);
       if (this.hasBegun) {
         seat.results.push(outcome);
         if (seat.waiting) this.take(seat, seat.waiting);

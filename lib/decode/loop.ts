@@ -6,7 +6,7 @@ import type { Executor, KvCache, RowSampler } from '../program/executor.js';
 import { Answer, type Piece } from './answer.js';
 import { Fence } from './constraint.js';
 import type { ResolvedOptions } from './options.js';
-import type { JobDraft, JobPlan, JobResult, Rounds, Ticket } from './rounds.js';
+import type { Job, JobDraft, JobResult, OpenDraft, Rounds, Ticket } from './rounds.js';
 import { Speculator, type SpeculationResult } from './speculation/speculator.js';
 import type { TokenList } from './token-list.js';
 
@@ -182,7 +182,7 @@ class Run {
     this.flight.catch(() => {}); // whoever awaits it sees the error
   }
 
-  private round(ahead: number, draft?: JobDraft, plan?: () => JobPlan): Promise<JobResult | undefined> {
+  private round(ahead: number, draft?: JobDraft | OpenDraft, plan?: Job['plan']): Promise<JobResult | undefined> {
     const { tokens, kv, sequence, rounds } = this.target;
     const limit = Math.min(this.room(), ahead);
     const taps = this.speculator?.taps;
@@ -223,7 +223,9 @@ class Run {
       this.feedLast();
     }
     const room = this.room();
-    return this.heard(speculator, () => this.round(Infinity, undefined, () => speculator.plan(room)));
+    return this.heard(speculator, () =>
+      this.round(Infinity, undefined, (sequences) => speculator.plan(room, sequences)),
+    );
   }
 
   private async heard(

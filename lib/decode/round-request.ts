@@ -9,7 +9,8 @@ import type {
   RunResult,
 } from '../program/executor.js';
 import { outcomeOf, type Outcome, type Waiting } from './ahead.js';
-import type { JobDraft, JobDrafting, JobPlan, JobResult } from './rounds.js';
+import type { JobDraft, JobDrafting, JobPlan, JobResult, OpenDraft, RoundLoad } from './rounds.js';
+import { jointly } from './speculation/scaling/joint.js';
 
 export interface Entry extends Waiting {
   done: number; // tokens that are in the cache
@@ -21,6 +22,8 @@ export interface Share {
   readonly entry: Entry;
   readonly rows: number;
   readonly draft: JobDraft | undefined;
+  /** A draft that is still to be cut. */
+  readonly open?: OpenDraft;
   /** Of a draft that is still to come: rows that it may have. */
   readonly room?: number;
   /** Of a job that plans, at its end. */
@@ -180,6 +183,37 @@ export function fitDraft(draft: JobDraft | undefined, room: number): JobDraft | 
   return draft.tokens.length <= room ? readOnce(draft) : undefined;
 }
 
+export const isOpen = (draft: JobDraft | OpenDraft | undefined): draft is OpenDraft =>
+  draft !== undefined && 'bid' in draft;
+
+/** Cuts the drafts that are open to what pays for all shares together, within a round of `maxRows`. */
+export function cutTogether(shares: readonly Share[], maxRows: number): readonly Share[] {
+  const opened = shares.flatMap(({ open }) => (open ? [open] : []));
+  if (opened.length === 0) return shares;
+  const sequences = shares.length;
+  const rows = shares.reduce((sum, share) => sum + rowsOf(share), 0);
+  const room = Math.max(0, maxRows - rows);
+  const drafted = opened.reduce((sum, { bid }) => sum + bid.scores.length, 0);
+  const fixed = { rows: shares.reduce((sum, { draft }) => sum + rowsOfDraft(draft), 0), tokens: 0 };
+  const costs = opened[0].costs(sequences, fixed.rows + Math.min(room, drafted));
+  const bids = opened.map(({ bid }) => bid);
+  const nodes = jointly(bids, { sequences, costs, fixed, room });
+  return shares.map(({ open, ...share }) => (open ? { ...share, draft: open.cut(nodes.shift() ?? []) } : share));
+}
+
+/** What a round did for all of them, where they are several. */
+export function loadOf(shares: readonly Share[], request: RunRequest, result: RunResult): RoundLoad | undefined {
+  if (shares.length < 2) return undefined;
+  const drafted = shares.reduce((sum, { draft }) => sum + (draft ? 1 + draft.tokens.length : 0), 0);
+  const tokens = shares.length - shares.filter(({ draft }) => draft).length;
+  return {
+    sequences: shares.length,
+    rows: request.tokens.length,
+    tokens: tokens + (drafted > 0 ? result.kept.reduce((sum, flags) => sum + (flags & 1), 0) : 0),
+    prompt: shares.some(({ rows }) => rows > 1),
+  };
+}
+
 export function readOnce({ again: _, probe: __, ...draft }: JobDraft): JobDraft {
   return draft;
 }
@@ -266,4 +300,14 @@ export function endDraft(entry: Entry, drafting: JobDrafting, all: readonly RunR
 /** Takes back what a sampler drew in these rounds. */
 export function retract({ sampler }: Entry, rounds: readonly RunResult[], output: number): void {
   sampler?.retract(Int32Array.from(rounds, ({ tokens }) => tokens[output]).filter((token) => token >= 0));
+}
+
+/** How long a round goes on by itself where all of its jobs are at their ends and draft. */
+export function draftingOf(shares: readonly Share[]): Omit<NonNullable<RunRequest['ahead']>, 'told'> | undefined {
+  const drafting = shares.map(({ entry }) => entry.drafting);
+  const ends = shares.every(({ entry, rows }) => entry.done + rows === entry.tokens.length);
+  if (!ends || !drafting.every((one) => one !== undefined)) return undefined;
+  const steps = Math.max(...drafting.map((one) => one.steps));
+  const least = Math.min(...drafting.map((one) => one.least));
+  return { rounds: Int32Array.of(steps), limit: steps, ends: new Int32Array(), quiet: true, least };
 }

@@ -1,4 +1,5 @@
 // How a decoding loop asks for model runs without knowing what else runs: lib/engine.ts merges the jobs into rounds.
+import type { Bid } from './speculation/scaling/joint.js';
 import type {
   DraftedTree,
   DraftTree,
@@ -34,6 +35,25 @@ export interface JobDraft {
   readonly judge?: WalkJudge;
   /** [1 + tokens]: what may follow each row, the root first; bits of tokens, null: any. */
   readonly masks?: readonly (Uint32Array | null)[];
+}
+
+/** A draft that is cut when it is known what else is in its round (speculation/scaling/joint.ts). */
+export interface OpenDraft {
+  readonly bid: Bid;
+  /** As `RoundTerms.costs`, up to so many drafted rows. */
+  readonly costs: (sequences: number, rows: number) => Float64Array;
+  /** The draft of these nodes, ascending; undefined: there is nothing to verify. */
+  cut(nodes: readonly number[]): JobDraft | undefined;
+}
+
+/** What a round did for all of its sequences. */
+export interface RoundLoad {
+  readonly sequences: number;
+  readonly rows: number;
+  /** Tokens that were said. */
+  readonly tokens: number;
+  /** Some of its rows were of prompts. */
+  readonly prompt: boolean;
 }
 
 /** Rows behind a draft's, in which the model reads it again (speculation/reflective). They never stay in the cache. */
@@ -76,7 +96,7 @@ export interface JobTaps {
 
 /** What a job wants of the run that it begins: a draft for its first round, a drafter for those that follow. */
 export interface JobPlan {
-  readonly draft?: JobDraft | Promise<JobDraft | undefined> | undefined;
+  readonly draft?: JobDraft | OpenDraft | Promise<JobDraft | OpenDraft | undefined> | undefined;
   readonly drafting?: RowDrafting;
   /** How many rounds the run may be. */
   readonly rounds: number;
@@ -99,9 +119,11 @@ export interface Job {
    */
   readonly ahead?: { readonly limit: number; readonly ends: Int32Array };
   /** Verified in the round of the last token, if there is room for its rows. Not with `ahead`. */
-  readonly draft?: JobDraft;
-  /** With `ahead`: asked when the last token's round begins, if no earlier run has come to it. */
-  readonly plan?: () => JobPlan;
+  readonly draft?: JobDraft | OpenDraft;
+  /**
+   * With `ahead`: asked when the last token's round begins, if no earlier run has come to it; `sequences`: how many are in it.
+   */
+  readonly plan?: (sequences: number) => JobPlan;
   /**
    * The last token's round becomes as many as it takes to draw a draft. The cache has room for all of its tokens but the
    * last one, and they are in it once `KvCache.commit` says so, before the sequence's next job.
@@ -143,6 +165,8 @@ export interface JobResult {
   readonly judged?: true;
   /** Of rounds that may go on by themselves: how long this one took. */
   readonly ms?: number;
+  /** Of rounds with other sequences. */
+  readonly load?: RoundLoad;
   /** The run had a drafter for the sequence, which has heard these tokens. */
   readonly seat?: { readonly drafted: number; readonly hoped: number; readonly draftMs: number };
 }

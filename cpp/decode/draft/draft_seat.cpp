@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <exception>
+#include <utility>
 
 namespace vivace {
 namespace {
@@ -16,17 +17,37 @@ double since(Clock::time_point begin) {
 
 }  // namespace
 
-int paying(const std::vector<float>& scores, const std::vector<double>& costs, double calibration) {
-  const size_t most = std::min(scores.size(), costs.size() < 2 ? size_t{0} : costs.size() - 2);
-  if (costs.empty()) return static_cast<int>(scores.size());
-  int best = 0;
-  double tokens = 1, rate = costs.size() > 1 ? 1 / costs[1] : 0;
-  for (size_t i = 0; i < most; ++i) {
-    tokens += std::min(1.0, calibration * static_cast<double>(scores[i]));
-    const double own = tokens / std::abs(costs[i + 2]);
+std::vector<int> paying(const std::vector<Bid>& bids, size_t sequences, const std::vector<double>& costs,
+                        size_t fixed) {
+  std::vector<int> taken(bids.size(), 0);
+  size_t all = 0;
+  for (size_t i = 0; i < bids.size(); ++i) {
+    if (costs.empty()) taken[i] = static_cast<int>(bids[i].scores->size());
+    all += bids[i].scores->size();
+  }
+  if (costs.empty()) return taken;
+  const size_t known = costs.size() < 2 + fixed ? 0 : costs.size() - 2 - fixed;
+  // What the next token of a chain gives, and its score, for those that give the same.
+  const auto gain = [&](size_t bid) {
+    const auto score = static_cast<double>((*bids[bid].scores)[static_cast<size_t>(taken[bid])]);
+    return std::pair{std::min(1.0, bids[bid].calibration * score), score};
+  };
+  std::vector<int> best = taken;
+  auto tokens = static_cast<double>(sequences);
+  double rate = tokens / std::abs(costs[std::min(1 + fixed, costs.size() - 1)]);
+  for (size_t i = 0; i < std::min(all, known); ++i) {
+    // The chain whose next token gives most.
+    size_t next = bids.size();
+    for (size_t bid = 0; bid < bids.size(); ++bid) {
+      if (taken[bid] >= static_cast<int>(bids[bid].scores->size())) continue;
+      if (next == bids.size() || gain(bid) > gain(next)) next = bid;
+    }
+    tokens += gain(next).first;
+    ++taken[next];
+    const double own = tokens / std::abs(costs[i + 2 + fixed]);
     if (own <= rate) continue;
     rate = own;
-    best = static_cast<int>(i) + 1;
+    best = taken;
   }
   return best;
 }
@@ -63,8 +84,8 @@ bool DraftSeat::hear(const Draws& draws) {
   return sound && left > 0 && !(drafter && drafter->broken);
 }
 
-void DraftSeat::took(double ms) {
-  const auto own = static_cast<size_t>(rows);
+void DraftSeat::took(double ms, size_t drafted) {
+  const size_t own = 1 + drafted;
   if (own < costs.size() && costs[own] < 0) costs[own] = std::max(ms - draft_ms, 1e-6);
 }
 
@@ -73,15 +94,6 @@ bool DraftSeat::longest(int64_t room, int& most_tokens) const {
   most_tokens = static_cast<int>(std::max(int64_t{0}, std::min(wanted, room)));
   if (most_tokens > 0) most_tokens = static_cast<int>(std::min<int64_t>(most_tokens, drafter->drafter->room()));
   return most_tokens == wanted;
-}
-
-// The draft's tokens that pay. What was drawn must be shown to the verifier, all of it, or the law changes.
-std::vector<int32_t> DraftSeat::cut() {
-  proposal_ = drafter->drafter->proposal();
-  const int count = proposal_ != nullptr ? draft_.size() : paying(draft_.scores, costs, calibration);
-  hoped = 0;
-  for (int i = 0; i < count; ++i) hoped += static_cast<double>(draft_.scores[static_cast<size_t>(i)]);
-  return {draft_.tokens.begin(), draft_.tokens.begin() + count};
 }
 
 void draft_next(std::vector<DraftSeat>& seats, const std::vector<int64_t>& rooms,
@@ -100,6 +112,7 @@ void draft_next(std::vector<DraftSeat>& seats, const std::vector<int64_t>& rooms
     asks[i].drafter->set_terms({seat.cycle, &seat.costs, seat.calibration});
   }
   std::vector<DraftAsk> together;
+  std::vector<size_t> drafted;  // seats
   for (size_t first = 0; first < seats.size(); ++first) {
     if (asks[first].drafter == nullptr) continue;
     const void* const group = asks[first].drafter->group();
@@ -124,10 +137,33 @@ void draft_next(std::vector<DraftSeat>& seats, const std::vector<int64_t>& rooms
       DraftSeat& seat = seats[i];
       seat.drafter->broken = !sound;
       if (!sound) continue;
-      const std::vector<int32_t> drafted = seat.cut();
-      tokens[i].insert(tokens[i].end(), drafted.begin(), drafted.end());
+      seat.proposal_ = seat.drafter->drafter->proposal();
       seat.draft_ms += ms;
+      drafted.push_back(i);
     }
+  }
+  // What was drawn must be shown to the verifier, all of it, or the law changes; of the rest the tokens that pay.
+  std::vector<Bid> bids;
+  const std::vector<double>* costs = nullptr;
+  size_t fixed = 0;
+  for (const size_t i : drafted) {
+    const DraftSeat& seat = seats[i];
+    if (!seat.is_open()) {
+      fixed += static_cast<size_t>(seat.draft_.size());
+      continue;
+    }
+    bids.push_back({&seat.draft_.scores, seat.calibration});
+    if (costs == nullptr || seat.costs.size() > costs->size()) costs = &seat.costs;
+  }
+  std::vector<int> counts;
+  if (costs != nullptr) counts = paying(bids, seats.size(), *costs, fixed);
+  size_t bid = 0;
+  for (const size_t i : drafted) {
+    DraftSeat& seat = seats[i];
+    const int count = seat.is_open() ? counts[bid++] : seat.draft_.size();
+    for (int node = 0; node < count; ++node)
+      seat.hoped += static_cast<double>(seat.draft_.scores[static_cast<size_t>(node)]);
+    tokens[i].insert(tokens[i].end(), seat.draft_.tokens.begin(), seat.draft_.tokens.begin() + count);
   }
 }
 

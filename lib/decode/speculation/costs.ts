@@ -1,18 +1,33 @@
 // What rounds of a model take, by their rows, as measured while it decodes.
+import type { DrawnLength } from './scaling/shared-lengths.js';
 
 const SLOW = 0.1; // weight of the newest round in averages
 const SHAPE_WEIGHT = 0.3; // of the newest generation
 const SHAPE_TURNS = 32;
 
-/** Milliseconds of a round by its rows: averages of what was measured, in between and beyond a line. */
+/**
+ * Milliseconds of a round by its rows: averages of what was measured, in between and beyond a line. Of a round of several
+ * sequences, of which each has one row at least, all of these count as one row.
+ */
 export class Costs {
+  private readonly others = new Map<number, Costs>();
   private readonly measured = new Map<number, number>();
   private known: Float64Array | undefined; // the last table
 
-  add(rows: number, ms: number): void {
+  /** Those of rounds of so many sequences: of each number up to four, beyond that of each doubling. */
+  of(sequences: number): Costs {
+    const bucket = bucketOf(sequences);
+    if (bucket === 1) return this;
+    const costs = this.others.get(bucket) ?? new Costs();
+    this.others.set(bucket, costs);
+    return costs;
+  }
+
+  /** `tellers`: how many tell of the same round. */
+  add(rows: number, ms: number, tellers = 1): void {
     const old = this.measured.get(rows);
     // A round that had to wait for something else says nothing about rows: averages follow it slowly, small ones at once.
-    this.measured.set(rows, old === undefined || ms < old ? ms : old + SLOW * (ms - old));
+    this.measured.set(rows, old === undefined || ms < old ? ms : old + (SLOW / tellers) * (ms - old));
     this.known = undefined;
   }
 
@@ -37,6 +52,9 @@ export class Costs {
     return this.known;
   }
 }
+
+export const bucketOf = (sequences: number): number =>
+  sequences <= 4 ? Math.max(1, sequences) : 2 ** Math.ceil(Math.log2(sequences));
 
 type Point = readonly [number, number];
 
@@ -81,6 +99,8 @@ export interface ModelCosts {
   readonly calibrations: Map<string, number>;
   /** By the drafter's name. */
   readonly shapes: Map<string, ShapeRates>;
+  /** Generations whose drafts are drawn, and how long these are to be. */
+  readonly lengths: Set<DrawnLength>;
 }
 
 const known = new WeakMap<object, ModelCosts>();
@@ -92,6 +112,7 @@ export function costsOf(executor: object): ModelCosts {
     returning: new Costs(),
     calibrations: new Map(),
     shapes: new Map(),
+    lengths: new Set(),
   };
   known.set(executor, costs);
   return costs;

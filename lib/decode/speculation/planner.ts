@@ -1,6 +1,8 @@
 // How much of a draft is worth verifying: what it would give in tokens, against what its rows cost.
 import type { DraftedTokens } from './drafter.js';
-import type { Costs } from './costs.js';
+import { bucketOf, type Costs } from './costs.js';
+import type { RoundLoad } from '../rounds.js';
+import { jointly, type Bid } from './scaling/joint.js';
 
 const SLOW = 0.1; // weight of the newest round in averages
 /** Rounds without drafts, where drafting has been slower than none: doubled each time, up to this. */
@@ -16,22 +18,19 @@ const PROBE = 64;
 const TRIFLE = 0.05;
 
 /**
- * How many of `scores`, the highest first, give the most tokens per millisecond; none is a choice. `costs[n]`: milliseconds
- * of a round of n rows, negative ones guessed; without costs all of them. cpp/decode/draft/draft_seat.cpp does the same for chains.
+ * How many of `scores`, the highest first, give the most tokens per millisecond, where a sequence is alone; none is a choice.
+ * `costs[n]`: milliseconds of a round of n rows, negative ones guessed; without costs all of them.
  */
 export function paying(scores: ArrayLike<number>, costs: Float64Array, calibration: number): number {
-  if (costs.length === 0) return scores.length;
-  let best = 0;
-  let tokens = 1;
-  let rate = 1 / costs[1];
-  for (let i = 0; i < Math.min(scores.length, costs.length - 2); i++) {
-    tokens += Math.min(1, calibration * scores[i]);
-    const own = tokens / Math.abs(costs[i + 2]);
-    if (own <= rate) continue;
-    rate = own;
-    best = i + 1;
-  }
-  return best;
+  return jointly([{ scores, calibration }], { sequences: 1, costs })[0].length;
+}
+
+/** How drafts went in rounds of some load. */
+interface Trials {
+  /** Rounds that the next rest takes. */
+  pause: number;
+  /** Averages of rounds with a draft, and how many these were. */
+  drafted: { tokens: number; ms: number; rounds: number };
 }
 
 export class Planner {
@@ -39,16 +38,38 @@ export class Planner {
   calibration: number;
   private idle = 0; // rounds since the last draft
 
-  /** Rounds that the next rest takes. */
-  pause = 1;
-  private drafted = { tokens: 0, ms: 0, rounds: 0 }; // averages of rounds with a draft, and how many these were
+  /** Sequences in the last round. */
+  private sequences = 1;
+  private readonly trials = new Map<number, Trials>();
 
   /** `calibration`: that of an earlier text. Hopes that it fulfilled are worth a try; that it was hostile says nothing. */
   constructor(
-    readonly costs: Costs,
+    private readonly all: Costs,
     calibration = 1,
   ) {
     this.calibration = Math.max(1, calibration);
+  }
+
+  /** What the next round costs, if it has as many sequences as the last one. */
+  get costs(): Costs {
+    return this.all.of(this.sequences);
+  }
+
+  /** [1 + n] of n drafted rows in rounds of so many sequences, for n up to `most`. */
+  costsFor(sequences: number, most: number): Float64Array {
+    return this.all.of(sequences).table(1 + most);
+  }
+
+  /** Rounds that the next rest takes. */
+  get pause(): number {
+    return this.trial.pause;
+  }
+
+  private get trial(): Trials {
+    const bucket = bucketOf(this.sequences);
+    const trial = this.trials.get(bucket) ?? { pause: 1, drafted: { tokens: 0, ms: 0, rounds: 0 } };
+    this.trials.set(bucket, trial);
+    return trial;
   }
 
   /** How many rounds may be planned at once, with what is known now. */
@@ -58,51 +79,49 @@ export class Planner {
 
   /** Should the next rounds go without a draft: to measure one, or because drafts have been slower? */
   rests(): boolean {
+    const { trial } = this;
     const alone = this.costs.measuredAt(1);
     if (alone === undefined) {
-      this.pause = MEASURED;
-      return this.drafted.rounds >= UNMEASURED;
+      trial.pause = MEASURED;
+      return trial.drafted.rounds >= UNMEASURED;
     }
-    const { tokens, ms, rounds } = this.drafted;
+    const { tokens, ms, rounds } = trial.drafted;
     if (rounds < TRIALS || tokens / ms >= 1 / alone) {
-      if (rounds >= TRIALS) this.pause = 4;
+      if (rounds >= TRIALS) trial.pause = 4;
       return false;
     }
-    this.pause = Math.min(LONGEST_PAUSE, Math.max(8, 2 * this.pause));
-    this.drafted = { tokens: 0, ms: 0, rounds: TRIALS - 2 }; // two more drafts, then it is judged again
+    trial.pause = Math.min(LONGEST_PAUSE, Math.max(8, 2 * trial.pause));
+    trial.drafted = { tokens: 0, ms: 0, rounds: TRIALS - 2 }; // two more drafts, then it is judged again
     return true;
   }
 
+  /** What a draft of these scores offers to a round of several sequences. */
+  bid({ scores }: DraftedTokens): Bid {
+    return { scores, calibration: this.calibration, least: this.idle < PROBE ? 0 : Math.min(scores.length, 4) };
+  }
+
   /**
-   * The nodes to keep, as an ascending list of indices: those with the highest scores, as many as give the most tokens per
-   * second; none is a choice.
+   * The nodes to keep where the sequence is alone, as an ascending list of indices: those with the highest scores, as many as
+   * give the most tokens per second; none is a choice.
    */
-  choose({ scores }: DraftedTokens): number[] {
-    // Scores are at most their parents', so that a node never comes before its parent.
-    const order = Array.from(scores.keys()).sort((a, b) => scores[b] - scores[a] || a - b);
-    let best = Math.min(order.length, 4);
-    if (this.idle < PROBE) {
-      const costs = this.costs.table(order.length + 1);
-      best = paying(
-        order.map((node) => scores[node]),
-        costs,
-        this.calibration,
-      );
-    }
-    return order.slice(0, best).sort((a, b) => a - b);
+  choose(draft: DraftedTokens): number[] {
+    return jointly([this.bid(draft)], { sequences: 1, costs: this.costsFor(1, draft.scores.length) })[0];
   }
 
   /**
    * A round of so many rows took `ms` and kept `kept` of its drafted tokens, whose scores sum to `hoped`. `draftMs`: what a
-   * draft took besides, also one of which nothing was verified.
+   * draft took besides, also one of which nothing was verified; `load`: of a round with other sequences, all of it.
    */
-  learn(rows: number, ms: number, hoped: number, kept: number, draftMs: number): void {
-    this.costs.add(rows, ms);
+  learn(rows: number, ms: number, hoped: number, kept: number, draftMs: number, load?: RoundLoad): void {
+    this.sequences = load?.sequences ?? 1;
+    this.costs.add(load ? 1 + load.rows - load.sequences : rows, ms, this.sequences);
     this.idle = rows > 1 ? 0 : this.idle + 1;
     if (rows > 1 || draftMs > TRIFLE * ms) {
-      const { drafted } = this;
+      const { drafted } = this.trial;
+      // Others waited for this one's rows, and it for theirs: a round is judged as a whole.
+      const tokens = load ? load.tokens / load.sequences : 1 + kept;
       const weight = drafted.tokens === 0 ? 1 : SLOW;
-      drafted.tokens += weight * (1 + kept - drafted.tokens);
+      drafted.tokens += weight * (tokens - drafted.tokens);
       drafted.ms += weight * (ms + draftMs - drafted.ms);
       drafted.rounds++;
     }

@@ -1,12 +1,13 @@
 // The drafts of one generation: asks the drafter, cuts drafts to what pays, and keeps the books.
 import type { Executor, Proposal, RowSampler, SamplerOptions, VerifyRule } from '../../program/executor.js';
 import type { Fence } from '../constraint.js';
-import type { JobDraft, JobPlan, JobResult, JobTaps } from '../rounds.js';
+import type { JobDraft, JobPlan, JobResult, JobTaps, OpenDraft } from '../rounds.js';
 import { costsOf, ShapeRates } from './costs.js';
 import type { Draft, DraftContext, DraftProbe, GenerationDrafter } from './drafter.js';
 import type { ResolvedSpeculation } from './options.js';
 import { Guard } from './judge/guard.js';
 import { Planner } from './planner.js';
+import { DrawnLength } from './scaling/shared-lengths.js';
 import { Reflector } from './reflective/reflector.js';
 import type { ReflectionResult } from './reflective/reflector.js';
 
@@ -35,6 +36,9 @@ export interface SpeculationResult {
 /** Tokens that may be drawn ahead while drafts find nothing: more each time, for they cannot be verified together. */
 const MOST_AHEAD = 8;
 
+/** Rounds that go on without a draft where none pays. */
+const WITHOUT = 32;
+
 /** Rounds of a generation that say nothing of how fast its drafts are. */
 const FEW = 12;
 
@@ -55,6 +59,8 @@ export class Speculator {
   private wait = 0; // rounds that have been asked for ahead
   private timed = true; // the round begins when it is asked for
   private current: { draft: JobDraft; hoped: number } | undefined;
+  private sequences = 1; // of the last round
+  private drawn: DrawnLength | undefined;
   private rounds = 0;
   private draftedRounds = 0;
   private drafted = 0;
@@ -106,13 +112,18 @@ export class Speculator {
     return this.drafter.ready?.();
   }
 
-  /** What the run that begins should do, where drafts need no JavaScript; `room`: tokens that may still be drawn. */
-  plan(room: number): JobPlan {
+  /**
+   * What the run that begins should do, where drafts need no JavaScript; `room`: tokens that may still be drawn, `sequences`:
+   * how many are in the run.
+   */
+  plan(room: number, sequences: number): JobPlan {
     this.current = undefined;
     const { planner, drafter, options } = this;
     const { native } = drafter;
     if (!native || planner?.rests()) return { rounds: planner?.pause ?? 1 };
-    const { maxDraft } = options;
+    this.sequences = sequences;
+    const maxDraft = this.longest(options.maxDraft, sequences, WITHOUT);
+    if (maxDraft === 0 && options.maxDraft > 0) return { rounds: WITHOUT };
     const begin = performance.now();
     const most = Math.min(maxDraft, room - 1);
     const whole = most > 0 ? drafter.draft(most, most, this.cycle) : none;
@@ -125,11 +136,17 @@ export class Speculator {
         room,
         rule: this.rule(drafter.draws),
         cycle: this.cycle,
-        costs: planner?.costs.table(maxDraft + 1) ?? new Float64Array(),
+        costs: planner?.costsFor(sequences, sequences * options.maxDraft) ?? new Float64Array(),
         calibration: planner?.calibration ?? 1,
       },
       rounds: planner?.horizon ?? Infinity,
     };
+  }
+
+  /** Tokens to ask for. Drawn ones are verified whole: together with other sequences' they are planned before. */
+  private longest(most: number, sequences: number, rounds = 1): number {
+    if (!this.drawn || !this.planner || sequences < 2) return most;
+    return Math.min(most, this.drawn.ask(sequences, this.planner.costsFor(sequences, sequences * most), rounds));
   }
 
   accept(tokens: Int32Array, laws?: readonly JobResult['top'][]): void {
@@ -157,7 +174,7 @@ export class Speculator {
    * A draft of at most `most` tokens in depth and number, or undefined: none, or none that pays. `room`: rows that fit
    * behind the text.
    */
-  async next(most: number, room = most): Promise<JobDraft | undefined> {
+  async next(most: number, room = most): Promise<JobDraft | OpenDraft | undefined> {
     this.current = undefined;
     this.timed = this.wait === 0;
     if (this.wait > 0) {
@@ -168,14 +185,18 @@ export class Speculator {
       this.wait = Math.max(0, this.planner.pause - 1);
       return undefined;
     }
-    const maxTokens = Math.min(this.options.maxDraft, most);
+    const maxTokens = this.longest(Math.min(this.options.maxDraft, most), this.sequences);
     const begin = performance.now();
-    const maxNodes = Math.min(this.maxNodes, most);
+    const maxNodes = Math.min(this.maxNodes, this.drawn ? maxTokens : most);
     const pending = maxTokens > 0 ? this.drafter.draft(maxTokens, maxNodes, this.cycle) : none;
     const job = this.job(pending instanceof Promise ? await pending : pending, room, begin);
-    if (job) this.quiet = 0;
-    else this.wait = Math.min(MOST_AHEAD - 1, this.quiet++);
+    if (!job) this.rest();
+    else if (!('bid' in job)) this.quiet = 0;
     return job;
+  }
+
+  private rest(): void {
+    this.wait = Math.min(MOST_AHEAD - 1, this.quiet++);
   }
 
   /** Probes are drawn from by a sampler of their own: the most probable tokens, bans included. */
@@ -187,10 +208,32 @@ export class Speculator {
   }
 
   /** What pays of a draft, which was begun at `begin`. */
-  private job(whole: Draft, room: number, begin: number): JobDraft | undefined {
-    const draft = cut(this.fence ? this.fence.cut(whole) : whole, this.planner);
+  private job(whole: Draft, room: number, begin: number): JobDraft | OpenDraft | undefined {
+    const { planner } = this;
+    const allowed = this.fence ? this.fence.cut(whole) : whole;
+    // What was drawn must be shown to the verifier, all of it, or the law changes.
+    const cuts = planner && !allowed.proposal ? planner : undefined;
+    if (planner && allowed.proposal && this.maxNodes <= this.options.maxDraft)
+      this.drawn ??= new DrawnLength(costsOf(this.executor).lengths, this.options.maxDraft);
+    const together = this.sequences > 1 && allowed.tokens.length > 0;
+    const draft = !cuts || together ? allowed : nodesOf(allowed, cuts.choose(allowed));
     this.lastDraftMs = performance.now() - begin;
     this.draftMs += this.lastDraftMs;
+    if (!cuts || !together) return this.verifying(draft, whole, room);
+    return {
+      bid: cuts.bid(allowed),
+      costs: (sequences, rows) => cuts.costsFor(sequences, rows),
+      cut: (nodes) => {
+        const job = this.verifying(nodesOf(allowed, nodes), whole, room);
+        if (job) this.quiet = 0;
+        else if (!this.goesOn) this.rest();
+        return job;
+      },
+    };
+  }
+
+  /** A draft as its round's, which it is to be verified in. */
+  private verifying(draft: Draft, whole: Draft, room: number): JobDraft | undefined {
     const { tokens, parents, scores, proposal } = draft;
     const probe = whole.probe && whole.probe.tokens.length + tokens.length <= room ? whole.probe : undefined;
     if (tokens.length === 0 && !probe) return undefined;
@@ -229,7 +272,8 @@ export class Speculator {
   }
 
   private learn(result: JobResult, ms: number | undefined, prompt: boolean): void {
-    const { accepted = [], verified, seat, changed, probed } = result;
+    const { accepted = [], verified, seat, changed, probed, load } = result;
+    this.sequences = load?.sequences ?? 1;
     if (probed) this.drafter.probed?.(probed);
     this.rounds++;
     this.said += 1 + accepted.length;
@@ -244,9 +288,10 @@ export class Speculator {
     this.draftMs += within;
     const draftMs = within + this.lastDraftMs;
     this.lastDraftMs = 0;
-    if (!prompt && ms !== undefined) {
+    this.drawn?.learn(drafted, accepted.length, draftMs);
+    if (!prompt && !load?.prompt && ms !== undefined) {
       const wanted = draft ? hoped : (seat?.hoped ?? 0);
-      this.planner?.learn(1 + drafted + again, ms - within, wanted, accepted.length, draftMs);
+      this.planner?.learn(1 + drafted + again, ms - within, wanted, accepted.length, draftMs, load);
       if (draft) this.reflector?.learn(changed !== undefined, 1 + accepted.length, ms + draftMs, changed);
     }
     if (drafted === 0) return;
@@ -266,6 +311,7 @@ export class Speculator {
   /** The answer is there, whatever its drafter thinks of it: what fails now is a warning. */
   end(output: Int32Array): void {
     const { planner, draftedRounds, executor, options } = this;
+    this.drawn?.leave();
     if (planner && draftedRounds > 0) costsOf(executor).calibrations.set(options.drafter.name, planner.calibration);
     const { first, last, said } = this.clock;
     if (this.rounds >= FEW) {
@@ -315,10 +361,8 @@ const plainly: Omit<SamplerOptions, 'logitBias' | 'vocab' | 'seed'> = {
 const nothing: { draft: JobDraft | undefined; hoped: number } = { draft: undefined, hoped: 0 };
 const none: Draft = { tokens: new Int32Array(), parents: new Int32Array(), scores: new Float32Array() };
 
-/** The part of a draft that pays. What was drawn must be shown to the verifier, all of it, or the law changes. */
-function cut(draft: Draft, planner: Planner | undefined): Draft {
-  if (!planner || draft.proposal) return draft;
-  const kept = planner.choose(draft);
+/** These nodes of a draft, with their parents, in ascending order. */
+function nodesOf(draft: Draft, kept: readonly number[]): Draft {
   if (kept.length === draft.tokens.length) return draft;
   const places = new Map(kept.map((node, place) => [node, place]));
   return {

@@ -1,4 +1,5 @@
 // Runs that go on with drafts of their own: the tokens of plain decoding, and the rounds that the drafts of a text give.
+import { jointly } from '../../../lib/decode/speculation/scaling/joint.js';
 import { paying } from '../../../lib/decode/speculation/planner.js';
 import type { TokenDrafter } from '../../../lib/decode/speculation/drafter.js';
 import { InputCopyDrafter } from '../../../lib/decode/speculation/drafters/input-copy.js';
@@ -34,7 +35,7 @@ const prompts = [
   [1, 2, 3, 4, 5, 1, 2],
 ];
 /** Fewer on a card: emulation is slow. */
-const stepsOn = ({ name }: NativeExecutor): number => (name === 'cpu' ? 60 : 12);
+const stepsOn = ({ name }: NativeExecutor): number => (name === 'cpu' ? 60 : 24);
 
 function start(executor: NativeExecutor) {
   const pageSize = executor.name === 'cpu' ? 4 : 16; // a card's fast kernels want 16
@@ -80,31 +81,51 @@ const makers: (() => NativeTokenDrafter)[] = [
   () => new InputCopyDrafter(),
 ];
 
-/** What a twin of the drafter says of each round: rows of it, by the text that plain decoding gives. */
+interface Given {
+  readonly room: number;
+  readonly maxDraft: number;
+  readonly costs: Float64Array;
+  readonly calibration: number;
+}
+
+/** What twins of the drafters say of each round, cut together: rows of each, by the texts that plain decoding gives. */
 function expectedRows(
-  make: (() => TokenDrafter) | undefined,
-  prompt: readonly number[],
-  answer: readonly number[],
-  given: { room: number; maxDraft: number; costs: Float64Array; calibration: number },
-): { rows: number[]; kept: number[] } {
-  const drafter = make?.();
-  drafter?.accept(Int32Array.from(prompt));
-  const rows: number[] = [];
-  const kept: number[] = [];
-  for (let at = 0; at < Math.min(given.room, answer.length);) {
-    const first = at === 0; // no draft was given for it
-    const most = Math.min(given.maxDraft, given.room - at - 1);
-    const draft = drafter && !first && most > 0 ? drafter.draft(most, most) : undefined;
-    const count = draft ? paying(draft.scores, given.costs, given.calibration) : 0;
-    let right = 0;
-    while (draft && right < count && draft.tokens[right] === answer[at + right]) right++;
-    rows.push(1 + count);
-    kept.push(1 + right);
-    drafter?.accept(Int32Array.from(answer.slice(at, at + right + 1)));
-    at += right + 1;
+  makers: readonly ((() => TokenDrafter) | undefined)[],
+  answers: readonly (readonly number[])[],
+  givens: readonly Given[],
+): { rows: number[]; kept: number[] }[] {
+  const seats = makers.map((make, i) => {
+    const drafter = make?.();
+    drafter?.accept(Int32Array.from(prompts[i]));
+    return { drafter, answer: answers[i], given: givens[i], at: 0, rows: [] as number[], kept: [] as number[] };
+  });
+  while (seats.every(({ at, answer, given }) => at < Math.min(given.room, answer.length))) {
+    const drafts = seats.map(({ drafter, at, given }) => {
+      const most = Math.min(given.maxDraft, given.room - at - 1);
+      // No draft was given for the first round.
+      return drafter && at > 0 && most > 0 ? drafter.draft(most, most) : undefined;
+    });
+    const open = seats.map(({ given }, i) => drafts[i] !== undefined && given.costs.length > 0);
+    const fixed = drafts.reduce((sum, draft, i) => sum + (open[i] ? 0 : (draft?.tokens.length ?? 0)), 0);
+    const bids = seats.flatMap(({ given }, i) => {
+      const { scores } = drafts[i] ?? {};
+      return scores && open[i] ? [{ scores, calibration: given.calibration }] : [];
+    });
+    const { costs } = givens.find((_, i) => open[i]) ?? givens[0];
+    const cuts = jointly(bids, { sequences: seats.length, costs, fixed: { rows: fixed, tokens: 0 } });
+    seats.forEach((seat, i) => {
+      const { drafter, answer, at } = seat;
+      const count = (open[i] ? cuts.shift()?.length : drafts[i]?.tokens.length) ?? 0;
+      let right = 0;
+      while (right < count && drafts[i]?.tokens[right] === answer[at + right]) right++;
+      seat.rows.push(1 + count);
+      seat.kept.push(1 + right);
+      drafter?.accept(Int32Array.from(answer.slice(at, at + right + 1)));
+      seat.at += right + 1;
+    });
   }
-  drafter?.dispose();
-  return { rows, kept };
+  for (const { drafter } of seats) drafter?.dispose();
+  return seats;
 }
 
 /** Outputs of a sequence in a round. */
@@ -114,18 +135,17 @@ test.each(executors)('tokens are those of single rounds, and rows those that pay
   const plainly = await withoutDrafts(executor);
   const random = new Generator(4, 'going on');
   let accepted = 0;
-  for (let turn = 0; turn < (executor.name === 'cpu' ? 12 : 2); turn++) {
+  for (let turn = 0; turn < (executor.name === 'cpu' ? 20 : 3); turn++) {
     const state = start(executor);
     const chosen = prompts.map((_, i) =>
       random.integer(0, 3) === 0 && i > 0 ? undefined : makers[random.integer(0, 2)],
     );
+    // Sequences of a model know the same of its rounds, or do not cut their drafts.
+    const costs = Float64Array.from({ length: 29 }, (_, rows) => 1 + rows * (random.integer(1, 20) / 100));
     const givens = prompts.map(() => ({
       room: random.integer(5, stepsOn(executor)),
       maxDraft: random.integer(0, executor.name === 'cpu' ? 9 : 4),
-      costs:
-        turn % 3 === 0
-          ? new Float64Array()
-          : Float64Array.from({ length: 11 }, (_, rows) => 1 + rows * (random.integer(1, 60) / 100)),
+      costs: turn % 3 === 0 || random.integer(0, 4) === 0 ? new Float64Array() : costs,
       calibration: random.integer(10, 150) / 100,
     }));
     const drafters = chosen.map((make, i) => {
@@ -149,11 +169,11 @@ test.each(executors)('tokens are those of single rounds, and rows those that pay
       },
     });
     // The run ends when one of its sequences has said all that it may.
-    const lengths = prompts.map((_, i) => {
-      const answer = plainly[i].map(({ token }) => token);
-      const given = chosen[i] ? givens[i] : { ...givens[i], room: Infinity };
-      return expectedRows(chosen[i], prompts[i], answer, given);
-    });
+    const lengths = expectedRows(
+      chosen,
+      plainly.map((answer) => answer.map(({ token }) => token)),
+      givens.map((given, i) => (chosen[i] ? given : { ...given, room: Infinity })),
+    );
     const rounds = Math.min(limit, ...lengths.map(({ rows }) => rows.length));
     expect(told).toHaveLength(rounds);
     lengths.forEach(({ rows }, i) => expect(told.map((result) => rowsIn(result, i))).toEqual(rows.slice(0, rounds)));

@@ -1,6 +1,7 @@
 // A plan that follows its load: acceptance as it comes, sequences as they join and leave, and no flutter between shapes.
 import type { ChildRates } from './allocate.js';
 import type { CostTable } from './cost-table.js';
+import { DepthRates } from './depth-rates.js';
 import { planShape, priced, type Plan, type PlanOptions, type Shape } from './plan.js';
 
 export interface AdaptiveOptions {
@@ -20,13 +21,11 @@ export interface AdaptiveOptions {
 
 export class AdaptivePlan {
   private readonly base: ChildRates;
-  private readonly reached: number[]; // weights, fading
-  private readonly kept: number[];
+  private readonly seen: DepthRates;
   private planned: readonly number[]; // corrections that the shape in use was planned with
   private current: Plan | undefined;
   private place: { batch: number; context: number } | undefined;
   private rounds = Infinity; // in this shape
-  private readonly fade: number;
 
   /** `rates`: measured before, for instance in a profile; they are rescaled per depth by what is seen. */
   constructor(
@@ -36,10 +35,11 @@ export class AdaptivePlan {
   ) {
     this.base = rates;
     // What was measured before counts as much as a few rounds.
-    this.reached = rates.map(() => 16);
-    this.kept = rates.map((line) => 16 * Math.min(1, sum(line)));
+    this.seen = new DepthRates(
+      rates.map((line) => Math.min(1, sum(line))),
+      options.halfLife,
+    );
     this.planned = rates.map(() => 1);
-    this.fade = 2 ** (-1 / (options.halfLife ?? 256));
   }
 
   /** The shape for the next round. */
@@ -52,7 +52,7 @@ export class AdaptivePlan {
   private plan(load: { batch: number; context: number }): Plan {
     const { hysteresis = 0.05, dwell = 32, moved = 0.1 } = this.options;
     const bucket = bucketOf(load);
-    const corrections = this.corrections();
+    const corrections = this.seen.corrections();
     const shifted = corrections.some((value, depth) => Math.abs(value / this.planned[depth] - 1) > moved);
     const elsewhere =
       this.place === undefined || bucket.batch !== this.place.batch || bucket.context !== this.place.context;
@@ -75,24 +75,7 @@ export class AdaptivePlan {
 
   /** A draft of `depth` tokens was verified, and `kept` of them stayed. */
   learn(depth: number, kept: number): void {
-    for (let place = 0; place < this.base.length; place++) {
-      this.reached[place] *= this.fade;
-      this.kept[place] *= this.fade;
-      if (place >= depth || place > kept) continue;
-      this.reached[place]++;
-      if (place < kept) this.kept[place]++;
-    }
-  }
-
-  /** Per depth: rate seen over rate assumed; depths that were hardly seen go with the one before. */
-  private corrections(): number[] {
-    let last = 1;
-    return this.base.map((line, depth) => {
-      const assumed = Math.min(1, sum(line));
-      if (this.reached[depth] > 4 && assumed > 0)
-        last = Math.max(0.02, this.kept[depth] / this.reached[depth] / assumed);
-      return last;
-    });
+    this.seen.learn(depth, kept);
   }
 }
 
