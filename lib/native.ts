@@ -69,6 +69,7 @@ export interface NativeRequest extends NativeFeedback {
    * `sampling` before `told` hears its reports; nothing is committed to the cache.
    */
   readonly ahead?: {
+    readonly stop?: Float64Array;
     readonly rounds: Int32Array;
     readonly limit: number;
     readonly ends: Int32Array;

@@ -240,7 +240,7 @@ void report_walks(const Napi::Object& given, const std::vector<Walk>& walks) {
   }
 }
 
-// { rounds, limit, ends, quiet?, least? }, without the drafters
+// { rounds, limit, ends, quiet?, least?, stop? }, without the drafters
 std::shared_ptr<Ahead> read_ahead(const Napi::Object& given) {
   constexpr int most_rounds = 64;  // so many cells are reserved, though they may not be wanted
   auto ahead = std::make_shared<Ahead>();
@@ -255,6 +255,12 @@ std::shared_ptr<Ahead> read_ahead(const Napi::Object& given) {
   ahead->quiet = given.Get("quiet").ToBoolean().Value();
   const Napi::Value least = given.Get("least");
   if (least.IsNumber()) ahead->least = least.As<Napi::Number>().FloatValue();
+  const Napi::Value stop = given.Get("stop");
+  if (stop.IsTypedArray() && stop.As<Napi::TypedArray>().TypedArrayType() == napi_float64_array) {
+    const auto values = stop.As<Napi::Float64Array>();
+    ahead->stop.values.assign(values.Data(), values.Data() + values.ElementLength());
+    if (!ahead->stop.given()) throw Error("INTERNAL", "run: a stop rule of another size");
+  }
   return ahead;
 }
 

@@ -12,6 +12,7 @@
 
 #include "caches/paged_kv.h"
 #include "decode/draft/draft_seat.h"
+#include "decode/draft/stop_rule.h"
 #include "decode/tree/level_batch.h"
 #include "program/rounds/batch_storage.h"
 #include "program/rounds/executable_state.h"
@@ -36,6 +37,7 @@ struct Ahead {
   int most;                            // whatever it says
   std::vector<int32_t> ends;           // nothing follows these tokens
   float least = 0;                     // nor ones with a lower probability, where every sequence has come to one
+  StopRule stop;                       // the same in place of `least`, where it is given
   bool quiet = false;                  // JavaScript hears of all rounds at the end
   std::function<void()> tell;          // called, on the run's thread, when a round is over and another one follows
   std::mutex mutex;
@@ -178,7 +180,9 @@ struct Round {
   // more than the text needs is computed in vain, so where rounds end with unlikely tokens, as drafts do, each is
   // waited for.
   const Batch* queue() {
-    if (!ahead || link.feeds() || ahead->least > 0 || !draws.walks.empty() || state->running->wanted()) return nullptr;
+    if (!ahead || link.feeds() || ahead->least > 0 || ahead->stop.given() || !draws.walks.empty() ||
+        state->running->wanted())
+      return nullptr;
     if (!may_follow(done_ + 1)) return nullptr;
     std::vector<NextRows> next(seats.size(), NextRows{1, {-1}});
     for (size_t i = 0; i < seats.size(); ++i)
@@ -198,9 +202,18 @@ struct Round {
   }
 
   bool goes_on(int done) {
-    bool goes = true, all_unlikely = ahead->least > 0;
-    for (const SampleResult& result : last_.drawn.results)
-      all_unlikely = all_unlikely && std::exp(result.logprob) < ahead->least;
+    bool goes = true, all_unlikely = ahead->least > 0 || ahead->stop.given();
+    const std::vector<SampleResult>& results = last_.drawn.results;
+    if (ahead->stop.given()) {
+      paths_.resize(results.size());
+      stopped_.resize(results.size(), false);
+      for (size_t i = 0; i < results.size(); ++i) {
+        if (!stopped_[i]) stopped_[i] = ahead->stop.ends(paths_[i], results[i].logprob);
+        all_unlikely = all_unlikely && stopped_[i];
+      }
+    } else {
+      for (const SampleResult& result : results) all_unlikely = all_unlikely && std::exp(result.logprob) < ahead->least;
+    }
     for (size_t i = 0; i < seats.size(); ++i) {  // all of them, for drafters hear what was said
       goes = seats[i].hear(draws) && goes;
       for (const int32_t token : seats[i].said) goes = goes && !ahead->ends_with(token);
@@ -265,6 +278,8 @@ struct Round {
   using Clock = std::chrono::steady_clock;
   Clock::time_point begin_;
   Told last_;
+  std::vector<StopPath> paths_;  // of sequences that draft until the rule ends all of them
+  std::vector<bool> stopped_;
   int done_ = 0;               // rounds that are over
   bool must_tell_ = false;     // JavaScript does not know of the last round yet
   bool queued_ = false;        // the next round is on its way

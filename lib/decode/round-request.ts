@@ -275,7 +275,7 @@ function logitsOf(shares: readonly Share[], asking: readonly Share[], outputs: n
 }
 
 /** What a sequence's draft became: one result per round, until one that is too improbable, or an error, ends it. */
-function draftOf(results: readonly RunResult[], output: number, { steps, least }: JobDrafting): Outcome {
+function draftOf(results: readonly RunResult[], output: number, { steps, least, stop }: JobDrafting): Outcome {
   const draft: JobResult[] = [];
   for (const result of results.slice(0, steps)) {
     const outcome = outcomeOf(result, output);
@@ -284,8 +284,9 @@ function draftOf(results: readonly RunResult[], output: number, { steps, least }
       break;
     }
     draft.push(outcome);
-    if (Math.exp(outcome.logprob) < least) break;
+    if (!stop && Math.exp(outcome.logprob) < least) break;
   }
+  if (stop) draft.length = stop.length(draft.map(({ logprob }) => logprob));
   return { ...draft[0], draft };
 }
 
@@ -308,6 +309,10 @@ export function draftingOf(shares: readonly Share[]): Omit<NonNullable<RunReques
   const ends = shares.every(({ entry, rows }) => entry.done + rows === entry.tokens.length);
   if (!ends || !drafting.every((one) => one !== undefined)) return undefined;
   const steps = Math.max(...drafting.map((one) => one.steps));
-  const least = Math.min(...drafting.map((one) => one.least));
-  return { rounds: Int32Array.of(steps), limit: steps, ends: new Int32Array(), quiet: true, least };
+  const run = { rounds: Int32Array.of(steps), limit: steps, ends: new Int32Array(), quiet: true };
+  // Drafts of different rules go on to the longest one's end.
+  const [{ stop }] = drafting;
+  if (drafting.some((one) => one.stop !== stop)) return run;
+  if (stop) return { ...run, stop: stop.values };
+  return { ...run, least: Math.min(...drafting.map((one) => one.least)) };
 }

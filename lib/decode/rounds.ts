@@ -1,4 +1,5 @@
 // How a decoding loop asks for model runs without knowing what else runs: lib/engine.ts merges the jobs into rounds.
+import type { StopRule } from './speculation/adapt/stop-rule.js';
 import type { Bid } from './speculation/scaling/joint.js';
 import type {
   DraftedTree,
@@ -75,6 +76,8 @@ export interface JobDrafting {
   readonly steps: number;
   /** No token follows one that is less probable than this. */
   readonly least: number;
+  /** In place of `least`: what ends the draft. */
+  readonly stop?: StopRule | undefined;
   /** Records what they are drawn from; absent: the sampler draws them as always. */
   readonly proposal?: Proposal;
   /** From 1; no two drafts of a sampler share one. */

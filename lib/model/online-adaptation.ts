@@ -2,6 +2,7 @@
 import { Acceptance } from '../decode/speculation/adapt/acceptance.js';
 import { mappedTokens, type TokenMap } from '../decode/speculation/adapt/lessons.js';
 import { LowRank, type LowRankOwner, type LowRankWeights } from '../decode/speculation/adapt/low-rank.js';
+import { StopHead } from '../decode/speculation/adapt/stop-head.js';
 import { resolveAdaptation } from '../decode/speculation/adapt/options.js';
 import type { OnlineAdaptationOptions, ResolvedAdaptation } from '../decode/speculation/adapt/options.js';
 import type { Adaptation, Learner } from '../decode/speculation/adapt/studied-drafter.js';
@@ -82,7 +83,7 @@ export class OnlineAdaptation implements Adaptation {
 
   /** Forgets the texts that wait or are kept to be learned from again. What was learned stays. */
   clear(): void {
-    this.bound?.trainer?.clear();
+    this.bound?.clear();
   }
 
   /** Ends learning and gives all memory back. */
@@ -129,6 +130,11 @@ export function bindAdaptation(model: Model, adapt: unknown): void {
   adapt.bind(model);
 }
 
+/** How many kept tokens a refused one counts as, where drafts learn to end. */
+const REJECTION_WEIGHT = 3;
+/** Steps of that head for each of the drafter's: its labels age as the drafter learns. */
+const HEAD_STEPS = 4;
+
 /** The adaptation of one model. */
 class Bound {
   trainer: Trainer | undefined;
@@ -139,6 +145,7 @@ class Bound {
   private readonly gate = new DraftGate();
   private readonly acceptance = new Acceptance();
   private weights: LowRank | undefined;
+  private readonly head: StopHead | undefined;
   private owner: LowRankOwner | undefined;
   private target: Tokenizer | undefined;
   private learned: { readonly executor: Executor; readonly weights: LowRankWeights } | undefined;
@@ -156,6 +163,8 @@ class Bound {
       readVector: (tensor) => store.vector(tensor),
     });
     this.program = withLowRank(program, options.rank);
+    const { stopThreshold: threshold } = options;
+    if (threshold !== undefined) this.head = new StopHead({ threshold, rejectionWeight: REJECTION_WEIGHT });
     this.plain = executor;
     this.executor = new ChangingExecutor(executor);
     this.engine = new Engine(this.executor, config.vocab);
@@ -173,6 +182,7 @@ class Bound {
     return {
       map,
       options: this.options,
+      head: this.head,
       rounds,
       enter: () => this.enter(),
       leave: () => this.gate.leave(),
@@ -193,6 +203,11 @@ class Bound {
       throw new VivaceError('INVALID_ARGUMENT', 'Nothing was learned yet: no generation has used the adaptation');
     }
     this.weights.save(path, this.owner);
+  }
+
+  clear(): void {
+    this.trainer?.clear();
+    this.head?.clear();
   }
 
   dispose(): void {
@@ -216,6 +231,7 @@ class Bound {
     const { config, taps } = this.model.base();
     const weights = new LowRank({ rank, width: taps['hidden'], vocab: config.vocab });
     const owner = { drafter: this.model.fingerprint(), target: String(tokenizerFingerprint(target)) };
+    weights.head = this.head;
     if (restore !== undefined) {
       weights.restore(restore, owner);
       this.publish(weights);
@@ -242,6 +258,7 @@ class Bound {
   private stepped(): void {
     const { weights, acceptance, learned } = this;
     if (!weights) return;
+    this.head?.learn(HEAD_STEPS);
     const better = acceptance.judge(learned?.weights);
     if (better) {
       this.rollbacks++;

@@ -68,6 +68,8 @@ export interface RunRequest {
     readonly quiet?: boolean;
     /** No round after one in which every token's probability, as its sampler reports it, is less. */
     readonly least?: number;
+    /** In place of `least`: the values of a StopRule, by which every sequence's draft has come to its end. */
+    readonly stop?: Float64Array;
     /**
      * Per sequence, in the order of its outputs: what drafts behind the tokens that the run draws for it. Of such runs the
      * first round may have drafts, too. Only for executors that `drafts`.

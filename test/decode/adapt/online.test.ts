@@ -11,6 +11,7 @@ import type {
   OnlineAdaptation,
   OnlineAdaptationOptions,
 } from '../../../lib/index.js';
+import { openSafetensors } from '../../../lib/formats/safetensors.js';
 import { writeShiftedModel } from './shifted-model.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'vivace-adapt-'));
@@ -130,6 +131,23 @@ test('files of what was learned are checked', async () => {
   await expect(use({})).rejects.toMatchObject({ code: expect.stringMatching(/^FORMAT_/) as string });
 }, 120_000);
 
+test.each([() => same, () => other])("drafts learn where to end, and answers stay the target's (%#)", async (model) => {
+  const make = (adapt: OnlineAdaptation): Drafter =>
+    model() === same ? draftModel(same, { adapt }) : crossVocabulary(other, { adapt });
+  const adapt = onlineAdaptation({ stopThreshold: 0.7, maxShare: 1 });
+  const drafter = make(adapt);
+  for (const [seed, prompt] of [...lessons, ...exams].entries()) {
+    const options = { seed, temperature: 0.5 };
+    const drafted = await answer(prompt, { ...options, speculation: { ...speculation(drafter), verifier: 'match' } });
+    expect(drafted.text).toBe((await answer(prompt, options)).text);
+  }
+  await adapt.save(file('stop.safetensors'));
+  adapt.dispose();
+  const [steps, rows] = (openSafetensors(file('stop.safetensors')).metadata.get('stop') ?? '').split(' ').map(Number);
+  expect(steps).toBeGreaterThan(10);
+  expect(rows).toBeGreaterThan(512); // so it was in use
+});
+
 test('it rests in between, so that it takes no more than its share, and makes up for it when asked', async () => {
   using adapt = onlineAdaptation({ maxShare: 0.01 });
   const drafter = draftModel(same, { adapt, minProbability: 0 });
@@ -145,7 +163,7 @@ test('it rests in between, so that it takes no more than its share, and makes up
 }, 120_000);
 
 test('several generations at once, aborts and an end in the middle of learning', async () => {
-  const adapt = onlineAdaptation({ probeEvery: 3, maxShare: 1 });
+  const adapt = onlineAdaptation({ probeEvery: 3, maxShare: 1, stopThreshold: 0.7 });
   const drafter = crossVocabulary(other, { adapt });
   const plain = await Promise.all(exams.map((prompt) => answer(prompt, { temperature: 0 })));
   for (let turn = 0; turn < 4; turn++) {
@@ -166,6 +184,7 @@ test('several generations at once, aborts and an end in the middle of learning',
 
 test('wrong options are named', () => {
   expect(() => onlineAdaptation({ rank: 0 })).toThrow('rank');
+  expect(() => onlineAdaptation({ stopThreshold: 2 })).toThrow('stopThreshold');
   expect(() => onlineAdaptation({ loss: 'mse' as 'kl' })).toThrow('loss');
   expect(() => onlineAdaptation({ restore: '' })).toThrow('restore');
   expect(() => crossVocabulary(other, { adapt: {} as OnlineAdaptation })).toThrow('an adaptation');

@@ -1,10 +1,12 @@
 // The weights that a drafter learns, AdamW's memory of their gradients, and their file.
-// The file's layout: safetensors with a [rank, width], b [vocab, rank], a.moments and b.moments [2, …], all F32, and metadata.
+// The file's layout: safetensors with a [rank, width], b [vocab, rank], a.moments and b.moments [2, …], all F32, and metadata; with a
+// stop head its parameters and moments, too.
 import { VivaceError } from '../../../errors.js';
 import { readExactly, withFile } from '../../../formats/file.js';
 import { writeSafetensors } from '../../../formats/safetensors-writer.js';
 import { openSafetensors } from '../../../formats/safetensors.js';
 import { philoxUniform } from '../../philox.js';
+import type { StopHead } from './stop-head.js';
 
 const FORMAT = 'adapter-v1';
 
@@ -27,6 +29,8 @@ export class LowRank {
   readonly momentsB: Float32Array;
   /** Steps of training so far. */
   steps = 0;
+  /** Where drafts end; in the file where it is here, and read from files that have it. */
+  head: StopHead | undefined;
 
   /** `b` begins with zeros, so that nothing is added. */
   constructor(readonly shape: LowRankShape) {
@@ -65,7 +69,13 @@ export class LowRank {
         shape,
         data: Buffer.from(data.buffer, data.byteOffset, data.byteLength),
       })),
-      metadata: { format: FORMAT, drafter, target, steps: String(this.steps) },
+      metadata: {
+        format: FORMAT,
+        drafter,
+        target,
+        steps: String(this.steps),
+        ...(this.head ? { stop: `${this.head.steps} ${this.head.rows}` } : {}),
+      },
     });
   }
 
@@ -84,7 +94,12 @@ export class LowRank {
     const steps = Number(metadata.get('steps'));
     if (!Number.isSafeInteger(steps) || steps < 0)
       throw new VivaceError('FORMAT_INVALID', `${path}: its steps are wrong`);
-    const read = this.tensors().map(({ name, shape, data }) => {
+    const stop = metadata.get('stop');
+    const [headSteps, headRows] = (stop ?? '0 0').split(' ').map(Number);
+    if (!Number.isSafeInteger(headSteps) || headSteps < 0 || !Number.isSafeInteger(headRows) || headRows < 0)
+      throw new VivaceError('FORMAT_INVALID', `${path}: the steps of its stop head are wrong`);
+    const wanted = this.tensors(stop !== undefined);
+    const read = wanted.map(({ name, shape, data }) => {
       const found = tensors.get(name);
       if (found?.type === 'F32' && found.shape.join() === shape.join()) {
         const values = new Float32Array(data.length);
@@ -97,17 +112,25 @@ export class LowRank {
         `${path}: ${name} is ${found ? `${found.type} [${found.shape.join(', ')}]` : 'missing'}, not F32 [${shape.join(', ')}]`,
       );
     });
-    this.tensors().forEach(({ data }, i) => data.set(read[i]));
+    wanted.forEach(({ data }, i) => data.set(read[i]));
     this.steps = steps;
+    if (this.head && stop !== undefined) Object.assign(this.head, { steps: headSteps, rows: headRows });
   }
 
-  private tensors(): { name: string; shape: readonly number[]; data: Float32Array }[] {
+  private tensors(withHead = true): { name: string; shape: readonly number[]; data: Float32Array }[] {
     const { rank, width, vocab } = this.shape;
+    const { head } = this;
     return [
       { name: 'a', shape: [rank, width], data: this.a },
       { name: 'b', shape: [vocab, rank], data: this.b },
       { name: 'a.moments', shape: [2, rank, width], data: this.momentsA },
       { name: 'b.moments', shape: [2, vocab, rank], data: this.momentsB },
+      ...(head && withHead
+        ? [
+            { name: 'stop', shape: [head.parameters.length], data: head.parameters },
+            { name: 'stop.moments', shape: [2, head.parameters.length], data: head.moments },
+          ]
+        : []),
     ];
   }
 }

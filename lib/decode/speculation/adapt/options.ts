@@ -22,13 +22,31 @@ export interface OnlineAdaptationOptions {
   readonly maxShare?: number;
   /** Every so many drafts one is made without what was learned, to see what that is worth; 0: none. Default 50. */
   readonly probeEvery?: number;
+  /**
+   * A head learns which drafted tokens are kept, and a draft ends where the probability that one of them is refused is above
+   * this, 0 to 1, once 512 tokens have been judged. The paper's successors use 0.7. Default: drafts end by `minProbability`.
+   */
+  readonly stopThreshold?: number;
   /** A file of `save`, to go on from; it must be there. Default: none. */
   readonly restore?: string;
 }
 
-export type ResolvedAdaptation = Required<Omit<OnlineAdaptationOptions, 'restore'>> & { readonly restore?: string };
+export type ResolvedAdaptation = Required<Omit<OnlineAdaptationOptions, 'restore' | 'stopThreshold'>> &
+  Pick<OnlineAdaptationOptions, 'restore' | 'stopThreshold'>;
 
-const names = ['rank', 'rate', 'loss', 'lambda', 'runWeight', 'laws', 'replay', 'maxShare', 'probeEvery', 'restore'];
+const names = [
+  'rank',
+  'rate',
+  'loss',
+  'lambda',
+  'runWeight',
+  'laws',
+  'replay',
+  'maxShare',
+  'probeEvery',
+  'stopThreshold',
+  'restore',
+];
 
 /** Throws INVALID_ARGUMENT. */
 export function resolveAdaptation(given: OnlineAdaptationOptions = {}): ResolvedAdaptation {
@@ -46,6 +64,9 @@ export function resolveAdaptation(given: OnlineAdaptationOptions = {}): Resolved
     replay: integer('replay', given.replay, 2048, 64, 2 ** 20),
     maxShare: number('maxShare', given.maxShare, 0.2, 0.01, 1),
     probeEvery: integer('probeEvery', given.probeEvery, 50, 0, Number.MAX_SAFE_INTEGER),
+    ...(given.stopThreshold === undefined
+      ? {}
+      : { stopThreshold: number('stopThreshold', given.stopThreshold, 0.7, 0, 1) }),
     ...(restore === undefined ? {} : { restore }),
   };
 }

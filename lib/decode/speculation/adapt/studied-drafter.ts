@@ -7,6 +7,7 @@ import type { Draft, GenerationDrafter } from '../drafter.js';
 import type { DraftSeat } from '../drafters/draft-model.js';
 import { lessonsOf, type Lesson, type TokenMap, type TopTokens } from './lessons.js';
 import type { ResolvedAdaptation } from './options.js';
+import type { DraftEnds, StopHead } from './stop-head.js';
 import type { Study } from './trainer.js';
 
 /**
@@ -19,6 +20,8 @@ export type Spoken = (target: number, own: ArrayLike<number>, text: TokenList, a
 export interface Learner {
   readonly map: TokenMap;
   readonly options: ResolvedAdaptation;
+  /** Learns where drafts end, where that was asked for. */
+  readonly head?: StopHead | undefined;
   /** A draft begins, now or later; says whether it is made with what was learned. */
   enter(): boolean | Promise<boolean>;
   /** It is over. */
@@ -44,21 +47,24 @@ const TOGETHER = 32;
 export class StudiedDrafter implements GenerationDrafter {
   readonly learns: number;
   private readonly inner: GenerationDrafter;
+  private readonly ends: DraftEnds | undefined;
   private told: readonly TopTokens[] = [];
   private place = 0; // in `told`
   private text: TokenList | undefined;
   private lessons: Lesson[] = [];
+  private said: number[] = []; // since the last draft, in the drafter's tokens
   private drafted: Int32Array = new Int32Array();
   private withLearned = false;
 
-  /** `make`: the drafter, which tells `spoken` of its text; `seat`: its sequence. */
+  /** `make`: the drafter, which tells `spoken` of its text and `ends` of its tokens; `seat`: its sequence. */
   constructor(
-    make: (spoken: Spoken) => GenerationDrafter,
+    make: (spoken: Spoken, ends: DraftEnds | undefined) => GenerationDrafter,
     private readonly seat: { readonly kv: KvCache; readonly sequence: number },
     private readonly learner: Learner,
   ) {
     this.learns = learner.options.laws;
-    this.inner = make((target, own, text, ahead) => this.hear(target, own, text, ahead));
+    this.ends = learner.head?.watch();
+    this.inner = make((target, own, text, ahead) => this.hear(target, own, text, ahead), this.ends);
   }
 
   accept(tokens: Int32Array, laws: readonly TopTokens[] = []): void {
@@ -71,7 +77,9 @@ export class StudiedDrafter implements GenerationDrafter {
     }
     this.told = laws;
     this.place = 0;
+    this.said = [];
     inner.accept(tokens);
+    this.ends?.judged(this.said);
     if (this.lessons.length >= TOGETHER) this.study();
   }
 
@@ -99,6 +107,7 @@ export class StudiedDrafter implements GenerationDrafter {
 
   private hear(target: number, own: ArrayLike<number>, text: TokenList, ahead: number): void {
     this.text = text;
+    for (let i = 0; i < own.length; i++) this.said.push(own[i]);
     const top = this.told[this.place++];
     if (top === undefined || top.length === 0 || own.length === 0) return;
     this.lessons.push(...lessonsOf(target, top, own, text.length + ahead, this.learner.map, this.learner.options));

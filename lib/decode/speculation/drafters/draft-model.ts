@@ -7,6 +7,7 @@ import type { DraftedTree, Proposal, TreeShape } from '../../../program/executor
 import type { PrefixSeat } from '../../prefix-cache.js';
 import { TokenList } from '../../token-list.js';
 import type { TokenMap } from '../adapt/lessons.js';
+import type { DraftEnds } from '../adapt/stop-head.js';
 import { StudiedDrafter, type Adaptation, type Spoken } from '../adapt/studied-drafter.js';
 import type { AcceptanceProfile } from '../trees/acceptance-profile.js';
 import type { JobDrafting, JobResult, JobTree } from '../../rounds.js';
@@ -69,7 +70,7 @@ export const draftBy = (name: string, seat: (salt?: string) => DraftSeat, option
       const { adapt } = options;
       if (!adapt) return new ModelDrafter(own, options, context);
       const learner = adapt.learner(context.tokenizer, sameTokens(Math.min(own.vocab, context.sampler.vocab)));
-      return new StudiedDrafter((spoken) => new ModelDrafter(own, options, context, spoken), own, learner);
+      return new StudiedDrafter((...study) => new ModelDrafter(own, options, context, ...study), own, learner);
     } catch (error) {
       own.rounds.release(own.kv, own.sequence);
       throw error;
@@ -104,6 +105,7 @@ class ModelDrafter implements GenerationDrafter {
     private readonly options: ModelDrafting,
     { sampler, createProposal, signal }: DraftContext,
     private readonly spoken?: Spoken,
+    private readonly ends?: DraftEnds,
   ) {
     const own = draftingLike(sampler, options.temperature, seat.vocab);
     this.own = new DraftSequence(seat, own, signal);
@@ -174,8 +176,14 @@ class ModelDrafter implements GenerationDrafter {
     if (maxNodes > maxTokens) {
       return this.draftTree({ shape: this.options.shape(steps, maxNodes, proposal !== undefined), ...record });
     }
-    const done = await this.submit({ drafting: { steps, least: this.options.minProbability, ...record } });
-    const chain = chainOf(drawnBy(done));
+    const least = this.options.minProbability;
+    const done = await this.submit({ drafting: { steps, least, stop: this.ends?.rule, ...record } });
+    const drawn = drawnBy(done);
+    const chain = chainOf(drawn);
+    this.ends?.drafted(
+      chain.tokens,
+      drawn.map(({ logprob }) => logprob),
+    );
     const { tokens, parents } = chain;
     // The last one's row has not been computed.
     const rows = tokens.map((_, index) => (index + 1 < tokens.length ? index : -1));

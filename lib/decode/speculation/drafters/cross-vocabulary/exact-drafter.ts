@@ -3,6 +3,7 @@ import { philoxUniform } from '../../../philox.js';
 import type { JobResult, Ticket } from '../../../rounds.js';
 import { TokenList } from '../../../token-list.js';
 import type { Proposal, SamplerOptions } from '../../../../program/executor.js';
+import type { DraftEnds } from '../../adapt/stop-head.js';
 import type { Spoken } from '../../adapt/studied-drafter.js';
 import type { Draft, DraftContext, GenerationDrafter } from '../../drafter.js';
 import type { DraftSeat } from '../draft-model.js';
@@ -46,6 +47,7 @@ export class ExactDrafter implements GenerationDrafter {
     private readonly options: ExactOptions,
     { sampler, createProposal, signal }: DraftContext,
     private readonly spoken?: Spoken,
+    private readonly ends?: DraftEnds,
   ) {
     this.sampler = sampler;
     this.builder = new LawBuilder(sampler.vocab);
@@ -82,6 +84,8 @@ export class ExactDrafter implements GenerationDrafter {
     const { direct, target } = translation.alignment;
     const tokens: number[] = [];
     const scores: number[] = [];
+    const logprobs: number[] = []; // of the drafter's tokens
+    const rule = this.ends?.rule;
     this.steps = [];
     proposal.clear();
     let number = 0;
@@ -126,9 +130,16 @@ export class ExactDrafter implements GenerationDrafter {
         translation.cache.found++;
         translation.cache.touch(step.target);
       }
-      if (probability < options.minProbability || target.endOfGeneration.has(step.target)) break;
+      logprobs.push(Math.log(own[token]));
+      if (step.run.length > 1) logprobs.push(Math.log(probability / own[token]));
+      const unlikely = rule ? rule.end(logprobs) >= 0 : probability < options.minProbability;
+      if (unlikely || target.endOfGeneration.has(step.target)) break;
       first = step.run.length === 1 ? behind.get(token) : await this.lawAfter(Int32Array.of(step.run[1]));
     }
+    this.ends?.drafted(
+      this.steps.flatMap(({ run }) => run),
+      logprobs,
+    );
     return {
       tokens: Int32Array.from(tokens),
       parents: Int32Array.from(tokens, (_, index) => index - 1),

@@ -1,6 +1,7 @@
 // Drafts by a model with another vocabulary: a chain that it draws in one native call, put together to the target's tokens.
 import type { Proposal, SamplerOptions } from '../../../../program/executor.js';
 import { TokenList } from '../../../token-list.js';
+import type { DraftEnds } from '../../adapt/stop-head.js';
 import type { Spoken } from '../../adapt/studied-drafter.js';
 import type { Draft, DraftContext, GenerationDrafter } from '../../drafter.js';
 import type { DraftSeat } from '../draft-model.js';
@@ -40,6 +41,7 @@ export class MergingDrafter implements GenerationDrafter {
     private readonly options: MergingOptions,
     { sampler, createProposal, signal }: DraftContext,
     private readonly spoken?: Spoken,
+    private readonly ends?: DraftEnds,
   ) {
     const { direct } = translation.alignment;
     const bans = new Map<number, number>();
@@ -115,11 +117,15 @@ export class MergingDrafter implements GenerationDrafter {
     const done = await this.own.run({
       tokens: text.slice(kv.length(sequence)),
       sampler: this.own.sampler,
-      drafting: { steps, least: minProbability, cycle, ...(laws ? { proposal: laws.own } : {}) },
+      drafting: { steps, least: minProbability, stop: this.ends?.rule, cycle, ...(laws ? { proposal: laws.own } : {}) },
     });
     const result = drawnBy(done);
     this.drafted = Int32Array.from(result, ({ token }) => token);
     const probabilities = result.map(({ logprob }) => Math.exp(logprob));
+    this.ends?.drafted(
+      this.drafted,
+      result.map(({ logprob }) => logprob),
+    );
     return this.translated(most, probabilities);
   }
 

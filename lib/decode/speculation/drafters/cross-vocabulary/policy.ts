@@ -1,6 +1,7 @@
 // The drafter of any model for any other: what it may be asked, and what its generations share.
 import { VivaceError } from '../../../../errors.js';
 import type { Tokenizer } from '../../../../formats/tokenizer/tokenizer.js';
+import type { DraftEnds } from '../../adapt/stop-head.js';
 import { StudiedDrafter, type Adaptation, type Spoken } from '../../adapt/studied-drafter.js';
 import type { DraftContext, Drafter, GenerationDrafter } from '../../drafter.js';
 import type { DraftSeat } from '../draft-model.js';
@@ -58,7 +59,8 @@ export class CrossVocabularyDrafter implements Drafter {
     try {
       const translation = this.translation(context, own);
       const { adapt } = this.options;
-      const make = (spoken?: Spoken): GenerationDrafter => this.drafter(own, translation, context, spoken);
+      const make = (spoken?: Spoken, ends?: DraftEnds): GenerationDrafter =>
+        this.drafter(own, translation, context, spoken, ends);
       const learner = adapt?.learner(context.tokenizer, translation.alignment);
       const drafter = learner ? new StudiedDrafter(make, own, learner) : make();
       const { cachePath } = this.options;
@@ -123,6 +125,7 @@ export class CrossVocabularyDrafter implements Drafter {
     translation: Translation,
     context: DraftContext,
     spoken?: Spoken,
+    ends?: DraftEnds,
   ): GenerationDrafter {
     const { exactness = 'match', minProbability, recut } = this.options;
     const greedy = context.sampler.temperature === 0;
@@ -137,10 +140,10 @@ export class CrossVocabularyDrafter implements Drafter {
       });
     }
     if (exactness === 'ngram-exact' && !greedy)
-      return new ExactDrafter(seat, translation, { minProbability }, context, spoken);
+      return new ExactDrafter(seat, translation, { minProbability }, context, spoken, ends);
     // At temperature 0 laws are one token, and drawing is choosing.
     const how =
       exactness === 'direct' ? 'direct' : exactness === 'paper' && !greedy ? 'paper' : recut ? 'recut' : 'chosen';
-    return new MergingDrafter(seat, translation, { how, minProbability }, context, spoken);
+    return new MergingDrafter(seat, translation, { how, minProbability }, context, spoken, ends);
   }
 }
