@@ -240,30 +240,6 @@ void report_walks(const Napi::Object& given, const std::vector<Walk>& walks) {
   }
 }
 
-// { rounds, limit, ends, quiet?, least?, stop? }, without the drafters
-std::shared_ptr<Ahead> read_ahead(const Napi::Object& given) {
-  constexpr int most_rounds = 64;  // so many cells are reserved, though they may not be wanted
-  auto ahead = std::make_shared<Ahead>();
-  Napi::Int32Array rounds = given.Get("rounds").As<Napi::Int32Array>();
-  const Napi::Int32Array ends = given.Get("ends").As<Napi::Int32Array>();
-  if (rounds.ElementLength() != 1) throw Error("INTERNAL", "run: ahead.rounds is one number");
-  // std::atomic_ref is not everywhere yet; an atomic integer is an integer on all our platforms.
-  static_assert(sizeof(std::atomic<int32_t>) == sizeof(int32_t) && std::atomic<int32_t>::is_always_lock_free);
-  ahead->rounds = reinterpret_cast<const std::atomic<int32_t>*>(rounds.Data());
-  ahead->most = std::clamp(given.Get("limit").As<Napi::Number>().Int32Value(), 1, most_rounds);
-  ahead->ends.assign(ends.Data(), ends.Data() + ends.ElementLength());
-  ahead->quiet = given.Get("quiet").ToBoolean().Value();
-  const Napi::Value least = given.Get("least");
-  if (least.IsNumber()) ahead->least = least.As<Napi::Number>().FloatValue();
-  const Napi::Value stop = given.Get("stop");
-  if (stop.IsTypedArray() && stop.As<Napi::TypedArray>().TypedArrayType() == napi_float64_array) {
-    const auto values = stop.As<Napi::Float64Array>();
-    ahead->stop.values.assign(values.Data(), values.Data() + values.ElementLength());
-    if (!ahead->stop.given()) throw Error("INTERNAL", "run: a stop rule of another size");
-  }
-  return ahead;
-}
-
 // [input, output] of the program that runs the rows which are fed
 FeatureLink read_feedback(const Napi::Array& given, const Program& program) {
   const FeatureLink link{given.Get(0u).As<Napi::Number>().Int32Value(), given.Get(1u).As<Napi::Number>().Int32Value()};

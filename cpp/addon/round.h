@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "caches/paged_kv.h"
+#include "decode/draft/adapt/stop_rule.h"
 #include "decode/draft/draft_seat.h"
-#include "decode/draft/stop_rule.h"
 #include "decode/tree/level_batch.h"
 #include "program/rounds/batch_storage.h"
 #include "program/rounds/executable_state.h"

@@ -9,6 +9,9 @@ namespace vivace {
 // Tokens of a draft and cells kept ready for a sequence that drafts, at most.
 inline constexpr int most_drafted_ahead = 64, most_cells_ahead = 256;
 
+// { rounds, limit, ends, quiet?, least?, stop? }, without the drafters; throws INTERNAL.
+std::shared_ptr<Ahead> read_ahead(const Napi::Object& given);
+
 // [{ drafter, maxDraft, room, rule, first, second, cycle, costs, calibration } | null] per sequence
 std::vector<DraftSeat> read_seats(const Napi::Array& given);
 // Whose outputs are whose, in the first round.

@@ -1,6 +1,6 @@
 // Where a draft ends: a small head guesses from what the drafter says of a token whether it will be kept, and the draft ends
 // behind the token with which a refusal has become likely (OmniDraft, Ramakrishnan et al. 2025, section 4.3, after SpecDec++).
-// That token is verified, too, so that the rule drops nothing after looking at it. cpp/decode/draft/stop_rule.h is its twin.
+// That token is verified, too, so that the rule drops nothing after looking at it. cpp/decode/draft/adapt/stop_rule.h is its twin.
 
 /** What is known of a drafted token: its logarithmic probability, its probability, that of its path, its depth. */
 export const STOP_WIDTH = 4;
