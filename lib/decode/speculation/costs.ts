@@ -44,7 +44,12 @@ export class Costs {
     if (this.known && this.known.length > most) return this.known;
     const points = [...this.measured].sort(([a], [b]) => a - b);
     if (points.length === 0) return new Float64Array();
-    this.known = Float64Array.from({ length: most + 1 }, (_, rows) => at(points, rows));
+    this.known = new Float64Array(most + 1);
+    let next = 0; // the first point that is not below
+    for (let rows = 0; rows <= most; rows++) {
+      while (next < points.length && points[next][0] < rows) next++;
+      this.known[rows] = at(rows, points[next - 1], points[next]);
+    }
     if (!this.measured.has(1)) return this.known;
     for (let rows = 4; rows <= most; rows *= 2) {
       if (!this.measured.has(rows)) this.known[rows] = -(points.filter(([count]) => count < rows).at(-1) as Point)[1];
@@ -58,11 +63,9 @@ export const bucketOf = (sequences: number): number =>
 
 type Point = readonly [number, number];
 
-function at(points: readonly Point[], rows: number): number {
-  const known = points.find(([count]) => count === rows);
-  if (known) return known[1];
-  const below = points.filter(([count]) => count < rows).at(-1);
-  const above = points.find(([count]) => count > rows);
+/** Between the last point with fewer rows and the first one with as many or more; one of them may be missing. */
+function at(rows: number, below: Point | undefined, above: Point | undefined): number {
+  if (above?.[0] === rows) return above[1];
   if (below && above) return below[1] + ((above[1] - below[1]) * (rows - below[0])) / (above[0] - below[0]);
   const [count, ms] = below ?? (above as Point);
   // Until more is known, a row more costs a twentieth of the first one.
