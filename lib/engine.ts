@@ -173,26 +173,28 @@ export class Engine implements Rounds {
     const left = ({ tokens, done }: Entry): number => tokens.length - done;
     const shares: Share[] = [];
     let room = this.maxRows;
+    let free = this.maxRows; // for drafts, which no limit for prompts makes shorter
+    const spend = (rows: number): void => void ((room -= rows), (free -= rows));
     const take = (entry: Entry, rows: number): void => {
       const ends = rows === left(entry) && !entry.logits;
       const plan = ends ? planOf(entry, entries.length) : undefined;
       if (plan === 'failed') return void (this.queue = this.queue.filter((other) => other !== entry));
-      room -= rows;
+      spend(rows);
       if (plan?.draft instanceof Promise) {
-        const most = Math.min(room, plan.drafting?.maxDraft ?? 0);
+        const most = Math.min(free, plan.drafting?.maxDraft ?? 0);
         shares.push({ entry, rows, draft: undefined, room: most, plan });
-        room -= most;
+        spend(most);
         return;
       }
       const given = ends ? (entry.draft ?? plan?.draft) : undefined;
       if (isOpen(given))
         return void shares.push({ entry, rows, draft: undefined, open: given, ...(plan ? { plan } : {}) });
-      const draft = fitDraft(given, room);
-      room -= rowsOfDraft(draft);
+      const draft = fitDraft(given, free);
+      spend(rowsOfDraft(draft));
       shares.push({ entry, rows, draft, ...(plan ? { plan } : {}) });
     };
     for (const entry of entries.filter((one) => left(one) <= DECODE_ROWS)) {
-      if (left(entry) > room) break;
+      if (left(entry) > room || (shares.length > 0 && left(entry) + (entry.whole ?? 0) > free)) break;
       take(entry, left(entry));
     }
     room = Math.min(
@@ -201,7 +203,8 @@ export class Engine implements Rounds {
     );
     const prompts = entries.filter((one) => left(one) > DECODE_ROWS).slice(0, room);
     prompts.forEach((entry, index) => {
-      const rows = Math.min(left(entry), Math.max(0, Math.ceil(room / (prompts.length - index))));
+      let rows = Math.min(left(entry), Math.max(0, Math.ceil(room / (prompts.length - index))));
+      if (rows === left(entry) && rows + (entry.whole ?? 0) > free) rows--; // it ends where its draft finds room
       if (rows > 0) take(entry, rows);
     });
     // Whoever was served goes to the end, so that more jobs than rows take turns.

@@ -48,7 +48,7 @@ export interface GenerateResult {
 /** A sequence, with the prompt at the end of its tokens; the loop puts the answer behind them. */
 export interface DecodeTarget {
   readonly rounds: Rounds;
-  readonly executor: Pick<Executor, 'createSampler' | 'createProposal' | 'taps' | 'drafts'>;
+  readonly executor: Pick<Executor, 'createSampler' | 'createProposal' | 'taps' | 'drafts' | 'weightBytes'>;
   readonly tokenizer: Tokenizer;
   readonly kv: KvCache;
   readonly sequence: number;
@@ -196,6 +196,7 @@ class Run {
       ...(draft ? { draft } : taps || fence ? {} : { ahead: { limit, ends: this.ends } }),
       ...(taps ? { taps } : {}),
       ...(plan ? { plan } : {}),
+      ...(this.speculator && this.speculator.whole > 0 ? { whole: this.speculator.whole } : {}),
     });
     if (this.options.signal?.aborted) this.ticket.cancel();
     return this.ticket.done;

@@ -123,6 +123,8 @@ export interface Job {
   readonly ahead?: { readonly limit: number; readonly ends: Int32Array };
   /** Verified in the round of the last token, if there is room for its rows. Not with `ahead`. */
   readonly draft?: JobDraft | OpenDraft;
+  /** Rows that its draft may have and must get, in whatever round: without them another text would be said. Default 0. */
+  readonly whole?: number;
   /**
    * With `ahead`: asked when the last token's round begins, if no earlier run has come to it; `sequences`: how many are in it.
    */

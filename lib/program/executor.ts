@@ -338,6 +338,8 @@ export interface Executor {
   createDrafter?(drafting: ModelDrafting): NativeDrafter | undefined;
   /** One round, or several where `ahead` allows it. Runs of one executor take turns in the order of their calls. */
   run(kv: KvCache, request: RunRequest): Promise<RunResult>;
+  /** Bytes of the program's weights, wherever they are; undefined: unknown. */
+  readonly weightBytes?: number;
   /** Bytes held for weights (beyond the mapped file), activations and scratch. */
   memory(): { weights: number; mapped: number; activations: number };
   dispose(): void;

@@ -27,7 +27,7 @@ import { fedProgram } from './feedback.js';
 import { findDevice } from './device-library.js';
 import type { DeviceName } from './device-library.js';
 import { kvLayers, nativePolicy, type KvLayer } from './kv-policy.js';
-import { NativeProgram } from './native-program.js';
+import { NativeProgram, weightBytes } from './native-program.js';
 import {
   NativeRowProposal,
   NativeRowSampler,
@@ -60,6 +60,7 @@ export class NativeExecutor implements Executor {
   readonly kvLayers: readonly KvLayer[];
   readonly taps: Readonly<Record<string, number>>;
   readonly drafts = true;
+  readonly weightBytes: number;
   readonly inputs: Readonly<Record<string, number>>;
   private readonly compiled: NativeProgram;
   private readonly device: NativeDevice | undefined;
@@ -81,6 +82,7 @@ export class NativeExecutor implements Executor {
     this.kvLayers = kvLayers(program);
     this.taps = tapWidths(program);
     this.inputs = inputWidths(program);
+    this.weightBytes = weightBytes(program);
     this.logits = program.outputs['logits'].id;
     const { deviceName = 'cpu' } = options;
     this.name = deviceName;

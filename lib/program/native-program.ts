@@ -144,3 +144,13 @@ function source(value: Value, bindWeight: BindWeight): ProgramDescription['sourc
   const all = new Uint8Array(found.buffer, found.byteOffset, found.byteLength);
   return all.subarray(skip, skip + (value.rows as number) * rowSize);
 }
+
+/** Of all weights; a tensor that is used twice counts once. */
+export function weightBytes({ values }: Program): number {
+  const bytes = new Map<string, number>();
+  for (const { weight, dtype, rows, columns } of values) {
+    if (weight && typeof rows === 'number')
+      bytes.set(`${weight.tensor}:${weight.firstRow}`, rows * rowBytes(dtype, columns));
+  }
+  return [...bytes.values()].reduce((sum, count) => sum + count, 0);
+}

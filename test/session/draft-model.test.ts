@@ -155,6 +155,28 @@ describe.each(testDevices())('on %s', (device) => {
     expect(small.memoryUsage().kv).toBe(0);
   });
 
+  test('where drafts decide what is said, a seed says the same alone and among others, though they are planned', async () => {
+    const verifiers = ['lossless', 'block', { name: 'typical', epsilon: 0.3 }, 'match'] as const;
+    const job = (i: number): Promise<GenerateResult> =>
+      generate(['Once', 'The cat', 'A', 'Tom and Ann went'][i % 4].repeat(1 + i), {
+        ...(i % 5 === 4 ? { temperature: 0 } : { temperature: 0.6, topK: 3, topP: 1, minP: 0, seed: i }),
+        maxTokens: 60 + 20 * i,
+        speculation: {
+          drafter: draftModel(small, { minProbability: 0.1 }),
+          verifier: verifiers[i % 4],
+          maxDraft: 2 + (i % 7),
+          ...(i === 6 ? { maxNodes: 9 } : {}),
+        },
+      });
+    const together = await Promise.all(Array.from({ length: 9 }, (_, i) => job(i)));
+    let drafted = 0;
+    for (const [i, { tokens, speculation }] of together.entries()) {
+      expect([i, [...tokens]]).toEqual([i, [...(await job(i)).tokens]]);
+      drafted += speculation!.drafted;
+    }
+    expect(drafted).toBeGreaterThan(200);
+  });
+
   test('aborts, a disposed draft model and wrong arguments', async () => {
     const controller = new AbortController();
     using session = model.createSession();

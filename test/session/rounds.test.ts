@@ -210,6 +210,37 @@ describe.each(testDevices())('on %s', (deviceName) => {
     kv.dispose();
   });
 
+  test('a draft that must be verified waits for a round with room for it, also at a prompt’s end', async () => {
+    const kv = newKv();
+    const engine = new Engine(executor, vocab, { maxRows: 24 });
+    const prompts = [[3], [7, 5], [1, 2, 3], Array.from({ length: 21 }, (_, i) => i % 9), [4]];
+    for (const whole of [10, 0]) {
+      const samplers = prompts.map(() => executor.createSampler(sampling));
+      const sequences = prompts.map(() => kv.create());
+      const done = await Promise.all(
+        prompts.map((prompt, i) => {
+          const tokens = Int32Array.from({ length: 10 }, (_, place) => place % 5);
+          const draft = { tokens, rule: { name: 'match' } as const, cycle: 1 };
+          const job = {
+            kv,
+            sequence: sequences[i],
+            tokens: Int32Array.from(prompt),
+            sampler: samplers[i],
+            draft,
+            whole,
+          };
+          return engine.submit(job).done;
+        }),
+      );
+      const verified = done.filter((one) => one?.verified).length;
+      if (whole > 0) expect(verified).toBe(5);
+      else expect(verified).toBeLessThan(5);
+      samplers.forEach((sampler) => sampler.dispose());
+      sequences.forEach((sequence) => kv.release(sequence));
+    }
+    kv.dispose();
+  });
+
   test('a sequence without room fails alone, one that is cancelled or released leaves, and pages come back', async () => {
     const kv = newKv(12);
     const engine = new Engine(executor, vocab);

@@ -1,5 +1,4 @@
 // What rounds of a model take, by their rows, as measured while it decodes.
-import type { DrawnLength } from './scaling/shared-lengths.js';
 
 const SLOW = 0.1; // weight of the newest round in averages
 const SHAPE_WEIGHT = 0.3; // of the newest generation
@@ -102,8 +101,6 @@ export interface ModelCosts {
   readonly calibrations: Map<string, number>;
   /** By the drafter's name. */
   readonly shapes: Map<string, ShapeRates>;
-  /** Generations whose drafts are drawn, and how long these are to be. */
-  readonly lengths: Set<DrawnLength>;
 }
 
 const known = new WeakMap<object, ModelCosts>();
@@ -115,7 +112,6 @@ export function costsOf(executor: object): ModelCosts {
     returning: new Costs(),
     calibrations: new Map(),
     shapes: new Map(),
-    lengths: new Set(),
   };
   known.set(executor, costs);
   return costs;

@@ -48,7 +48,10 @@ export interface SpeculationOptions {
   readonly maxDraft?: number;
   /** Tokens of a draft at most; more than `maxDraft` allow a tree. 0 to 512. Default `maxDraft`: a chain. */
   readonly maxNodes?: number;
-  /** Drafts are cut to what pays by what acceptance and rows have cost so far. Default true. */
+  /**
+   * Drafts are cut to what pays, by acceptance and by what rows have cost so far, or, where they decide what is said, by costs
+   * that are assumed, so that a seed gives the same text. Default true.
+   */
   readonly adaptive?: boolean;
 }
 

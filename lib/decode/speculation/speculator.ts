@@ -7,7 +7,7 @@ import type { Draft, DraftContext, DraftProbe, GenerationDrafter } from './draft
 import type { ResolvedSpeculation } from './options.js';
 import { Guard } from './judge/guard.js';
 import { Planner } from './planner.js';
-import { DrawnLength } from './scaling/shared-lengths.js';
+import { assumedCosts, SteadyPlan } from './scaling/steady-plan.js';
 import { Reflector } from './reflective/reflector.js';
 import type { ReflectionResult } from './reflective/reflector.js';
 
@@ -36,9 +36,6 @@ export interface SpeculationResult {
 /** Tokens that may be drawn ahead while drafts find nothing: more each time, for they cannot be verified together. */
 const MOST_AHEAD = 8;
 
-/** Rounds that go on without a draft where none pays. */
-const WITHOUT = 32;
-
 /** Rounds of a generation that say nothing of how fast its drafts are. */
 const FEW = 12;
 
@@ -60,7 +57,8 @@ export class Speculator {
   private timed = true; // the round begins when it is asked for
   private current: { draft: JobDraft; hoped: number } | undefined;
   private sequences = 1; // of the last round
-  private drawn: DrawnLength | undefined;
+  private readonly steady: SteadyPlan | undefined; // in place of a planner
+  private readonly decides: boolean; // what is drafted decides what is said
   private rounds = 0;
   private draftedRounds = 0;
   private drafted = 0;
@@ -73,23 +71,32 @@ export class Speculator {
 
   constructor(
     private readonly options: ResolvedSpeculation,
-    private readonly executor: Pick<Executor, 'createProposal' | 'createSampler' | 'taps' | 'drafts'>,
+    private readonly executor: Pick<Executor, 'createProposal' | 'createSampler' | 'taps' | 'drafts' | 'weightBytes'>,
     private readonly context: Omit<DraftContext, 'createProposal'>,
     stop: readonly string[] = [],
     private readonly fence?: Fence,
   ) {
     const { taps } = executor;
-    const createProposal = (replacement: boolean): Proposal => executor.createProposal(replacement);
+    let draws = false;
+    const createProposal = (replacement: boolean): Proposal => {
+      draws = true;
+      return executor.createProposal(replacement);
+    };
     this.guard = options.judge && new Guard(options.judge, context.tokenizer, stop, taps['hidden']);
     this.reflector = options.reflection && new Reflector(options.reflection, context.tokenizer);
     this.drafter = options.drafter.start({ ...context, createProposal });
     const { maxDraft, maxNodes, adaptive } = options;
+    const matches = this.rule(draws).name === 'match' || context.sampler.temperature === 0;
+    this.decides = !matches || this.guard !== undefined || this.reflector !== undefined;
+    const byTheClock = adaptive && !this.decides;
     const alone = !this.reflector && !this.guard && !this.taps && !this.fence && executor.drafts === true;
-    this.shapes = alone && adaptive && maxNodes > maxDraft && this.drafter.anyShape ? this.shapeRates() : undefined;
+    this.shapes = alone && byTheClock && maxNodes > maxDraft && this.drafter.anyShape ? this.shapeRates() : undefined;
     this.maxNodes = this.shapes?.choose() === 'chain' ? maxDraft : maxNodes;
     const chain = this.maxNodes <= maxDraft && alone;
     this.goesOn = chain && this.drafter.native !== undefined;
-    if (!options.adaptive) return;
+    if (adaptive && this.decides)
+      this.steady = new SteadyPlan(maxDraft, assumedCosts(executor.weightBytes ?? Infinity), maxNodes > maxDraft);
+    if (!byTheClock) return;
     const { goingOn, returning, calibrations } = costsOf(executor);
     this.planner = new Planner(this.goesOn ? goingOn : returning, calibrations.get(options.drafter.name));
   }
@@ -118,12 +125,11 @@ export class Speculator {
    */
   plan(room: number, sequences: number): JobPlan {
     this.current = undefined;
-    const { planner, drafter, options } = this;
+    const { planner, steady, drafter } = this;
     const { native } = drafter;
-    if (!native || planner?.rests()) return { rounds: planner?.pause ?? 1 };
+    if (!native || this.rests()) return { rounds: this.pause };
     this.sequences = sequences;
-    const maxDraft = this.longest(options.maxDraft, sequences, WITHOUT);
-    if (maxDraft === 0 && options.maxDraft > 0) return { rounds: WITHOUT };
+    const { maxDraft } = this;
     const begin = performance.now();
     const most = Math.min(maxDraft, room - 1);
     const whole = most > 0 ? drafter.draft(most, most, this.cycle) : none;
@@ -136,17 +142,32 @@ export class Speculator {
         room,
         rule: this.rule(drafter.draws),
         cycle: this.cycle,
-        costs: planner?.costsFor(sequences, sequences * options.maxDraft) ?? new Float64Array(),
+        costs: planner?.costsFor(sequences, sequences * maxDraft) ?? new Float64Array(),
         calibration: planner?.calibration ?? 1,
       },
-      rounds: planner?.horizon ?? Infinity,
+      rounds: steady?.rounds ?? planner?.horizon ?? Infinity,
     };
   }
 
-  /** Tokens to ask for. Drawn ones are verified whole: together with other sequences' they are planned before. */
-  private longest(most: number, sequences: number, rounds = 1): number {
-    if (!this.drawn || !this.planner || sequences < 2) return most;
-    return Math.min(most, this.drawn.ask(sequences, this.planner.costsFor(sequences, sequences * most), rounds));
+  /** Tokens of the next draft at most. */
+  private get maxDraft(): number {
+    const { maxDraft } = this.options;
+    return Math.min(maxDraft, this.steady?.tokens ?? maxDraft);
+  }
+
+  /** Should the next rounds go without a draft? */
+  private rests(): boolean {
+    return this.planner?.rests() ?? (this.options.maxDraft > 0 && this.maxDraft === 0);
+  }
+
+  /** How many rounds then. */
+  private get pause(): number {
+    return this.planner?.pause ?? this.steady?.rounds ?? 1;
+  }
+
+  /** Rows that a draft may have and must get: without them another text would be said. */
+  get whole(): number {
+    return this.decides ? Math.max(this.options.maxDraft, this.options.maxNodes) : 0;
   }
 
   accept(tokens: Int32Array, laws?: readonly JobResult['top'][]): void {
@@ -181,13 +202,14 @@ export class Speculator {
       this.wait--;
       return undefined;
     }
-    if (this.planner?.rests()) {
-      this.wait = Math.max(0, this.planner.pause - 1);
+    if (this.rests()) {
+      this.wait = Math.max(0, this.pause - 1);
       return undefined;
     }
-    const maxTokens = this.longest(Math.min(this.options.maxDraft, most), this.sequences);
+    const maxTokens = Math.min(this.maxDraft, most);
     const begin = performance.now();
-    const maxNodes = Math.min(this.maxNodes, this.drawn ? maxTokens : most);
+    const isChain = this.maxNodes <= this.options.maxDraft;
+    const maxNodes = Math.min(isChain ? maxTokens : this.maxNodes, most);
     const pending = maxTokens > 0 ? this.drafter.draft(maxTokens, maxNodes, this.cycle) : none;
     const job = this.job(pending instanceof Promise ? await pending : pending, room, begin);
     if (!job) this.rest();
@@ -213,8 +235,6 @@ export class Speculator {
     const allowed = this.fence ? this.fence.cut(whole) : whole;
     // What was drawn must be shown to the verifier, all of it, or the law changes.
     const cuts = planner && !allowed.proposal ? planner : undefined;
-    if (planner && allowed.proposal && this.maxNodes <= this.options.maxDraft)
-      this.drawn ??= new DrawnLength(costsOf(this.executor).lengths, this.options.maxDraft);
     const together = this.sequences > 1 && allowed.tokens.length > 0;
     const draft = !cuts || together ? allowed : nodesOf(allowed, cuts.choose(allowed));
     this.lastDraftMs = performance.now() - begin;
@@ -288,13 +308,12 @@ export class Speculator {
     this.draftMs += within;
     const draftMs = within + this.lastDraftMs;
     this.lastDraftMs = 0;
-    this.drawn?.learn(drafted, accepted.length, draftMs);
     if (!prompt && !load?.prompt && ms !== undefined) {
       const wanted = draft ? hoped : (seat?.hoped ?? 0);
       this.planner?.learn(1 + drafted + again, ms - within, wanted, accepted.length, draftMs, load);
       if (draft) this.reflector?.learn(changed !== undefined, 1 + accepted.length, ms + draftMs, changed);
     }
-    if (drafted === 0) return;
+    if (drafted === 0) return void this.steady?.learn(0, 0, 0);
     this.draftedRounds++;
     this.drafted += drafted;
     this.accepted += accepted.length;
@@ -304,6 +323,7 @@ export class Speculator {
       const parent = seat || !draft?.parents ? index - 1 : draft.parents[index];
       depths.push(parent < 0 ? 0 : depths[parent] + 1);
     }
+    this.steady?.learn(drafted, 1 + Math.max(...depths), accepted.length);
     for (const depth of new Set(depths)) this.reached[depth] = (this.reached[depth] ?? 0) + 1;
     accepted.forEach((_, depth) => (this.keptAt[depth] = (this.keptAt[depth] ?? 0) + 1));
   }
@@ -311,7 +331,6 @@ export class Speculator {
   /** The answer is there, whatever its drafter thinks of it: what fails now is a warning. */
   end(output: Int32Array): void {
     const { planner, draftedRounds, executor, options } = this;
-    this.drawn?.leave();
     if (planner && draftedRounds > 0) costsOf(executor).calibrations.set(options.drafter.name, planner.calibration);
     const { first, last, said } = this.clock;
     if (this.rounds >= FEW) {

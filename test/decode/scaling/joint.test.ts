@@ -1,11 +1,10 @@
-// Drafts of several sequences cut together: brute force, against each sequence deciding alone, and lengths of drawn drafts.
+// Drafts of several sequences cut together: brute force, against each sequence deciding alone, and in the engine.
 import { cutTogether, loadOf, type Share } from '../../../lib/decode/round-request.js';
 import type { JobDraft, OpenDraft } from '../../../lib/decode/rounds.js';
 import type { RunRequest, RunResult } from '../../../lib/program/executor.js';
 import { paying } from '../../../lib/decode/speculation/planner.js';
 import { DepthRates } from '../../../lib/decode/speculation/scaling/depth-rates.js';
 import { jointly, type Bid } from '../../../lib/decode/speculation/scaling/joint.js';
-import { DrawnLength } from '../../../lib/decode/speculation/scaling/shared-lengths.js';
 import { random } from './random.js';
 
 /** A tree's scores, parents first; `branches`: or a chain's. */
@@ -96,36 +95,6 @@ test('room, rows that are there anyway, drafts to be tried, and nothing known', 
   expect(counts({ costs: steep })).toEqual([0, 0]);
   expect(jointly([bids[0], { ...bids[1], least: 2 }], { sequences: 2, costs: steep })).toEqual([[], [0, 1]]);
   expect(counts({ costs: flat.map((ms, n) => (n === 5 ? -ms : 9 * ms)) })).toEqual([3, 1]); // a guess is tried
-});
-
-test('drawn drafts are as long as earlier ones make worth while, for all sequences together', () => {
-  const next = random(33);
-  const shared = new Set<DrawnLength>();
-  const rates = [0.95, 0.5, 0.02];
-  const all = rates.map(() => new DrawnLength(shared, 8));
-  const costs = Float64Array.from({ length: 26 }, (_, n) => 4 + 0.7 * n);
-  expect(all.map((one) => one.ask(3, []))).toEqual([8, 8, 8]);
-  for (let round = 0; round < 600; round++) {
-    all.forEach((one, i) => {
-      const length = round < 100 ? 8 : one.ask(3, costs);
-      let kept = 0;
-      while (kept < length && next() < rates[i]) kept++;
-      one.learn(length, kept, 0.05 * length);
-    });
-  }
-  const lengths = all.map((one) => one.ask(3, costs));
-  expect(lengths[0]).toBeGreaterThan(lengths[1]);
-  const best = jointly(
-    rates.map((rate) => ({ scores: Array.from({ length: 8 }, (_, i) => rate ** (i + 1)), calibration: 1 })),
-    { sequences: 3, costs, stepMs: 0.05 },
-  ).map(({ length }) => length);
-  lengths.forEach((length, i) => expect(Math.abs(length - best[i])).toBeLessThanOrEqual(2));
-  // None is a choice, and now and then one token is tried.
-  const asked = Array.from({ length: 70 }, () => all[2].ask(3, costs));
-  expect(asked.filter((length) => length === 0).length).toBeGreaterThan(60);
-  expect(asked.filter((length) => length > 0).length).toBeGreaterThanOrEqual(2);
-  all[0].leave();
-  expect(shared.size).toBe(2);
 });
 
 test('rates of depths come from the drafts that reached them', () => {
