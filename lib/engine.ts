@@ -181,7 +181,7 @@ export class Engine implements Rounds {
       if (plan === 'failed') return void (this.queue = this.queue.filter((other) => other !== entry));
       spend(rows);
       if (plan?.draft instanceof Promise) {
-        const most = Math.min(free, plan.drafting?.maxDraft ?? 0);
+        const most = Math.min(free, plan.drafting?.maxNodes ?? 0);
         shares.push({ entry, rows, draft: undefined, room: most, plan });
         spend(most);
         return;
@@ -297,7 +297,7 @@ export class Engine implements Rounds {
     const told = (result: RunResult): void => {
       if (first) {
         this.learn(request.tokens.length, performance.now() - begin);
-        if (request.parents) keepChains(shares);
+        if (request.parents && !ahead) keepChains(shares);
       }
       const outcomes = ahead?.told(result);
       if (first) this.share(shares, places, request, result, undefined, outcomes);
@@ -318,7 +318,7 @@ export class Engine implements Rounds {
   private mayGoOn(shares: readonly Share[]): boolean {
     return (
       shares.length === this.queue.length &&
-      shares.every(({ entry, rows }) => {
+      shares.every(({ entry, rows, plan }) => {
         const { ahead, sampler, logits, done, tokens, cancelled } = entry;
         return (
           ahead &&
@@ -326,7 +326,7 @@ export class Engine implements Rounds {
           !entry.draft &&
           sampler &&
           !logits &&
-          !entry.taps &&
+          (!entry.taps || plan?.drafting?.taps) &&
           done + rows === tokens.length &&
           !cancelled
         );
@@ -352,7 +352,7 @@ export class Engine implements Rounds {
         const from = Math.max(0, entry.done - entry.logits.firstRow) * this.vocab;
         entry.logits.out.set(logits.subarray(output * this.vocab, (output + wanted) * this.vocab), from);
       }
-      if (entry.taps && !entry.cancelled) hearTaps(shares, index, request, result, places[index]);
+      if (entry.taps && !entry.cancelled && !outcomes) hearTaps(shares, index, request, result, places[index]);
       entry.done += rows;
       if (entry.done < entry.tokens.length && !entry.cancelled) return;
       this.queue = this.queue.filter((other) => other !== entry);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "addon/decode/model_drafter_wrap.h"
 #include "addon/decode/sampler_wrap.h"
 #include "addon/decode/seat_wrap.h"
 #include "addon/decode/tree_wrap.h"
@@ -240,21 +241,6 @@ void report_walks(const Napi::Object& given, const std::vector<Walk>& walks) {
   }
 }
 
-// [input, output] of the program that runs the rows which are fed
-FeatureLink read_feedback(const Napi::Array& given, const Program& program) {
-  const FeatureLink link{given.Get(0u).As<Napi::Number>().Int32Value(), given.Get(1u).As<Napi::Number>().Int32Value()};
-  const auto value = [&](int id) -> const ValueInfo& {
-    if (id < 0 || static_cast<size_t>(id) >= program.values.size()) throw Error("INTERNAL", "run: no such value");
-    return program.values[static_cast<size_t>(id)];
-  };
-  const ValueInfo &input = value(link.input), &output = value(link.output);
-  const bool returned = std::find(program.outputs.begin(), program.outputs.end(), link.output) != program.outputs.end();
-  if (input.kind != ValueKind::input || input.rows != rows_symbol || output.rows != outputs_symbol || !returned ||
-      input.dtype != DType::F32 || output.dtype != DType::F32 || input.columns != output.columns)
-    throw Error("INTERNAL", "run: what rows feed to the next ones is an output like an input");
-  return link;
-}
-
 // { rows, outputs, bindings, batch?: { tokens, positions, sequences, parents?, outputRows, kv }, sampling?, ahead?,
 // feedback? }
 void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
@@ -293,11 +279,12 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
       const Napi::Object ahead = request.Get("ahead").As<Napi::Object>();
       round.ahead = read_ahead(ahead);
       cells = round.ahead->most - 1;
-      if (ahead.Get("drafters").IsArray()) round.seats = read_seats(ahead.Get("drafters").As<Napi::Array>());
+      if (ahead.Get("drafters").IsArray())
+        round.seats = read_seats(ahead.Get("drafters").As<Napi::Array>(), executable.program(), round.rows);
       round.ahead->drafts = !round.seats.empty();
     }
     for (const DraftSeat& seat : round.seats) {
-      drafted = std::max(drafted, seat.most);
+      drafted = std::max(drafted, seat.most.nodes);
       if (seat.drafter) cells = std::max(cells, static_cast<int>(std::min(seat.left, int64_t{most_cells_ahead})));
     }
     round.batch.build(batch, round.kv.get(), cells, 1 + drafted);

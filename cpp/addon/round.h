@@ -13,9 +13,10 @@
 #include "caches/paged_kv.h"
 #include "decode/draft/adapt/stop_rule.h"
 #include "decode/draft/draft_seat.h"
-#include "decode/tree/level_batch.h"
+#include "decode/tree/growing_tree.h"
 #include "program/rounds/batch_storage.h"
 #include "program/rounds/executable_state.h"
+#include "program/rounds/grow_trees.h"
 
 namespace vivace {
 
@@ -23,9 +24,9 @@ namespace vivace {
 struct Told {
   Drawn drawn;
   double ms = 0;  // since the end of the round before, or the begin of the run
-  // Where sequences had drafts: their outputs, in order; what they hoped for and what it cost; the outputs' rows that
-  // stay.
-  std::vector<int32_t> rows;
+  // Where sequences had drafts: their outputs, in order; how deep the drafts were; what they hoped for and what it
+  // cost; the outputs' rows that stay.
+  std::vector<int32_t> rows, depths;
   std::vector<double> hoped, draft_ms;
   std::vector<int32_t> kept;
 };
@@ -46,13 +47,6 @@ struct Ahead {
   bool closed = false;     // nobody listens any more
 
   bool ends_with(int32_t token) const { return std::find(ends.begin(), ends.end(), token) != ends.end(); }
-};
-
-// A row's value `output` [outputs, d] is what the rows behind it read as `input` [rows, d]; -1: no program of this
-// kind.
-struct FeatureLink {
-  int input = -1, output = -1;
-  bool feeds() const { return output >= 0; }
 };
 
 // One run: everything it needs, owned, so that it can happen on another thread.
@@ -106,26 +100,9 @@ struct Round {
  private:
   // One run per level of the trees that the first run began.
   void grow() {
-    const Drawn first = std::move(draws.drawn);
-    Draws more;
-    more.logits = draws.logits;
-    more.trees = draws.trees;
-    LevelBatch levels;
-    levels.begin(batch.batch(), more.trees, [this](int64_t output) { return batch.cells_behind(output); });
-    while (levels.build(more.trees)) {
-      const Batch& level = levels.batch();
-      std::vector<RunBinding> bound;
-      for (const auto& [id, data] :
-           {std::pair{state->tokens, level.tokens}, std::pair{state->positions, level.positions},
-            std::pair{state->output_rows, level.output_rows}})
-        if (id >= 0) bound.push_back({id, reinterpret_cast<std::byte*>(const_cast<int32_t*>(data))});
-      if (link.feeds()) feed(levels, bound);
-      more.samplers.assign(static_cast<size_t>(level.outputs), nullptr);
-      more.clear();
-      std::lock_guard turn(*state->running);
-      state->executable->run(level.rows, level.outputs, bound, &level, kv.get(), &more);
-    }
-    draws.drawn = first;
+    grow_trees(
+        *state, kv.get(), batch.batch(), draws.logits, draws.trees,
+        [this](int64_t output) { return batch.cells_behind(output); }, link, std::move(fed_[0]));
   }
 
   // It shares the lock, and has no memory for what only the first program reads.
@@ -135,19 +112,6 @@ struct Round {
       const std::vector<int>& inputs = state->inputs;
       return binding.value != link.output && std::find(inputs.begin(), inputs.end(), binding.value) == inputs.end();
     });
-  }
-
-  // Gives the rows of a level what their parents left, and memory for what they leave to their children.
-  void feed(const LevelBatch& levels, std::vector<RunBinding>& bound) {
-    const auto width =
-        static_cast<size_t>(state->executable->program().values[static_cast<size_t>(link.output)].columns);
-    const std::vector<int32_t>& parents = levels.parent_outputs();
-    fed_[1].resize(parents.size() * width);
-    for (size_t row = 0; row < parents.size(); ++row)
-      std::copy_n(fed_[0].data() + static_cast<size_t>(parents[row]) * width, width, fed_[1].data() + row * width);
-    fed_[0].resize(static_cast<size_t>(levels.batch().outputs) * width);
-    bound.push_back({link.input, reinterpret_cast<std::byte*>(fed_[1].data())});
-    bound.push_back({link.output, reinterpret_cast<std::byte*>(fed_[0].data())});
   }
 
   // Memory of a value of the rows of outputs.
@@ -184,7 +148,7 @@ struct Round {
         state->running->wanted())
       return nullptr;
     if (!may_follow(done_ + 1)) return nullptr;
-    std::vector<NextRows> next(seats.size(), NextRows{1, {-1}});
+    std::vector<NextRows> next(seats.size(), NextRows{1, {-1}, {}});
     for (size_t i = 0; i < seats.size(); ++i)
       if (seats[i].drafter || seats[i].left < 2 || batch.room(i, 1) < 1) return nullptr;
     batch.follow(next);
@@ -215,41 +179,74 @@ struct Round {
       for (const SampleResult& result : results) all_unlikely = all_unlikely && std::exp(result.logprob) < ahead->least;
     }
     for (size_t i = 0; i < seats.size(); ++i) {  // all of them, for drafters hear what was said
-      goes = seats[i].hear(draws) && goes;
+      goes = seats[i].hear(draws, features_of(i)) && goes;
       for (const int32_t token : seats[i].said) goes = goes && !ahead->ends_with(token);
       if (queued_ || !goes) continue;
-      // Where a draft would be shorter than it could be, a run with more memory goes on.
+      // Where a draft would be smaller than it could be, a run with more memory goes on.
       const int64_t room = batch.room(i, static_cast<int64_t>(seats[i].said.size()));
-      int most = 0;
-      goes = room > 0 && seats[i].longest(room - 1, most);
+      goes = room > 0 && seats[i].fits(room - 1);
     }
     return goes && !all_unlikely && may_follow(done);
   }
 
   void follow() {
     std::vector<NextRows> next(seats.size());
-    std::vector<int64_t> rooms(seats.size(), 0);
-    for (size_t i = 0; i < seats.size(); ++i) {
-      next[i].kept = static_cast<int64_t>(seats[i].said.size());
-      if (!queued_) rooms[i] = batch.room(i, next[i].kept) - 1;
-    }
-    std::vector<std::vector<int32_t>> tokens;
-    draft_next(seats, rooms, tokens);
+    for (size_t i = 0; i < seats.size(); ++i) next[i].kept = static_cast<int64_t>(seats[i].said.size());
+    std::vector<Branches> branches;
+    draft_next(seats, branches);
     draws.samplers.clear();
     draws.walks.clear();
     rows = 0;
     for (size_t i = 0; i < seats.size(); ++i) {
-      seats[i].sit(tokens[i], draws);
-      rows += static_cast<int64_t>(tokens[i].size());
-      next[i].tokens = std::move(tokens[i]);
+      seats[i].sit(branches[i], draws);
+      rows += static_cast<int64_t>(branches[i].tokens.size());
+      next[i].tokens = std::move(branches[i].tokens);
+      next[i].parents = std::move(branches[i].parents);
     }
     outputs = rows;
     draws.clear();
     if (!queued_) batch.follow(next);  // else it has
+    bind_taps();
+  }
+
+  // Memory for values that the run gives of every row, which the first round's caller has beside its own.
+  void bind_taps() {
+    taps_.resize(bindings.size());
+    const Program& program = state->executable->program();
+    for (size_t i = 0; i < bindings.size(); ++i) {
+      const ValueInfo& value = program.values[static_cast<size_t>(bindings[i].value)];
+      if (value.kind == ValueKind::input || value.rows != rows_symbol) continue;
+      taps_[i].resize(static_cast<size_t>(rows * value.columns));
+      bindings[i].data = reinterpret_cast<std::byte*>(taps_[i].data());
+    }
+  }
+
+  // What a sequence's drafter hears of the rows that stay: [rows, columns of all its taps].
+  std::vector<float> features_of(size_t seat) const {
+    std::vector<float> features;
+    if (seats[seat].taps.empty()) return features;
+    const Program& program = state->executable->program();
+    for (const int32_t row : batch.staying(seat, seats[seat].kept(draws)))
+      for (const int tap : seats[seat].taps)
+        for (const RunBinding& binding : bindings) {
+          if (binding.value != tap) continue;
+          const int64_t columns = program.values[static_cast<size_t>(tap)].columns;
+          const float* const values = reinterpret_cast<const float*>(binding.data) + row * columns;
+          features.insert(features.end(), values, values + columns);
+        }
+    return features;
+  }
+
+  // Of trees, the cells of what stays are put in a row.
+  void keep_rows() {
+    for (const Walk& walk : draws.walks)
+      for (size_t i = 0; i < seats.size(); ++i)
+        if (seats[i].output == walk.output) batch.keep(kv.get(), i, walk.kept);
   }
 
   // What came out of the round, and how long it took.
   Told told() {
+    keep_rows();
     Told result;
     const Clock::time_point now = Clock::now();
     result.ms = std::chrono::duration<double, std::milli>(now - begin_).count();
@@ -265,6 +262,7 @@ struct Round {
         for (const int32_t row : walk.kept) result.kept[static_cast<size_t>(walk.output + row)] = 1;
       for (const DraftSeat& seat : seats) {
         result.rows.push_back(static_cast<int32_t>(seat.rows));
+        result.depths.push_back(seat.depth);
         result.hoped.push_back(seat.hoped);
         result.draft_ms.push_back(seat.draft_ms);
       }
@@ -280,10 +278,11 @@ struct Round {
   Told last_;
   std::vector<StopPath> paths_;  // of sequences that draft until the rule ends all of them
   std::vector<bool> stopped_;
-  int done_ = 0;               // rounds that are over
-  bool must_tell_ = false;     // JavaScript does not know of the last round yet
-  bool queued_ = false;        // the next round is on its way
-  std::vector<float> fed_[2];  // what rows leave to those behind them, and what these read
+  int done_ = 0;                          // rounds that are over
+  bool must_tell_ = false;                // JavaScript does not know of the last round yet
+  bool queued_ = false;                   // the next round is on its way
+  std::vector<std::vector<float>> taps_;  // by binding
+  std::vector<float> fed_[2];             // what rows leave to those behind them, and what these read
 };
 
 }  // namespace vivace

@@ -328,25 +328,29 @@ void PagedKv::commit(int sequence, int count) {
 
 void PagedKv::keep(int sequence, const int32_t* offsets, int kept) {
   Sequence& pruned = checked(sequence);
-  const int64_t reserved = pruned.pages * options_.page_size;
+  move(sequence, pruned.length, offsets, kept);
+  pruned.length += kept;
+  truncate(sequence, pruned.length);  // drops whole pages that only held refused cells
+}
+
+void PagedKv::move(int sequence, int first, const int32_t* offsets, int count) {
+  Sequence& own = checked(sequence);
   const int size = options_.page_size;
   std::vector<PageStrip> strips;
-  for (int i = 0; i < kept; ++i) {
-    if (offsets[i] < i || (i > 0 && offsets[i] <= offsets[i - 1]) || pruned.length + int64_t{offsets[i]} >= reserved)
+  for (int i = 0; i < count; ++i) {
+    if (offsets[i] < i || (i > 0 && offsets[i] <= offsets[i - 1]) || first + int64_t{offsets[i]} >= reserved(sequence))
       throw Error("INTERNAL", "KV cache: kept cells must ascend within the reserved ones");
     if (offsets[i] == i) continue;
     // One after the other: a cell that is read here may be written in the next step.
-    const int from = pruned.length + offsets[i], to = pruned.length + i;
+    const int from = first + offsets[i], to = first + i;
     strips.clear();
     for (size_t group = 0; group < groups_.size(); ++group)
-      add_strips(strips, groups_[group], pages_[static_cast<size_t>(entry(pruned, group, from / size))].data,
-                 from % size, pages_[static_cast<size_t>(entry(pruned, group, to / size))].data, to % size, 1);
+      add_strips(strips, groups_[group], pages_[static_cast<size_t>(entry(own, group, from / size))].data, from % size,
+                 pages_[static_cast<size_t>(entry(own, group, to / size))].data, to % size, 1);
     store_->copy(strips);
-    copy_labels(pages_[static_cast<size_t>(entry(pruned, 0, from / size))].data, from % size,
-                pages_[static_cast<size_t>(entry(pruned, 0, to / size))].data, to % size, 1);
+    copy_labels(pages_[static_cast<size_t>(entry(own, 0, from / size))].data, from % size,
+                pages_[static_cast<size_t>(entry(own, 0, to / size))].data, to % size, 1);
   }
-  pruned.length += kept;
-  truncate(sequence, pruned.length);  // drops whole pages that only held refused cells
 }
 
 void PagedKv::add_strips(std::vector<PageStrip>& strips, const PageGroup& group, const std::byte* source, int from,

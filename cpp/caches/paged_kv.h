@@ -73,6 +73,10 @@ class PagedKv {
   // After a tree run: of the `count` cells from `length` on, keep those at the given ascending offsets, in this order.
   void keep(int sequence, const int32_t* offsets, int kept);
 
+  // The same within reserved cells from `first` on, at or behind the committed ones: cells are moved, lengths stay. For
+  // a run in flight, to which these cells belong.
+  void move(int sequence, int first, const int32_t* offsets, int count);
+
   // Published pages. The cells of the sequence must be those of the first of these tokens.
   // Takes over pages of the longest beginning of the tokens that is published under the salt, where that is more than
   // the sequence has; returns its length.

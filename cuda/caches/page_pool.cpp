@@ -77,6 +77,7 @@ void PagePool::write(const VivaceDeviceStrip* strips, int64_t count) {
 
 void PagePool::move(Move how, const VivaceDeviceStrip* strips, int64_t count) {
   check(cudaSetDevice(device_), "cudaSetDevice");
+  std::lock_guard turn(moving_);
   while (count > 0) {
     int64_t some = 0, bytes = 0;
     for (; some < count && (some == 0 || bytes < most_staged); ++some) bytes += strips[some].bytes;

@@ -36,6 +36,7 @@ class PagePool {
   int device_;
   int64_t page_bytes_, slab_pages_;
   std::vector<std::unique_ptr<Slab>> slabs_;
+  std::mutex moving_;  // runs that go on move cells, too
   Stream stream_;
   PinnedBuffer host_;  // strips, then their bytes
   DeviceBuffer card_;

@@ -1,6 +1,6 @@
 // Tokens drawn before anybody asked for them: a run goes on by itself with what it draws, and hands out the results to the
 // jobs that come for them, one per token. What nobody comes for was never said: the cache has not heard of it.
-import type { KvCache, RowDrafting, RowSampler, RunResult } from '../program/executor.js';
+import type { KvCache, RowDrafting, RowSampler, RunResult, SeatResult } from '../program/executor.js';
 import type { Job, JobPlan, JobResult, RoundLoad } from './rounds.js';
 
 /**
@@ -51,17 +51,17 @@ export function verdictOf(result: RunResult, root: number, rows: number, readTwi
 /** What a round of a run that may go on gave the sequence `place`, whose first output is `output`. */
 function outcomeAt(result: RunResult, place: number, output: number, drafts: boolean): Outcome {
   const { ms, seats } = result;
-  const { rows, hoped, draftMs } = seats?.[place] ?? noSeat;
+  const { rows, ...seat } = seats?.[place] ?? noSeat;
   const outcome = rows > 1 ? verdictOf(result, output, rows) : outcomeOf(result, output);
   if (outcome instanceof Error) return outcome;
   return {
     ...outcome,
     ...(ms === undefined ? {} : { ms }),
-    ...(drafts ? { seat: { drafted: rows - 1, hoped, draftMs } } : {}),
+    ...(drafts ? { seat: { drafted: rows - 1, ...seat } } : {}),
   };
 }
 
-const noSeat = { rows: 1, hoped: 0, draftMs: 0 };
+const noSeat: SeatResult = { rows: 1, depth: 0, hoped: 0, draftMs: 0 };
 
 const loadOf = (outcomes: readonly Outcome[]): Omit<RoundLoad, 'rows'> => ({
   sequences: outcomes.length,
@@ -172,10 +172,12 @@ export class Ahead<T extends Waiting> {
 
   /** Serves a job, now or when its round is over; false when it is not what was worked out. */
   serve(job: T): boolean {
-    const seat = this.seats.find(({ sequence }) => sequence === job.sequence);
+    const place = this.seats.findIndex(({ sequence }) => sequence === job.sequence);
+    const seat = this.seats[place] as Seat<T> | undefined;
     if (!seat || job.kv !== this.kv || !this.isOpen(seat)) return false;
+    const heard = this.plans[place]?.drafting?.taps !== undefined;
     const expected = job.tokens.length === 1 && job.tokens[0] === seat.next && job.sampler === seat.sampler;
-    if (!expected || job.logits || job.taps || seat.waiting) {
+    if (!expected || job.logits || (job.taps && !heard) || seat.waiting) {
       this.forget(job.sequence);
       return false;
     }

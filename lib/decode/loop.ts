@@ -193,7 +193,7 @@ class Run {
       tokens: tokens.slice(kv.length(sequence)),
       sampler: this.sampler,
       ...(fence ? { mask: fence.mask } : {}),
-      ...(draft ? { draft } : taps || fence ? {} : { ahead: { limit, ends: this.ends } }),
+      ...(draft ? { draft } : (taps && !plan) || fence ? {} : { ahead: { limit, ends: this.ends } }),
       ...(taps ? { taps } : {}),
       ...(plan ? { plan } : {}),
       ...(this.speculator && this.speculator.whole > 0 ? { whole: this.speculator.whole } : {}),

@@ -8,6 +8,7 @@ import type {
   Proposal,
   RowDrafting,
   RowSampler,
+  SeatResult,
   VerifyRule,
   WalkJudge,
 } from '../program/executor.js';
@@ -141,7 +142,10 @@ export interface Job {
   readonly tree?: JobTree;
   /** What the program reads besides tokens (`Executor.inputs`), [tokens.length, columns] each. */
   readonly inputs?: Readonly<Record<string, Float32Array>>;
-  /** Not with `ahead`: what was worked out before it was asked for has none. */
+  /**
+   * Not with `ahead`, for what was worked out before it was asked for has none; unless a `plan` gives a drafter that hears of
+   * them instead.
+   */
   readonly taps?: JobTaps;
   /** The logits after these rows, from `firstRow` to the end: [tokens.length − firstRow, vocab]. */
   readonly logits?: { readonly firstRow: number; readonly out: Float32Array };
@@ -173,7 +177,7 @@ export interface JobResult {
   /** Of rounds with other sequences. */
   readonly load?: RoundLoad;
   /** The run had a drafter for the sequence, which has heard these tokens. */
-  readonly seat?: { readonly drafted: number; readonly hoped: number; readonly draftMs: number };
+  readonly seat?: Omit<SeatResult, 'rows'> & { readonly drafted: number };
 }
 
 export interface Ticket {

@@ -46,14 +46,12 @@ export function draftingBy(
   };
 }
 
-const drawnShapes = new Map<string, ReturnType<ModelDrafting['shape']>>();
+const drawnShapes = new Map<number, BestShapes>(); // by depth
 
 function drawnShape(depth: number, nodes: number): ReturnType<ModelDrafting['shape']> {
-  const most = Math.min(nodes, mostNodes);
-  const key = `${depth}/${most}`;
-  const shape = drawnShapes.get(key) ?? new BestShapes([RATES], depth, most).shape(most);
-  drawnShapes.set(key, shape);
-  return shape;
+  const shapes = drawnShapes.get(depth) ?? new BestShapes([RATES], depth, mostNodes);
+  drawnShapes.set(depth, shapes);
+  return shapes.shape(Math.min(nodes, mostNodes));
 }
 
 export interface DraftTreeOptions {

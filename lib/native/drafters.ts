@@ -1,6 +1,6 @@
 // Types of the addon: drafters that runs ask by themselves, and what they share. Part of lib/native.ts.
 import type { NativeExecutable, NativeKvCache } from '../native.js';
-import type { NativeSampler } from './sampling.js';
+import type { NativeSampler, NativeShape } from './sampling.js';
 
 /** Options of native drafters, all of them given; ranges are those of lib/decode/speculation/drafters. */
 export type NativeDrafterOptions =
@@ -25,15 +25,30 @@ export interface NativeModelDrafter {
   readonly least: number;
   /** Tokens of text at most. */
   readonly context: number;
+  /** Trees that are chosen, but for their sizes; and those that are drawn, the smallest first: one for each number of nodes. */
+  readonly tree?: NativeShape;
+  readonly shapes?: readonly NativeShape[];
+  /** The input by which it reads what the target knew of rows, as `hear` says; and what rows of a draft read instead. */
+  readonly features?: number;
+  readonly feedback?: readonly [input: number, output: number];
+  readonly fed?: NativeExecutable;
+  /** An output's logits are those of so many levels side by side, of one row that nothing is kept of. */
+  readonly levels?: number;
 }
 
 export interface NativeDrafter {
   accept(tokens: Int32Array): void;
+  /** For those that read what the target knew: [rows, width] of the text's next rows, before `accept` tells what came after. */
+  hear(features: Float32Array): void;
   truncate(length: number): void;
   /** Writes a draft to the arrays, which must have room for `maxNodes`; returns how many nodes it has. */
   draft(maxTokens: number, maxNodes: number, tokens: Int32Array, parents: Int32Array, scores: Float32Array): number;
-  /** A chain, made off the JavaScript thread; `cycle` as in NativeWalk. Nobody uses the drafter meanwhile. */
-  draftLater(most: number, cycle: number): Promise<{ tokens: Int32Array; scores: Float32Array }>;
+  /** Made off the JavaScript thread; `cycle` as in NativeWalk. Nobody uses the drafter meanwhile. */
+  draftLater(
+    maxTokens: number,
+    maxNodes: number,
+    cycle: number,
+  ): Promise<{ tokens: Int32Array; parents: Int32Array; scores: Float32Array }>;
   fork(): NativeDrafter;
   readonly bytes: number;
   dispose(): void;
@@ -49,8 +64,9 @@ export interface NativeProposal {
 /** A sequence of a run that goes on by itself, and drafts. `rule`, `first` and `second` as in NativeWalk. */
 export interface NativeSeat {
   readonly drafter: NativeDrafter;
-  /** Tokens of a draft at most, and tokens that the sequence may still say. */
+  /** Of a draft at most: tokens of a path, and all; and tokens that the sequence may still say. */
   readonly maxDraft: number;
+  readonly maxNodes: number;
   readonly room: number;
   readonly rule: number;
   readonly first: number;
@@ -60,6 +76,8 @@ export interface NativeSeat {
   /** [n]: milliseconds of a round of n rows; empty: drafts are not cut. */
   readonly costs: Float64Array;
   readonly calibration: number;
+  /** Values that the run gives of every row: the drafter hears of them, side by side. */
+  readonly taps?: Int32Array;
 }
 
 /** A round of a run that goes on by itself. */
@@ -71,8 +89,9 @@ export interface NativeRound {
   readonly logprobs?: Float32Array;
   readonly errors?: Int32Array;
   readonly kept?: Int32Array;
-  /** Where somebody drafted, per sequence: its outputs, the sum of its draft's scores, and what the draft took. */
+  /** Where somebody drafted, per sequence: its outputs, and of its draft the depth, the sum of scores and what it took. */
   readonly rows?: Int32Array;
+  readonly depths?: Int32Array;
   readonly hoped?: Float64Array;
   readonly draftMs?: Float64Array;
 }

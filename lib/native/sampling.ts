@@ -16,14 +16,8 @@ export interface NativeFeedback {
   readonly fed?: NativeExecutable;
 }
 
-/** A tree to draft; the draft is written to the arrays, `count` [1] says how many nodes it has. */
-export interface NativeTree {
-  /** The output's row of logits has those of so many levels side by side. */
-  readonly levels?: number;
-  readonly output: number;
-  readonly sampler: NativeSampler;
-  readonly proposal?: NativeProposal;
-  readonly cycle: number;
+/** Which tree a model drafts. */
+export interface NativeShape {
   readonly depth: number;
   readonly nodes: number;
   readonly topK: number;
@@ -32,6 +26,16 @@ export interface NativeTree {
   /** Of a fixed shape. */
   readonly parents?: Int32Array;
   readonly scores?: Float32Array;
+}
+
+/** A tree to draft; the draft is written to the arrays, `count` [1] says how many nodes it has. */
+export interface NativeTree extends NativeShape {
+  /** The output's row of logits has those of so many levels side by side. */
+  readonly levels?: number;
+  readonly output: number;
+  readonly sampler: NativeSampler;
+  readonly proposal?: NativeProposal;
+  readonly cycle: number;
   readonly tokens: Int32Array;
   readonly above: Int32Array;
   readonly probabilities: Float32Array;

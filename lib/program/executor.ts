@@ -183,8 +183,9 @@ export interface DraftedTree {
 export interface RowDrafting {
   /** Nobody else calls it during the run. */
   readonly drafter: NativeDrafter;
-  /** Tokens of a draft at most: a chain. */
+  /** Tokens of a draft's path at most, and of the draft; a chain where these are no more. */
   readonly maxDraft: number;
+  readonly maxNodes: number;
   /** Tokens that the sequence may still say, those of the first round counted. */
   readonly room: number;
   readonly rule: VerifyRule;
@@ -194,6 +195,8 @@ export interface RowDrafting {
   readonly costs: Float64Array;
   /** Kept tokens per sum of scores. */
   readonly calibration: number;
+  /** What the drafter hears of the rows that stay: values of `RunRequest.taps`. */
+  readonly taps?: readonly string[] | undefined;
 }
 
 /** A sequence that drafts for another model's. */
@@ -208,6 +211,12 @@ export interface ModelDrafting {
   readonly least: number;
   /** Tokens of text at most. */
   readonly context: number;
+  /** How trees grow, whose sizes are the drafts'. */
+  readonly tree?: GrownShape;
+  /** The trees that are drawn instead where there is a proposal, one for each number of nodes that drafts may have, ascending. */
+  readonly shapes?: readonly (FixedShape & { readonly nodes: number })[];
+  /** As `DraftTree.levels`. */
+  readonly levels?: number;
 }
 
 /** The laws that a draft's tokens were drawn from. Made by `Executor.createProposal`. */
@@ -219,6 +228,14 @@ export interface Proposal {
   set(node: number, ids: Int32Array, weights: Float32Array, drawn: Int32Array): void;
   /** The same, with weights that sum to 1; null for a row without. */
   read(node: number): { readonly ids: Int32Array; readonly weights: Float32Array; readonly drawn: Int32Array } | null;
+}
+
+/** How a sequence's draft went in a round: its rows and the root's, how deep it was, the sum of its scores, what it took. */
+export interface SeatResult {
+  readonly rows: number;
+  readonly depth: number;
+  readonly hoped: number;
+  readonly draftMs: number;
 }
 
 export interface RunResult {
@@ -238,7 +255,7 @@ export interface RunResult {
   /** Of a run that may go on by itself: how long the round took. */
   readonly ms?: number;
   /** In a run with drafters, per sequence, absent where nobody drafted: how many of the round's outputs are its own, and how its draft went. */
-  readonly seats?: readonly { readonly rows: number; readonly hoped: number; readonly draftMs: number }[];
+  readonly seats?: readonly SeatResult[];
   /** Of `RunRequest.trees`, in this order. */
   readonly trees?: readonly DraftedTree[];
 }

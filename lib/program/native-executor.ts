@@ -31,14 +31,18 @@ import { NativeProgram, weightBytes } from './native-program.js';
 import {
   NativeRowProposal,
   NativeRowSampler,
+  nativeAhead,
   nativeDrafts,
   nativeProposal,
-  nativeSeat,
+  nativeShape,
   nativeTree,
   nativeWalk,
+  pairs,
+  seatsOf,
   toNative,
   treeOf,
 } from './native-walks.js';
+import type { Report } from './native-walks.js';
 import type { BindWeight, NativeProgramOptions } from './native-program.js';
 import type { KvShape, Program } from './program.js';
 import { inputWidths, tappedProgram, tapWidths } from './taps.js';
@@ -117,9 +121,10 @@ export class NativeExecutor implements Executor {
     return new NativeRowProposal(nativeCall(() => new (native().Proposal)(replacement, this.device)));
   }
 
-  /** Programs that read more than tokens cannot. */
-  createDrafter({ kv, sampler, proposal, ...drafting }: ModelDrafting): NativeDrafter | undefined {
+  /** A program may read features of rows beside tokens. */
+  createDrafter({ kv, sampler, proposal, tree, shapes, ...drafting }: ModelDrafting): NativeDrafter | undefined {
     if (!(kv instanceof NativeKv)) throw expected('a KV cache of this executor', 'kv', kv);
+    const { feedback } = this.compiled.program;
     const own = {
       kind: 'model' as const,
       executable: this.compiled.executable,
@@ -127,6 +132,10 @@ export class NativeExecutor implements Executor {
       logits: this.logits,
       sampler: toNative(sampler) as NativeSampler,
       ...(proposal ? { proposal: nativeProposal(proposal) } : {}),
+      ...(tree ? { tree: nativeShape(tree, tree.nodes) } : {}),
+      ...(shapes ? { shapes: shapes.map((shape) => nativeShape(shape, shape.nodes)) } : {}),
+      ...('features' in this.inputs ? { features: this.compiled.inputId('features') } : {}),
+      ...(feedback ? this.feeds(feedback) : {}),
     };
     return nativeCall(() => new (native().Drafter)({ ...own, ...drafting }));
   }
@@ -144,7 +153,7 @@ export class NativeExecutor implements Executor {
     const kept = new Int32Array(count);
     const resultOf = (reports: readonly Report[], round: Partial<NativeRound> = {}): RunResult => {
       const { tokens: said = drawn.tokens.slice(), logprobs = drawn.logprobs.slice() } = round;
-      const { errors: codes = errors, ms, rows, hoped = [], draftMs = [] } = round;
+      const { errors: codes = errors, ms, rows } = round;
       return {
         tokens: said,
         logprobs,
@@ -153,7 +162,7 @@ export class NativeExecutor implements Executor {
         kept: round.kept ?? kept,
         ...(trees ? { trees: trees.map(treeOf) } : {}),
         ...(ms === undefined ? {} : { ms }),
-        ...(rows ? { seats: Array.from(rows, (own, i) => ({ rows: own, hoped: hoped[i], draftMs: draftMs[i] })) } : {}),
+        ...(rows ? { seats: seatsOf(rows, round) } : {}),
       };
     };
     let last: RunResult | undefined;
@@ -191,7 +200,7 @@ export class NativeExecutor implements Executor {
             },
           }
         : {}),
-      ...(ahead ? { ahead: nativeAhead(ahead, told) } : {}),
+      ...(ahead ? { ahead: nativeAhead(ahead, compiled.program, told) } : {}),
       ...(feedback && (ahead ?? trees) ? this.feeds(feedback) : {}),
     };
     try {
@@ -328,23 +337,9 @@ function commitRows(kv: KvCache, { sequences, outputs, walks = [] }: RunRequest,
   for (const [sequence, cells] of rows) kv.commit(sequence, cells);
 }
 
-function nativeAhead(
-  { drafters, ...ahead }: NonNullable<RunRequest['ahead']>,
-  told: NonNullable<NativeRequest['ahead']>['told'],
-): NonNullable<NativeRequest['ahead']> {
-  return { ...ahead, ...(drafters ? { drafters: drafters.map((one) => one && nativeSeat(one)) } : {}), told };
-}
-
-type Report = Float64Array | string | null | undefined;
-
 function samplingError(code: number, report: Report): VivaceError | null {
   if (code === 0) return null;
   return new VivaceError(code === disposedSampler ? 'DISPOSED' : 'NUMERIC', String(report));
-}
-
-function pairs(flat: Report): (readonly [number, number])[] | null {
-  if (!flat || typeof flat === 'string') return null;
-  return Array.from({ length: flat.length / 2 }, (_, index) => [flat[2 * index], flat[2 * index + 1]] as const);
 }
 
 class NativeKv implements KvCache {

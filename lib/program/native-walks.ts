@@ -1,8 +1,28 @@
 // Samplers and drafts of native runs, as the addon wants them.
 import { expected } from '../errors.js';
 import { nativeCall } from '../native.js';
-import type { NativeProposal, NativeSampler, NativeSeat, NativeTree, NativeWalk } from '../native.js';
-import type { DraftTree, DraftedTree, DraftWalk, Proposal, RowDrafting, RowSampler, RunRequest } from './executor.js';
+import type {
+  NativeProposal,
+  NativeRequest,
+  NativeRound,
+  NativeSampler,
+  NativeSeat,
+  NativeShape,
+  NativeTree,
+  NativeWalk,
+} from '../native.js';
+import type {
+  DraftTree,
+  DraftedTree,
+  DraftWalk,
+  Proposal,
+  RowDrafting,
+  RowSampler,
+  RunRequest,
+  RunResult,
+  TreeShape,
+} from './executor.js';
+import type { Program } from './program.js';
 
 export class NativeRowSampler implements RowSampler {
   constructor(readonly native: NativeSampler) {}
@@ -73,7 +93,12 @@ export function nativeDrafts(drafts: NonNullable<RunRequest['drafts']>): {
   return { proposals, cycles: Float64Array.from(drafts, (draft) => draft?.cycle ?? 1) };
 }
 
-export const nativeSeat = ({ rule, ...drafting }: RowDrafting): NativeSeat => ({ ...drafting, ...ruleSettings(rule) });
+/** `idOf`: of a value that the run taps. */
+const nativeSeat = ({ rule, taps, ...drafting }: RowDrafting, idOf: (tap: string) => number): NativeSeat => ({
+  ...drafting,
+  ...ruleSettings(rule),
+  ...(taps ? { taps: Int32Array.from(taps, idOf) } : {}),
+});
 
 export function nativeTree({ output, sampler, proposal, cycle, shape, levels }: DraftTree): NativeTree {
   const own = toNative(sampler);
@@ -81,14 +106,12 @@ export function nativeTree({ output, sampler, proposal, cycle, shape, levels }: 
   if (proposal && !(proposal instanceof NativeRowProposal)) {
     throw expected('a proposal of this executor', 'trees', proposal);
   }
-  const fixed = 'parents' in shape;
-  const nodes = fixed ? shape.parents.length : shape.nodes;
-  const grown = fixed ? { depth: nodes, nodes, topK: 1, width: 1, least: 0, ...shape } : shape;
+  const nodes = 'parents' in shape ? shape.parents.length : shape.nodes;
   return {
     output,
     sampler: own,
     cycle,
-    ...grown,
+    ...nativeShape(shape, nodes),
     ...(proposal ? { proposal: proposal.native } : {}),
     ...(levels === undefined ? {} : { levels }),
     tokens: new Int32Array(nodes),
@@ -97,6 +120,10 @@ export function nativeTree({ output, sampler, proposal, cycle, shape, levels }: 
     rows: new Int32Array(nodes),
     count: new Int32Array(1),
   };
+}
+
+export function nativeShape(shape: TreeShape, nodes: number): NativeShape {
+  return 'parents' in shape ? { depth: nodes, nodes, topK: 1, width: 1, least: 0, ...shape } : { ...shape, nodes };
 }
 
 export function treeOf({ tokens, above, probabilities, rows, count: [count] }: NativeTree): DraftedTree {
@@ -114,4 +141,28 @@ export function ruleSettings(rule: DraftWalk['rule']): { rule: number; first: nu
   if (rule.name === 'typical') return { rule: number, first: rule.epsilon, second: rule.delta };
   if (rule.name === 'relaxed') return { rule: number, first: rule.top, second: rule.gap };
   return { rule: number, first: 0, second: 0 };
+}
+
+export function nativeAhead(
+  { drafters, ...ahead }: NonNullable<RunRequest['ahead']>,
+  { outputs }: Program,
+  told: NonNullable<NativeRequest['ahead']>['told'],
+): NonNullable<NativeRequest['ahead']> {
+  const idOf = (tap: string): number => outputs[tap].id;
+  return { ...ahead, ...(drafters ? { drafters: drafters.map((one) => one && nativeSeat(one, idOf)) } : {}), told };
+}
+
+export function seatsOf(rows: Int32Array, { depths, hoped, draftMs }: Partial<NativeRound>): RunResult['seats'] {
+  const of = (values: ArrayLike<number> | undefined, seat: number): number => values?.[seat] ?? 0;
+  return Array.from(rows, (own, i) => {
+    return { rows: own, depth: of(depths, i), hoped: of(hoped, i), draftMs: of(draftMs, i) };
+  });
+}
+
+/** What `NativeExecutable.run` says of an output. */
+export type Report = Float64Array | string | null | undefined;
+
+export function pairs(flat: Report): (readonly [number, number])[] | null {
+  if (!flat || typeof flat === 'string') return null;
+  return Array.from({ length: flat.length / 2 }, (_, index) => [flat[2 * index], flat[2 * index + 1]] as const);
 }

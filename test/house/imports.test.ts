@@ -34,7 +34,7 @@ const native: Record<string, number> = {
   core: 3,
 };
 // The contract that the ops are written against; it includes nothing of the planner.
-const contracts = ['program/op.h', 'program/batch.h'];
+const contracts = ['program/op.h', 'program/batch.h', 'program/batch_rows.h'];
 
 /** lib/decode/loop.ts → decode, lib/session.ts → session */
 const layerOf = (path: string): string =>

@@ -182,16 +182,17 @@ std::unique_ptr<Drafter> make(const Napi::Object& given) {
   throw Error("INVALID_ARGUMENT", "There is no drafter of kind \"" + kind + "\"");
 }
 
-// new Drafter(options); accept(tokens); truncate(length); draft(…); draftLater(…); fork(); bytes; dispose()
+// new Drafter(options); accept(tokens); hear(features); truncate(length); draft(…); draftLater(…); fork(); bytes;
+// dispose()
 class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
  public:
   static Napi::Function define(Napi::Env env) {
     return DefineClass(
         env, "Drafter",
-        {InstanceMethod<&DrafterWrap::accept>("accept"), InstanceMethod<&DrafterWrap::truncate>("truncate"),
-         InstanceMethod<&DrafterWrap::draft>("draft"), InstanceMethod<&DrafterWrap::draft_later>("draftLater"),
-         InstanceMethod<&DrafterWrap::fork>("fork"), InstanceAccessor<&DrafterWrap::bytes>("bytes"),
-         InstanceMethod<&DrafterWrap::dispose>("dispose")});
+        {InstanceMethod<&DrafterWrap::accept>("accept"), InstanceMethod<&DrafterWrap::hear>("hear"),
+         InstanceMethod<&DrafterWrap::truncate>("truncate"), InstanceMethod<&DrafterWrap::draft>("draft"),
+         InstanceMethod<&DrafterWrap::draft_later>("draftLater"), InstanceMethod<&DrafterWrap::fork>("fork"),
+         InstanceAccessor<&DrafterWrap::bytes>("bytes"), InstanceMethod<&DrafterWrap::dispose>("dispose")});
   }
   explicit DrafterWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DrafterWrap>(info) {
     guarded(info.Env(), [&] {
@@ -225,6 +226,16 @@ class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
       }
     });
   }
+  // hear(features: Float32Array): of some rows
+  void hear(const Napi::CallbackInfo& info) {
+    guarded(info.Env(), [&] {
+      const auto features = typed<Napi::Float32Array>(info[0], napi_float32_array, "features");
+      Drafter& own = alive();
+      if (own.width() < 1 || features.ElementLength() % static_cast<size_t>(own.width()) != 0)
+        throw Error("INTERNAL", "This drafter reads rows of another width");
+      own.hear(features.Data(), static_cast<int64_t>(features.ElementLength()) / own.width());
+    });
+  }
   void truncate(const Napi::CallbackInfo& info) {
     guarded(info.Env(), [&] {
       const int64_t length = info[0].ToNumber().Int64Value();
@@ -253,11 +264,13 @@ class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
       return Napi::Number::New(info.Env(), draft_.size());
     });
   }
-  // draftLater(most, cycle): Promise<{ tokens, scores }>, a chain
+  // draftLater(maxTokens, maxNodes, cycle): Promise<{ tokens, parents, scores }>
   Napi::Value draft_later(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-      const auto most = static_cast<int>(std::clamp<int64_t>(info[0].ToNumber().Int64Value(), 0, most_drafted));
-      const auto cycle = static_cast<uint64_t>(std::max(1.0, info[1].ToNumber().DoubleValue()));
+      DraftSize most;
+      most.tokens = static_cast<int>(std::clamp<int64_t>(info[0].ToNumber().Int64Value(), 0, most_drafted));
+      most.nodes = static_cast<int>(std::clamp<int64_t>(info[1].ToNumber().Int64Value(), 0, most_drafted));
+      const auto cycle = static_cast<uint64_t>(std::max(1.0, info[2].ToNumber().DoubleValue()));
       return vivace::draft_later(info.This().As<Napi::Object>(), shared(), most, cycle);
     });
   }

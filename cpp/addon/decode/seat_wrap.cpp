@@ -18,6 +18,22 @@ Array array_of(Napi::Env env, const std::vector<Value>& values) {
   return array;
 }
 
+// Int32Array of values that the program gives of every row; none for drafters that do not read them.
+void read_taps(const Napi::Value& given, const Program& program, DraftSeat& seat) {
+  int64_t width = 0;
+  if (given.IsTypedArray()) {
+    const Napi::Int32Array taps = given.As<Napi::Int32Array>();
+    seat.taps.assign(taps.Data(), taps.Data() + taps.ElementLength());
+  }
+  for (const int tap : seat.taps) {
+    const bool known = std::find(program.outputs.begin(), program.outputs.end(), tap) != program.outputs.end();
+    if (!known || program.values[static_cast<size_t>(tap)].rows != rows_symbol)
+      throw Error("INTERNAL", "run: a drafter wants a value that the run does not give of every row");
+    width += program.values[static_cast<size_t>(tap)].columns;
+  }
+  if (width != seat.drafter->drafter->width()) throw Error("INTERNAL", "run: a drafter reads rows of another width");
+}
+
 }  // namespace
 
 std::shared_ptr<Ahead> read_ahead(const Napi::Object& given) {
@@ -43,7 +59,7 @@ std::shared_ptr<Ahead> read_ahead(const Napi::Object& given) {
   return ahead;
 }
 
-std::vector<DraftSeat> read_seats(const Napi::Array& list) {
+std::vector<DraftSeat> read_seats(const Napi::Array& list, const Program& program, int64_t rows) {
   std::vector<DraftSeat> seats;
   for (uint32_t i = 0; i < list.Length(); ++i) {
     DraftSeat seat;
@@ -51,7 +67,9 @@ std::vector<DraftSeat> read_seats(const Napi::Array& list) {
     if (value.IsObject()) {
       const Napi::Object given = value.As<Napi::Object>();
       seat.drafter = unwrap_drafter(given.Get("drafter"));
-      seat.most = static_cast<int>(std::clamp(number(given, "maxDraft"), 0.0, double{most_drafted_ahead}));
+      seat.most.tokens = static_cast<int>(std::clamp(number(given, "maxDraft"), 0.0, double{most_drafted_ahead}));
+      seat.most.nodes = static_cast<int>(std::clamp(number(given, "maxNodes"), 0.0, double{most_nodes_ahead}));
+      seat.most.nodes = std::max(seat.most.nodes, seat.most.tokens);
       seat.left = static_cast<int64_t>(std::clamp(number(given, "room"), 1.0, 1e9));
       seat.options.rule = static_cast<VerifyRule>(static_cast<int32_t>(number(given, "rule")));
       seat.options.first = number(given, "first");
@@ -63,7 +81,8 @@ std::vector<DraftSeat> read_seats(const Napi::Array& list) {
         throw Error("INTERNAL", "run: costs are no Float64Array");
       const auto row_costs = costs.As<Napi::Float64Array>();
       seat.costs.assign(row_costs.Data(), row_costs.Data() + row_costs.ElementLength());
-      seat.drafter->drafter->prepare(std::min(seat.left, int64_t{most_cells_ahead}), seat.most);
+      read_taps(given.Get("taps"), program, seat);
+      seat.drafter->drafter->prepare(std::min(seat.left, int64_t{most_cells_ahead}) + rows, seat.most);
     }
     seats.push_back(std::move(seat));
   }
@@ -85,6 +104,7 @@ void place_seats(Round& round) {
       if (walk.output == output) {
         own.sampler = walk.sampler;
         own.rows = walk.rows();
+        own.depth = walk.depth();
       }
     if (own.sampler == nullptr) throw Error("INTERNAL", "run: rounds ahead want a draw of each output");
     if (!own.drafter) own.left = round.ahead->most + own.rows;
@@ -103,6 +123,7 @@ Napi::Object report_round(Napi::Env env, const Told& told, bool drafts) {
   round.Set("errors", Napi::Int32Array::New(env, outputs));
   if (told.rows.empty()) return round;
   round.Set("rows", array_of<Napi::Int32Array>(env, told.rows));
+  round.Set("depths", array_of<Napi::Int32Array>(env, told.depths));
   round.Set("hoped", array_of<Napi::Float64Array>(env, told.hoped));
   round.Set("draftMs", array_of<Napi::Float64Array>(env, told.draft_ms));
   round.Set("kept", array_of<Napi::Int32Array>(env, told.kept));

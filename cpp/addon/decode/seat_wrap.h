@@ -6,14 +6,15 @@
 
 namespace vivace {
 
-// Tokens of a draft and cells kept ready for a sequence that drafts, at most.
-inline constexpr int most_drafted_ahead = 64, most_cells_ahead = 256;
+// Of a sequence that drafts, at most: tokens of a chain, nodes of a tree, cells kept ready.
+inline constexpr int most_drafted_ahead = 64, most_nodes_ahead = 512, most_cells_ahead = 256;
 
 // { rounds, limit, ends, quiet?, least?, stop? }, without the drafters; throws INTERNAL.
 std::shared_ptr<Ahead> read_ahead(const Napi::Object& given);
 
-// [{ drafter, maxDraft, room, rule, first, second, cycle, costs, calibration } | null] per sequence
-std::vector<DraftSeat> read_seats(const Napi::Array& given);
+// [{ drafter, maxDraft, maxNodes, room, rule, first, second, cycle, costs, calibration, taps? } | null] per
+// sequence; `rows`: of the first round.
+std::vector<DraftSeat> read_seats(const Napi::Array& given, const Program& program, int64_t rows);
 // Whose outputs are whose, in the first round.
 void place_seats(Round& round);
 // What lib/native.ts calls NativeRound; its tokens, logprobs and errors are to be filled.

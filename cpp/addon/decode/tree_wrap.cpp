@@ -16,7 +16,8 @@ int32_t integer(const Napi::Object& given, const char* name, int32_t least, int3
   return static_cast<int32_t>(value);
 }
 
-// { depth, nodes, topK, width, least, parents?, scores? }
+}  // namespace
+
 TreeShape read_shape(const Napi::Object& given) {
   constexpr int32_t most_nodes = 4096;
   TreeShape shape;
@@ -41,6 +42,8 @@ TreeShape read_shape(const Napi::Object& given) {
   }
   return shape;
 }
+
+namespace {
 
 std::unique_ptr<GrowingTree> read_tree(const Napi::Object& given) {
   const Napi::Value proposal = given.Get("proposal");

@@ -6,6 +6,9 @@
 
 namespace vivace {
 
+// { depth, nodes, topK, width, least, parents?, scores? }; throws INTERNAL.
+TreeShape read_shape(const Napi::Object& given);
+
 // How many cells the largest tree of a request's `sampling` may take behind its root; 0 when there is none.
 int64_t cells_of_trees(const Napi::Value& sampling);
 

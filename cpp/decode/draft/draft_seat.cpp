@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <exception>
+#include <numeric>
 #include <utility>
 
 namespace vivace {
@@ -52,29 +53,29 @@ std::vector<int> paying(const std::vector<Bid>& bids, size_t sequences, const st
   return best;
 }
 
-bool DraftSeat::hear(const Draws& draws) {
+std::vector<int32_t> DraftSeat::kept(const Draws& draws) const {
+  for (const Walk& walk : draws.walks)
+    if (walk.output == output) return walk.kept;
+  return {static_cast<int32_t>(rows) - 1};
+}
+
+bool DraftSeat::hear(const Draws& draws, const std::vector<float>& features) {
   said.clear();
   draft_ms = 0;
-  const Walk* own = nullptr;
-  for (const Walk& walk : draws.walks)
-    if (walk.output == output) own = &walk;
-  const auto take = [&](int64_t row) {
-    const SampleResult& result = draws.drawn.results[static_cast<size_t>(output + row)];
-    if (result.error != SampleError::none) return false;
-    said.push_back(result.token);
-    return true;
-  };
   bool sound = true;
-  if (own == nullptr)
-    sound = take(rows - 1);
-  else
-    for (const int32_t row : own->kept) sound = sound && take(row);
+  for (const int32_t row : kept(draws)) {
+    const SampleResult& result = draws.drawn.results[static_cast<size_t>(output + row)];
+    sound = sound && result.error == SampleError::none;
+    if (sound) said.push_back(result.token);
+  }
   left -= static_cast<int64_t>(said.size());
   cycle += static_cast<uint64_t>(said.size());
   if (drafter && !drafter->broken && !said.empty()) {
+    Drafter& own = *drafter->drafter;
     const Clock::time_point begin = Clock::now();
     try {
-      drafter->drafter->accept(said.data(), static_cast<int64_t>(said.size()));
+      if (own.width() > 0) own.hear(features.data(), static_cast<int64_t>(features.size()) / own.width());
+      own.accept(said.data(), static_cast<int64_t>(said.size()));
     } catch (const std::exception&) {
       drafter->broken = true;
       return false;
@@ -89,25 +90,63 @@ void DraftSeat::took(double ms, size_t drafted) {
   if (own < costs.size() && costs[own] < 0) costs[own] = std::max(ms - draft_ms, 1e-6);
 }
 
-bool DraftSeat::longest(int64_t room, int& most_tokens) const {
-  const int64_t wanted = drafter && !drafter->broken ? std::max(int64_t{0}, std::min(int64_t{most}, left - 1)) : 0;
-  most_tokens = static_cast<int>(std::max(int64_t{0}, std::min(wanted, room)));
-  if (most_tokens > 0) most_tokens = static_cast<int>(std::min<int64_t>(most_tokens, drafter->drafter->room()));
-  return most_tokens == wanted;
+DraftSize DraftSeat::wanted() const {
+  if (!drafter || drafter->broken) return {};
+  const auto left_over = static_cast<int>(std::clamp<int64_t>(left - 1, 0, most.nodes));
+  const int tokens = std::min(most.tokens, left_over);
+  return {tokens, most.is_tree() ? left_over : tokens};
 }
 
-void draft_next(std::vector<DraftSeat>& seats, const std::vector<int64_t>& rooms,
-                std::vector<std::vector<int32_t>>& tokens) {
+bool DraftSeat::fits(int64_t room) const {
+  const DraftSize size = wanted();
+  return size.tokens < 1 || (room >= size.nodes && drafter->drafter->fits(size));
+}
+
+// Scores are at most their parents', so that a node never comes before its parent.
+void DraftSeat::rank() {
+  order_.resize(draft_.tokens.size());
+  std::iota(order_.begin(), order_.end(), 0);
+  const auto score = [this](int32_t node) { return draft_.scores[static_cast<size_t>(node)]; };
+  std::stable_sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) { return score(a) > score(b); });
+  ranked_.clear();
+  for (const int32_t node : order_) ranked_.push_back(score(node));
+}
+
+// The best ones behind the row that is there, in the draft's order.
+void DraftSeat::take(int count, Branches& rows) {
+  order_.resize(static_cast<size_t>(count));
+  std::sort(order_.begin(), order_.end());
+  std::vector<int32_t> places(draft_.tokens.size(), -1), depths(static_cast<size_t>(count) + 1, 0);
+  rows.parents = {-1};
+  bool is_chain = true;
+  depth = 0;
+  for (const int32_t index : order_) {
+    const auto node = static_cast<size_t>(index);
+    const auto place = static_cast<int32_t>(rows.tokens.size());
+    const int32_t above = draft_.parents[node];
+    const int32_t parent = above < 0 ? 0 : places[static_cast<size_t>(above)];
+    is_chain = is_chain && parent + 1 == place;
+    depths[static_cast<size_t>(place)] = depths[static_cast<size_t>(parent)] + 1;
+    depth = std::max(depth, depths[static_cast<size_t>(place)]);
+    places[node] = place;
+    hoped += static_cast<double>(draft_.scores[node]);
+    rows.tokens.push_back(draft_.tokens[node]);
+    rows.parents.push_back(parent);
+  }
+  if (is_chain) rows.parents.clear();
+}
+
+void draft_next(std::vector<DraftSeat>& seats, std::vector<Branches>& next) {
   std::vector<DraftAsk> asks(seats.size());
-  tokens.resize(seats.size());
+  next.resize(seats.size());
   for (size_t i = 0; i < seats.size(); ++i) {
     DraftSeat& seat = seats[i];
     seat.hoped = 0;
+    seat.depth = 0;
     seat.proposal_ = nullptr;
-    tokens[i] = {seat.said.back()};
-    int most = 0;
-    seat.longest(rooms[i], most);
-    if (most < 1) continue;
+    next[i] = {{seat.said.back()}, {}};
+    const DraftSize most = seat.wanted();
+    if (most.tokens < 1) continue;
     asks[i] = {seat.drafter->drafter.get(), most, &seat.draft_};
     asks[i].drafter->set_terms({seat.cycle, &seat.costs, seat.calibration});
   }
@@ -147,12 +186,13 @@ void draft_next(std::vector<DraftSeat>& seats, const std::vector<int64_t>& rooms
   const std::vector<double>* costs = nullptr;
   size_t fixed = 0;
   for (const size_t i : drafted) {
-    const DraftSeat& seat = seats[i];
+    DraftSeat& seat = seats[i];
+    seat.rank();
     if (!seat.is_open()) {
       fixed += static_cast<size_t>(seat.draft_.size());
       continue;
     }
-    bids.push_back({&seat.draft_.scores, seat.calibration});
+    bids.push_back({&seat.ranked_, seat.calibration});
     if (costs == nullptr || seat.costs.size() > costs->size()) costs = &seat.costs;
   }
   std::vector<int> counts;
@@ -160,17 +200,14 @@ void draft_next(std::vector<DraftSeat>& seats, const std::vector<int64_t>& rooms
   size_t bid = 0;
   for (const size_t i : drafted) {
     DraftSeat& seat = seats[i];
-    const int count = seat.is_open() ? counts[bid++] : seat.draft_.size();
-    for (int node = 0; node < count; ++node)
-      seat.hoped += static_cast<double>(seat.draft_.scores[static_cast<size_t>(node)]);
-    tokens[i].insert(tokens[i].end(), seat.draft_.tokens.begin(), seat.draft_.tokens.begin() + count);
+    seat.take(seat.is_open() ? counts[bid++] : seat.draft_.size(), next[i]);
   }
 }
 
-void DraftSeat::sit(const std::vector<int32_t>& tokens, Draws& draws) {
+void DraftSeat::sit(const Branches& next, Draws& draws) {
   output = static_cast<int64_t>(draws.samplers.size());
-  rows = static_cast<int64_t>(tokens.size());
-  draws.samplers.resize(draws.samplers.size() + tokens.size(), nullptr);
+  rows = static_cast<int64_t>(next.tokens.size());
+  draws.samplers.resize(draws.samplers.size() + next.tokens.size(), nullptr);
   if (rows == 1) {
     draws.samplers.back() = sampler;
     return;
@@ -178,8 +215,10 @@ void DraftSeat::sit(const std::vector<int32_t>& tokens, Draws& draws) {
   Walk walk;
   walk.sampler = sampler;
   walk.output = output;
-  walk.tokens = tokens;
-  for (int32_t i = 0; i < static_cast<int32_t>(rows); ++i) walk.parents.push_back(i - 1);
+  walk.tokens = next.tokens;
+  walk.parents = next.parents;
+  for (auto i = static_cast<int32_t>(walk.parents.size()); i < static_cast<int32_t>(rows); ++i)
+    walk.parents.push_back(i - 1);
   walk.options = options;
   walk.proposal = proposal_;
   walk.cycle = cycle;

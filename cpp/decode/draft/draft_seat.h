@@ -16,54 +16,69 @@ struct SharedDrafter {
   bool broken = false;
 };
 
-// A chain's scores, and kept tokens per sum of scores.
+// A draft's scores, the highest first, and kept tokens per sum of scores.
 struct Bid {
   const std::vector<float>* scores = nullptr;
   double calibration = 1;
 };
 
-// How many tokens of each chain give, together, the most tokens per millisecond; none is a choice. `sequences` get one
+// How many tokens of each draft give, together, the most tokens per millisecond; none is a choice. `sequences` get one
 // token each besides. costs[1 + n]: milliseconds of a round of them with n drafted rows, negative ones guessed; without
 // costs all of them. `fixed`: drafted rows that are in the round anyway. As lib/decode/speculation/scaling/joint.ts
 // says it.
 std::vector<int> paying(const std::vector<Bid>& bids, size_t sequences, const std::vector<double>& costs,
                         size_t fixed = 0);
 
+// What a sequence's next rows are: the token said last, and what is drafted behind it.
+struct Branches {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> parents;  // places in this list, -1 for the first; empty: a chain
+};
+
 struct DraftSeat {
   std::shared_ptr<SharedDrafter> drafter;  // null: it says one token a round
-  int most = 0;                            // tokens of a draft
+  DraftSize most;                          // of a draft
   int64_t left = 0;                        // tokens that it may still say
   VerifyOptions options;
   uint64_t cycle = 1;         // of the next draft: it counts the tokens that were said
   std::vector<double> costs;  // for paying(); those of the run's other seats are the same
   double calibration = 1;
-  double hoped = 0;     // sum of the scores of the tokens that are verified next
-  double draft_ms = 0;  // what these cost
+  std::vector<int> taps;  // values of the run, side by side what its drafter hears of rows
+  double hoped = 0;       // sum of the scores of the tokens that are verified next
+  double draft_ms = 0;    // what these cost
 
   // Outputs of the current batch.
   Sampler* sampler = nullptr;
   int64_t output = 0, rows = 1;
+  int depth = 0;              // of its draft
   std::vector<int32_t> said;  // in the last round
 
-  // Takes from `draws` what was said, and tells the drafter. False: an error, or nothing may follow.
-  bool hear(const Draws& draws);
+  // Its outputs that stay, counted from the first one.
+  std::vector<int32_t> kept(const Draws& draws) const;
+  // Takes from `draws` what was said, and tells the drafter; `features`: of the rows that stay, where it hears of them.
+  // False: an error, or nothing may follow.
+  bool hear(const Draws& draws, const std::vector<float>& features = {});
   // The round of so many drafted rows took so long: what was guessed is known now.
   void took(double ms, size_t drafted);
-  // Tokens of the next draft at most, where `room` rows have memory behind its root; false: there is not enough of it.
-  bool longest(int64_t room, int& most_tokens) const;
+  // The next draft at most.
+  DraftSize wanted() const;
+  // Whether it has memory, where `room` rows have behind its root.
+  bool fits(int64_t room) const;
   // Adds the seat's outputs to the draws of the next round.
-  void sit(const std::vector<int32_t>& tokens, Draws& draws);
+  void sit(const Branches& rows, Draws& draws);
 
  private:
-  friend void draft_next(std::vector<DraftSeat>& seats, const std::vector<int64_t>& rooms,
-                         std::vector<std::vector<int32_t>>& tokens);
+  friend void draft_next(std::vector<DraftSeat>& seats, std::vector<Branches>& next);
   bool is_open() const { return proposal_ == nullptr && !costs.empty(); }
+  void rank();
+  void take(int count, Branches& rows);
   Draft draft_;
+  std::vector<int32_t> order_;  // the draft's nodes, the most probable one first
+  std::vector<float> ranked_;   // and their scores
   const Proposal* proposal_ = nullptr;
 };
 
-// What comes next in each sequence: the token said last and a draft, of rooms[i] tokens at most.
-void draft_next(std::vector<DraftSeat>& seats, const std::vector<int64_t>& rooms,
-                std::vector<std::vector<int32_t>>& tokens);
+// What comes next in each sequence, all of whose drafts fit.
+void draft_next(std::vector<DraftSeat>& seats, std::vector<Branches>& next);
 
 }  // namespace vivace

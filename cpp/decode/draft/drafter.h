@@ -31,10 +31,16 @@ struct Draft {
 
 class Drafter;
 
+// Of a draft: how deep it may be, and how many tokens it may have; a chain where these are no more than that.
+struct DraftSize {
+  int tokens = 0, nodes = 0;
+  bool is_tree() const { return nodes > tokens; }
+};
+
 // One of the drafts that are made together.
 struct DraftAsk {
   Drafter* drafter = nullptr;
-  int most = 0;  // tokens
+  DraftSize most;
   Draft* out = nullptr;
 };
 
@@ -53,6 +59,10 @@ class Drafter {
   // Tokens that are in the text now: the prompt first, in one call, then what was kept, in order. Throws CONTEXT_FULL
   // beyond max_text tokens, OUT_OF_MEMORY; after the latter only destruction is allowed.
   virtual void accept(const int32_t* tokens, int64_t count) = 0;
+  // What the verifying program knew of the next rows of the text, [rows, width]; before accept() tells of the tokens
+  // that came after them. For drafters that read it; the others have a width of 0.
+  virtual void hear(const float* /*features*/, int64_t /*rows*/) {}
+  virtual int64_t width() const { return 0; }
   // The text is cut to that many tokens; nothing happens when it is no longer than that.
   virtual void truncate(int64_t length) = 0;
   // Replaces `out` by at most max_nodes tokens, none deeper than max_tokens. With max_nodes <= max_tokens it is a
@@ -62,22 +72,21 @@ class Drafter {
   virtual void set_terms(const DraftTerms&) {}
   // What the last draft's tokens were drawn from, row by row; null: they were chosen.
   virtual const Proposal* proposal() const { return nullptr; }
-  // Drafters of one group are asked together, chains only; null: each by itself.
+  // Drafters of one group are asked together; null: each by itself.
   virtual const void* group() const { return nullptr; }
   virtual void draft_together(std::vector<DraftAsk>& asks) {
-    for (DraftAsk& ask : asks) ask.drafter->draft(ask.most, ask.most, *ask.out);
+    for (DraftAsk& ask : asks) ask.drafter->draft(ask.most.tokens, ask.most.nodes, *ask.out);
   }
   // Between runs, where memory may be got: the text may grow by `tokens`, with drafts of `most` at a time.
-  virtual void prepare(int64_t /*tokens*/, int /*most*/) {}
-  // Tokens that a draft may have at most, with the memory that prepare() found.
-  virtual int64_t room() const { return most_drafted; }
+  virtual void prepare(int64_t /*tokens*/, DraftSize /*most*/) {}
+  // Whether there is room for such a draft, with the memory that prepare() found.
+  virtual bool fits(DraftSize) const { return true; }
   // Another one for a text that goes on differently. What is shared between texts stays shared.
   virtual std::unique_ptr<Drafter> fork() const = 0;
   // Memory that this drafter alone holds.
   virtual int64_t bytes() const = 0;
 
   static constexpr int64_t max_text = int64_t{1} << 30;
-  static constexpr int64_t most_drafted = 4096;
 };
 
 // The text of a drafter. Throws CONTEXT_FULL.

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "decode/tree/growing_tree.h"
-#include "program/batch.h"
+#include "program/batch_rows.h"
 
 namespace vivace {
 
@@ -40,9 +40,8 @@ class LevelBatch {
   };
   Batch batch_;
   std::vector<Root> roots_;
-  std::vector<int32_t> tokens_, positions_, sequences_, cells_of_, first_cells_, visible_, added_positions_,
-      added_offsets_, output_rows_, parent_outputs_;
-  std::vector<uint64_t> masks_;
+  BatchRows rows_;
+  std::vector<int32_t> parent_outputs_;
 };
 
 }  // namespace vivace

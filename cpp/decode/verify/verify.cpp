@@ -205,6 +205,12 @@ void Walk::limit(int32_t row, bool on) const {
   if (!masks.empty()) sampler->limit_to(on && !masks[at].empty() ? masks[at].data() : nullptr);
 }
 
+int Walk::depth() const {
+  std::vector<int> depths(parents.size(), 0);
+  for (size_t row = 1; row < parents.size(); ++row) depths[row] = depths[static_cast<size_t>(parents[row])] + 1;
+  return depths.empty() ? 0 : *std::max_element(depths.begin(), depths.end());
+}
+
 bool Walk::has_children(int32_t row) const {
   return std::find(parents.begin() + row, parents.end(), row) != parents.end();
 }

@@ -66,6 +66,7 @@ struct Walk {
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
   // Outputs that belong to it: its rows, and those of the second reading.
   int64_t outputs() const { return rows() + static_cast<int64_t>(reflection.rows.size()); }
+  int depth() const;  // of the deepest row, the root's being 0
   bool has_children(int32_t row) const;
   int32_t child(int32_t row, int32_t token) const;  // -1: none
   // What the sampler is asked next is about this row; false: nothing is any more.

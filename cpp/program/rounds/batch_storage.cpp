@@ -1,6 +1,7 @@
 #include "program/rounds/batch_storage.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <unordered_map>
 
@@ -13,47 +14,48 @@ void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, in
   policy_ = kv != nullptr && !kv->options().policy.rotation.tables.empty() ? kv : nullptr;
   make_room(std::max(request.rows, ahead > 0 ? request.outputs * drafted : 0));
   const size_t rows = static_cast<size_t>(request.rows);
-  tokens_.assign(request.tokens, request.tokens + rows);
-  positions_.assign(request.positions, request.positions + rows);
-  sequences_.assign(request.sequences, request.sequences + rows);
-  output_rows_.assign(request.output_rows, request.output_rows + request.outputs);
-  cells_.assign(rows, 0);
-  first_cells_.assign(rows, 0);
-  visible_.assign(rows, 0);
+  rows_.tokens.assign(request.tokens, request.tokens + rows);
+  rows_.positions.assign(request.positions, request.positions + rows);
+  rows_.sequences.assign(request.sequences, request.sequences + rows);
+  rows_.output_rows.assign(request.output_rows, request.output_rows + request.outputs);
+  rows_.cells.assign(rows, 0);
+  rows_.first_cells.assign(rows, 0);
+  rows_.visible.assign(rows, 0);
   ordinals_.assign(rows, 0);
-  added_offsets_.assign(rows, 0);
-  masks_.clear();
+  rows_.added_offsets.assign(rows, 0);
+  rows_.masks.clear();
+  rows_.words = 0;
   groups_.clear();
   tree_ = request.parents != nullptr;
   parents_.clear();
   if (tree_) parents_.assign(request.parents, request.parents + rows);
-  for (int32_t row : output_rows_)
+  for (int32_t row : rows_.output_rows)
     if (row < 0 || row >= request.rows) throw Error("INTERNAL", "run: an output row is outside the batch");
 
   std::unordered_map<int, size_t> group_of;
   for (size_t row = 0; row < rows; ++row) {
-    const int sequence = sequences_[row];
+    const int sequence = rows_.sequences[row];
     auto [entry, fresh] = group_of.emplace(sequence, groups_.size());
     if (fresh) {
       if (kv == nullptr || !kv->alive(sequence)) throw Error("INTERNAL", "run: a row's sequence does not exist");
       groups_.push_back({sequence, kv->length(sequence), {}});
     }
     Group& group = groups_[entry->second];
-    if (positions_[row] < 0) throw Error("INTERNAL", "run: a position is negative");
+    if (rows_.positions[row] < 0) throw Error("INTERNAL", "run: a position is negative");
     ordinals_[row] = static_cast<int32_t>(group.rows.size());
-    first_cells_[row] = group.first_cell;
-    cells_[row] = group.first_cell + ordinals_[row];
-    visible_[row] = tree_ ? group.first_cell : cells_[row] + 1;
-    if (!tree_ && positions_[row] != cells_[row])
+    rows_.first_cells[row] = group.first_cell;
+    rows_.cells[row] = group.first_cell + ordinals_[row];
+    rows_.visible[row] = tree_ ? group.first_cell : rows_.cells[row] + 1;
+    if (!tree_ && rows_.positions[row] != rows_.cells[row])
       throw Error("INTERNAL", "run: the position of a chain row must be its place in the sequence");
     group.rows.push_back(static_cast<int32_t>(row));
   }
-  added_positions_.clear();
+  rows_.added_positions.clear();
   for (const Group& group : groups_) {
-    const int32_t offset = static_cast<int32_t>(added_positions_.size());
+    const int32_t offset = static_cast<int32_t>(rows_.added_positions.size());
     for (int32_t row : group.rows) {
-      added_offsets_[row] = offset;
-      added_positions_.push_back(positions_[row]);
+      rows_.added_offsets[row] = offset;
+      rows_.added_positions.push_back(rows_.positions[row]);
     }
   }
   if (tree_) build_masks(request);
@@ -63,44 +65,25 @@ void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, in
     group.reserved = kv->reserved(group.sequence);
   }
   find_seats();
-  show(request.rows, request.outputs);
+  batch_ = rows_.show();
+  find_angles();
 }
 
 // The addresses of the arrays are known to the run: they stay when a batch follows.
 void BatchStorage::make_room(int64_t rows) {
-  for (std::vector<int32_t>* list : {&tokens_, &positions_, &sequences_, &cells_, &first_cells_, &visible_,
-                                     &output_rows_, &added_positions_, &added_offsets_})
-    list->reserve(static_cast<size_t>(rows));
+  for (std::vector<int32_t>* list : rows_.lists()) list->reserve(static_cast<size_t>(rows));
   if (policy_ != nullptr) sink_angles_.reserve(static_cast<size_t>(rows * policy_->sink_angles().width()));
 }
 
-void BatchStorage::find_angles(int64_t rows) {
-  batch_.sink_angles = nullptr;
+void BatchStorage::find_angles() {
   if (policy_ == nullptr) return;
   const SinkAngles& angles = policy_->sink_angles();
-  sink_angles_.resize(static_cast<size_t>(rows * angles.width()));
-  for (int64_t row = 0; row < rows; ++row)
-    angles.of_query(policy_->options().policy.rotation, positions_[static_cast<size_t>(row)],
+  sink_angles_.resize(static_cast<size_t>(batch_.rows * angles.width()));
+  for (int64_t row = 0; row < batch_.rows; ++row)
+    angles.of_query(policy_->options().policy.rotation, rows_.positions[static_cast<size_t>(row)],
                     sink_angles_.data() + row * angles.width());
   batch_.sink_angles = sink_angles_.data();
   batch_.sink_stride = angles.width();
-}
-
-void BatchStorage::show(int64_t rows, int64_t outputs) {
-  find_angles(rows);
-  batch_.rows = rows;
-  batch_.tokens = tokens_.data();
-  batch_.positions = positions_.data();
-  batch_.sequences = sequences_.data();
-  batch_.cells = cells_.data();
-  batch_.first_cells = first_cells_.data();
-  batch_.visible = visible_.data();
-  batch_.tree_mask = tree_ ? masks_.data() : nullptr;
-  batch_.added_positions = added_positions_.data();
-  batch_.added = static_cast<int64_t>(added_positions_.size());
-  batch_.added_offsets = added_offsets_.data();
-  batch_.output_rows = output_rows_.data();
-  batch_.outputs = outputs;
 }
 
 // A row sees itself and all that its parent sees. Parents come before their children. As long as each row of a sequence
@@ -108,53 +91,50 @@ void BatchStorage::show(int64_t rows, int64_t outputs) {
 void BatchStorage::build_masks(const BatchRequest& request) {
   size_t longest = 0;
   for (const Group& group : groups_) longest = group.rows.size() > longest ? group.rows.size() : longest;
-  const size_t words = (longest + 63) / 64;
-  batch_.tree_words = static_cast<int64_t>(words);
-  masks_.assign(static_cast<size_t>(request.rows) * words, 0);
+  rows_.words = (longest + 63) / 64;
+  rows_.masks.assign(static_cast<size_t>(request.rows) * rows_.words, 0);
   for (int64_t row = 0; row < request.rows; ++row) {
     const int32_t parent = request.parents[row];
-    uint64_t* mask = masks_.data() + static_cast<size_t>(row) * words;
     if (parent >= 0) {
-      if (parent >= row || sequences_[parent] != sequences_[row] || positions_[row] != positions_[parent] + 1)
+      if (parent >= row || rows_.sequences[parent] != rows_.sequences[row] ||
+          rows_.positions[row] != rows_.positions[parent] + 1)
         throw Error("INTERNAL", "run: a tree row's parent must come before it, one position earlier, in its sequence");
-      const uint64_t* inherited = masks_.data() + static_cast<size_t>(parent) * words;
-      for (size_t word = 0; word < words; ++word) mask[word] = inherited[word];
-    } else if (positions_[row] != first_cells_[row]) {
+    } else if (rows_.positions[row] != rows_.first_cells[row]) {
       throw Error("INTERNAL", "run: the position of a tree's root must be the length of its sequence");
     }
-    mask[ordinals_[row] / 64] |= uint64_t{1} << (ordinals_[row] % 64);
-    const bool follows =
-        parent < 0 ? ordinals_[row] == 0 : cells_[parent] + 1 == cells_[row] && visible_[parent] == cells_[row];
-    if (follows) visible_[row] = cells_[row] + 1;
+    rows_.inherit(static_cast<size_t>(row), parent, ordinals_[row]);
+    const bool follows = parent < 0
+                             ? ordinals_[row] == 0
+                             : rows_.cells[parent] + 1 == rows_.cells[row] && rows_.visible[parent] == rows_.cells[row];
+    if (follows) rows_.visible[row] = rows_.cells[row] + 1;
   }
 }
 
 // By sequence: its outputs, in one piece, are its last rows. Else nothing can follow.
 void BatchStorage::find_seats() {
   seats_.clear();
-  if (tree_) return;
   std::vector<Seat> seats;
-  for (size_t i = 0; i < output_rows_.size();) {
-    const auto first = static_cast<size_t>(output_rows_[i]);
+  for (size_t i = 0; i < rows_.output_rows.size();) {
+    const auto first = static_cast<size_t>(rows_.output_rows[i]);
     const auto group = std::find_if(groups_.begin(), groups_.end(),
-                                    [&](const Group& one) { return one.sequence == sequences_[first]; });
+                                    [&](const Group& one) { return one.sequence == rows_.sequences[first]; });
     size_t outputs = 0;
-    while (i + outputs < output_rows_.size() &&
-           sequences_[static_cast<size_t>(output_rows_[i + outputs])] == group->sequence)
+    while (i + outputs < rows_.output_rows.size() &&
+           rows_.sequences[static_cast<size_t>(rows_.output_rows[i + outputs])] == group->sequence)
       ++outputs;
     const size_t rows = group->rows.size();
     for (size_t k = 0; k < outputs; ++k)
-      if (outputs > rows || output_rows_[i + k] != group->rows[rows - outputs + k]) return;
-    seats.push_back({group->sequence, cells_[first], group->reserved});
+      if (outputs > rows || rows_.output_rows[i + k] != group->rows[rows - outputs + k]) return;
+    seats.push_back({group->sequence, rows_.cells[first], group->reserved, group->rows, rows - outputs});
     i += outputs;
   }
   if (seats.size() == groups_.size()) seats_ = std::move(seats);
 }
 
 int64_t BatchStorage::cells_behind(int64_t output) const {
-  const int32_t row = output_rows_[static_cast<size_t>(output)];
+  const int32_t row = rows_.output_rows[static_cast<size_t>(output)];
   for (const Group& group : groups_)
-    if (!tree_ && group.rows.back() == row) return group.reserved - cells_[static_cast<size_t>(row)] - 1;
+    if (!tree_ && group.rows.back() == row) return group.reserved - rows_.cells[static_cast<size_t>(row)] - 1;
   return -1;
 }
 
@@ -166,57 +146,84 @@ int64_t BatchStorage::room(size_t sequence, int64_t kept) const {
   return seats_[sequence].end - seats_[sequence].cell - kept;
 }
 
+void BatchStorage::keep(PagedKv* kv, size_t sequence, const std::vector<int32_t>& kept) const {
+  if (tree_) kv->move(seats_[sequence].sequence, seats_[sequence].cell, kept.data(), static_cast<int>(kept.size()));
+}
+
+std::vector<int32_t> BatchStorage::staying(size_t sequence, const std::vector<int32_t>& kept) const {
+  const Seat& seat = seats_[sequence];
+  std::vector<int32_t> rows(seat.rows.begin(), seat.rows.begin() + static_cast<ptrdiff_t>(seat.before));
+  for (const int32_t output : kept) rows.push_back(seat.rows[seat.before + static_cast<size_t>(output)]);
+  return rows;
+}
+
 void BatchStorage::follow(const std::vector<NextRows>& next) {
-  size_t rows = 0;
-  for (const NextRows& one : next) rows += one.tokens.size();
-  for (std::vector<int32_t>* list : {&tokens_, &positions_, &sequences_, &cells_, &first_cells_, &visible_,
-                                     &output_rows_, &added_positions_, &added_offsets_})
-    list->resize(rows);
+  size_t rows = 0, longest = 0;
+  tree_ = false;
+  for (const NextRows& one : next) {
+    rows += one.tokens.size();
+    longest = std::max(longest, one.tokens.size());
+    tree_ = tree_ || !one.parents.empty();
+  }
+  rows_.words = tree_ ? (longest + 63) / 64 : 0;
+  rows_.resize(rows);
   size_t row = 0;
   for (size_t i = 0; i < next.size(); ++i) {
     Seat& seat = seats_[i];
     seat.cell += static_cast<int32_t>(next[i].kept);
     const auto offset = static_cast<int32_t>(row);
+    seat.before = 0;
+    seat.rows.resize(next[i].tokens.size());
+    std::iota(seat.rows.begin(), seat.rows.end(), offset);
     for (size_t k = 0; k < next[i].tokens.size(); ++k, ++row) {
-      const int32_t cell = seat.cell + static_cast<int32_t>(k);
-      tokens_[row] = next[i].tokens[k];
-      sequences_[row] = seat.sequence;
-      positions_[row] = added_positions_[row] = cells_[row] = cell;
-      first_cells_[row] = seat.cell;
-      visible_[row] = cell + 1;
-      added_offsets_[row] = offset;
-      output_rows_[row] = static_cast<int32_t>(row);
+      const auto ordinal = static_cast<int32_t>(k);
+      const int32_t cell = seat.cell + ordinal;
+      const int32_t parent = (next[i].parents.empty() ? ordinal : next[i].parents[k] + 1) - 1;
+      const int32_t before = parent < 0 ? -1 : offset + parent;  // its row
+      rows_.tokens[row] = next[i].tokens[k];
+      rows_.sequences[row] = seat.sequence;
+      rows_.positions[row] = rows_.added_positions[row] = before < 0 ? cell : rows_.positions[before] + 1;
+      rows_.cells[row] = cell;
+      rows_.first_cells[row] = seat.cell;
+      // Rows of a tree that follow each other from the root on see as a chain's do.
+      const bool follows = before < 0 || (parent + 1 == ordinal && rows_.visible[before] == cell);
+      rows_.visible[row] = follows ? cell + 1 : seat.cell;
+      if (tree_) rows_.inherit(row, before, ordinal);
+      rows_.added_offsets[row] = offset;
+      rows_.output_rows[row] = static_cast<int32_t>(row);
     }
   }
-  show(static_cast<int64_t>(rows), static_cast<int64_t>(rows));
+  batch_ = rows_.show();
+  find_angles();
 }
 
 void BatchStorage::describe(Walk& walk, int64_t rows) const {
-  const auto outputs = static_cast<int64_t>(output_rows_.size());
+  const auto outputs = static_cast<int64_t>(rows_.output_rows.size());
   const auto again = static_cast<int64_t>(walk.reflection.rows.size());
   if (rows < 1 || walk.output < 0 || walk.output > outputs - rows - again)
     throw Error("INTERNAL", "run: a draft's rows are not among the outputs");
-  const int32_t root = output_rows_[static_cast<size_t>(walk.output)];
+  const int32_t root = rows_.output_rows[static_cast<size_t>(walk.output)];
   for (int64_t i = 0; i < rows; ++i) {
-    const int32_t row = output_rows_[static_cast<size_t>(walk.output + i)];
+    const int32_t row = rows_.output_rows[static_cast<size_t>(walk.output + i)];
     const auto at = static_cast<size_t>(row);
     int32_t parent = static_cast<int32_t>(i) - 1;
     if (tree_ && i > 0) parent = parents_[at] - root;
-    if (row != root + i || sequences_[at] != sequences_[static_cast<size_t>(root)] || parent >= i ||
+    if (row != root + i || rows_.sequences[at] != rows_.sequences[static_cast<size_t>(root)] || parent >= i ||
         (i > 0 && parent < 0))
       throw Error("INTERNAL", "run: a draft's rows must follow its root");
-    walk.tokens.push_back(tokens_[at]);
+    walk.tokens.push_back(rows_.tokens[at]);
     walk.parents.push_back(parent);
   }
   const size_t next = static_cast<size_t>(root + rows);
   // Rows of a tree may follow that are no part of the draft: they are never kept.
-  if (!tree_ && again == 0 && next < sequences_.size() && sequences_[next] == sequences_[static_cast<size_t>(root)])
+  if (!tree_ && again == 0 && next < rows_.sequences.size() &&
+      rows_.sequences[next] == rows_.sequences[static_cast<size_t>(root)])
     throw Error("INTERNAL", "run: a draft's rows must be the last ones of their sequence");
   for (int64_t i = 0; i < again; ++i) {
-    const int32_t row = output_rows_[static_cast<size_t>(walk.output + rows + i)];
+    const int32_t row = rows_.output_rows[static_cast<size_t>(walk.output + rows + i)];
     const int32_t own = walk.reflection.rows[static_cast<size_t>(i)];
-    if (row < root + rows || sequences_[static_cast<size_t>(row)] != sequences_[static_cast<size_t>(root)] || own < 0 ||
-        own >= rows)
+    if (row < root + rows || rows_.sequences[static_cast<size_t>(row)] != rows_.sequences[static_cast<size_t>(root)] ||
+        own < 0 || own >= rows)
       throw Error("INTERNAL", "run: a second reading must follow its draft");
   }
 }
@@ -225,13 +232,13 @@ void BatchStorage::commit(PagedKv* kv, const std::vector<Walk>& walks) const {
   for (const Group& group : groups_) {
     const Walk* own = nullptr;
     for (const Walk& walk : walks)
-      if (sequences_[static_cast<size_t>(output_rows_[static_cast<size_t>(walk.output)])] == group.sequence)
+      if (rows_.sequences[static_cast<size_t>(rows_.output_rows[static_cast<size_t>(walk.output)])] == group.sequence)
         own = &walk;
     if (own == nullptr) {
       if (!tree_) kv->commit(group.sequence, static_cast<int>(group.rows.size()));
       continue;
     }
-    const int32_t before = ordinals_[static_cast<size_t>(output_rows_[static_cast<size_t>(own->output)])];
+    const int32_t before = ordinals_[static_cast<size_t>(rows_.output_rows[static_cast<size_t>(own->output)])];
     std::vector<int32_t> kept;
     for (int32_t i = 0; i < before; ++i) kept.push_back(i);
     for (const int32_t row : own->kept) kept.push_back(before + row);

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "decode/verify/verify.h"
-#include "program/batch.h"
+#include "program/batch_rows.h"
 
 namespace vivace {
 
@@ -22,8 +22,9 @@ struct BatchRequest {
 
 // What a sequence puts behind its last batch.
 struct NextRows {
-  int64_t kept = 1;             // of its outputs
-  std::vector<int32_t> tokens;  // -1: not known yet
+  int64_t kept = 1;              // of its outputs
+  std::vector<int32_t> tokens;   // -1: not known yet
+  std::vector<int32_t> parents;  // places in this list, before each, -1 for the first; empty: a chain
 };
 
 class BatchStorage {
@@ -40,15 +41,20 @@ class BatchStorage {
   // After a successful run: chain rows count as committed, but of a walk's rows only those that it keeps. Other rows of
   // a run over trees wait for PagedKv::keep.
   void commit(PagedKv* kv, const std::vector<Walk>& walks = {}) const;
-  // Whether follow() can be used: no trees, and of every sequence the last rows are outputs, one after the other.
+  // Whether follow() can be used: of every sequence the last rows are outputs, one after the other.
   bool can_follow() const;
   // Cells that have memory behind an output that is the last row of its sequence; -1 for others and where trees are.
   int64_t cells_behind(int64_t output) const;
   // Rows that a sequence may have in the next batch, after so many of its outputs' rows stay; sequences are counted in
   // the order of their outputs.
   int64_t room(size_t sequence, int64_t kept) const;
-  // The next batch: of each sequence's outputs the first `kept` rows stay, and `tokens` come behind them; all of them
-  // are outputs. The cache hears nothing of it; lengths change by PagedKv::commit.
+  // Of a sequence's outputs these rows stay, counted from its first one, ascending: their cells are put side by side.
+  // For runs that go on; lengths change by PagedKv::commit.
+  void keep(PagedKv* kv, size_t sequence, const std::vector<int32_t>& kept) const;
+  // The batch's rows that stay of a sequence of whose outputs these do, in order.
+  std::vector<int32_t> staying(size_t sequence, const std::vector<int32_t>& kept) const;
+  // The next batch: of each sequence's outputs `kept` rows stay, which keep() has put first, and `tokens` come behind
+  // them; all of them are outputs. The cache hears nothing of it.
   void follow(const std::vector<NextRows>& next);
   const Batch& batch() const { return batch_; }
 
@@ -61,18 +67,18 @@ class BatchStorage {
   };
   // A sequence's outputs.
   struct Seat {
-    int32_t sequence, cell;  // of the first one
-    int64_t end;             // cells with memory
+    int32_t sequence, cell;     // of the first one
+    int64_t end;                // cells with memory
+    std::vector<int32_t> rows;  // all of the sequence's, and how many come before the outputs
+    size_t before;
   };
   void find_seats();
   void make_room(int64_t rows);
-  void find_angles(int64_t rows);
-  void show(int64_t rows, int64_t outputs);
+  void find_angles();
   void build_masks(const BatchRequest& request);
   Batch batch_;
-  std::vector<int32_t> tokens_, positions_, sequences_, cells_, first_cells_, visible_, output_rows_, added_positions_,
-      added_offsets_, ordinals_, parents_;
-  std::vector<uint64_t> masks_;
+  BatchRows rows_;
+  std::vector<int32_t> ordinals_, parents_;
   std::vector<float> sink_angles_;
   const PagedKv* policy_ = nullptr;  // that wants them
   std::vector<Group> groups_;

@@ -61,6 +61,9 @@ export interface DraftContext {
   /** Makes laws that the target's verifier can read. */
   readonly createProposal: (replacement: boolean) => Proposal;
   readonly signal?: AbortSignal;
+  /** What drafts will be asked for at most, where that is known. */
+  readonly maxDraft?: number;
+  readonly maxNodes?: number;
   /** The text's beginning may be shared with texts of the same salt (PrefixSeat). Absent: it may not. */
   readonly salt?: string | undefined;
 }

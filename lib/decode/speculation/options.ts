@@ -1,6 +1,6 @@
 // What a caller may ask of speculative decoding, with defaults and checks.
 import { expected } from '../../errors.js';
-import type { VerifyRule } from '../../program/executor.js';
+import type { SamplerOptions, VerifyRule } from '../../program/executor.js';
 import { checkNames, integer, number } from '../option-checks.js';
 import type { Drafter } from './drafter.js';
 import { resolveJudge, type JudgeVerifier, type ResolvedJudge } from './judge/options.js';
@@ -120,3 +120,17 @@ function ruleOf(verifier: BaseVerifier = 'lossless'): VerifyRule {
     "'lossless', 'match', 'block', { name: 'typical' }, { name: 'relaxed' }, { name: 'judge' } or { name: 'reflective' }";
   throw expected(words, 'speculation.verifier', verifier);
 }
+
+/** How the target's most probable tokens are found, for probes. */
+export const plainly: Omit<SamplerOptions, 'logitBias' | 'vocab' | 'seed'> = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  typicalP: 1,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  logprob: false,
+  topLogprobs: 0,
+};

@@ -1,10 +1,18 @@
 // The drafts of one generation: asks the drafter, cuts drafts to what pays, and keeps the books.
-import type { Executor, Proposal, RowSampler, SamplerOptions, VerifyRule } from '../../program/executor.js';
+import type { NativeDrafter } from '../../native.js';
+import type {
+  Executor,
+  Proposal,
+  RowDrafting,
+  RowSampler,
+  VerifyRule,
+} from '../../program/executor.js';
 import type { Fence } from '../constraint.js';
 import type { JobDraft, JobPlan, JobResult, JobTaps, OpenDraft } from '../rounds.js';
 import { costsOf, ShapeRates } from './costs.js';
+import { depthOf, nodesOf, none } from './draft-nodes.js';
 import type { Draft, DraftContext, DraftProbe, GenerationDrafter } from './drafter.js';
-import type { ResolvedSpeculation } from './options.js';
+import { plainly, type ResolvedSpeculation } from './options.js';
 import { Guard } from './judge/guard.js';
 import { Planner } from './planner.js';
 import { assumedCosts, SteadyPlan } from './scaling/steady-plan.js';
@@ -46,7 +54,7 @@ export class Speculator {
   private readonly guard: Guard | undefined;
   private prober: RowSampler | undefined;
   private judged = 0;
-  /** Chains of native drafters: a run of rounds asks for them by itself. Ask for `plan`, and not for `next`. */
+  /** Drafts of native drafters: a run of rounds asks for them by itself. Ask for `plan`, and not for `next`. */
   readonly goesOn: boolean;
   private readonly maxNodes: number;
   private readonly shapes: ShapeRates | undefined;
@@ -84,16 +92,15 @@ export class Speculator {
     };
     this.guard = options.judge && new Guard(options.judge, context.tokenizer, stop, taps['hidden']);
     this.reflector = options.reflection && new Reflector(options.reflection, context.tokenizer);
-    this.drafter = options.drafter.start({ ...context, createProposal });
     const { maxDraft, maxNodes, adaptive } = options;
+    this.drafter = options.drafter.start({ ...context, createProposal, maxDraft, maxNodes });
     const matches = this.rule(draws).name === 'match' || context.sampler.temperature === 0;
     this.decides = !matches || this.guard !== undefined || this.reflector !== undefined;
     const byTheClock = adaptive && !this.decides;
-    const alone = !this.reflector && !this.guard && !this.taps && !this.fence && executor.drafts === true;
+    const alone = !this.reflector && !this.guard && !this.fence && executor.drafts === true;
     this.shapes = alone && byTheClock && maxNodes > maxDraft && this.drafter.anyShape ? this.shapeRates() : undefined;
     this.maxNodes = this.shapes?.choose() === 'chain' ? maxDraft : maxNodes;
-    const chain = this.maxNodes <= maxDraft && alone;
-    this.goesOn = chain && this.drafter.native !== undefined;
+    this.goesOn = alone && this.drafter.native !== undefined;
     if (adaptive && this.decides)
       this.steady = new SteadyPlan(maxDraft, assumedCosts(executor.weightBytes ?? Infinity), maxNodes > maxDraft);
     if (!byTheClock) return;
@@ -127,26 +134,50 @@ export class Speculator {
     this.current = undefined;
     const { planner, steady, drafter } = this;
     const { native } = drafter;
-    if (!native || this.rests()) return { rounds: this.pause };
+    if (!native || this.rests()) return this.without(room);
     this.sequences = sequences;
     const { maxDraft } = this;
     const begin = performance.now();
     const most = Math.min(maxDraft, room - 1);
-    const whole = most > 0 ? drafter.draft(most, most, this.cycle) : none;
+    const maxNodes = this.isTree ? this.maxNodes : maxDraft;
+    const whole = most > 0 ? drafter.draft(most, Math.min(maxNodes, room - 1), this.cycle) : none;
     return {
       draft:
         whole instanceof Promise ? whole.then((draft) => this.job(draft, room, begin)) : this.job(whole, room, begin),
-      drafting: {
-        drafter: native,
-        maxDraft,
-        room,
-        rule: this.rule(drafter.draws),
-        cycle: this.cycle,
-        costs: planner?.costsFor(sequences, sequences * maxDraft) ?? new Float64Array(),
-        calibration: planner?.calibration ?? 1,
-      },
+      drafting: this.drafting(native, room, { maxDraft, maxNodes }, sequences),
       rounds: steady?.rounds ?? planner?.horizon ?? Infinity,
     };
+  }
+
+  private drafting(
+    native: NativeDrafter,
+    room: number,
+    sizes: Pick<RowDrafting, 'maxDraft' | 'maxNodes'>,
+    sequences: number,
+  ): RowDrafting {
+    const { planner, drafter } = this;
+    return {
+      drafter: native,
+      ...sizes,
+      room,
+      rule: this.rule(drafter.draws),
+      cycle: this.cycle,
+      costs: planner?.costsFor(sequences, sequences * sizes.maxNodes) ?? new Float64Array(),
+      calibration: planner?.calibration ?? 1,
+      ...(drafter.taps ? { taps: drafter.taps.names } : {}),
+    };
+  }
+
+  /** Rounds that draft nothing; who reads what the target knows hears of them where they are. */
+  private without(room: number): JobPlan {
+    const { native, taps } = this.drafter;
+    const rounds = this.pause;
+    if (!native || !taps) return { rounds };
+    return { drafting: this.drafting(native, room, { maxDraft: 0, maxNodes: 0 }, 1), rounds };
+  }
+
+  private get isTree(): boolean {
+    return this.maxNodes > this.options.maxDraft;
   }
 
   /** Tokens of the next draft at most. */
@@ -208,8 +239,7 @@ export class Speculator {
     }
     const maxTokens = Math.min(this.maxDraft, most);
     const begin = performance.now();
-    const isChain = this.maxNodes <= this.options.maxDraft;
-    const maxNodes = Math.min(isChain ? maxTokens : this.maxNodes, most);
+    const maxNodes = Math.min(this.isTree ? this.maxNodes : maxTokens, most);
     const pending = maxTokens > 0 ? this.drafter.draft(maxTokens, maxNodes, this.cycle) : none;
     const job = this.job(pending instanceof Promise ? await pending : pending, room, begin);
     if (!job) this.rest();
@@ -318,13 +348,9 @@ export class Speculator {
     this.drafted += drafted;
     this.accepted += accepted.length;
     this.judged += accepted.filter(({ judged }) => judged).length;
-    const depths: number[] = [];
-    for (let index = 0; index < drafted; index++) {
-      const parent = seat || !draft?.parents ? index - 1 : draft.parents[index];
-      depths.push(parent < 0 ? 0 : depths[parent] + 1);
-    }
-    this.steady?.learn(drafted, 1 + Math.max(...depths), accepted.length);
-    for (const depth of new Set(depths)) this.reached[depth] = (this.reached[depth] ?? 0) + 1;
+    const deepest = seat ? seat.depth : depthOf(draft);
+    this.steady?.learn(drafted, deepest, accepted.length);
+    for (let depth = 0; depth < deepest; depth++) this.reached[depth] = (this.reached[depth] ?? 0) + 1;
     accepted.forEach((_, depth) => (this.keptAt[depth] = (this.keptAt[depth] ?? 0) + 1));
   }
 
@@ -334,7 +360,7 @@ export class Speculator {
     if (planner && draftedRounds > 0) costsOf(executor).calibrations.set(options.drafter.name, planner.calibration);
     const { first, last, said } = this.clock;
     if (this.rounds >= FEW) {
-      this.shapes?.learn(this.maxNodes > options.maxDraft ? 'tree' : 'chain', (this.said - said) / (last - first));
+      this.shapes?.learn(this.isTree ? 'tree' : 'chain', (this.said - said) / (last - first));
     }
     try {
       this.drafter.finish?.(output);
@@ -365,30 +391,4 @@ export class Speculator {
   }
 }
 
-const plainly: Omit<SamplerOptions, 'logitBias' | 'vocab' | 'seed'> = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  typicalP: 1,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  logprob: false,
-  topLogprobs: 0,
-};
 const nothing: { draft: JobDraft | undefined; hoped: number } = { draft: undefined, hoped: 0 };
-const none: Draft = { tokens: new Int32Array(), parents: new Int32Array(), scores: new Float32Array() };
-
-/** These nodes of a draft, with their parents, in ascending order. */
-function nodesOf(draft: Draft, kept: readonly number[]): Draft {
-  if (kept.length === draft.tokens.length) return draft;
-  const places = new Map(kept.map((node, place) => [node, place]));
-  return {
-    tokens: Int32Array.from(kept, (node) => draft.tokens[node]),
-    parents: Int32Array.from(kept, (node) =>
-      draft.parents[node] < 0 ? -1 : (places.get(draft.parents[node]) as number),
-    ),
-    scores: Float32Array.from(kept, (node) => draft.scores[node]),
-  };
-}

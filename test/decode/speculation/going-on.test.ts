@@ -84,6 +84,8 @@ const makers: (() => NativeTokenDrafter)[] = [
 interface Given {
   readonly room: number;
   readonly maxDraft: number;
+  /** Above `maxDraft`: trees. */
+  readonly maxNodes: number;
   readonly costs: Float64Array;
   readonly calibration: number;
 }
@@ -103,7 +105,8 @@ function expectedRows(
     const drafts = seats.map(({ drafter, at, given }) => {
       const most = Math.min(given.maxDraft, given.room - at - 1);
       // No draft was given for the first round.
-      return drafter && at > 0 && most > 0 ? drafter.draft(most, most) : undefined;
+      const nodes = given.maxNodes > given.maxDraft ? Math.min(given.maxNodes, given.room - at - 1) : most;
+      return drafter && at > 0 && most > 0 ? drafter.draft(most, nodes) : undefined;
     });
     const open = seats.map(({ given }, i) => drafts[i] !== undefined && given.costs.length > 0);
     const fixed = drafts.reduce((sum, draft, i) => sum + (open[i] ? 0 : (draft?.tokens.length ?? 0)), 0);
@@ -115,10 +118,15 @@ function expectedRows(
     const cuts = jointly(bids, { sequences: seats.length, costs, fixed: { rows: fixed, tokens: 0 } });
     seats.forEach((seat, i) => {
       const { drafter, answer, at } = seat;
-      const count = (open[i] ? cuts.shift()?.length : drafts[i]?.tokens.length) ?? 0;
+      const { tokens = [], parents = [] } = drafts[i] ?? {};
+      const nodes = (open[i] ? cuts.shift() : undefined) ?? [...tokens.keys()];
       let right = 0;
-      while (right < count && drafts[i]?.tokens[right] === answer[at + right]) right++;
-      seat.rows.push(1 + count);
+      for (let node: number | undefined = -1; node !== undefined; right++) {
+        const above: number = node;
+        node = nodes.find((child) => parents[child] === above && tokens[child] === answer[at + right]);
+      }
+      right--;
+      seat.rows.push(1 + nodes.length);
       seat.kept.push(1 + right);
       drafter?.accept(Int32Array.from(answer.slice(at, at + right + 1)));
       seat.at += right + 1;
@@ -141,10 +149,11 @@ test.each(executors)('tokens are those of single rounds, and rows those that pay
       random.integer(0, 3) === 0 && i > 0 ? undefined : makers[random.integer(0, 2)],
     );
     // Sequences of a model know the same of its rounds, or do not cut their drafts.
-    const costs = Float64Array.from({ length: 29 }, (_, rows) => 1 + rows * (random.integer(1, 20) / 100));
+    const costs = Float64Array.from({ length: 90 }, (_, rows) => 1 + rows * (random.integer(1, 20) / 100));
     const givens = prompts.map(() => ({
       room: random.integer(5, stepsOn(executor)),
       maxDraft: random.integer(0, executor.name === 'cpu' ? 9 : 4),
+      maxNodes: random.integer(0, 1) * (executor.name === 'cpu' ? 20 : 7),
       costs: turn % 3 === 0 || random.integer(0, 4) === 0 ? new Float64Array() : costs,
       calibration: random.integer(10, 150) / 100,
     }));

@@ -1,16 +1,31 @@
 // Drafts inside of native runs: the text of rounds that return to JavaScript, whoever joins, aborts or forks meanwhile.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { draftModel, embeddedModelPath, inputCopy, loadModel, nGram, suffix } from '../../../lib/index.js';
+import { join, dirname } from 'node:path';
+import {
+  draftModel,
+  eagle,
+  embeddedModelPath,
+  inputCopy,
+  loadModel,
+  medusa,
+  nGram,
+  suffix,
+} from '../../../lib/index.js';
 import type { Drafter, GenerateOptions, GenerateResult, Model, Session } from '../../../lib/index.js';
 import { answer, smallModelPath } from './setting.js';
 
 let model: Model;
 let small: Model;
+const heads: Record<string, ReturnType<typeof eagle>> = {};
 beforeAll(async () => {
   model = await loadModel(embeddedModelPath(), { threads: 1 });
   small = await loadModel(smallModelPath, { threads: 1 });
+  const place = (name: string): string => join(dirname(embeddedModelPath()), `vivace-tiny-${name}`);
+  heads['eagle'] = eagle(model, place('eagle'));
+  heads['eagle-3'] = eagle(model, place('eagle3'), { minProbability: 0, temperature: 0.8 });
+  heads['medusa'] = medusa(model, place('medusa'));
 });
-afterAll(() => [model, small].forEach((one) => one.dispose()));
+afterAll(() => [...Object.values(heads), model, small].forEach((one) => one.dispose()));
 
 /** The same, asked by JavaScript in every round. */
 function asked(drafter: Drafter): Drafter {
@@ -19,6 +34,7 @@ function asked(drafter: Drafter): Drafter {
     start(context) {
       const own = drafter.start(context);
       return {
+        ...(own.taps ? { taps: own.taps } : {}),
         accept: (tokens) => own.accept(tokens),
         draft: (most, nodes, cycle) => own.draft(most, nodes, cycle),
         finish: (output) => own.finish?.(output),
@@ -34,6 +50,9 @@ const makers: Record<string, () => Drafter> = {
   'input-copy': () => inputCopy(),
   'draft-model': () => draftModel(small),
   'unsure draft-model': () => draftModel(small, { minProbability: 0, temperature: 1.3 }),
+  eagle: () => heads['eagle'],
+  'eagle-3': () => heads['eagle-3'],
+  medusa: () => heads['medusa'],
 };
 const names = Object.keys(makers);
 const loose: GenerateOptions = { temperature: 1, topK: 0, topP: 1, minP: 0 };
@@ -44,15 +63,25 @@ const ways: [string, GenerateOptions, 'lossless' | 'block'][] = [
   ['sampled, blocks', { ...loose, seed: 4 }, 'block'],
   ['penalties', { temperature: 0.9, seed: 5, repetitionPenalty: 1.2, frequencyPenalty: 0.3, topP: 0.9 }, 'lossless'],
 ];
-const isModel = (name: string): boolean => name.endsWith('draft-model');
+const isModel = (name: string): boolean => !['n-gram', 'suffix', 'input-copy'].includes(name);
 test.each(names.flatMap((name) => ways.slice(isModel(name) ? 0 : 3).map((way) => [name, ...way] as const)))(
   '%s, %s: rounds are those that JavaScript asks for',
   async (name, _, options, verifier) => {
-    for (const maxDraft of isModel(name) ? [1, 6] : [6]) {
+    const sizes = isModel(name)
+      ? [
+          [1, 1],
+          [6, 6],
+          [4, 18],
+        ]
+      : [
+          [6, 6],
+          [3, 12],
+        ]; // chains and trees
+    for (const [maxDraft, maxNodes] of sizes) {
       const results: GenerateResult[] = [];
       for (const drafter of [makers[name](), asked(makers[name]())]) {
         using session = model.createSession();
-        const speculation = { drafter, verifier, adaptive: false, maxDraft };
+        const speculation = { drafter, verifier, adaptive: false, maxDraft, maxNodes };
         // More than one run, and a second answer behind the first one.
         await answer(session, 'copy: red blue red blue\n', { ...options, maxTokens: 20, speculation });
         results.push(await answer(session, ' Once upon a time', { ...options, maxTokens: 260, speculation }));

@@ -1,9 +1,15 @@
 // Drafts by a second, smaller model with the same vocabulary.
 import { VivaceError } from '../../../errors.js';
 import type { NativeDrafter } from '../../../native.js';
-import { fromNative, nativeCall } from '../../../native.js';
+import { nativeCall } from '../../../native.js';
 import type { Tokenizer } from '../../../formats/tokenizer/tokenizer.js';
-import type { DraftedTree, Proposal, TreeShape } from '../../../program/executor.js';
+import type {
+  DraftedTree,
+  FixedShape,
+  ModelDrafting as NativeDrafting,
+  Proposal,
+  TreeShape,
+} from '../../../program/executor.js';
 import type { PrefixSeat } from '../../prefix-cache.js';
 import { TokenList } from '../../token-list.js';
 import type { TokenMap } from '../adapt/lessons.js';
@@ -12,7 +18,15 @@ import { StudiedDrafter, type Adaptation, type Spoken } from '../adapt/studied-d
 import type { AcceptanceProfile } from '../trees/acceptance-profile.js';
 import type { JobDrafting, JobResult, JobTree } from '../../rounds.js';
 import type { Draft, DraftContext, Drafter, GenerationDrafter } from '../drafter.js';
-import { chainOf, draftingLike, DraftSequence, drawnBy, noDraft, type SequenceSeat } from './draft-sequence.js';
+import {
+  chainOf,
+  draftByItself,
+  draftingLike,
+  DraftSequence,
+  drawnBy,
+  noDraft,
+  type SequenceSeat,
+} from './draft-sequence.js';
 
 export interface DraftModelOptions {
   /**
@@ -58,8 +72,9 @@ export interface DraftSeat extends SequenceSeat {
   readonly prefix?: PrefixSeat | undefined;
 }
 
-/** Rows of the text that may be read in a round that drafts; more are read before. */
+/** Rows of the text that may be read in a round that drafts, and by a native drafter; more are read before. */
 const MOST_PENDING = 16;
+const MOST_BY_ITSELF = 128;
 
 export const draftBy = (name: string, seat: (salt?: string) => DraftSeat, options: ModelDrafting): Drafter => ({
   name,
@@ -97,13 +112,14 @@ class ModelDrafter implements GenerationDrafter {
   private readonly own: DraftSequence;
   private readonly proposal: Proposal | undefined;
   private drafted: Drafted | undefined;
-  private chains: NativeDrafter | undefined;
+  private itself: NativeDrafter | undefined;
+  private readonly sizes: { readonly maxDraft: number; readonly maxNodes: number };
   private isRead = false; // the text before the answer, or most of it
 
   constructor(
     private readonly seat: DraftSeat,
     private readonly options: ModelDrafting,
-    { sampler, createProposal, signal }: DraftContext,
+    { sampler, createProposal, signal, maxDraft = 0, maxNodes = 0 }: DraftContext,
     private readonly spoken?: Spoken,
     private readonly ends?: DraftEnds,
   ) {
@@ -111,6 +127,7 @@ class ModelDrafter implements GenerationDrafter {
     this.own = new DraftSequence(seat, own, signal);
     // The target's executor makes it: laws stay on the card where both models are on one.
     if (own.temperature > 0) this.proposal = createProposal(false);
+    this.sizes = { maxDraft, maxNodes };
   }
 
   get anyShape(): boolean {
@@ -121,22 +138,25 @@ class ModelDrafter implements GenerationDrafter {
     return this.proposal !== undefined;
   }
 
-  /** Chains need no JavaScript, where the executor can do without. */
+  /** Drafts need no JavaScript, where the executor can do without, and no profile of trees wants to know of each. */
   get native(): NativeDrafter | undefined {
     const { kv, sequence, executor, contextLength: context } = this.seat;
     const { sampler } = this.own;
+    const { maxDraft, maxNodes } = this.sizes;
+    const { minProbability: least, profile, shape } = this.options;
+    if (profile && maxNodes > maxDraft) return undefined;
     const record = this.proposal ? { proposal: this.proposal } : {};
-    const least = this.options.minProbability;
-    this.chains ??= executor.createDrafter?.({ kv, sequence, sampler, least, context, ...record });
-    return this.chains;
+    const trees = nativeTrees(shape, this.sizes, this.proposal !== undefined);
+    this.itself ??= executor.createDrafter?.({ kv, sequence, sampler, least, context, ...record, ...trees });
+    return this.itself;
   }
 
   accept(tokens: Int32Array): void {
     const { kv, sequence } = this.seat;
-    const { drafted, chains } = this;
-    if (chains) {
+    const { drafted, itself } = this;
+    if (itself) {
       if (!this.isRead) this.text.append(tokens);
-      return nativeCall(() => chains.accept(tokens));
+      return nativeCall(() => itself.accept(tokens));
     }
     if (drafted) {
       if (drafted.isTree) this.study(drafted, tokens);
@@ -161,12 +181,12 @@ class ModelDrafter implements GenerationDrafter {
   private read(): Promise<boolean> | undefined {
     const { kv, sequence } = this.seat;
     if (kv.length(sequence) === 0) this.seat.prefix?.share(this.text);
-    const behind = this.text.length - kv.length(sequence) - MOST_PENDING;
+    const behind = this.text.length - kv.length(sequence) - (this.itself ? MOST_BY_ITSELF : MOST_PENDING);
     return behind > 0 ? this.own.read(this.text.slice(kv.length(sequence)).subarray(0, behind)) : undefined;
   }
 
   async draft(maxTokens: number, maxNodes: number, cycle: number): Promise<Draft> {
-    if (this.chains) return this.draftByItself(this.chains, maxTokens, cycle);
+    if (this.itself) return draftByItself(this.itself, this.seat, [maxTokens, maxNodes, cycle], this.proposal);
     const steps = Math.min(maxTokens, this.seat.contextLength - this.text.length);
     if (steps < 1 || this.own.gone) return noDraft;
     const reading = this.read();
@@ -189,18 +209,6 @@ class ModelDrafter implements GenerationDrafter {
     const rows = tokens.map((_, index) => (index + 1 < tokens.length ? index : -1));
     this.drafted = { tokens, parents, rows, told: tokens, isTree: false, ms: 0, at: 0 };
     return { ...chain, ...(proposal ? { proposal } : {}) };
-  }
-
-  private async draftByItself(chains: NativeDrafter, maxTokens: number, cycle: number): Promise<Draft> {
-    const { kv, sequence } = this.seat;
-    kv.length(sequence); // throws where the model is gone
-    try {
-      const { tokens, scores } = await nativeCall(() => chains.draftLater(maxTokens, cycle));
-      const { proposal } = this;
-      return { tokens, parents: tokens.map((_, index) => index - 1), scores, ...(proposal ? { proposal } : {}) };
-    } catch (error) {
-      throw fromNative(error);
-    }
   }
 
   private study(drafted: Drafted, said: Int32Array): void {
@@ -232,9 +240,26 @@ class ModelDrafter implements GenerationDrafter {
 
   dispose(): void {
     if (!this.own.gone) this.seat.prefix?.publish(this.text);
-    this.chains?.dispose();
+    this.itself?.dispose();
     this.own.dispose();
   }
+}
+
+/** What a native drafter has to know of trees of these sizes. */
+export function nativeTrees(
+  shape: ModelDrafting['shape'],
+  { maxDraft, maxNodes }: { readonly maxDraft: number; readonly maxNodes: number },
+  drawn: boolean,
+): Pick<NativeDrafting, 'tree' | 'shapes'> {
+  if (maxNodes <= maxDraft || maxDraft < 1) return {};
+  const whole = shape(maxDraft, maxNodes, drawn);
+  if (!('parents' in whole)) return { tree: whole };
+  const shapes = [];
+  for (let nodes = maxDraft + 1; nodes <= maxNodes; nodes++) {
+    const { parents, scores } = shape(maxDraft, nodes, true) as FixedShape;
+    shapes.push({ nodes, parents, ...(scores ? { scores } : {}) });
+  }
+  return { shapes };
 }
 
 /** Cells of the draft, behind those of the text, that hold what was kept of it. */

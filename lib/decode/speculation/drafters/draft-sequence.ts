@@ -1,5 +1,6 @@
 // What drafters that run a model share: a sequence of it for one generation, a sampler, the job in flight, and their end.
-import type { Executor, KvCache, RowSampler, SamplerOptions } from '../../../program/executor.js';
+import { fromNative, nativeCall, type NativeDrafter } from '../../../native.js';
+import type { Executor, KvCache, Proposal, RowSampler, SamplerOptions } from '../../../program/executor.js';
 import type { Job, JobResult, Rounds, Ticket } from '../../rounds.js';
 import type { Draft } from '../drafter.js';
 
@@ -36,6 +37,22 @@ export function chainOf(drawn: readonly JobResult[]): Omit<Draft, 'proposal'> {
     parents: Int32Array.from(drawn, (_, index) => index - 1),
     scores: Float32Array.from(drawn, ({ logprob }) => (score *= Math.exp(logprob))),
   };
+}
+
+/** A draft by a native drafter of a model, off this thread. */
+export async function draftByItself(
+  itself: NativeDrafter,
+  { kv, sequence }: Pick<SequenceSeat, 'kv' | 'sequence'>,
+  most: readonly [tokens: number, nodes: number, cycle: number],
+  proposal: Proposal | undefined,
+): Promise<Draft> {
+  kv.length(sequence); // throws where the model is gone
+  try {
+    const draft = await nativeCall(() => itself.draftLater(...most));
+    return { ...draft, ...(proposal ? { proposal } : {}) };
+  } catch (error) {
+    throw fromNative(error);
+  }
 }
 
 /** Ends with `dispose`; an aborted generation's job in flight is cancelled. */

@@ -1,10 +1,11 @@
 // Drafts by a head that reads what the target knew of its rows (features) beside the tokens, and goes on with what it foretells.
+import { nativeCall, type NativeDrafter } from '../../../native.js';
 import type { Proposal } from '../../../program/executor.js';
 import type { JobTaps } from '../../rounds.js';
 import { TokenList } from '../../token-list.js';
 import type { Draft, DraftContext, Drafter, GenerationDrafter } from '../drafter.js';
-import type { DraftSeat, ModelDrafting } from './draft-model.js';
-import { chainOf, draftingLike, DraftSequence, drawnBy, noDraft } from './draft-sequence.js';
+import { nativeTrees, type DraftSeat, type ModelDrafting } from './draft-model.js';
+import { chainOf, draftByItself, draftingLike, DraftSequence, drawnBy, noDraft } from './draft-sequence.js';
 
 export interface HeadSeat extends Omit<DraftSeat, 'tokenizer'> {
   /** Names of the target's values of a row that are its feature, side by side. */
@@ -33,21 +34,41 @@ class FeatureDrafter implements GenerationDrafter {
   private readonly own: DraftSequence;
   private readonly proposal: Proposal | undefined;
   private readonly features: Float32Array[] = []; // of rows that the head has not read
+  private readonly sizes: { readonly maxDraft: number; readonly maxNodes: number };
+  private itself: NativeDrafter | undefined;
   private heard = 0; // rows of the target, those before included
   private drafted: Int32Array = new Int32Array(); // what the sampler took for text
 
   constructor(
     private readonly seat: HeadSeat,
     private readonly options: HeadOptions,
-    { sampler, createProposal, signal }: DraftContext,
+    { sampler, createProposal, signal, maxDraft = 0, maxNodes = 0 }: DraftContext,
   ) {
+    this.sizes = { maxDraft, maxNodes };
     this.taps = { names: seat.taps, hear: (values, rows) => this.hear(values, rows) };
     const own = draftingLike(sampler, options.temperature, seat.vocab);
     this.own = new DraftSequence(seat, own, signal);
     if (own.temperature > 0) this.proposal = createProposal(false);
   }
 
+  get draws(): boolean {
+    return this.proposal !== undefined;
+  }
+
+  /** Then its part of a round needs no JavaScript, where the executor can do without. */
+  get native(): NativeDrafter | undefined {
+    const { kv, sequence, executor, contextLength: context } = this.seat;
+    const { minProbability: least, shape } = this.options;
+    const own = { kv, sequence, sampler: this.own.sampler, least, context };
+    const record = this.proposal ? { proposal: this.proposal } : {};
+    const trees = nativeTrees(shape, this.sizes, this.draws);
+    this.itself ??= executor.createDrafter?.({ ...own, ...record, ...trees });
+    return this.itself;
+  }
+
   accept(tokens: Int32Array): void {
+    const { itself } = this;
+    if (itself) return nativeCall(() => itself.accept(tokens));
     if (this.drafted.length > 0) this.own.sampler.retract(this.drafted);
     this.drafted = new Int32Array();
     this.own.sampler.accept(tokens);
@@ -56,6 +77,7 @@ class FeatureDrafter implements GenerationDrafter {
 
   async draft(maxTokens: number, maxNodes: number, cycle: number): Promise<Draft> {
     const { seat, text, proposal } = this;
+    if (this.itself) return draftByItself(this.itself, seat, [maxTokens, maxNodes, cycle], proposal);
     const steps = Math.min(maxTokens, seat.contextLength - text.length);
     const pending = this.heard - seat.kv.length(seat.sequence);
     if (steps < 1 || pending < 1 || this.own.gone) return noDraft;
@@ -86,10 +108,13 @@ class FeatureDrafter implements GenerationDrafter {
   }
 
   dispose(): void {
+    this.itself?.dispose();
     this.own.dispose();
   }
 
   private hear(values: readonly Float32Array[], rows: number): void {
+    const { itself } = this;
+    if (itself) return nativeCall(() => itself.hear(sideBySide(values, rows)));
     this.features.push(sideBySide(values, rows));
     this.heard += rows;
   }

@@ -1,9 +1,10 @@
 // Drafts by heads that each say one token further on from what the target knew of its last row, whatever stands between.
+import { nativeCall, type NativeDrafter } from '../../../native.js';
 import type { DraftedTree, Proposal, TreeShape } from '../../../program/executor.js';
 import type { JobTaps } from '../../rounds.js';
 import type { Draft, DraftContext, Drafter, GenerationDrafter } from '../drafter.js';
-import { keptNodes, type ModelDrafting } from './draft-model.js';
-import { draftingLike, DraftSequence, noDraft } from './draft-sequence.js';
+import { keptNodes, nativeTrees, type ModelDrafting } from './draft-model.js';
+import { draftByItself, draftingLike, DraftSequence, noDraft } from './draft-sequence.js';
 import type { HeadSeat } from './feature-head.js';
 
 export interface TokenHeadsSeat extends Omit<HeadSeat, 'logitsWidth'> {
@@ -26,23 +27,48 @@ class TokenHeadsDrafter implements GenerationDrafter {
   private readonly proposal: Proposal | undefined;
   private feature: Float32Array | undefined; // of the row before the text's last token
   private length = 0; // of the text
+  private readonly sizes: { readonly maxDraft: number; readonly maxNodes: number };
+  private itself: NativeDrafter | undefined;
   private drafted: DraftedTree | undefined;
 
   constructor(
     private readonly seat: TokenHeadsSeat,
     private readonly options: ModelDrafting,
-    { sampler, createProposal, signal }: DraftContext,
+    { sampler, createProposal, signal, maxDraft = 0, maxNodes = 0 }: DraftContext,
   ) {
-    this.taps = {
-      names: seat.taps,
-      hear: ([values], rows) => void (this.feature = values.slice(values.length - values.length / rows)),
-    };
+    this.sizes = { maxDraft, maxNodes };
+    this.taps = { names: seat.taps, hear: ([values], rows) => this.hear(values.slice(-values.length / rows)) };
     const own = draftingLike(sampler, options.temperature, seat.vocab);
     this.own = new DraftSequence(seat, own, signal);
     if (own.temperature > 0) this.proposal = createProposal(false);
   }
 
+  get draws(): boolean {
+    return this.proposal !== undefined;
+  }
+
+  /** Its part of a round needs no JavaScript, where the executor can do without and no profile wants to know of each. */
+  get native(): NativeDrafter | undefined {
+    const { kv, sequence, executor, contextLength: context, heads } = this.seat;
+    const { minProbability: least, shape, profile } = this.options;
+    if (profile) return undefined;
+    const own = { kv, sequence, sampler: this.own.sampler, least, context, levels: heads };
+    const record = this.proposal ? { proposal: this.proposal } : {};
+    const trees = nativeTrees(shape, this.sizes, this.draws);
+    this.itself ??= executor.createDrafter?.({ ...own, ...record, ...trees });
+    return this.itself;
+  }
+
+  /** Of the last row that stays. */
+  private hear(feature: Float32Array): void {
+    const { itself } = this;
+    if (itself) nativeCall(() => itself.hear(feature));
+    else this.feature = feature;
+  }
+
   accept(tokens: Int32Array): void {
+    const { itself } = this;
+    if (itself) return nativeCall(() => itself.accept(tokens));
     if (this.drafted && this.options.profile) this.options.profile.record(keptNodes(this.drafted, tokens));
     this.drafted = undefined;
     this.own.sampler.accept(tokens);
@@ -51,6 +77,7 @@ class TokenHeadsDrafter implements GenerationDrafter {
 
   async draft(maxTokens: number, maxNodes: number, cycle: number): Promise<Draft> {
     const { seat, proposal, feature } = this;
+    if (this.itself) return draftByItself(this.itself, seat, [maxTokens, maxNodes, cycle], proposal);
     const { kv, sequence, heads: levels } = seat;
     const depth = Math.min(maxTokens, levels, seat.contextLength - this.length);
     this.feature = undefined;
@@ -77,6 +104,7 @@ class TokenHeadsDrafter implements GenerationDrafter {
   }
 
   dispose(): void {
+    this.itself?.dispose();
     this.own.dispose();
   }
 }
