@@ -58,17 +58,16 @@ Executable::Executable(Program program, const ExecutableOptions& options, const 
   }
   profile_ = Profile(program_);
   while (first_linear_ < steps_.size() && weights_in_panels(*steps_[first_linear_].call->op) == 0) ++first_linear_;
-  find_bindables();
 }
 
-void Executable::find_bindables() {
+void Executable::find_bindables(Prepared& prepared) const {
   for (size_t id = 0; id < program_.values.size(); ++id) {
     const int value = static_cast<int>(id);
     const bool is_output = std::count(program_.outputs.begin(), program_.outputs.end(), value) > 0;
-    if (program_.values[id].kind == ValueKind::input || is_output) bindables_.push_back({value, {}});
+    if (program_.values[id].kind == ValueKind::input || is_output) prepared.bindables.push_back({value, {}});
   }
-  for (Step& step : steps_)
-    for (Bindable& bindable : bindables_) {
+  for (Step& step : prepared.steps)
+    for (Bindable& bindable : prepared.bindables) {
       for (size_t i = 0; i < step.call->inputs.size(); ++i)
         if (step.call->inputs[i] == bindable.value) bindable.tensors.push_back(&step.run.inputs[i]);
       for (size_t i = 0; i < step.call->outputs.size(); ++i)
@@ -104,7 +103,33 @@ std::byte* Executable::address(int value) const {
   return offset < 0 ? nullptr : arena_.data() + offset;
 }
 
-void Executable::set_tensors(int64_t rows, int64_t outputs) {
+Executable::Prepared& Executable::prepared_for(int64_t rows, int64_t outputs) {
+  constexpr size_t most = 24;  // of 100 KB, for a model of 16 layers
+  Prepared* found = nullptr;
+  for (const auto& one : prepared_)
+    if (one->rows == rows && one->outputs == outputs) found = one.get();
+  if (found == nullptr) {
+    const auto older = [](const auto& a, const auto& b) { return a->used < b->used; };
+    if (prepared_.size() == most) prepared_.erase(std::min_element(prepared_.begin(), prepared_.end(), older));
+    auto made = std::make_unique<Prepared>();
+    made->rows = rows;
+    made->outputs = outputs;
+    made->steps = steps_;
+    find_bindables(*made);
+    found = prepared_.emplace_back(std::move(made)).get();
+  }
+  const size_t written = panels_->written();
+  if (arena_.data() != found->arena || written != found->panels) {
+    set_tensors(*found);
+    found->arena = arena_.data();
+    found->panels = written;
+  }
+  found->used = ++runs_;
+  return *found;
+}
+
+void Executable::set_tensors(Prepared& prepared) const {
+  const int64_t rows = prepared.rows, outputs = prepared.outputs;
   const auto tensor_of = [&](int id) {
     Tensor tensor;
     if (id < 0) return tensor;
@@ -128,31 +153,31 @@ void Executable::set_tensors(int64_t rows, int64_t outputs) {
       step.run.inputs[i + 1].panels = true;
     }
   };
-  for (Step& step : steps_) {
+  for (Step& step : prepared.steps) {
     for (size_t i = 0; i < step.call->inputs.size(); ++i) step.run.inputs[i] = tensor_of(step.call->inputs[i]);
     for (size_t i = 0; i < step.call->outputs.size(); ++i) step.run.outputs[i] = tensor_of(step.call->outputs[i]);
     use_panels(step);
     step.run.scratch = arena_.data() + current_->scratch_offset;
   }
-  join_steps();
+  join_steps(prepared.steps);
 }
 
 // A linear needs not wait for the ones before it when it reads nothing that they write, and writes nothing that they
 // read or write: who is done with q goes on with k, and there is one wait for q, k and v.
-void Executable::join_steps() {
+void Executable::join_steps(std::vector<Step>& steps) {
   const auto touches = [](const Step& step, const Tensor& written) {
     for (const Tensor& input : step.run.inputs)
       if (overlap(input, written)) return true;
     return overlap(step.run.outputs[0], written);
   };
   size_t first = 0;
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    Step& step = steps_[i];
+  for (size_t i = 0; i < steps.size(); ++i) {
+    Step& step = steps[i];
     step.joins = i > 0 && i - first < Team::shares && weights_in_panels(*step.call->op) > 0 &&
-                 weights_in_panels(*steps_[i - 1].call->op) > 0 &&
-                 step.run.outputs[0].rows == steps_[first].run.outputs[0].rows;
+                 weights_in_panels(*steps[i - 1].call->op) > 0 &&
+                 step.run.outputs[0].rows == steps[first].run.outputs[0].rows;
     for (size_t k = first; k < i && step.joins; ++k)
-      step.joins = !touches(step, steps_[k].run.outputs[0]) && !touches(steps_[k], step.run.outputs[0]);
+      step.joins = !touches(step, steps[k].run.outputs[0]) && !touches(steps[k], step.run.outputs[0]);
     if (!step.joins) first = i;
   }
 }
@@ -174,27 +199,21 @@ double Executable::pack(int64_t bytes) {
 void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
                      PagedKv* kv, Draws* draws, const std::function<void()>& meanwhile) {
   prepare(rows, outputs);
-  const size_t written = panels_->written();
-  if (rows != set_rows_ || outputs != set_outputs_ || arena_.data() != set_arena_ || written != set_panels_) {
-    set_tensors(rows, outputs);
-    set_panels_ = written;
-    set_rows_ = rows;
-    set_outputs_ = outputs;
-    set_arena_ = arena_.data();
-  }
+  Prepared& prepared = prepared_for(rows, outputs);
+  const std::vector<Step>& steps = prepared.steps;
   if (batch != nullptr) batch_ = *batch;
   const Batch* const shown = batch != nullptr ? &batch_ : nullptr;
-  if (shown != set_batch_ || kv != set_kv_) {
-    for (Step& step : steps_) {
+  if (shown != prepared.batch || kv != prepared.kv) {
+    for (Step& step : prepared.steps) {
       step.run.batch = shown;
       step.run.kv = kv;
     }
-    set_batch_ = shown;
-    set_kv_ = kv;
+    prepared.batch = shown;
+    prepared.kv = kv;
   }
   if (shown != nullptr && kv != nullptr && kv->options().policy.labels.channels > 0) prepare_for(*shown, *kv);
   float* logits = nullptr;
-  for (const Bindable& bindable : bindables_) {
+  for (const Bindable& bindable : prepared.bindables) {
     std::byte* data = address(bindable.value);
     for (const RunBinding& binding : bindings)
       if (binding.value == bindable.value) data = binding.data;
@@ -204,8 +223,8 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
   using Clock = std::chrono::steady_clock;
   const std::function<void(Team&)> task = [&](Team& team) {
     Clock::time_point last = profile_.on ? Clock::now() : Clock::time_point{};
-    for (size_t i = 0; i < steps_.size(); ++i) {
-      const Step& step = steps_[i];
+    for (size_t i = 0; i < steps.size(); ++i) {
+      const Step& step = steps[i];
       if (i == first_linear_ && meanwhile && team.thread() + 1 == team.threads()) {
         meanwhile();
         if (profile_.on) last = Clock::now();
@@ -214,7 +233,7 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
       if (outputs == 0 && !step.call->outputs.empty() && step.run.outputs[0].rows == 0) continue;
       step.kernel(step.run, team);
       // Times of single ops need a wait after each.
-      if (profile_.on || i + 1 == steps_.size() || !steps_[i + 1].joins) team.barrier();
+      if (profile_.on || i + 1 == steps.size() || !steps[i + 1].joins) team.barrier();
       if (profile_.on && team.thread() == 0) {
         const Clock::time_point now = Clock::now();
         profile_.passed(i, std::chrono::duration<double>(now - last).count());

@@ -50,9 +50,23 @@ class Executable final : public Runner {
   // Makes the plan and the memory for this size, so that a run does not allocate. Throws.
   void prepare(int64_t rows, int64_t outputs);
   std::byte* address(int value) const;
-  void find_bindables();
-  void set_tensors(int64_t rows, int64_t outputs);
-  void join_steps();
+  // The steps of runs of some size. In a round each needs its tensors again, which to work out takes longer than to
+  // read.
+  struct Prepared {
+    int64_t rows = -1, outputs = -1;
+    std::vector<Step> steps;
+    std::vector<Bindable> bindables;
+    // What they are set for.
+    const std::byte* arena = nullptr;
+    const Batch* batch = nullptr;
+    PagedKv* kv = nullptr;
+    size_t panels = 0;
+    uint64_t used = 0;  // the run that used it last
+  };
+  Prepared& prepared_for(int64_t rows, int64_t outputs);
+  void find_bindables(Prepared& prepared) const;
+  void set_tensors(Prepared& prepared) const;
+  static void join_steps(std::vector<Step>& steps);
   // Memory that ops want for what the cache holds now. Throws.
   void prepare_for(const Batch& batch, PagedKv& kv) const;
 
@@ -63,15 +77,10 @@ class Executable final : public Runner {
   std::shared_ptr<Panels> panels_;
   std::map<std::pair<int64_t, int64_t>, Plan> plans_;
   const Plan* current_ = nullptr;
-  std::vector<Step> steps_;
-  std::vector<Bindable> bindables_;
+  std::vector<Step> steps_;  // without tensors
+  std::vector<std::unique_ptr<Prepared>> prepared_;
   Batch batch_;
-  // What the steps' tensors are set for; they lie all over the caches by then, so they are only touched on a change.
-  int64_t set_rows_ = -1, set_outputs_ = -1;
-  const std::byte* set_arena_ = nullptr;
-  const Batch* set_batch_ = nullptr;
-  PagedKv* set_kv_ = nullptr;
-  size_t set_panels_ = 0;
+  uint64_t runs_ = 0;
   Profile profile_;
   size_t first_linear_ = 0;  // step: its work goes to whoever is free
 };

@@ -1,12 +1,6 @@
 // The drafts of one generation: asks the drafter, cuts drafts to what pays, and keeps the books.
 import type { NativeDrafter } from '../../native.js';
-import type {
-  Executor,
-  Proposal,
-  RowDrafting,
-  RowSampler,
-  VerifyRule,
-} from '../../program/executor.js';
+import type { Executor, Proposal, RowDrafting, RowSampler, VerifyRule } from '../../program/executor.js';
 import type { Fence } from '../constraint.js';
 import type { JobDraft, JobPlan, JobResult, JobTaps, OpenDraft } from '../rounds.js';
 import { costsOf, ShapeRates } from './costs.js';
