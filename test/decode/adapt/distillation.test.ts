@@ -149,6 +149,30 @@ test('a step is one of AdamW, with the gradient cut to its length', async () => 
   }
 });
 
+test.each([0, 0.2])('runs are learned by their share of the loss alone: λ = %f', async (lambda) => {
+  // A context per hidden value: a law over a mapped token, and a run of the target that begins with one that is not mapped.
+  const { problem, a } = madeUp('reverse-kl', 1);
+  const rows = Array.from({ length: 2 * width }, (_, i) => {
+    const [runs, context] = [i >= width, i % width];
+    return {
+      hidden: Float64Array.from({ length: width }, (_, j) => Number(j === context)),
+      logits: new Float64Array(vocab),
+      ids: runs ? [] : [1 + 7 * (context % 3)],
+      laws: runs ? [] : [0.9],
+      label: runs ? 3 + 7 * (context % 2) : -1,
+      weight: 1,
+    };
+  });
+  const made = { problem: { ...problem, rows, lambda }, a, b: new Float64Array(vocab * rank) };
+  const step = { ...stepOf(made), rate: 0.02, decay: 0, clip: 1 };
+  const before = distillation(made.problem, a, made.b);
+  for (let t = 1; t <= 300; t++) await native().distil({ ...step, step: t }, new Int32Array(2));
+  const after = distillation(made.problem, Float64Array.from(step.a), Float64Array.from(step.b));
+  expect(after.law).toBeLessThan(0.1 * before.law);
+  if (lambda === 0) expect(after.label).toBeGreaterThan(before.label);
+  else expect(after.label).toBeLessThan(0.1 * before.label);
+});
+
 test('what is no number, and what was given up, changes nothing', async () => {
   const step = stepOf(madeUp('kl', 2));
   const before = [step.a.slice(), step.b.slice(), step.momentsB.slice()];
