@@ -1,6 +1,6 @@
 // Sessions under cache policies: endless texts, drafts, rollbacks, and models that say themselves what their layers keep.
 import { readFileSync, writeFileSync } from 'node:fs';
-import { lmInfinite, loadModel, longGen, nGram, quantizeModel, window } from '../../../lib/index.js';
+import { draftTree, lmInfinite, loadModel, longGen, nGram, quantizeModel, window } from '../../../lib/index.js';
 import type { GenerateOptions, GenerateResult, Model, Session } from '../../../lib/index.js';
 import { openModelFile } from '../../../lib/formats/open.js';
 import { randomModel, writeRandomGguf, writeRandomHuggingFace } from '../../fixtures/random-model.js';
@@ -48,6 +48,13 @@ test.each(policies)('%s: drafts, forks and rollbacks say the same', async (_, ca
   using drafted = model.createSession({ cache });
   const result = await say(drafted, prompt, { maxTokens: 120, speculation: { drafter: nGram(), maxDraft: 6 } });
   expect([...result.tokens]).toEqual([...plain.tokens]);
+  // Trees too, which go on by themselves within a run; what they draft is often right, for the model drafts for itself.
+  using small = await loadModel(at('llama.gguf'), { threads: 1, contextLength: 256 });
+  using branching = model.createSession({ cache });
+  const speculation = { drafter: draftTree(small, { tree: [-1, -1, 0, 0, 2], temperature: 0 }) };
+  const grown = await say(branching, prompt, { maxTokens: 120, speculation });
+  expect([...grown.tokens]).toEqual([...plain.tokens]);
+  expect(grown.speculation?.accepted).toBeGreaterThan(20);
   using forked = session.fork();
   session.rollback(100);
   const [again, other] = await Promise.all([
