@@ -76,13 +76,7 @@ struct Round {
     if (!ahead) return;
     last_ = told();
     while (goes_on(++done_)) {
-      bool is_first;
-      {
-        std::lock_guard lock(ahead->mutex);
-        is_first = ahead->told.empty();
-        ahead->told.push_back(std::move(last_));
-      }
-      must_tell_ = is_first && !ahead->quiet;  // else it has been called and not been heard yet
+      keep_told();
       follow();
       if (link.feeds()) {
         bind(link.input, fed_[(done_ - 1) % 2]);
@@ -129,8 +123,8 @@ struct Round {
       tell();
       turn.lock();
     }
-    // To wake the JavaScript thread takes 30 us, and it may take this core for as long as it has work, 200 us: the
-    // other members of the team go on meanwhile.
+    // To wake the JavaScript thread takes up to 40 us, and it may take this core for as long as it has work, 200 us:
+    // the other members of the team go on meanwhile.
     std::function<void()> tell;
     if (must_tell_) tell = [this] { this->tell(); };
     queued_ = false;
@@ -159,6 +153,22 @@ struct Round {
   void tell() {
     if (must_tell_) ahead->tell();
     must_tell_ = false;
+  }
+
+  // Puts the last round where JavaScript finds it, and decides whether to wake it for that.
+  void keep_told() {
+    const double ms = last_.ms;
+    std::lock_guard lock(ahead->mutex);
+    if (ahead->told.empty()) {  // it has heard of all others
+      is_called_ = false;
+      unheard_since_ = begin_;
+    }
+    ahead->told.push_back(std::move(last_));
+    if (is_called_ || ahead->quiet) return;
+    // It may hear of this round with the next one, unless that would be late, or would let the run come to its end.
+    const double late = std::chrono::duration<double, std::milli>(begin_ - unheard_since_).count() + ms;
+    const bool may_wait = done_ > 1 && late <= patience_ms && may_follow(done_ + rounds_kept_free);
+    must_tell_ = is_called_ = !may_wait;
   }
 
   bool may_follow(int done) const {
@@ -271,6 +281,10 @@ struct Round {
     return result;
   }
 
+  // How late JavaScript may hear of a round: a screen shows 60 pictures a second. Each call wakes a thread (up to 40 us
+  // of this one's time), which then takes a core for up to 0.3 ms.
+  static constexpr double patience_ms = 16;
+  static constexpr int rounds_kept_free = 4;  // of those that JavaScript allows, while it is called and reacts
   static constexpr double trifle =
       0.02;  // of a round: JavaScript needs not hear what a draft took that came to nothing
   using Clock = std::chrono::steady_clock;
@@ -279,7 +293,9 @@ struct Round {
   std::vector<StopPath> paths_;  // of sequences that draft until the rule ends all of them
   std::vector<bool> stopped_;
   int done_ = 0;                          // rounds that are over
-  bool must_tell_ = false;                // JavaScript does not know of the last round yet
+  bool must_tell_ = false;                // JavaScript has to be called
+  bool is_called_ = false;                // it has been, and has not come yet
+  Clock::time_point unheard_since_;       // end of the first round that it does not know of
   bool queued_ = false;                   // the next round is on its way
   std::vector<std::vector<float>> taps_;  // by binding
   std::vector<float> fed_[2];             // what rows leave to those behind them, and what these read

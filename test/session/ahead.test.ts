@@ -155,6 +155,45 @@ test.each(executors)('a round that was begun in vain leaves nothing, on $name', 
   kv.dispose();
 });
 
+test('JavaScript is called for the first round at once, and for later ones before they are 16 ms old', async () => {
+  const [tokens, rounds, patience, keptFree] = [100_000, 64, 16, 4]; // the last two are of cpp/addon/round.h
+  const model = tinyModel(0, tokens);
+  const executor = new NativeExecutor(model.program, model.bytes, { threads: 1 });
+  const kv = executor.createKvCache({ keyType: 'F16', valueType: 'F16', pageSize: 4, maxPages: 100 });
+  const groups: number[][] = []; // milliseconds of rounds that one call told of
+  let called = false;
+  await executor.run(kv, {
+    tokens: Int32Array.of(1),
+    positions: Int32Array.of(0),
+    sequences: Int32Array.of(kv.create()),
+    outputs: Int32Array.of(0),
+    samplers: [executor.createSampler({ ...plain, vocab: tokens, temperature: 0 })],
+    ahead: {
+      rounds: Int32Array.of(rounds),
+      limit: rounds,
+      ends: new Int32Array(0),
+      told: ({ ms = NaN }) => {
+        if (!called) groups.push([]);
+        groups[groups.length - 1].push(ms);
+        called = true;
+        queueMicrotask(() => (called = false));
+      },
+    },
+  });
+  expect(groups.flat()).toHaveLength(rounds);
+  let heard = 0;
+  groups.forEach((group, index) => {
+    const before = heard;
+    heard += group.length;
+    if (before === 0 || heard >= rounds - keptFree || index === groups.length - 1) return;
+    // Of a round in the group, waiting for the next one would have been too long.
+    const late = group.map((ms, last) => group.slice(1, last + 1).reduce((sum, one) => sum + one, ms));
+    expect(Math.max(...late)).toBeGreaterThan(patience);
+  });
+  expect(groups.length).toBeGreaterThan(1);
+  executor.dispose();
+});
+
 test.each(executors)('cells that a cache has no room for are not worked out, on $name', async (executor) => {
   const kv = executor.createKvCache({ keyType: 'F16', valueType: 'F16', pageSize: 4, maxPages: 2 });
   const sequence = kv.create();
