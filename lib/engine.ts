@@ -3,12 +3,14 @@ import { VivaceError } from './errors.js';
 import { Ahead, outcomeOf, settle, verdictOf, withLoad, type Outcome } from './decode/ahead.js';
 import {
   buildRequest,
+  chunkOf,
   cutTogether,
   draftingOf,
   endDraft,
   fitDraft,
   hearTaps,
   isOpen,
+  keepRows,
   loadOf,
   readOnce,
   retract,
@@ -68,7 +70,8 @@ export class Engine implements Rounds {
     if (this.closed) throw new VivaceError('DISPOSED', 'The model was disposed');
     let entry: Entry | undefined;
     const done = new Promise<JobResult | undefined>((resolve, reject) => {
-      entry = { ...job, done: 0, cancelled: false, resolve, reject };
+      const voters = job.prompt ? (job.kv.voters?.(job.sequence, job.tokens.length) ?? 0) : 0;
+      entry = { ...job, done: 0, cancelled: false, voters, resolve, reject };
       this.accept(entry);
     });
     return { done, cancel: () => entry && this.cancel(entry) };
@@ -176,7 +179,7 @@ export class Engine implements Rounds {
     let free = this.maxRows; // for drafts, which no limit for prompts makes shorter
     const spend = (rows: number): void => void ((room -= rows), (free -= rows));
     const take = (entry: Entry, rows: number): void => {
-      const ends = rows === left(entry) && !entry.logits;
+      const ends = rows === left(entry) && !entry.logits && entry.voters === 0;
       const plan = ends ? planOf(entry, entries.length) : undefined;
       if (plan === 'failed') return void (this.queue = this.queue.filter((other) => other !== entry));
       spend(rows);
@@ -203,8 +206,9 @@ export class Engine implements Rounds {
     );
     const prompts = entries.filter((one) => left(one) > DECODE_ROWS).slice(0, room);
     prompts.forEach((entry, index) => {
-      let rows = Math.min(left(entry), Math.max(0, Math.ceil(room / (prompts.length - index))));
-      if (rows === left(entry) && rows + (entry.whole ?? 0) > free) rows--; // it ends where its draft finds room
+      let rows = chunkOf(entry, Math.max(0, Math.ceil(room / (prompts.length - index))));
+      // It ends where its draft finds room.
+      if (rows === left(entry) && rows + (entry.whole ?? 0) > free && entry.voters === 0) rows--;
       if (rows > 0) take(entry, rows);
     });
     // Whoever was served goes to the end, so that more jobs than rows take turns.
@@ -297,7 +301,7 @@ export class Engine implements Rounds {
     const told = (result: RunResult): void => {
       if (first) {
         this.learn(request.tokens.length, performance.now() - begin);
-        if (request.parents && !ahead) keepChains(shares);
+        keepRows(shares, request, ahead !== undefined);
       }
       const outcomes = ahead?.told(result);
       if (first) this.share(shares, places, request, result, undefined, outcomes);
@@ -323,6 +327,7 @@ export class Engine implements Rounds {
         return (
           ahead &&
           ahead.limit > 1 &&
+          entry.voters === 0 &&
           !entry.draft &&
           sampler &&
           !logits &&
@@ -384,16 +389,5 @@ function planOf(entry: Entry, sequences: number): JobPlan | 'failed' | undefined
   } catch (error) {
     entry.reject(error);
     return 'failed';
-  }
-}
-
-/** In rounds with trees, rows are committed by hand; those of drafts have been. */
-function keepChains(shares: readonly Share[]): void {
-  for (const { entry, rows, draft } of shares) {
-    if (!draft)
-      entry.kv.keep(
-        entry.sequence,
-        Int32Array.from({ length: rows }, (_, ordinal) => ordinal),
-      );
   }
 }

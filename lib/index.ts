@@ -14,6 +14,8 @@ export { lmInfinite } from './caches/lm-infinite.js';
 export type { LmInfiniteOptions, LmInfinitePolicy } from './caches/lm-infinite.js';
 export { longGen } from './caches/long-gen.js';
 export type { LongGenOptions, LongGenPolicy } from './caches/long-gen.js';
+export { snapKv } from './caches/snap-kv.js';
+export type { SnapKvOptions, SnapKvPolicy } from './caches/snap-kv.js';
 export { window } from './caches/window.js';
 export type { WindowOptions, WindowPolicy } from './caches/window.js';
 export type { CachePolicy } from './caches/policies.js';

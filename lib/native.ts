@@ -42,6 +42,8 @@ export interface NativeRequest extends NativeFeedback {
     readonly parents?: Int32Array;
     readonly outputRows: Int32Array;
     readonly kv: NativeKvCache;
+    /** Pairs: a sequence whose prompt ends here and is compressed, and how many of its last rows vote. Not with `ahead`. */
+    readonly compress?: Int32Array;
   };
   /**
    * Draws a token per output from value `logits`, and verifies drafts; fills `tokens`, `logprobs`, `errors` (0: none) and

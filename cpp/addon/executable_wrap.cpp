@@ -274,6 +274,7 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     batch.sequences = integers("sequences", round.rows);
     batch.parents = given.Get("parents").IsTypedArray() ? integers("parents", round.rows) : nullptr;
     batch.output_rows = integers("outputRows", round.outputs);
+    read_compression(given.Get("compress"), batch);
     int cells = static_cast<int>(cells_of_trees(request.Get("sampling"))), drafted = 0;
     if (request.Get("ahead").IsObject()) {
       const Napi::Object ahead = request.Get("ahead").As<Napi::Object>();

@@ -2,21 +2,32 @@
 #include "addon/device_wrap.h"
 #include "addon/wraps.h"
 #include "device/device_pages.h"
+#include "program/rounds/batch_storage.h"
 
 namespace vivace {
 
 Napi::Function KvCacheWrap::define(Napi::Env env) {
-  return DefineClass(
-      env, "KvCache",
-      {InstanceMethod<&KvCacheWrap::create>("create"), InstanceMethod<&KvCacheWrap::fork>("fork"),
-       InstanceMethod<&KvCacheWrap::release>("release"), InstanceMethod<&KvCacheWrap::length>("length"),
-       InstanceMethod<&KvCacheWrap::truncate>("truncate"), InstanceMethod<&KvCacheWrap::commit>("commit"),
-       InstanceMethod<&KvCacheWrap::keep>("keep"), InstanceMethod<&KvCacheWrap::read_cells>("readCells"),
-       InstanceMethod<&KvCacheWrap::write_cells>("writeCells"), InstanceMethod<&KvCacheWrap::share>("share"),
-       InstanceMethod<&KvCacheWrap::publish>("publish"), InstanceMethod<&KvCacheWrap::withhold>("withhold"),
-       InstanceMethod<&KvCacheWrap::keep_idle>("keepIdle"), InstanceMethod<&KvCacheWrap::drop_idle>("dropIdle"),
-       InstanceMethod<&KvCacheWrap::forget>("forget"), InstanceMethod<&KvCacheWrap::sizes>("sizes"),
-       InstanceMethod<&KvCacheWrap::close>("close")});
+  return DefineClass(env, "KvCache",
+                     {InstanceMethod<&KvCacheWrap::create>("create"),
+                      InstanceMethod<&KvCacheWrap::fork>("fork"),
+                      InstanceMethod<&KvCacheWrap::release>("release"),
+                      InstanceMethod<&KvCacheWrap::length>("length"),
+                      InstanceMethod<&KvCacheWrap::truncate>("truncate"),
+                      InstanceMethod<&KvCacheWrap::commit>("commit"),
+                      InstanceMethod<&KvCacheWrap::keep>("keep"),
+                      InstanceMethod<&KvCacheWrap::read_cells>("readCells"),
+                      InstanceMethod<&KvCacheWrap::write_cells>("writeCells"),
+                      InstanceMethod<&KvCacheWrap::share>("share"),
+                      InstanceMethod<&KvCacheWrap::publish>("publish"),
+                      InstanceMethod<&KvCacheWrap::withhold>("withhold"),
+                      InstanceMethod<&KvCacheWrap::keep_idle>("keepIdle"),
+                      InstanceMethod<&KvCacheWrap::drop_idle>("dropIdle"),
+                      InstanceMethod<&KvCacheWrap::cells>("cells"),
+                      InstanceMethod<&KvCacheWrap::voters>("voters"),
+                      InstanceMethod<&KvCacheWrap::compact>("compact"),
+                      InstanceMethod<&KvCacheWrap::forget>("forget"),
+                      InstanceMethod<&KvCacheWrap::sizes>("sizes"),
+                      InstanceMethod<&KvCacheWrap::close>("close")});
 }
 
 namespace {
@@ -41,6 +52,23 @@ LabelOptions read_labels(const Napi::Object& given) {
   return labels;
 }
 
+SnapOptions read_snap(const Napi::Object& given) {
+  const auto number = [&](const char* name) { return given.Get(name).As<Napi::Number>().Int32Value(); };
+  SnapOptions snap;
+  snap.budget = number("budget");
+  snap.window = number("window");
+  snap.kernel = number("kernel");
+  snap.pooling = static_cast<SnapPooling>(number("pooling"));
+  snap.aggregation = static_cast<SnapAggregation>(number("aggregation"));
+  snap.keep_first = number("keepFirst");
+  snap.least = number("minPromptTokens");
+  snap.group = number("group");
+  if (snap.window < 1 || snap.budget <= snap.window || snap.kernel < 1 || snap.kernel % 2 == 0 || snap.group < 1 ||
+      snap.least < snap.budget || snap.keep_first < 0 || snap.keep_first > snap.budget - snap.window)
+    throw Error("INVALID_ARGUMENT", "KV cache: options of prompt compression are out of range");
+  return snap;
+}
+
 CachePolicy read_policy(const Napi::Value& value) {
   CachePolicy policy;
   if (value.IsUndefined()) return policy;
@@ -50,6 +78,7 @@ CachePolicy read_policy(const Napi::Value& value) {
     policy.layers.push_back({patterns[i], patterns[i + 1], patterns[i + 2], patterns[i + 3], patterns[i + 4],
                              patterns[i + 5], patterns[i + 6], patterns[i + 7], patterns[i + 8] != 0});
   if (!given.Get("labels").IsUndefined()) policy.labels = read_labels(given.Get("labels").As<Napi::Object>());
+  if (given.Get("snap").IsObject()) policy.snap = read_snap(given.Get("snap").As<Napi::Object>());
   if (given.Get("rotation").IsUndefined()) return policy;
   const Napi::Object rotation = given.Get("rotation").As<Napi::Object>();
   policy.rotation.ceiling = rotation.Get("ceiling").As<Napi::Boolean>();
@@ -65,6 +94,13 @@ CachePolicy read_policy(const Napi::Value& value) {
 }
 
 }  // namespace
+
+void read_compression(const Napi::Value& given, BatchRequest& request) {
+  if (!given.IsTypedArray()) return;
+  const Napi::Int32Array pairs = given.As<Napi::Int32Array>();
+  request.compress = pairs.Data();
+  request.compressed = static_cast<int64_t>(pairs.ElementLength() / 2);
+}
 
 KvCacheWrap::KvCacheWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<KvCacheWrap>(info) {
   const Napi::Object given = info[0].As<Napi::Object>();
@@ -83,6 +119,8 @@ KvCacheWrap::KvCacheWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<KvCa
     options.policy = read_policy(given.Get("policy"));
     int device = 0;
     const auto library = read_device(given.Get("device"), device);
+    if (library && options.policy.snap.budget > 0)
+      throw Error("UNSUPPORTED_FEATURE", "KV cache: cards compress no prompts", "Use the full cache.");
     kv = std::make_shared<PagedKv>(options, library ? device_pages(library, device) : host_pages());
   });
 }
@@ -139,8 +177,20 @@ void KvCacheWrap::write_cells(const Napi::CallbackInfo& info) {
     const int sequence = integer(info, 0), count = integer(info, 1);
     if (count < 0 || static_cast<int64_t>(in.ByteLength()) != cache.cell_bytes() * count)
       throw Error("INTERNAL", "writeCells: the buffer has the wrong size");
-    cache.write_cells(sequence, cache.length(sequence), count, reinterpret_cast<const std::byte*>(in.Data()));
+    cache.write_cells(sequence, cache.cells(sequence), count, reinterpret_cast<const std::byte*>(in.Data()));
   });
+}
+
+Napi::Value KvCacheWrap::cells(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), alive(info.Env()).cells(integer(info, 0))); });
+}
+Napi::Value KvCacheWrap::voters(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return Napi::Number::New(info.Env(), alive(info.Env()).voters(integer(info, 0), integer(info, 1)));
+  });
+}
+void KvCacheWrap::compact(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] { alive(info.Env()).compact(integer(info, 0)); });
 }
 
 Napi::Value KvCacheWrap::share(const Napi::CallbackInfo& info) {

@@ -45,6 +45,9 @@ class KvCacheWrap : public Napi::ObjectWrap<KvCacheWrap> {
   void keep(const Napi::CallbackInfo& info);
   void read_cells(const Napi::CallbackInfo& info);
   void write_cells(const Napi::CallbackInfo& info);
+  Napi::Value cells(const Napi::CallbackInfo& info);
+  Napi::Value voters(const Napi::CallbackInfo& info);
+  void compact(const Napi::CallbackInfo& info);
   Napi::Value share(const Napi::CallbackInfo& info);
   void publish(const Napi::CallbackInfo& info);
   void withhold(const Napi::CallbackInfo& info);
@@ -78,6 +81,10 @@ class ExecutableWrap : public Napi::ObjectWrap<ExecutableWrap> {
   void close(const Napi::CallbackInfo& info);
   std::shared_ptr<ExecutableState> state_;
 };
+
+struct BatchRequest;
+// Pairs of sequences whose prompts are compressed and rows that vote; undefined: none.
+void read_compression(const Napi::Value& given, BatchRequest& request);
 
 // The wrap behind a JavaScript object, or a thrown error when it is of another class.
 template <class Wrap>

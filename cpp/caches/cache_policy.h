@@ -56,13 +56,31 @@ class SinkAngles {
   std::vector<float> sinks_;  // [sinks][width]
 };
 
+enum class SnapPooling { none, max, avg };
+enum class SnapAggregation { mean, max, sum };
+
+// Li et al. 2024, with one selection per KV head.
+struct SnapOptions {
+  int budget = 0;  // cells that stay of a prompt, the window's included; 0: all of them
+  int window = 0;  // last cells of a prompt: they stay, and their rows vote, as far as they are of this prompt
+  int kernel = 1;  // cells over which votes are pooled; odd
+  SnapPooling pooling = SnapPooling::none;
+  SnapAggregation aggregation = SnapAggregation::mean;  // of the query heads that share a KV head
+  int least = 0;       // cells of a sequence that are not compressed, at least `budget`
+  int keep_first = 0;  // first cells, which stay whatever their votes are
+  int group = 1;       // query heads per KV head, at most
+
+  bool operator==(const SnapOptions&) const = default;
+};
+
 struct CachePolicy {
   std::vector<LayerPattern> layers;  // empty: every layer keeps and sees all
   SinkRotation rotation;             // without tables: sinks are seen at their true distance
   LabelOptions labels;               // behind all layers of a page, of those that have them: [sets][LabelLayout]
+  SnapOptions snap;
 
   // Nothing of it differs from a cache without a policy.
-  bool full() const { return layers.empty() && labels.channels == 0; }
+  bool full() const { return layers.empty() && labels.channels == 0 && snap.budget == 0; }
   bool operator==(const CachePolicy&) const = default;
 };
 

@@ -63,6 +63,7 @@ PagedKv::PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store
 void PagedKv::check_policy() const {
   const CachePolicy& policy = options_.policy;
   bool right = policy.layers.empty() || policy.layers.size() == static_cast<size_t>(options_.layers);
+  right = right && (policy.layers.empty() || policy.snap.budget == 0);
   for (const LayerPattern& one : policy.layers) {
     right = right && one.sinks >= 0 && one.window >= 0 && one.block >= 0 && (one.window == 0 || one.block == 0);
     if (one.block > 0)
@@ -96,7 +97,13 @@ bool PagedKv::alive(int sequence) const {
   return sequence >= 0 && static_cast<size_t>(sequence) < sequences_.size() && sequences_[sequence].alive;
 }
 int PagedKv::length(int sequence) const {
+  return checked(sequence).length + checked(sequence).shift;
+}
+int PagedKv::cells(int sequence) const {
   return checked(sequence).length;
+}
+int PagedKv::shift(int sequence) const {
+  return checked(sequence).shift;
 }
 
 int PagedKv::create() {
@@ -117,6 +124,7 @@ int PagedKv::create() {
     table.entries.clear();
     table.gone = 0;
   }
+  made.shift = made.fixed = 0;
   return static_cast<int>(id);
 }
 
@@ -155,12 +163,15 @@ int PagedKv::fork(int sequence) {
   to.pages = used;
   to.length = from.length;
   to.horizon = from.horizon;
+  to.shift = from.shift;
+  to.fixed = from.fixed;
   to.withheld = from.withheld;
   return id;
 }
 
 void PagedKv::release(int sequence) {
   Sequence& gone = checked(sequence);
+  end_compaction(gone);
   cut_pages(gone, 0);
   gone.alive = false;
   gone.length = 0;
@@ -185,20 +196,28 @@ void PagedKv::cut_pages(Sequence& sequence, int64_t pages) {
 
 void PagedKv::truncate(int sequence, int length) {
   Sequence& short_one = checked(sequence);
-  if (length < 0 || length > short_one.length) throw Error("INTERNAL", "KV cache: truncate beyond the length");
-  if (length < short_one.horizon) {
+  if (length < 0 || length > short_one.length + short_one.shift)
+    throw Error("INTERNAL", "KV cache: truncate beyond the length");
+  end_compaction(short_one);
+  // What a prompt was before it was compressed is not known any more.
+  if (length < short_one.fixed) length = short_one.shift = short_one.fixed = 0;
+  cut(short_one, length - short_one.shift);
+}
+
+void PagedKv::cut(Sequence& shorter, int cells) {
+  if (cells < shorter.horizon) {
     bool whole = true;
-    const int64_t end = (int64_t{length} + options_.page_size - 1) / options_.page_size;
+    const int64_t end = (int64_t{cells} + options_.page_size - 1) / options_.page_size;
     for (size_t group = 0; group < groups_.size(); ++group)
-      for (int64_t page = 0; page < std::min(end, short_one.tables[group].gone) && whole; ++page)
-        whole = groups_[group].keeps(page) || groups_[group].leaves(page, length);
+      for (int64_t page = 0; page < std::min(end, shorter.tables[group].gone) && whole; ++page)
+        whole = groups_[group].keeps(page) || groups_[group].leaves(page, cells);
     // What a later row lacks must be computed again, and for that all that lies before it.
-    if (!whole) length = 0;
-    short_one.horizon = whole ? length : 0;
+    if (!whole) cells = 0;
+    shorter.horizon = whole ? cells : 0;
   }
-  cut_pages(short_one, (int64_t{length} + options_.page_size - 1) / options_.page_size);
-  short_one.length = length;
-  if (length <= short_one.withheld) short_one.withheld = nothing_withheld;
+  cut_pages(shorter, (int64_t{cells} + options_.page_size - 1) / options_.page_size);
+  shorter.length = cells;
+  if (cells <= shorter.withheld) shorter.withheld = nothing_withheld;
 }
 
 // A page of room for rollbacks: what a draft takes back is found again.
@@ -222,6 +241,7 @@ void PagedKv::retire(Sequence& sequence) {
 
 void PagedKv::reserve(int sequence, int count) {
   Sequence& grown = checked(sequence);
+  end_compaction(grown);  // of a run that failed
   retire(grown);
   const int size = options_.page_size;
   const int64_t wanted = std::max(grown.pages, (int64_t{grown.length} + count + size - 1) / size);
@@ -329,8 +349,7 @@ void PagedKv::commit(int sequence, int count) {
 void PagedKv::keep(int sequence, const int32_t* offsets, int kept) {
   Sequence& pruned = checked(sequence);
   move(sequence, pruned.length, offsets, kept);
-  pruned.length += kept;
-  truncate(sequence, pruned.length);  // drops whole pages that only held refused cells
+  cut(pruned, pruned.length + kept);  // drops whole pages that only held refused cells
 }
 
 void PagedKv::move(int sequence, int first, const int32_t* offsets, int count) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "caches/cache_policy.h"
+#include "caches/compaction.h"
 #include "caches/page_groups.h"
 #include "caches/page_store.h"
 #include "caches/prefix_tree.h"
@@ -56,26 +57,40 @@ class PagedKv {
   int create();            // a new, empty sequence; returns its id
   int fork(int sequence);  // a second owner of all pages
   void release(int sequence);
-  // Forgets the cells from `length` on; all of them where pages are gone that a row at `length` would see.
+  // Forgets the tokens from `length` on; all of them where pages are gone that a row at `length` would see, or where
+  // that is in a compressed prompt.
   void truncate(int sequence, int length);
-  int length(int sequence) const;  // committed cells
+  int length(int sequence) const;  // committed tokens
+  int cells(int sequence) const;   // committed cells: as many, but for those that were compressed away
+  // What lies between the position of a token and its cell, for tokens behind a compressed prompt.
+  int shift(int sequence) const;
   bool alive(int sequence) const;
 
-  // Makes cells [length, length + count) writable: new pages, and a private copy of a shared last page. Pages that no
-  // row from a page before `length` on sees go. Throws OUT_OF_MEMORY, changing nothing, when max_pages or the machine's
-  // memory would be exceeded.
+  // Makes cells [cells, cells + count) writable: new pages, and a private copy of a shared last page. Pages that no row
+  // from a page before them on sees go. Throws OUT_OF_MEMORY, changing nothing, when max_pages or the machine's memory
+  // would be exceeded.
   void reserve(int sequence, int count);
   // As reserve, for cells that may never be wanted: does nothing unless half of max_pages stays free.
   void reserve_ahead(int sequence, int count);
   int64_t reserved(int sequence) const;  // cells that have memory, committed or not
   // The reserved cells now count.
   void commit(int sequence, int count);
-  // After a tree run: of the `count` cells from `length` on, keep those at the given ascending offsets, in this order.
+  // After a tree run: of the cells behind the committed ones, keep those at the given ascending offsets, in this order.
   void keep(int sequence, const int32_t* offsets, int kept);
 
   // The same within reserved cells from `first` on, at or behind the committed ones: cells are moved, lengths stay. For
   // a run in flight, to which these cells belong.
   void move(int sequence, int first, const int32_t* offsets, int count);
+
+  // Compression of prompts (CachePolicy::snap). Rows that must vote when a prompt's last row is the `rows`th from now
+  // on; 0: nothing needs be compressed.
+  int voters(int sequence, int rows) const;
+  // A run adds the last `added` rows of a prompt, of which `voters` vote; the numbers of these rows in the run are
+  // filled in by the caller. Forgets what was begun before. Throws OUT_OF_MEMORY, changing nothing.
+  Compaction& begin_compaction(int sequence, int added, int voters);
+  Compaction* compaction(int sequence) const { return sequences_[sequence].compaction.get(); }
+  // The run's rows are committed: what it chose takes the place of all cells.
+  void compact(int sequence);
 
   // Published pages. The cells of the sequence must be those of the first of these tokens.
   // Takes over pages of the longest beginning of the tokens that is published under the salt, where that is more than
@@ -103,6 +118,10 @@ class PagedKv {
     const Place& place = places_[layer * options_.kv_heads + head];
     return page_base(sequence, page, place.group) + place.value;
   }
+  // A page by its number, and where a head's keys and values lie in it.
+  std::byte* base_of(int32_t page) const { return pages_[page].data; }
+  int64_t keys_at(int layer, int head) const { return places_[layer * options_.kv_heads + head].key; }
+  int64_t values_at(int layer, int head) const { return places_[layer * options_.kv_heads + head].value; }
   // What rows see of the layer; a layer without a pattern is full.
   const LayerPattern* pattern(int layer) const {
     return options_.policy.layers.empty() ? nullptr : &options_.policy.layers[layer];
@@ -149,9 +168,12 @@ class PagedKv {
     std::vector<Table> tables;  // one per group
     int64_t pages = 0;          // reserved
     int64_t horizon = 0;        // rows from here on find all that they see
-    int length = 0;
+    int length = 0;             // cells
+    int shift = 0;              // tokens − cells
+    int fixed = 0;              // tokens of compressed prompts: none of them can be forgotten alone
     bool alive = false;
     int withheld = nothing_withheld;  // its first cell that must not be published
+    std::unique_ptr<Compaction> compaction;
   };
   static constexpr int nothing_withheld = std::numeric_limits<int>::max();
   Sequence& checked(int sequence);
@@ -170,6 +192,8 @@ class PagedKv {
   void for_pages(Sequence& sequence, int64_t begin, int64_t end, Body&& body);
   void check_policy() const;
   void retire(Sequence& sequence);
+  void cut(Sequence& shorter, int cells);
+  void end_compaction(Sequence& sequence);
   void cut_pages(Sequence& sequence, int64_t pages);
   int32_t take_page(size_t group, int64_t wanted);
   void copy_page(Sequence& grown, size_t group, int64_t page);

@@ -21,7 +21,7 @@ struct Batch {
   const uint64_t* tree_mask = nullptr;   // [rows, tree_words], or null when every row is a chain row
   int64_t tree_words = 0;
   // Positions of the cells that this batch adds, for windows over tree rows: of row r's sequence, cell first_cell + t
-  // has position added_positions[added_offsets[r] + t]. Older cells have position = cell.
+  // has position added_positions[added_offsets[r] + t]. Before them, position − cell is the same as at t = 0.
   const int32_t* added_positions = nullptr;  // [added]
   int64_t added = 0;
   const int32_t* added_offsets = nullptr;  // [rows]
@@ -31,6 +31,9 @@ struct Batch {
   int64_t sink_stride = 0;
   const int32_t* output_rows = nullptr;  // [outputs] rows whose logits are wanted, ascending
   int64_t outputs = 0;
+  // Sequences whose last rows in this batch end a prompt that is compressed (PagedKv::compaction).
+  const int32_t* compressed_sequences = nullptr;  // [compressed]
+  int64_t compressed = 0;
 };
 
 }  // namespace vivace

@@ -30,6 +30,12 @@ void check_cache(const Program& program, const PagedKvOptions& cache) {
       const double heads = attribute(call, "heads");
       fits = fits && heads >= cache.kv_heads && static_cast<int64_t>(heads) % cache.kv_heads == 0 &&
              columns(0) == heads * cache.key_dim && attribute(call, "value_dim") == cache.value_dim;
+      const double window = attribute(call, "window");
+      const SnapOptions& snap = cache.policy.snap;
+      if (fits && snap.budget > 0 && (heads > snap.group * cache.kv_heads || window > snap.budget))
+        throw Error("INVALID_ARGUMENT",
+                    "program: a layer's window is wider than what stays of a compressed prompt, or its "
+                    "heads are more than the KV cache was made for");
     }
     if (!fits)
       throw Error("SHAPE_MISMATCH", std::string("program: ") + call.op->name + " does not fit the KV cache of " +

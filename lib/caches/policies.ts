@@ -3,6 +3,7 @@ import { doubleSparsityRow, type DoubleSparsityPolicy } from './double-sparsity.
 import { lmInfiniteRow, type LmInfinitePolicy } from './lm-infinite.js';
 import { longGenRow, type LongGenPolicy } from './long-gen.js';
 import type { PolicyRow } from './policy.js';
+import { snapKvRow, type SnapKvPolicy } from './snap-kv.js';
 import { windowRow, type WindowPolicy } from './window.js';
 
 /** By kind. The full cache has no policy. */
@@ -11,6 +12,7 @@ interface Policies {
   readonly lmInfinite: LmInfinitePolicy;
   readonly longGen: LongGenPolicy;
   readonly doubleSparsity: DoubleSparsityPolicy;
+  readonly snapKv: SnapKvPolicy;
 }
 
 export type CachePolicy = Policies[keyof Policies];
@@ -20,4 +22,5 @@ export const policyRows: { readonly [K in keyof Policies]: PolicyRow<Policies[K]
   lmInfinite: lmInfiniteRow,
   longGen: longGenRow,
   doubleSparsity: doubleSparsityRow,
+  snapKv: snapKvRow,
 };

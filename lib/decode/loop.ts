@@ -132,6 +132,7 @@ class Run {
   private first: number | undefined; // time of the first token
   private end: number | undefined;
   private closed = false;
+  private prompt: boolean; // it has not been fed yet
   private flight: Promise<JobResult | undefined> | undefined;
   private ticket: Ticket | undefined;
   private readonly cancel = (): void => this.ticket?.cancel();
@@ -162,6 +163,7 @@ class Run {
     // Drafters that read what the model knows of rows need them all computed here.
     this.sharedTokens = this.speculator?.taps ? 0 : (target.prefix?.share(tokens) ?? 0);
     this.cachedTokens = kv.length(sequence);
+    this.prompt = tokens.length - this.cachedTokens > 1; // else nothing was said since the last answer
     this.ends = Int32Array.from(tokenizer.endOfGeneration);
     const continues = prompt.some((token) => !tokenizer.isSpecial(token));
     const shown = options.logprobs ? options.sampler.topLogprobs : undefined;
@@ -192,12 +194,14 @@ class Run {
       sequence,
       tokens: tokens.slice(kv.length(sequence)),
       sampler: this.sampler,
+      ...(this.prompt ? { prompt: true } : {}),
       ...(fence ? { mask: fence.mask } : {}),
       ...(draft ? { draft } : (taps && !plan) || fence ? {} : { ahead: { limit, ends: this.ends } }),
       ...(taps ? { taps } : {}),
       ...(plan ? { plan } : {}),
       ...(this.speculator && this.speculator.whole > 0 ? { whole: this.speculator.whole } : {}),
     });
+    this.prompt = false;
     if (this.options.signal?.aborted) this.ticket.cancel();
     return this.ticket.done;
   }

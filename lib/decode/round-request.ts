@@ -15,6 +15,8 @@ import { jointly } from './speculation/scaling/joint.js';
 export interface Entry extends Waiting {
   done: number; // tokens that are in the cache
   cancelled: boolean;
+  /** Rows of a prompt that must share its last round, in which it is compressed; 0: it is not. */
+  readonly voters: number;
 }
 
 /** The next `rows` tokens of a job; with its draft, if it has one and this is its end. */
@@ -131,6 +133,7 @@ export function buildRequest(
   const judges = shares.some(({ draft }) => draft?.judge) ? ['hidden'] : [];
   const wanted = shares.flatMap(({ entry }) => entry.taps?.names ?? []);
   const tapped = [...new Set([...judges, ...wanted])].sort();
+  const compressing = shares.filter(compresses);
   const asking = shares.filter(({ entry }, index) => entry.logits && places[index].wanted > 0);
   const request = {
     tokens,
@@ -138,6 +141,9 @@ export function buildRequest(
     sequences,
     outputs: Int32Array.from(outputs),
     ...(parents ? { parents } : {}),
+    ...(compressing.length > 0
+      ? { compress: new Map(compressing.map(({ entry }) => [entry.sequence, entry.voters])) }
+      : {}),
     ...(samplers.some((sampler) => sampler !== null) || walks.length + trees.length > 0 ? { samplers } : {}),
     ...(masks.some((mask) => mask) ? { masks: Array.from(outputs, (_, i) => masks[i] ?? null) } : {}),
     ...(trees.length > 0 ? { trees } : {}),
@@ -171,6 +177,17 @@ function inputsOf(shares: readonly Share[], rows: number, widths: Executor['inpu
   }
   return { inputs };
 }
+
+/** Rows of a prompt in a round that has room for `most`: all that vote for what stays of it are in its last round. */
+export function chunkOf({ tokens, done, voters }: Entry, most: number): number {
+  const left = tokens.length - done;
+  if (most === 0 || most >= left) return Math.min(most, left);
+  if (left - most >= voters) return most;
+  return left > voters ? left - voters : left;
+}
+
+/** A prompt ends with the share and is compressed. */
+const compresses = ({ entry, rows }: Share): boolean => entry.voters > 0 && entry.done + rows === entry.tokens.length;
 
 const rowsOf = ({ rows, draft }: Share): number => rows + rowsOfDraft(draft);
 
@@ -315,4 +332,13 @@ export function draftingOf(shares: readonly Share[]): Omit<NonNullable<RunReques
   if (drafting.some((one) => one.stop !== stop)) return run;
   if (stop) return { ...run, stop: stop.values };
   return { ...run, least: Math.min(...drafting.map((one) => one.least)) };
+}
+
+/** In rounds with trees, rows are committed by hand, unless the run goes on; those of drafts have been. Prompts that were compressed change. */
+export function keepRows(shares: readonly Share[], { parents }: RunRequest, ahead: boolean): void {
+  for (const { entry, rows, draft } of shares) {
+    const ordinals = Int32Array.from({ length: rows }, (_, ordinal) => ordinal);
+    if (parents && !draft && !ahead) entry.kv.keep(entry.sequence, ordinals);
+  }
+  for (const { entry } of shares.filter(compresses)) entry.kv.compact?.(entry.sequence);
 }

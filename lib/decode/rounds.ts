@@ -112,6 +112,11 @@ export interface Job {
   readonly sequence: number;
   /** At least one; the first one's position is the sequence's length. */
   readonly tokens: Int32Array;
+  /**
+   * The tokens are what a prompt still lacks in the cache: it is compressed where the cache does that, in a round without
+   * drafts that does not go on. Not with `drafting`, `tree`.
+   */
+  readonly prompt?: boolean;
   /** Draws the next token after the last row. */
   readonly sampler?: RowSampler;
   /** Bits of the tokens that it may draw where there is no draft. Not with `ahead`, `drafting`, `tree`. */

@@ -11,6 +11,10 @@ export interface NativeKvCache {
   keep(sequence: number, ordinals: Int32Array): void;
   readCells(sequence: number, begin: number, count: number, out: Uint8Array): void;
   writeCells(sequence: number, count: number, cells: Uint8Array): void;
+  /** Compression of prompts: cpp/caches/paged_kv.h. */
+  cells(sequence: number): number;
+  voters(sequence: number, rows: number): number;
+  compact(sequence: number): void;
   /** Published pages: cpp/caches/paged_kv.h. */
   share(sequence: number, tokens: Int32Array, salt: string): number;
   publish(sequence: number, tokens: Int32Array, salt: string): void;
@@ -40,5 +44,16 @@ export interface NativeKvPolicy {
     readonly limit: number;
     readonly tables: readonly Float64Array[];
     readonly layers: Int32Array;
+  };
+  /** Prompts are compressed. `pooling`: 0 none, 1 max, 2 avg; `aggregation`: 0 mean, 1 max, 2 sum. */
+  readonly snap?: {
+    readonly budget: number;
+    readonly window: number;
+    readonly kernel: number;
+    readonly pooling: number;
+    readonly aggregation: number;
+    readonly keepFirst: number;
+    readonly minPromptTokens: number;
+    readonly group: number;
   };
 }

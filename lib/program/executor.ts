@@ -31,6 +31,11 @@ export interface RunRequest {
   readonly parents?: Int32Array;
   /** Rows whose logits are wanted, ascending. */
   readonly outputs: Int32Array;
+  /**
+   * Sequences whose prompts end with their last rows here and are compressed: how many of these rows vote
+   * (`KvCache.voters`). They change with `KvCache.compact`. Not with `ahead`.
+   */
+  readonly compress?: ReadonlyMap<number, number>;
   /** Filled with [outputs, vocab] when given. */
   readonly logits?: Float32Array;
   /** What the program reads besides (`Executor.inputs`), [rows, columns] each. */
@@ -319,11 +324,21 @@ export interface KvCache {
   fork(sequence: number): number;
   release(sequence: number): void;
   length(sequence: number): number;
+  /** Forgets the tokens from `length` on, or all where that is in a compressed prompt: `length` tells. */
   truncate(sequence: number, length: number): void;
   /** The next `count` cells, filled by rounds ahead, belong to the sequence. */
   commit(sequence: number, count: number): void;
   /** After a tree run over `sequence`: of its new rows keep those with these ascending ordinals. */
   keep(sequence: number, ordinals: Int32Array): void;
+  /** Cells that a sequence has; absent: one per token. Of compressed prompts some are gone. */
+  cells?(sequence: number): number;
+  /**
+   * Where the cache compresses prompts: rows at the end of a prompt of `rows` more tokens that must be in one run, in which
+   * they vote for what stays; 0: all of it stays.
+   */
+  voters?(sequence: number, rows: number): number;
+  /** A run with `compress` is over: what it chose takes the place of the sequence's cells. */
+  compact?(sequence: number): void;
   /** Bytes per cell of `readCells`. */
   readonly cellBytes: number;
   readCells(sequence: number, begin: number, count: number, out: Uint8Array): void;

@@ -1,5 +1,6 @@
 // What is kept of a KV cache's cells and which of them a row sees, as plain numbers that every executor understands: made by
 // lib/caches of a policy's options and of what a program says of its layers.
+import { VivaceError } from '../errors.js';
 import type { NativeKvPolicy, NativeLabels } from '../native.js';
 import type { Program } from './program.js';
 
@@ -48,6 +49,8 @@ export interface KvPolicy {
   readonly rotation?: SinkRotation;
   /** Rows choose by them what they attend to. */
   readonly labels?: KvLabels;
+  /** Prompts are compressed; absent: they are not. */
+  readonly snap?: SnapPolicy;
 }
 
 /** What a policy must know of a layer. */
@@ -97,9 +100,10 @@ export function kvLayers(program: Program): KvLayer[] {
   return layers;
 }
 
-/** Patterns lie one behind the other, nine numbers each. */
-export function nativePolicy({ layers = [], rotation, labels }: KvPolicy): NativeKvPolicy {
+/** Patterns lie one behind the other, nine numbers each. `group`: query heads per KV head. Throws UNSUPPORTED_FEATURE. */
+export function nativePolicy({ layers = [], rotation, labels, snap }: KvPolicy, group = 1): NativeKvPolicy {
   return {
+    ...(snap ? { snap: nativeSnap(snap, group) } : {}),
     ...(labels ? { labels } : {}),
     patterns: Int32Array.from(
       layers.flatMap((one) => [
@@ -124,4 +128,55 @@ export function nativePolicy({ layers = [], rotation, labels }: KvPolicy): Nativ
 export function chosenTokens({ tokens, share, threshold }: KvLabels, seen: number): number {
   const wanted = Math.max(tokens, share > 0 ? Math.ceil(seen / share) : 0);
   return seen <= threshold || seen <= wanted ? seen : wanted;
+}
+
+export const snapPoolings = ['none', 'max', 'avg'] as const;
+export const snapAggregations = ['mean', 'max', 'sum'] as const;
+
+/** Li et al. 2024. What is computed of these: cpp/ops/attention/snap/snap.h. */
+export interface SnapPolicy {
+  /** Cells that stay of a prompt, the window's included. */
+  readonly budget: number;
+  /** Last cells of a prompt: they stay, and their rows vote for the others. */
+  readonly window: number;
+  /** Cells over which votes are pooled: odd. */
+  readonly kernel: number;
+  readonly pooling: (typeof snapPoolings)[number];
+  /** Of votes of the query heads that share a KV head. */
+  readonly aggregation: (typeof snapAggregations)[number];
+  /** Prompts are compressed when the sequence has more cells than this: at least `budget`. */
+  readonly minPromptTokens: number;
+  /** First cells, which stay whatever their votes are. */
+  readonly keepFirst: number;
+  /** Who has a selection of its own. Only the reference executor knows `queryHead` where query heads share KV heads. */
+  readonly granularity: 'kvHead' | 'queryHead';
+  /** Votes are pooled per query head, then aggregated; only in the reference executor. */
+  readonly poolBeforeGroup: boolean;
+}
+
+/** Rows that must vote when `rows` of a prompt come behind `cells`; 0: all cells stay. */
+export function snapVoters({ minPromptTokens, window }: SnapPolicy, cells: number, rows: number): number {
+  return cells + rows <= minPromptTokens ? 0 : Math.min(window, rows);
+}
+
+function nativeSnap(policy: SnapPolicy, group: number): NonNullable<NativeKvPolicy['snap']> {
+  if (group > 1 && (policy.granularity === 'queryHead' || policy.poolBeforeGroup)) {
+    throw new VivaceError(
+      'UNSUPPORTED_FEATURE',
+      `${group} query heads share the keys of a KV head here: native code keeps them for all or for none`,
+      { remedy: "Use granularity 'kvHead' without poolBeforeGroup, or the reference executor." },
+    );
+  }
+  const { budget, window, kernel, keepFirst, minPromptTokens } = policy;
+  return {
+    ...{ budget, window, kernel, keepFirst, minPromptTokens, group },
+    pooling: snapPoolings.indexOf(policy.pooling),
+    aggregation: snapAggregations.indexOf(policy.aggregation),
+  };
+}
+
+/** Query heads per KV head. */
+export function queryGroup({ calls, kv }: Program): number {
+  const heads = calls.filter(({ op }) => op === 'attention').map(({ attributes }) => attributes[1]);
+  return Math.max(...heads) / (kv?.kvHeads ?? 1);
 }

@@ -26,12 +26,14 @@ import type {
 import { fedProgram } from './feedback.js';
 import { findDevice } from './device-library.js';
 import type { DeviceName } from './device-library.js';
-import { kvLayers, nativePolicy, type KvLayer } from './kv-policy.js';
+import { kvLayers, nativePolicy, queryGroup, type KvLayer } from './kv-policy.js';
 import { NativeProgram, weightBytes } from './native-program.js';
 import {
   NativeRowProposal,
   NativeRowSampler,
+  commitRows,
   nativeAhead,
+  nativeBatch,
   nativeDrafts,
   nativeProposal,
   nativeShape,
@@ -106,7 +108,7 @@ export class NativeExecutor implements Executor {
             keyType: dtypes[keyType].id,
             valueType: dtypes[valueType].id,
             maxPages,
-            ...(policy ? { policy: nativePolicy(policy) } : {}),
+            ...(policy ? { policy: nativePolicy(policy, queryGroup(this.compiled.program)) } : {}),
             ...(this.device ? { device: this.device } : {}),
           }),
       ),
@@ -142,8 +144,7 @@ export class NativeExecutor implements Executor {
 
   async run(kv: KvCache, request: RunRequest): Promise<RunResult> {
     if (!(kv instanceof NativeKv)) throw expected('a KV cache of this executor', 'kv', kv);
-    const { tokens, positions, sequences, parents, outputs, logits, inputs, taps, samplers, walks, drafts, ahead } =
-      request;
+    const { tokens, outputs, logits, inputs, taps, samplers, walks, drafts, ahead } = request;
     const compiled = taps ? this.withTaps(Object.keys(taps)) : this.compiled;
     const trees = request.trees?.map(nativeTree);
     const { feedback } = compiled.program;
@@ -183,7 +184,7 @@ export class NativeExecutor implements Executor {
           .filter(([name]) => !(this.device && request.hiddenIsJudged && name === 'hidden'))
           .map(([name, data]) => [compiled.program.outputs[name].id, data] as const),
       ],
-      batch: { tokens, positions, sequences, outputRows: outputs, kv: kv.native, ...(parents ? { parents } : {}) },
+      batch: nativeBatch(request, kv.native),
       ...(samplers
         ? {
             sampling: {
@@ -325,18 +326,6 @@ export class NativeExecutor implements Executor {
   }
 }
 
-/** The rows of a run's first round, without those of drafts that were refused. */
-function commitRows(kv: KvCache, { sequences, outputs, walks = [] }: RunRequest, { kept }: RunResult): void {
-  const rows = new Map<number, number>();
-  const count = (sequence: number, more: number): void => void rows.set(sequence, (rows.get(sequence) ?? 0) + more);
-  for (const sequence of sequences) count(sequence, 1);
-  for (const { output, rows: drafted } of walks) {
-    const stay = kept.subarray(output, output + drafted).reduce((sum, one) => sum + one, 0);
-    count(sequences[outputs[output]], stay - drafted);
-  }
-  for (const [sequence, cells] of rows) kv.commit(sequence, cells);
-}
-
 function samplingError(code: number, report: Report): VivaceError | null {
   if (code === 0) return null;
   return new VivaceError(code === disposedSampler ? 'DISPOSED' : 'NUMERIC', String(report));
@@ -378,6 +367,15 @@ class NativeKv implements KvCache {
   }
   truncate(sequence: number, length: number): void {
     nativeCall(() => this.native.truncate(sequence, length));
+  }
+  cells(sequence: number): number {
+    return nativeCall(() => this.native.cells(sequence));
+  }
+  voters(sequence: number, rows: number): number {
+    return nativeCall(() => this.native.voters(sequence, rows));
+  }
+  compact(sequence: number): void {
+    nativeCall(() => this.native.compact(sequence));
   }
   commit(sequence: number, count: number): void {
     nativeCall(() => this.native.commit(sequence, count));

@@ -2,6 +2,7 @@
 import { expected } from '../errors.js';
 import { nativeCall } from '../native.js';
 import type {
+  NativeKvCache,
   NativeProposal,
   NativeRequest,
   NativeRound,
@@ -15,6 +16,7 @@ import type {
   DraftTree,
   DraftedTree,
   DraftWalk,
+  KvCache,
   Proposal,
   RowDrafting,
   RowSampler,
@@ -165,4 +167,27 @@ export type Report = Float64Array | string | null | undefined;
 export function pairs(flat: Report): (readonly [number, number])[] | null {
   if (!flat || typeof flat === 'string') return null;
   return Array.from({ length: flat.length / 2 }, (_, index) => [flat[2 * index], flat[2 * index + 1]] as const);
+}
+
+/** The rows of a run's first round, without those of drafts that were refused. */
+export function commitRows(kv: KvCache, { sequences, outputs, walks = [] }: RunRequest, { kept }: RunResult): void {
+  const rows = new Map<number, number>();
+  const count = (sequence: number, more: number): void => void rows.set(sequence, (rows.get(sequence) ?? 0) + more);
+  for (const sequence of sequences) count(sequence, 1);
+  for (const { output, rows: drafted } of walks) {
+    const stay = kept.subarray(output, output + drafted).reduce((sum, one) => sum + one, 0);
+    count(sequences[outputs[output]], stay - drafted);
+  }
+  for (const [sequence, cells] of rows) kv.commit(sequence, cells);
+}
+
+export function nativeBatch(
+  { tokens, positions, sequences, parents, outputs, compress }: RunRequest,
+  kv: NativeKvCache,
+): NonNullable<NativeRequest['batch']> {
+  return {
+    ...{ tokens, positions, sequences, outputRows: outputs, kv },
+    ...(parents ? { parents } : {}),
+    ...(compress ? { compress: Int32Array.from([...compress].flat()) } : {}),
+  };
 }

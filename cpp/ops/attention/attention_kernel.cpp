@@ -3,6 +3,7 @@
 
 #include "ops/attention/parts/attention_chunk.h"
 #include "ops/attention/parts/attention_patterns.h"
+#include "ops/attention/snap/snap.h"
 #include "ops/attention/sparse/sparse_rows.h"
 
 namespace vivace::VIVACE_ISA {
@@ -228,9 +229,11 @@ void attention(const OpRun& run, Team& team) {
   int64_t choosing = 0;
   for (int64_t row = 0; row < call.q.rows; ++row) choosing += SparseRows::chooses(call, row) ? 1 : 0;
   if (choosing < call.q.rows) attend_in_full(call, member, scratch, team);
-  if (choosing == 0) return;
-  team.barrier();  // rows of zeros are behind
-  SparseRows(call, run.kv->scratch(), team).attend(member);
+  if (choosing > 0) {
+    team.barrier();  // rows of zeros are behind
+    SparseRows(call, run.kv->scratch(), team).attend(member);
+  }
+  if (call.batch.compressed > 0) compress_prompts(call, member, team);
 }
 
 }  // namespace vivace::VIVACE_ISA

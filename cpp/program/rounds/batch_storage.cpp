@@ -38,7 +38,7 @@ void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, in
     auto [entry, fresh] = group_of.emplace(sequence, groups_.size());
     if (fresh) {
       if (kv == nullptr || !kv->alive(sequence)) throw Error("INTERNAL", "run: a row's sequence does not exist");
-      groups_.push_back({sequence, kv->length(sequence), {}});
+      groups_.push_back({sequence, kv->cells(sequence), kv->shift(sequence), {}});
     }
     Group& group = groups_[entry->second];
     if (rows_.positions[row] < 0) throw Error("INTERNAL", "run: a position is negative");
@@ -46,7 +46,7 @@ void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, in
     rows_.first_cells[row] = group.first_cell;
     rows_.cells[row] = group.first_cell + ordinals_[row];
     rows_.visible[row] = tree_ ? group.first_cell : rows_.cells[row] + 1;
-    if (!tree_ && rows_.positions[row] != rows_.cells[row])
+    if (!tree_ && rows_.positions[row] != rows_.cells[row] + group.shift)
       throw Error("INTERNAL", "run: the position of a chain row must be its place in the sequence");
     group.rows.push_back(static_cast<int32_t>(row));
   }
@@ -66,7 +66,28 @@ void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, in
   }
   find_seats();
   batch_ = rows_.show();
+  begin_compression(request, kv, ahead);
   find_angles();
+}
+
+void BatchStorage::begin_compression(const BatchRequest& request, PagedKv* kv, int ahead) {
+  compressed_.clear();
+  if (request.compressed > 0 && ahead > 0) throw Error("INTERNAL", "run: a round that compresses does not go on");
+  for (int64_t i = 0; i < request.compressed; ++i) {
+    const int sequence = request.compress[2 * i], voters = request.compress[2 * i + 1];
+    const auto group =
+        std::find_if(groups_.begin(), groups_.end(), [&](const Group& one) { return one.sequence == sequence; });
+    if (group == groups_.end()) throw Error("INTERNAL", "run: a prompt to compress has no rows");
+    const std::vector<int32_t>& rows = group->rows;
+    for (const int32_t row : rows)
+      if (rows_.visible[row] != rows_.cells[row] + 1)
+        throw Error("INTERNAL", "run: a prompt to compress must be a chain");
+    const Compaction& begun = kv->begin_compaction(sequence, static_cast<int>(rows.size()), voters);
+    std::copy(rows.end() - voters, rows.end(), begun.rows);
+    compressed_.push_back(sequence);
+  }
+  batch_.compressed_sequences = compressed_.data();
+  batch_.compressed = static_cast<int64_t>(compressed_.size());
 }
 
 // The addresses of the arrays are known to the run: they stay when a batch follows.
@@ -93,13 +114,15 @@ void BatchStorage::build_masks(const BatchRequest& request) {
   for (const Group& group : groups_) longest = group.rows.size() > longest ? group.rows.size() : longest;
   rows_.words = (longest + 63) / 64;
   rows_.masks.assign(static_cast<size_t>(request.rows) * rows_.words, 0);
+  std::unordered_map<int, int> shifts;
+  for (const Group& group : groups_) shifts.emplace(group.sequence, group.shift);
   for (int64_t row = 0; row < request.rows; ++row) {
     const int32_t parent = request.parents[row];
     if (parent >= 0) {
       if (parent >= row || rows_.sequences[parent] != rows_.sequences[row] ||
           rows_.positions[row] != rows_.positions[parent] + 1)
         throw Error("INTERNAL", "run: a tree row's parent must come before it, one position earlier, in its sequence");
-    } else if (rows_.positions[row] != rows_.first_cells[row]) {
+    } else if (rows_.positions[row] != rows_.first_cells[row] + shifts[rows_.sequences[row]]) {
       throw Error("INTERNAL", "run: the position of a tree's root must be the length of its sequence");
     }
     rows_.inherit(static_cast<size_t>(row), parent, ordinals_[row]);
@@ -125,7 +148,7 @@ void BatchStorage::find_seats() {
     const size_t rows = group->rows.size();
     for (size_t k = 0; k < outputs; ++k)
       if (outputs > rows || rows_.output_rows[i + k] != group->rows[rows - outputs + k]) return;
-    seats.push_back({group->sequence, rows_.cells[first], group->reserved, group->rows, rows - outputs});
+    seats.push_back({group->sequence, rows_.cells[first], group->shift, group->reserved, group->rows, rows - outputs});
     i += outputs;
   }
   if (seats.size() == groups_.size()) seats_ = std::move(seats);
@@ -182,7 +205,7 @@ void BatchStorage::follow(const std::vector<NextRows>& next) {
       const int32_t before = parent < 0 ? -1 : offset + parent;  // its row
       rows_.tokens[row] = next[i].tokens[k];
       rows_.sequences[row] = seat.sequence;
-      rows_.positions[row] = rows_.added_positions[row] = before < 0 ? cell : rows_.positions[before] + 1;
+      rows_.positions[row] = rows_.added_positions[row] = before < 0 ? cell + seat.shift : rows_.positions[before] + 1;
       rows_.cells[row] = cell;
       rows_.first_cells[row] = seat.cell;
       // Rows of a tree that follow each other from the root on see as a chain's do.

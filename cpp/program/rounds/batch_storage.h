@@ -18,6 +18,9 @@ struct BatchRequest {
   const int32_t* parents = nullptr;  // null: chains
   const int32_t* output_rows = nullptr;
   int64_t outputs = 0;
+  // Pairs: a sequence whose prompt ends with its rows here and is compressed, and how many of these rows vote.
+  const int32_t* compress = nullptr;
+  int64_t compressed = 0;
 };
 
 // What a sequence puts behind its last batch.
@@ -62,12 +65,14 @@ class BatchStorage {
   struct Group {
     int sequence;
     int first_cell;
+    int shift;  // position − cell
     std::vector<int32_t> rows;
     int64_t reserved = 0;
   };
   // A sequence's outputs.
   struct Seat {
     int32_t sequence, cell;     // of the first one
+    int32_t shift;              // position − cell
     int64_t end;                // cells with memory
     std::vector<int32_t> rows;  // all of the sequence's, and how many come before the outputs
     size_t before;
@@ -76,9 +81,10 @@ class BatchStorage {
   void make_room(int64_t rows);
   void find_angles();
   void build_masks(const BatchRequest& request);
+  void begin_compression(const BatchRequest& request, PagedKv* kv, int ahead);
   Batch batch_;
   BatchRows rows_;
-  std::vector<int32_t> ordinals_, parents_;
+  std::vector<int32_t> ordinals_, parents_, compressed_;
   std::vector<float> sink_angles_;
   const PagedKv* policy_ = nullptr;  // that wants them
   std::vector<Group> groups_;

@@ -122,7 +122,9 @@ export class ReferenceExecutor implements Executor {
     if (!(kv instanceof ReferenceKv)) throw expected('a KV cache of this executor', 'kv', kv);
     const { tokens, positions, sequences, parents, outputs, taps } = request;
     const program = taps ? this.withTaps(Object.keys(taps)) : this.program;
-    const found = program.run(request.inputs ?? {}, { tokens, positions, sequences, parents, outputRows: outputs, kv });
+    const { compress } = request;
+    const batch = { tokens, positions, sequences, parents, outputRows: outputs, kv, compress };
+    const found = program.run(request.inputs ?? {}, batch);
     const { logits } = found;
     request.logits?.set(logits);
     for (const [name, data] of Object.entries(taps ?? {})) data.set(found[name]);

@@ -68,6 +68,7 @@ export class ReferenceProgram {
         attributes,
         rows,
         kv: batch?.kv,
+        compress: batch?.compress,
       };
       referenceOps[op](call).forEach((matrix, index) => known.set(outputs[index].id, matrix));
     }

@@ -4,6 +4,7 @@ import { rowBytes } from '../dtype.js';
 import type { KvCache, KvDType, KvOptions } from '../executor.js';
 import type { KvPolicy } from '../kv-policy.js';
 import type { KvShape } from '../program.js';
+import { snapVoters } from '../kv-policy.js';
 import { dequantiseRow } from './dequantise.js';
 import { quantiseRow } from './quantise.js';
 
@@ -20,10 +21,21 @@ export interface Cell {
   readonly values: Stored[][];
 }
 
+/** What stayed of a compressed prompt: its end, and of each layer's query heads the cells before it that are seen. */
+interface Compressed {
+  readonly end: number;
+  readonly cells: number;
+  readonly seen: ReadonlySet<number>[][]; // [layers][query heads]
+}
+
 interface Sequence {
   /** Pages never change, so that forks may share them: what is appended makes a new last page. */
   pages: readonly (readonly Cell[])[];
   length: number;
+  /** Cells stay where they are; those that are gone are not seen. */
+  compressed?: Compressed | undefined;
+  /** What a run has chosen so far. */
+  choosing?: Compressed | undefined;
 }
 
 export class ReferenceKv implements KvCache {
@@ -74,9 +86,9 @@ export class ReferenceKv implements KvCache {
   }
 
   fork(sequence: number): number {
-    const { pages, length } = this.find(sequence);
+    const { pages, length, compressed } = this.find(sequence);
     const id = this.create();
-    this.sequences[id] = { pages, length };
+    this.sequences[id] = { pages, length, compressed };
     this.truncate(id, length); // what a run has not committed is not inherited
     return id;
   }
@@ -93,6 +105,10 @@ export class ReferenceKv implements KvCache {
   truncate(sequence: number, length: number): void {
     const found = this.find(sequence);
     if (length < 0 || length > found.length) throw new VivaceError('INTERNAL', 'KV cache: truncate beyond the length');
+    if (found.compressed && length < found.compressed.end) {
+      length = 0;
+      found.compressed = undefined;
+    }
     found.pages = found.pages
       .slice(0, Math.ceil(length / this.pageSize))
       .map((page, index) =>
@@ -107,6 +123,36 @@ export class ReferenceKv implements KvCache {
     this.truncate(sequence, length);
     this.append(sequence, kept);
     this.commit(sequence, kept.length);
+  }
+
+  cells(sequence: number): number {
+    const { length, compressed } = this.find(sequence);
+    return compressed ? length - compressed.end + compressed.cells : length;
+  }
+
+  voters(sequence: number, rows: number): number {
+    const { snap } = this.policy;
+    return snap ? snapVoters(snap, this.cells(sequence), rows) : 0;
+  }
+
+  compact(sequence: number): void {
+    const found = this.find(sequence);
+    if (found.choosing?.end !== found.length) throw new VivaceError('INTERNAL', 'KV cache: nothing was compressed');
+    found.compressed = found.choosing;
+    found.choosing = undefined;
+  }
+
+  /** Whether a query head sees a cell, after all prompts that were compressed. */
+  sees(sequence: number, layer: number, head: number, cell: number): boolean {
+    const { compressed } = this.find(sequence);
+    return !compressed || cell >= compressed.end || compressed.seen[layer][head].has(cell);
+  }
+
+  /** What a layer's query head will see of the prompt that ends with the run's last row. */
+  choose(sequence: number, end: number, layer: number, head: number, cells: readonly number[]): void {
+    const found = this.find(sequence);
+    if (found.choosing?.end !== end) found.choosing = { end, cells: cells.length, seen: [] };
+    (found.choosing.seen[layer] ??= [])[head] = new Set(cells);
   }
 
   readCells(sequence: number, begin: number, count: number, out: Uint8Array): void {

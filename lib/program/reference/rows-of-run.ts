@@ -9,6 +9,7 @@ export interface ReferenceBatch {
   readonly sequences: Int32Array;
   readonly parents?: Int32Array;
   readonly outputRows: Int32Array;
+  readonly compress?: ReadonlyMap<number, number> | undefined;
   readonly kv: ReferenceKv;
 }
 

@@ -10,6 +10,8 @@ import { NativeProgram } from '../../../lib/program/native-program.js';
 import type { Program } from '../../../lib/program/program.js';
 import { dequantiseRow } from '../../../lib/program/reference/dequantise.js';
 import { quantiseRow } from '../../../lib/program/reference/quantise.js';
+import { nativePolicy } from '../../../lib/program/kv-policy.js';
+import type { SnapPolicy } from '../../../lib/program/kv-policy.js';
 import { random } from '../op-case.js';
 
 export interface Shape {
@@ -23,6 +25,8 @@ export interface Shape {
   readonly valueType?: KvDType;
   readonly pageSize?: number; // default 16
   readonly labels?: KvLabels;
+  /** How prompts are compressed. */
+  readonly snap?: SnapPolicy;
 }
 
 export interface Row {
@@ -34,8 +38,8 @@ export interface Row {
   readonly parent?: number;
 }
 
-const layers = 3;
-const layer = 1; // neither the first nor the last
+export const layers = 3;
+export const layer = 1; // neither the first nor the last
 
 export const valueDimOf = ({ keyDim, valueDim = keyDim }: Shape): number => valueDim;
 
@@ -85,18 +89,23 @@ export class AttentionRun {
     const types = { keyType: dtypes[keyType].id, valueType: dtypes[valueType].id };
     const sizes = { layers, kvHeads, keyDim, valueDim, pageSize, maxPages: 4096 };
     const labels = shape.labels ? { policy: { patterns: new Int32Array(0), labels: shape.labels } } : {};
+    const snap = shape.snap ? { policy: nativePolicy({ snap: shape.snap }, shape.heads / kvHeads) } : {};
     this.kv = new (native().KvCache)({
       ...sizes,
       ...types,
       ...labels,
+      ...snap,
       ...(place.device ? { device: place.device } : {}),
     });
     this.compiled = new NativeProgram(attentionProgram(shape), () => new Uint8Array(), place);
     this.poison();
   }
 
-  /** Appends rows to their sequences and returns what they attend to, a row each. `outputs`: the logits of all are wanted. */
-  run(rows: readonly Row[], outputs = false): Float32Array[] {
+  /**
+   * Appends rows to their sequences and returns what they attend to, a row each. `outputs`: the logits of all are wanted;
+   * `compress`: sequences whose prompts end here, and how many of their rows vote.
+   */
+  run(rows: readonly Row[], outputs = false, compress?: ReadonlyMap<number, number>): Float32Array[] {
     const tree = rows.some((row) => row.parent !== undefined);
     const depths: number[] = [];
     const added = new Map<number, number>();
@@ -118,10 +127,12 @@ export class AttentionRun {
         sequences: Int32Array.from(rows, (row) => row.sequence),
         outputRows: Int32Array.from(outputs ? rows.keys() : []),
         kv: this.kv,
+        ...(compress ? { compress: Int32Array.from([...compress].flat()) } : {}),
         ...(tree ? { parents: Int32Array.from(rows, ({ parent = -1 }) => parent) } : {}),
       },
       { y },
     );
+    for (const sequence of compress?.keys() ?? []) this.kv.compact(sequence);
     return rows.map((_, row) => y.slice(row * width, (row + 1) * width));
   }
 
@@ -208,7 +219,7 @@ export function oracle(shape: Shape, { q }: Row, cells: readonly Row[]): Float64
 const memory = new WeakMap<Float32Array, Map<string, Float64Array>>();
 
 /** One head of a row, as the cache keeps it. */
-function rounded(row: Float32Array, head: number, dim: number, dtype: KvDType): Float64Array {
+export function rounded(row: Float32Array, head: number, dim: number, dtype: KvDType): Float64Array {
   const known = memory.get(row) ?? new Map<string, Float64Array>();
   memory.set(row, known);
   const label = `${head} ${dtype}`;

@@ -28,12 +28,11 @@ inline Visible visible_slots(const Batch& batch, int64_t row, int window) {
   if (window <= 0) return seen;
   // Positions ascend along what a row sees, so a window cuts off the beginning.
   const int first = batch.first_cells[row], hidden = batch.positions[row] - window;
-  const auto position = [&](int cell) {
-    if (cell < first || batch.added_positions == nullptr) return cell;
-    return batch.added_positions[batch.added_offsets[row] + cell - first];
-  };
-  const int old = seen.prefix < first ? seen.prefix : first;
-  seen.begin = hidden + 1 < 0 ? 0 : hidden + 1 < old ? hidden + 1 : old;
+  const int32_t* added = batch.added_positions + (batch.added_positions == nullptr ? 0 : batch.added_offsets[row]);
+  const int shift = added == nullptr ? 0 : added[0] - first;  // of old cells: position − cell
+  const auto position = [&](int cell) { return cell < first || added == nullptr ? cell + shift : added[cell - first]; };
+  const int old = seen.prefix < first ? seen.prefix : first, out = hidden + 1 - shift;
+  seen.begin = out < 0 ? 0 : out < old ? out : old;
   while (seen.begin < seen.prefix && position(seen.begin) <= hidden) ++seen.begin;
   if (seen.begin == seen.prefix)
     for_tree_cells(batch, row, [&](int cell) { return position(cell) <= hidden && ++seen.begin > 0; });

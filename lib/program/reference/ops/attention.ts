@@ -9,6 +9,7 @@ import type { ReferenceOp } from './call.js';
 import { dot } from './linear.js';
 import { softmaxOf } from './norm.js';
 import { softCap } from './pointwise.js';
+import { compressLayer } from './compress.js';
 
 export const rope_table: ReferenceOp = ({ inputs: [positions, frequencies], attributes: [magnitude] }) => {
   const half = frequencies.columns;
@@ -81,45 +82,60 @@ function turned(x: Float64Array, frequencies: Float64Array, positions: number): 
   return y;
 }
 
-export const attention: ReferenceOp = ({ inputs: [q], attributes, rows, kv }) => {
+export const attention: ReferenceOp = ({ inputs: [q], attributes, rows, kv, compress }) => {
   const [layer, heads, valueDim, scale, softcap, window] = attributes;
   const cache = cacheOf(kv);
   const keyDim = q.columns / heads;
   const group = heads / cache.shape.kvHeads;
   const pattern = cache.policy.layers?.[layer]; // the op's window included
+  /** What a row's query heads see, and with which weights. */
+  const attending = (row: number) => {
+    const { sequence, position, visible, output } = rows[row];
+    const all = visible
+      .map((index) => ({ index, cell: cache.cell(sequence, index) }))
+      .filter(({ cell }) => pattern !== undefined || window === 0 || cell.position > position - window);
+    const queryOf = (head: number): Float64Array => q.row(row).subarray(head * keyDim, (head + 1) * keyDim);
+    const { labels } = cache.policy;
+    const chooses = labels?.sparse[layer] === 1 && output && chosenTokens(labels, all.length) < all.length;
+    const chosen = chooses
+      ? Array.from({ length: cache.shape.kvHeads }, (_, kvHead) => {
+          const queries = Array.from({ length: group }, (__, n) => queryOf(kvHead * group + n));
+          const keys = all.map(({ cell }) => ({ key: cell.keys[layer][kvHead].values, cell: cell.position }));
+          return chooseCells(labels, layer, kvHead, cache.shape.kvHeads, queries, keys);
+        }).flat()
+      : undefined;
+    return (head: number) => {
+      const kvHead = Math.floor(head / group);
+      const cells = (chosen ? chosen[head].map((index) => all[index]) : all)
+        .filter(({ index }) => cache.sees(sequence, layer, head, index))
+        .map(({ cell }) => cell)
+        .filter((cell) => !pattern || sees(pattern, position, cell.position, kvHead, cache.shape.kvHeads));
+      const scores = Float64Array.from(cells, (cell) => {
+        const key = cell.keys[layer][kvHead].values;
+        const far = pattern !== undefined && position - cell.position >= pattern.window && pattern.window > 0;
+        const score =
+          scale *
+          (far ? sinkScore(cache.policy, layer, queryOf(head), key, position, cell.position) : dot(queryOf(head), key));
+        return softcap === 0 ? score : softCap(score, softcap);
+      });
+      return { cells, weights: softmaxOf(scores) };
+    };
+  };
+  for (const [sequence, voters] of compress ?? []) {
+    const own = rows.flatMap((row, index) => (row.sequence === sequence ? [index] : [])).slice(-voters);
+    const end = rows[own[own.length - 1]].visible.length;
+    compressLayer({ cache, sequence, layer, heads, end, window }, (head) =>
+      own.map((row) => attending(row)(head).weights),
+    );
+  }
   return [
     matrixBy(q.rows, heads * valueDim, (row) => {
-      const { sequence, position, visible, output } = rows[row];
-      const all = visible
-        .map((index) => cache.cell(sequence, index))
-        .filter((cell) => pattern !== undefined || window === 0 || cell.position > position - window);
-      const queryOf = (head: number): Float64Array => q.row(row).subarray(head * keyDim, (head + 1) * keyDim);
-      const { labels } = cache.policy;
-      const chooses = labels?.sparse[layer] === 1 && output && chosenTokens(labels, all.length) < all.length;
-      const chosen = chooses
-        ? Array.from({ length: cache.shape.kvHeads }, (_, kvHead) => {
-            const queries = Array.from({ length: group }, (__, n) => queryOf(kvHead * group + n));
-            const keys = all.map((cell) => ({ key: cell.keys[layer][kvHead].values, cell: cell.position }));
-            return chooseCells(labels, layer, kvHead, cache.shape.kvHeads, queries, keys);
-          }).flat()
-        : undefined;
+      const attend = attending(row);
       const y = new Float64Array(heads * valueDim);
       for (let head = 0; head < heads; ++head) {
-        const kvHead = Math.floor(head / group);
-        const query = queryOf(head);
-        const cells = chosen ? chosen[head].map((index) => all[index]) : all;
-        const seen = pattern
-          ? cells.filter((cell) => sees(pattern, position, cell.position, kvHead, cache.shape.kvHeads))
-          : cells;
-        const scores = Float64Array.from(seen, (cell) => {
-          const key = cell.keys[layer][kvHead].values;
-          const far = pattern !== undefined && position - cell.position >= pattern.window && pattern.window > 0;
-          const score =
-            scale * (far ? sinkScore(cache.policy, layer, query, key, position, cell.position) : dot(query, key));
-          return softcap === 0 ? score : softCap(score, softcap);
-        });
-        softmaxOf(scores).forEach((weight, index) => {
-          const value = seen[index].values[layer][kvHead].values;
+        const { cells, weights } = attend(head);
+        weights.forEach((weight, index) => {
+          const value = cells[index].values[layer][Math.floor(head / group)].values;
           for (let i = 0; i < valueDim; ++i) y[head * valueDim + i] += weight * value[i];
         });
       }

@@ -11,6 +11,8 @@ export interface ReferenceCall {
   readonly attributes: readonly number[];
   readonly rows: readonly RunRow[];
   readonly kv?: ReferenceKv;
+  /** Sequences whose prompts end here and are compressed, and how many of their last rows vote. */
+  readonly compress?: ReadonlyMap<number, number> | undefined;
 }
 
 export type ReferenceOp = (call: ReferenceCall) => Matrix[];
