@@ -51,7 +51,7 @@ export function runChecks({ programs, kernels = [], host = [], flags = [] }: Che
     const [first, ...rest] = [...runner, program];
     const { stdout, stderr, status, signal } = spawnSync(first, rest, {
       encoding: 'utf8',
-      timeout: 500_000,
+      timeout: 800_000,
       env: clean,
     });
     const failed = stdout.split('\n').filter((line) => line.startsWith('FAILED'));
