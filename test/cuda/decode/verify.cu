@@ -276,7 +276,8 @@ void verification() {
   const std::vector<int> several = {2, 31, 65, 300, large};
   same_verdicts("verdicts on chains are the host's", VerifyRule::ratio, several, 8, 1, 3);
   same_verdicts("verdicts on trees are the host's", VerifyRule::ratio, several, 8, 3, 3);
-  same_verdicts("verdicts on children that are often refused are the host's", VerifyRule::ratio, {4, 9, 17}, many, 6, 9);
+  same_verdicts("verdicts on children that are often refused are the host's", VerifyRule::ratio, {4, 9, 17}, many, 6,
+                9);
   same_verdicts("verdicts on chains as a whole are the host's", VerifyRule::block, several, 16, 1, 3);
   same_verdicts("verdicts on chains that are often refused are the host's", VerifyRule::block, {4, 9, 17}, many, 1, 9);
   same_verdicts("verdicts by entropy are the host's", VerifyRule::typical, several, 10, 3, 3);
