@@ -53,7 +53,8 @@ void TokenHeadsDrafter::draft_together(std::vector<DraftAsk>& asks) {
     DraftSize size = ask.most;
     size.tokens = static_cast<int>(std::min({int64_t{size.tokens}, int64_t{levels_}, given.context - own.text_}));
     if (!ask.most.is_tree()) size.nodes = size.tokens;
-    if (size.tokens < 1 || own.features_.empty()) continue;
+    // Before a token was said, what was heard is of a row where the prompt was cut, which the clock decides.
+    if (size.tokens < 1 || own.terms_.cycle == 1 || own.features_.empty()) continue;
     constexpr int32_t any_token = 0;
     rows.add_chain(given.sequence, 0, &any_token, 1);
     features.insert(features.end(), own.features_.begin(), own.features_.end());

@@ -139,12 +139,23 @@ test('sequences join and leave runs, each as if alone', async () => {
       return (await answer(session, prompt, { ...options, ...speculation(drafter) })).tokens;
     }),
   );
-  // With sanitizers, where a prompt is read in pieces, a drawn answer with Medusa's drafts becomes another one; why is not
-  // known yet.
-  const same = (answers: readonly Iterable<number>[]): number[][] =>
-    answers.filter((_, i) => !slow || names[i % names.length] !== 'medusa').map((tokens) => [...tokens]);
-  expect(same(together)).toEqual(same(alone));
+  expect(together).toEqual(alone);
   expect(small.memoryUsage().kv).toBe(0);
+});
+
+test('a prompt that is read in pieces has the drawn answers of one that is not', async () => {
+  // Of a fresh model the first round has 64 rows at most; later ones have what it is known to do in time.
+  using fresh = await loadModel(embeddedModelPath(), { threads: 1, prefixCache: false });
+  const directory = join(dirname(embeddedModelPath()), 'vivace-tiny-');
+  using drafter = medusa(fresh, `${directory}medusa`);
+  const prompt = 'sort: 5 3 9 1 5 3\n'.repeat(6);
+  const answers: GenerateResult[] = [];
+  for (let time = 0; time < 3; time++) {
+    using session = fresh.createSession();
+    answers.push(await answer(session, prompt, { ...loose, seed: 7, maxTokens: 60, ...speculation(drafter) }));
+  }
+  expect(answers[0].usage.promptTokens).toBeGreaterThan(64);
+  for (const { tokens } of answers) expect(tokens).toEqual(answers[0].tokens);
 });
 
 async function pieces(session: Session, prompt: string, options: GenerateOptions, count: number): Promise<void> {

@@ -80,8 +80,9 @@ class FeatureDrafter implements GenerationDrafter {
     if (this.itself) return draftByItself(this.itself, seat, [maxTokens, maxNodes, cycle], proposal);
     const steps = Math.min(maxTokens, seat.contextLength - text.length);
     const pending = this.heard - seat.kv.length(seat.sequence);
-    if (steps < 1 || pending < 1 || this.own.gone) return noDraft;
-    // The target has read all but the last token, so the last rows are the last ones that were heard of.
+    // Before a token was said, the target has read as much of the prompt as the clock let it.
+    if (steps < 1 || cycle === 1 || pending < 1 || this.own.gone) return noDraft;
+    // It has read all but the last token, so the last rows are the last ones that were heard of.
     const tokens = text.slice(text.length - pending);
     const features = joined(this.features.splice(0));
     const width = features.length / pending;

@@ -81,7 +81,8 @@ class TokenHeadsDrafter implements GenerationDrafter {
     const { kv, sequence, heads: levels } = seat;
     const depth = Math.min(maxTokens, levels, seat.contextLength - this.length);
     this.feature = undefined;
-    if (depth < 1 || !feature || this.own.gone) return noDraft;
+    // Before a token was said, what was heard is of a row where the prompt was cut, which the clock decides.
+    if (depth < 1 || cycle === 1 || !feature || this.own.gone) return noDraft;
     kv.truncate(sequence, 0); // no row knows of another
     const shape =
       maxNodes > maxTokens ? this.options.shape(depth, maxNodes, proposal !== undefined) : this.chain(depth);
