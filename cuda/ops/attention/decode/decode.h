@@ -128,16 +128,16 @@ struct DecodeBlock {
     }
   }
 
-  // Rows [first, end) of the unit over slots [from, to) of `chunk`. All threads of the block.
-  __device__ void attend(int first, int end, int from, int to, int prefix, int chunk) const {
+  // Rows [first, end) of the unit over the slots of `work` in `chunk`. All threads of the block.
+  template <class Work>
+  __device__ void attend(int first, int end, const Work& work, const StripPlace& place, int chunk) const {
     const DeviceKv& kv = call.kv;
     const LanePlace at;
     const int warp = static_cast<int>(threadIdx.x / 32);
     const int used = min(unit.rows * call.group - first_column, columns), tiles = (used + 7) / 8;
     const int value_tiles = kv.value_dim / 16;
     const StripRing<Keys, Values> ring(kv.key_dim, kv.value_dim);
-    const StripPlace place(call.batch, kv, unit.row, call.layer, head);
-    const StripWork work = {unit.row + first, from, to, prefix};
+    const int from = work.from, to = work.to;
     SHARED(float, ups, columns);
     SHARED(float, factors, columns);
     SHARED(float, tops, warps* columns);
@@ -307,7 +307,10 @@ __global__ void __launch_bounds__(32 * warps, decode_blocks<NT, warps>) decode_c
         to = min(seen.end, to);
         prefix = seen.prefix;
       }
-      if (from < to) block.attend(first, end, from, to, prefix, chunk);
+      if (from < to) {
+        const StripPlace place(batch, call.kv, unit.row, call.layer, head);
+        block.attend(first, end, StripWork{unit.row + first, from, to, prefix}, place, chunk);
+      }
       first = end;
     }
   }

@@ -21,6 +21,12 @@ inline bool fits_strips(const DeviceKv& kv) {
 struct StripWork {
   int64_t row;
   int from, to, prefix;
+
+  // Whether slots up to `end` are neighbouring cells; and the cell of any slot before it.
+  __device__ bool plain(int end) const { return end <= prefix; }
+  __device__ int cell(const DeviceBatch& batch, int slot, int end) const {
+    return slot < prefix ? slot : slot < end ? tree_cell(batch, row, prefix, slot - prefix) : 0;
+  }
 };
 
 // Where keys and values of a layer and head begin in every page.
@@ -66,18 +72,16 @@ __device__ inline void copy_strip_row(const Shared<uint8_t>& slots, int at, cons
 }
 
 // Starts the copies of strip `number` into a stage. Called by a whole warp.
-template <class Keys, class Values>
+template <class Keys, class Values, class Work>
 __device__ inline void copy_strip(const DeviceBatch& batch, const DeviceKv& kv, const StripPlace& place,
-                                  const StripRing<Keys, Values>& ring, const StripStage& stage, const StripWork& work,
+                                  const StripRing<Keys, Values>& ring, const StripStage& stage, const Work& work,
                                   int number) {
   const int lane = static_cast<int>(threadIdx.x % 32), first = number * strip_slots;
   const int end = first + strip_slots < work.to ? first + strip_slots : work.to;
-  const bool plain = end <= work.prefix;
+  const bool plain = work.plain(end);
   // Of the slot of this lane; of slots that are not there anything, nothing is read of them.
   int cell = first + lane % strip_slots;
-  if (!plain) {
-    if (cell >= work.prefix) cell = cell < end ? tree_cell(batch, work.row, work.prefix, cell - work.prefix) : 0;
-  }
+  if (!plain) cell = work.cell(batch, cell, end);
   if (lane < strip_slots && (Keys::shifted || Values::shifted)) stage.cells[lane] = cell % strip_slots;
   const std::byte* page = plain ? place.pages[first / kv.page_size] : nullptr;
   const int within = first % kv.page_size;
