@@ -278,7 +278,7 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     int cells = static_cast<int>(cells_of_trees(request.Get("sampling"))), drafted = 0;
     if (request.Get("ahead").IsObject()) {
       const Napi::Object ahead = request.Get("ahead").As<Napi::Object>();
-      round.ahead = read_ahead(ahead);
+      round.ahead = read_ahead(ahead, *round.kv);
       cells = round.ahead->most - 1;
       if (ahead.Get("drafters").IsArray())
         round.seats = read_seats(ahead.Get("drafters").As<Napi::Array>(), executable.program(), round.rows);

@@ -325,13 +325,14 @@ void PagedKv::copy_page(Sequence& grown, size_t group, int64_t page) {
 
 void PagedKv::reserve_ahead(int sequence, int count) {
   const Sequence& grown = checked(sequence);
-  const int64_t missing =
-      (int64_t{grown.length} + count) / options_.page_size + 1 - reserved(sequence) / options_.page_size;
-  if (2 * (used_bytes_ + missing * page_bytes_) > options_.max_pages * page_bytes_) return;
-  try {
-    reserve(sequence, count);
-  } catch (const Error&) {
-    // No memory: then nothing is done ahead.
+  for (; int64_t{grown.length} + count > reserved(sequence); count /= 2) {
+    const int64_t missing = (int64_t{grown.length} + count) / options_.page_size + 1 - grown.pages;
+    if (2 * (used_bytes_ + missing * page_bytes_) > options_.max_pages * page_bytes_) continue;
+    try {
+      return reserve(sequence, count);
+    } catch (const Error&) {
+      // No memory, or the text is as long as can be: then less is done ahead.
+    }
   }
 }
 

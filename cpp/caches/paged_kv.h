@@ -70,7 +70,7 @@ class PagedKv {
   // from a page before them on sees go. Throws OUT_OF_MEMORY, changing nothing, when max_pages or the machine's memory
   // would be exceeded.
   void reserve(int sequence, int count);
-  // As reserve, for cells that may never be wanted: does nothing unless half of max_pages stays free.
+  // As reserve, for cells that may never be wanted: halves their count until half of max_pages stays free.
   void reserve_ahead(int sequence, int count);
   int64_t reserved(int sequence) const;  // cells that have memory, committed or not
   // The reserved cells now count.

@@ -10,6 +10,10 @@ import type { Job, JobPlan, JobResult, RoundLoad } from './rounds.js';
  */
 const ROUNDS_AHEAD = 8;
 
+// Rounds of a run: between two runs pass 0.7 ms, but cells are reserved for all rounds of all sequences.
+const MOST_CELLS = 256;
+const LEAST_ROUNDS = 64;
+
 export interface Waiting extends Job {
   readonly resolve: (result: JobResult | undefined) => void;
   readonly reject: (error: unknown) => void;
@@ -102,7 +106,11 @@ export class Ahead<T extends Waiting> {
     private readonly jobs: readonly T[],
     private readonly plans: readonly (JobPlan | undefined)[],
   ) {
-    this.limit = Math.min(...jobs.map(({ ahead }, i) => Math.min(ahead?.limit ?? 1, plans[i]?.rounds ?? Infinity)));
+    const most = Math.max(LEAST_ROUNDS, Math.floor(MOST_CELLS / jobs.length));
+    this.limit = Math.min(
+      most,
+      ...jobs.map(({ ahead }, i) => Math.min(ahead?.limit ?? 1, plans[i]?.rounds ?? Infinity)),
+    );
     this.seats = jobs.map(({ sequence, sampler }) => {
       return { sequence, sampler, next: -1, taken: 0, results: [], waiting: undefined };
     });

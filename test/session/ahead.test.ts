@@ -212,6 +212,28 @@ test.each(executors)('cells that a cache has no room for are not worked out, on 
   expect(kv.length(sequence)).toBe(4);
 });
 
+test.each([
+  [16, 32], // 64 tokens: half of them
+  [64, 128], // 256 tokens
+  [1000, 256], // no more at once, however many there is room for
+])('of %i pages, half at most are reserved for rounds ahead', async (maxPages, rounds) => {
+  const executor = executors[0];
+  const kv = executor.createKvCache({ keyType: 'F16', valueType: 'F16', pageSize: 4, maxPages });
+  const sequence = kv.create();
+  const told: RunResult[] = [];
+  await executor.run(kv, {
+    tokens: Int32Array.of(1),
+    positions: Int32Array.of(0),
+    sequences: Int32Array.of(sequence),
+    outputs: Int32Array.of(0),
+    samplers: [executor.createSampler(options)],
+    ahead: { rounds: Int32Array.of(999), limit: 999, ends: new Int32Array(0), told: (result) => told.push(result) },
+  });
+  expect(told.length).toBeLessThanOrEqual(rounds);
+  expect(told.length).toBeGreaterThan(rounds / 4);
+  kv.dispose();
+});
+
 test.each(testDevices())('a fork made while its origin runs ahead says the same, on %s', async (device) => {
   const model = await loadModel('default', { threads: 2, device });
   const session = model.createSession();

@@ -36,8 +36,9 @@ void read_taps(const Napi::Value& given, const Program& program, DraftSeat& seat
 
 }  // namespace
 
-std::shared_ptr<Ahead> read_ahead(const Napi::Object& given) {
-  constexpr int most_rounds = 64;  // so many cells are reserved, though they may not be wanted
+std::shared_ptr<Ahead> read_ahead(const Napi::Object& given, const PagedKv& kv) {
+  // So many cells are reserved, though they may not be wanted; pages that nobody sees any more only go between runs.
+  const int most_rounds = kv.options().policy.layers.empty() ? 256 : 64;
   auto ahead = std::make_shared<Ahead>();
   Napi::Int32Array rounds = given.Get("rounds").As<Napi::Int32Array>();
   const Napi::Int32Array ends = given.Get("ends").As<Napi::Int32Array>();

@@ -9,8 +9,8 @@ namespace vivace {
 // Of a sequence that drafts, at most: tokens of a chain, nodes of a tree, cells kept ready.
 inline constexpr int most_drafted_ahead = 64, most_nodes_ahead = 512, most_cells_ahead = 256;
 
-// { rounds, limit, ends, quiet?, least?, stop? }, without the drafters; throws INTERNAL.
-std::shared_ptr<Ahead> read_ahead(const Napi::Object& given);
+// { rounds, limit, ends, quiet?, least?, stop? }, without the drafters, for sequences of this cache; throws INTERNAL.
+std::shared_ptr<Ahead> read_ahead(const Napi::Object& given, const PagedKv& kv);
 
 // [{ drafter, maxDraft, maxNodes, room, rule, first, second, cycle, costs, calibration, taps? } | null] per
 // sequence; `rows`: of the first round.
