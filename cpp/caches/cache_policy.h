@@ -44,6 +44,7 @@ class SinkAngles {
   SinkAngles(const SinkRotation& rotation, int sinks);
   int64_t width() const { return width_; }  // of all tables
   int64_t offset(int table) const { return offsets_[static_cast<size_t>(table)]; }
+  const float* sinks() const { return sinks_.empty() ? nullptr : sinks_.data(); }  // [sinks][width]
   // What takes a key back to position 0 from that of its sink.
   const float* of_sink(int table, int sink) const { return sinks_.data() + sink * width_ + offset(table); }
   // What takes the query at `position` to the distance of sinks that its window has left; `out`: [width].

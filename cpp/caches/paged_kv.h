@@ -33,7 +33,7 @@ struct PagedKvOptions {
   DType value_dtype = DType::F16;  // the same choice
   int64_t max_pages = 0;  // pages that may exist at once; under a policy, so many times the bytes of one of all
   int hash_bits = 64;     // of published pages; fewer only to test collisions
-  CachePolicy policy;     // on the host only
+  CachePolicy policy;
 
   bool operator==(const PagedKvOptions&) const = default;
 };
@@ -108,6 +108,19 @@ class PagedKv {
   std::byte* page_base(int sequence, int page, int group = 0) const {
     const Table& table = sequences_[sequence].tables[group];
     return pages_[table.entries[place_in(groups_[group], page)]].data;
+  }
+  // The same, or null where a page is gone.
+  std::byte* page_or_null(int sequence, int page, int group) const {
+    const int32_t entry = sequences_[sequence].tables[group].entries[place_in(groups_[group], page)];
+    return entry < 0 ? nullptr : pages_[entry].data;
+  }
+  const std::vector<PageGroup>& groups() const { return groups_; }
+  int group_of(int layer, int head) const { return places_[layer * options_.kv_heads + head].group; }
+  // Pages of a bounded group that are gone, behind its sinks'.
+  int64_t pages_gone(int sequence, int group) const {
+    const PageGroup& kind = groups_[group];
+    const int64_t gone = sequences_[sequence].tables[group].gone - kind.sink_pages();
+    return kind.bounded() && gone > 0 ? gone : 0;
   }
   // [page_size, row] of one head in one page of a sequence.
   std::byte* keys(int sequence, int page, int layer, int head) const {

@@ -84,64 +84,6 @@ const uint8_t* DeviceExecutable::mark_drafts(const Batch& batch, const Draws* dr
   return drafted_.data();
 }
 
-// Numbers the sequences of the batch and lists the pages that its rows see or write.
-VivaceDeviceBatch DeviceExecutable::describe(const Batch& batch, const PagedKv& kv, const Draws* draws) {
-  const PagedKvOptions& options = kv.options();
-  cache_ = {options.layers,
-            options.kv_heads,
-            options.key_dim,
-            options.value_dim,
-            options.page_size,
-            static_cast<int32_t>(options.key_dtype),
-            static_cast<int32_t>(options.value_dtype),
-            kv.key_row_bytes(),
-            kv.value_row_bytes(),
-            kv.value_offset(),
-            kv.layer_bytes()};
-  ids_.clear();
-  sequences_.resize(static_cast<size_t>(batch.rows));
-  int32_t last_cell = 0, added = 0;
-  std::vector<int32_t> last_cells;
-  for (int64_t row = 0; row < batch.rows; ++row) {
-    size_t at = ids_.size();
-    if (row > 0 && batch.sequences[row] == batch.sequences[row - 1])
-      at = static_cast<size_t>(sequences_[static_cast<size_t>(row - 1)]);
-    else
-      for (size_t i = 0; i < ids_.size() && at == ids_.size(); ++i)
-        if (ids_[i] == batch.sequences[row]) at = i;
-    if (at == ids_.size()) {
-      ids_.push_back(batch.sequences[row]);
-      last_cells.push_back(0);
-    }
-    sequences_[static_cast<size_t>(row)] = static_cast<int32_t>(at);
-    last_cells[at] = std::max(last_cells[at], batch.cells[row]);
-    last_cell = std::max(last_cell, batch.cells[row]);
-  }
-  if (batch.added_positions != nullptr) added = static_cast<int32_t>(batch.added);
-  const int32_t stride = last_cell / options.page_size + 1;
-  pages_.assign(ids_.size() * static_cast<size_t>(stride), nullptr);
-  for (size_t i = 0; i < ids_.size(); ++i)
-    for (int32_t page = 0; page <= last_cells[i] / options.page_size; ++page)
-      pages_[i * static_cast<size_t>(stride) + static_cast<size_t>(page)] = kv.page_base(ids_[i], page);
-  VivaceDeviceBatch given{};
-  given.cache = &cache_;
-  given.sequences = sequences_.data();
-  given.positions = batch.positions;
-  given.cells = batch.cells;
-  given.first_cells = batch.first_cells;
-  given.visible = batch.visible;
-  given.added_offsets = batch.added_offsets;
-  given.added_positions = batch.added_positions;
-  given.tree_mask = batch.tree_mask;
-  given.drafted = mark_drafts(batch, draws);
-  given.pages = pages_.data();
-  given.tree_words = batch.tree_mask != nullptr ? static_cast<int32_t>(batch.tree_words) : 0;
-  given.added = added;
-  given.sequence_count = static_cast<int32_t>(ids_.size());
-  given.page_stride = stride;
-  return given;
-}
-
 // A sampler that is disposed has no draw.
 void DeviceExecutable::describe(size_t output, Sampler& sampler, const std::vector<int32_t>& path) {
   DrawState& state = run_->states[output];
@@ -363,7 +305,7 @@ void DeviceExecutable::start(int64_t rows, int64_t outputs, const std::vector<Ru
   bindings_.clear();
   for (const RunBinding& binding : bindings) bindings_.push_back({binding.value, binding.data});
   VivaceDeviceBatch given{};
-  if (batch != nullptr) given = describe(*batch, *kv, draws);
+  if (batch != nullptr) given = rows_.describe(*batch, *kv, mark_drafts(*batch, draws));
   VivaceDeviceRun run{};
   run.rows = rows;
   run.outputs = outputs;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/thread_pool.h"
+#include "device/device_rows.h"
 #include "device/library.h"
 #include "program/runner.h"
 
@@ -53,7 +54,6 @@ class DeviceExecutable final : public Runner {
              const Draws* draws, int behind);
   void finish();
   bool can_follow() const;
-  VivaceDeviceBatch describe(const Batch& batch, const PagedKv& kv, const Draws* draws);
   const uint8_t* mark_drafts(const Batch& batch, const Draws* draws);
   void describe(const Draws& draws, int behind);
   void describe(size_t output, Sampler& sampler, const std::vector<int32_t>& path);
@@ -88,10 +88,8 @@ class DeviceExecutable final : public Runner {
   Started runs_[2];
   Started* run_ = &runs_[0];  // the one that is described, or whose results are taken
   bool queued_ = false;       // the one behind it was started
-  VivaceDeviceCache cache_{};
-  std::vector<int32_t> sequences_, ids_;
+  DeviceRows rows_;
   std::vector<uint8_t> drafted_;
-  std::vector<void*> pages_;
   std::vector<VivaceDeviceBinding> bindings_;
   std::vector<double> seconds_;
 };

@@ -1,5 +1,7 @@
 #include "device/device_pages.h"
 
+#include <map>
+
 #include "core/error.h"
 
 namespace vivace {
@@ -12,19 +14,20 @@ class DevicePages final : public PageStore {
     library_->require_device(device);
   }
   ~DevicePages() override {
-    if (pages_ != nullptr) table_.pages_destroy(pages_);
+    for (const auto& [bytes, pool] : pools_) table_.pages_destroy(pool);
   }
   const void* place() const override { return place_of(*library_, device_); }
 
   std::byte* map(int64_t bytes, int64_t) override {
     VivaceDeviceError error{};
-    if (pages_ == nullptr) check_device(table_.pages_create(device_, bytes, &pages_, &error), error);
+    void*& pool = pools_[bytes];
+    if (pool == nullptr) check_device(table_.pages_create(device_, bytes, &pool, &error), error);
     void* page = nullptr;
-    check_device(table_.page_map(pages_, &page, &error), error);
+    check_device(table_.page_map(pool, &page, &error), error);
     if (page == nullptr) throw_out_of_memory(bytes);
     return static_cast<std::byte*>(page);
   }
-  void unmap(std::byte* page, int64_t) override { table_.page_unmap(pages_, page); }
+  void unmap(std::byte* page, int64_t bytes) override { table_.page_unmap(pools_.at(bytes), page); }
 
   void copy(const std::vector<PageStrip>& strips) override { move(table_.pages_copy, strips); }
   void read(const std::vector<PageStrip>& strips) override { move(table_.pages_read, strips); }
@@ -38,7 +41,8 @@ class DevicePages final : public PageStore {
     list.reserve(strips.size());
     for (const PageStrip& strip : strips)
       if (strip.bytes > 0) list.push_back({strip.to, strip.from, strip.bytes});
-    check_device(how(pages_, list.data(), static_cast<int64_t>(list.size()), &error), error);
+    // Any of them moves bytes of all.
+    check_device(how(pools_.begin()->second, list.data(), static_cast<int64_t>(list.size()), &error), error);
   }
 
   [[noreturn]] void throw_out_of_memory(int64_t bytes) const {
@@ -53,7 +57,7 @@ class DevicePages final : public PageStore {
   std::shared_ptr<const DeviceLibrary> library_;
   const VivaceDeviceTable& table_;
   int device_;
-  void* pages_ = nullptr;
+  std::map<int64_t, void*> pools_;  // by the size of their pages
 };
 
 }  // namespace

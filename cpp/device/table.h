@@ -4,7 +4,7 @@
 #pragma once
 #include <stdint.h>
 
-#define VIVACE_DEVICE_TABLE_VERSION 7
+#define VIVACE_DEVICE_TABLE_VERSION 8
 
 typedef struct VivaceDeviceError {
   char code[32];  // the words of lib/errors.ts
@@ -44,11 +44,31 @@ typedef struct VivaceDeviceProgram {
   int32_t value_count, call_count, output_count;
 } VivaceDeviceProgram;
 
+// Where the keys and values of one layer's head begin in a page of its group (caches/page_groups.h).
+typedef struct VivaceDevicePlace {
+  int64_t key, value;
+  int32_t group;
+  int32_t first_pages;  // of a text, which are never skipped
+} VivaceDevicePlace;
+
+// What rows of a layer see (LayerPattern of caches/cache_policy.h), and how their queries are turned for sinks that the
+// window has left: by `turned` pairs, whose cosines begin at `turn` in a row of angles; 0: not at all.
+typedef struct VivaceDevicePattern {
+  int32_t sinks, window, block, local, stride, head_step, head_offset, dense_heads, always_first;
+  int32_t turn, turned;
+} VivaceDevicePattern;
+
 // How a page of the cache is divided (caches/paged_kv.h); sizes and offsets in bytes.
 typedef struct VivaceDeviceCache {
   int32_t layers, kv_heads, key_dim, value_dim, page_size;
   int32_t key_dtype, value_dtype;
   int64_t key_row, value_row, value_offset, layer;
+  // Under a policy that keeps different cells of different layers or heads; null: pages have all, divided as above.
+  int32_t groups;                       // at least 1
+  const VivaceDevicePlace* places;      // [layers, kv_heads]
+  const VivaceDevicePattern* patterns;  // [layers]
+  const float* sink_angles;  // [sinks, angles] what takes the key of a sink back to position 0; null: keys stay
+  int32_t sinks, angles;
 } VivaceDeviceCache;
 
 // The rows of a run, as in program/batch.h; sequences are numbered 0, 1, 2 … within the run.
@@ -63,7 +83,11 @@ typedef struct VivaceDeviceBatch {
   const int32_t* added_positions;  // [added]
   const uint64_t* tree_mask;       // [rows, tree_words], null: chains
   const uint8_t* drafted;  // [rows] 1: part of a draft, so with the bits of a token that comes alone; null: none
-  void* const* pages;      // [sequence_count, page_stride] device addresses
+  void* const* pages;      // [sequence_count, groups, page_stride] device addresses
+  // [sequence_count, groups] so many pages behind the first ones that every table of the group has are in none; null:
+  // 0.
+  const int32_t* skipped;
+  const float* angles;  // [rows, angles of the cache] what turns queries for sinks; null: none
   int32_t tree_words, added, sequence_count, page_stride;
 } VivaceDeviceBatch;
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/tensor.h"
+#include "cuda/caches/device_kv.h"
 #include "cuda/program/row_plan.h"
 #include "program/op.h"
 
@@ -45,20 +46,13 @@ struct DeviceBatch {
   const int32_t* added_offsets = nullptr;    // [bucket]
   const int32_t* added_positions = nullptr;  // of trees
   const uint64_t* tree_mask = nullptr;       // [bucket, sizes->tree_words]
-  std::byte* const* pages = nullptr;         // [sequences, sizes->page_stride]
+  std::byte* const* pages = nullptr;         // [sequences, groups of the cache, sizes->page_stride]
+  const int32_t* skipped = nullptr;          // [sequences, groups] under a policy: see VivaceDeviceBatch
+  const float* angles = nullptr;             // [bucket, angles of the cache]
   const RowUnit* units = nullptr;            // [sizes->units + 1]
   const RowRun* runs = nullptr;              // [sizes->runs]
   const int32_t* states = nullptr;           // [bucket]
   RowsKind kind = RowsKind::alone;
-};
-
-// How a page is divided; bytes.
-struct DeviceKv {
-  int layers = 0, kv_heads = 0, key_dim = 0, value_dim = 0, page_size = 0;
-  DType key_dtype = DType::F16, value_dtype = DType::F16;
-  int64_t key_row = 0, value_row = 0, value_offset = 0, layer = 0;
-
-  bool operator==(const DeviceKv&) const = default;
 };
 
 inline constexpr int ticket_count = 4096;

@@ -193,7 +193,7 @@ Tensor DeviceProgram::tensor_of(int id, const Shape& shape) const {
   return tensor;
 }
 
-void DeviceProgram::make_steps(Shape& shape, const DeviceKv& kv, RowsKind kind) {
+void DeviceProgram::make_steps(Shape& shape, RowsKind kind) {
   for (size_t i = 0; i < program_.calls.size(); ++i) {
     const CallInfo& call = program_.calls[i];
     Step step{ops_[i], {}, static_cast<int>(i), joined_[i]};
@@ -203,7 +203,7 @@ void DeviceProgram::make_steps(Shape& shape, const DeviceKv& kv, RowsKind kind) 
     step.run.attributes = call.attributes.data();
     step.run.batch = block_.batch(shape.layout);
     step.run.batch.kind = kind;
-    step.run.kv = kv;
+    step.run.kv = shape.kv;
     step.run.states = states_.data();
     step.run.scratch = arena_.data() + shape.plan.scratch_offset;
     step.run.tickets = reinterpret_cast<uint32_t*>(tickets_.data());
@@ -213,10 +213,7 @@ void DeviceProgram::make_steps(Shape& shape, const DeviceKv& kv, RowsKind kind) 
   }
 }
 
-DeviceProgram::Shape& DeviceProgram::shape_for(int64_t rows, int64_t outputs, const DeviceKv& kv, RowsKind kind) {
-  size_t cache = 0;
-  while (cache < caches_.size() && !(caches_[cache] == kv)) ++cache;
-  if (cache == caches_.size()) caches_.push_back(kv);
+DeviceProgram::Shape& DeviceProgram::shape_for(int64_t rows, int64_t outputs, size_t cache, RowsKind kind) {
   const Key key{rows, outputs, cache, kind};
   if (const auto known = shapes_.find(key); known != shapes_.end()) return known->second;
   int64_t scratch = 0;
@@ -228,7 +225,8 @@ DeviceProgram::Shape& DeviceProgram::shape_for(int64_t rows, int64_t outputs, co
   }
   Shape& shape = shapes_[key];
   shape.plan = std::move(plan);
-  shape.layout = RoundLayout(program_, rows, outputs);
+  if (cache < caches_.count()) shape.kv = caches_[cache];
+  shape.layout = RoundLayout(program_, rows, outputs, shape.kv);
   return shape;
 }
 
@@ -317,26 +315,14 @@ void DeviceProgram::start(const VivaceDeviceRun& run) {
   if (!lost_.empty()) throw Error("DEVICE_LOST", lost_, lost_remedy);
   if (!weights_->loaded()) throw Error("INTERNAL", "device: a run before all weights are loaded");
   check(cudaSetDevice(device_), "cudaSetDevice");
-  DeviceKv kv;
-  int64_t pages = 0;
-  if (run.batch != nullptr) {
-    const VivaceDeviceCache& cache = *run.batch->cache;
-    kv = {cache.layers,
-          cache.kv_heads,
-          cache.key_dim,
-          cache.value_dim,
-          cache.page_size,
-          static_cast<DType>(cache.key_dtype),
-          static_cast<DType>(cache.value_dtype),
-          cache.key_row,
-          cache.value_row,
-          cache.value_offset,
-          cache.layer};
-    pages = int64_t{run.batch->sequence_count} * run.batch->page_stride;
-  }
   const int64_t rows = bucket_of(run.rows), outputs = bucket_of(run.outputs);
   try {
-    const RoundLayout layout(program_, rows, outputs);
+    // Runs without a cache are of a kind of their own.
+    const size_t cache = run.batch != nullptr ? caches_.find(*run.batch->cache) : SIZE_MAX;
+    const RoundLayout layout(program_, rows, outputs, run.batch != nullptr ? caches_[cache] : DeviceKv{});
+    const int64_t pages = run.batch != nullptr
+                              ? int64_t{run.batch->sequence_count} * run.batch->cache->groups * run.batch->page_stride
+                              : 0;
     if (!block_.fits(layout, pages)) {
       settle();
       shapes_.clear();
@@ -345,8 +331,8 @@ void DeviceProgram::start(const VivaceDeviceRun& run) {
     const RowPlanSizes plan = block_.fill(program_, layout, run);
     reserve_states(plan.states);
     const RowsKind kind = plan.runs > 0 ? RowsKind::many : plan.several ? RowsKind::several : RowsKind::alone;
-    Shape& shape = shape_for(rows, outputs, kv, kind);
-    if (shape.steps.empty()) make_steps(shape, kv, kind);
+    Shape& shape = shape_for(rows, outputs, cache, kind);
+    if (shape.steps.empty()) make_steps(shape, kind);
     Started& started = started_[(first_ + under_way_) % 2];
     started.begun.record(stream_);
     block_.send(layout, stream_);
@@ -425,7 +411,7 @@ void DeviceProgram::finish(VivaceDeviceChoice* choices) {
 VivaceDeviceMemory DeviceProgram::memory() const {
   return {weights_->bytes(),
           arena_.size() + states_.size(),
-          block_.bytes() + draws_.bytes(),
+          block_.bytes() + draws_.bytes() + caches_.bytes(),
           stream_.sent() + weights_->sent(),
           stream_.received(),
           busy_};

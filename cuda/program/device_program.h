@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "cuda/caches/device_caches.h"
 #include "cuda/core/memory.h"
 #include "cuda/core/stream.h"
 #include "cuda/decode/draws.h"
@@ -47,6 +48,7 @@ class DeviceProgram {
   // A bucket of rows and outputs, of KV caches of one kind, and of one kind of rows.
   struct Shape {
     Plan plan;
+    DeviceKv kv;
     RoundLayout layout;
     std::vector<Step> steps;
     Graph graph;
@@ -72,10 +74,10 @@ class DeviceProgram {
   OpShapes shapes_of(const CallInfo& call, int64_t rows, int64_t outputs) const;
   void measure_states();
   void reserve_states(int64_t count);
-  Shape& shape_for(int64_t rows, int64_t outputs, const DeviceKv& kv, RowsKind kind);
+  Shape& shape_for(int64_t rows, int64_t outputs, size_t cache, RowsKind kind);
   void join_calls();
   void launch(const Shape& shape) const;
-  void make_steps(Shape& shape, const DeviceKv& kv, RowsKind kind);
+  void make_steps(Shape& shape, RowsKind kind);
   Tensor tensor_of(int id, const Shape& shape) const;
   void launch_all(Shape& shape, double* seconds);
   std::vector<std::string> names_of(const Shape& shape) const;
@@ -102,7 +104,7 @@ class DeviceProgram {
   int first_ = 0, under_way_ = 0;  // the one to be finished next, and how many there are
   double busy_ = 0;
   Draws draws_;
-  std::vector<DeviceKv> caches_;  // kinds of caches seen
+  DeviceCaches caches_;
   std::map<Key, Shape> shapes_;
   Trail trail_;
   bool always_trail_ = false;

@@ -18,7 +18,7 @@ int64_t aligned(int64_t bytes) {
 
 }  // namespace
 
-RoundLayout::RoundLayout(const Program& program, int64_t bucket_rows, int64_t bucket_outputs)
+RoundLayout::RoundLayout(const Program& program, int64_t bucket_rows, int64_t bucket_outputs, const DeviceKv& kv)
     : rows(bucket_rows), outputs(bucket_outputs), inputs(program.values.size(), -1) {
   int64_t at = aligned(sizeof(BatchSizes));
   for (size_t id = 0; id < program.values.size(); ++id) {
@@ -34,7 +34,9 @@ RoundLayout::RoundLayout(const Program& program, int64_t bucket_rows, int64_t bu
   masks = aligned(states + rows * 4);
   mask_words = std::max<int64_t>((rows + 63) / 64, VIVACE_TREE_CELLS / 64);
   added = aligned(masks + rows * mask_words * 8);
-  pages = aligned(added + std::max(rows, most_added) * 4);
+  angles = aligned(added + std::max(rows, most_added) * 4);
+  skipped = aligned(angles + rows * kv.angles * 4);
+  pages = aligned(skipped + (kv.places != nullptr ? rows * kv.groups * 4 : 0));
 }
 
 bool RoundBlock::fits(const RoundLayout& layout, int64_t page_entries) const {
@@ -61,6 +63,8 @@ DeviceBatch RoundBlock::batch(const RoundLayout& layout) const {
   batch.added_positions = reinterpret_cast<const int32_t*>(base + layout.added);
   batch.tree_mask = reinterpret_cast<const uint64_t*>(base + layout.masks);
   batch.pages = reinterpret_cast<std::byte* const*>(base + layout.pages);
+  batch.skipped = reinterpret_cast<const int32_t*>(base + layout.skipped);
+  batch.angles = reinterpret_cast<const float*>(base + layout.angles);
   batch.units = reinterpret_cast<const RowUnit*>(base + layout.units);
   batch.runs = reinterpret_cast<const RowRun*>(base + layout.runs);
   batch.states = reinterpret_cast<const int32_t*>(base + layout.states);
@@ -91,8 +95,8 @@ RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout,
                         reinterpret_cast<int32_t*>(base + layout.states)};
   std::fill(plan.states, plan.states + layout.rows, one_chunk);
   RowPlanSizes planned;
-  int64_t pages = 0;
   filled_ = layout.masks;
+  filled_end_ = layout.angles;
   if (run.batch != nullptr) {
     const VivaceDeviceBatch& batch = *run.batch;
     if (batch.added > std::max(layout.rows, most_added) || batch.tree_words > layout.mask_words)
@@ -110,22 +114,26 @@ RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout,
       std::memcpy(base + layout.added, batch.added_positions, static_cast<size_t>(batch.added) * 4);
       filled_ = layout.added + batch.added * 4;
     }
-    pages = int64_t{batch.sequence_count} * batch.page_stride * 8;
+    const int64_t tables = int64_t{batch.sequence_count} * batch.cache->groups, pages = tables * batch.page_stride * 8;
     std::memcpy(base + layout.pages, batch.pages, static_cast<size_t>(pages));
+    if (batch.skipped != nullptr) std::memcpy(base + layout.skipped, batch.skipped, static_cast<size_t>(tables) * 4);
+    if (batch.angles != nullptr)
+      std::memcpy(base + layout.angles, batch.angles, static_cast<size_t>(run.rows * batch.cache->angles) * 4);
+    filled_end_ = layout.pages + pages;
     planned = plan_.plan(batch, run.rows, plan);
     sizes.units = planned.units;
     sizes.items = planned.items;
     sizes.runs = planned.runs;
   }
   std::memcpy(base, &sizes, sizeof(sizes));
-  filled_pages_ = pages;
   return planned;
 }
 
 void RoundBlock::send(const RoundLayout& layout, Stream& stream) {
   const std::byte* host = hosts_[filling_].data();
   stream.copy_to_device(device_.data(), host, filled_);
-  if (filled_pages_ > 0) stream.copy_to_device(device_.data() + layout.pages, host + layout.pages, filled_pages_);
+  const int64_t more = filled_end_ - layout.angles;
+  if (more > 0) stream.copy_to_device(device_.data() + layout.angles, host + layout.angles, more);
 }
 
 }  // namespace vivace::cuda

@@ -14,17 +14,19 @@
 
 namespace vivace::cuda {
 
-// Offsets for a bucket. Page tables come last, because their size is not the bucket's.
+// Offsets for a bucket and a kind of cache. Page tables come last, because their size is not the bucket's.
 struct RoundLayout {
   int64_t rows = 0, outputs = 0;            // of the bucket
   std::vector<int64_t> inputs;              // by value, −1: no input
   int64_t arrays = 0;                       // six arrays of int32 [rows]
   int64_t units = 0, runs = 0, states = 0;  // the plan for attention
-  int64_t masks = 0, added = 0, pages = 0;  // masks and added positions: for trees
+  int64_t masks = 0, added = 0;             // masks and added positions: for trees
   int64_t mask_words = 0;                   // most per row
+  int64_t angles = 0, skipped = 0;          // under a policy
+  int64_t pages = 0;
 
   RoundLayout() = default;
-  RoundLayout(const Program& program, int64_t rows, int64_t outputs);
+  RoundLayout(const Program& program, int64_t rows, int64_t outputs, const DeviceKv& kv);
 };
 
 class RoundBlock {
@@ -45,7 +47,7 @@ class RoundBlock {
   PinnedBuffer hosts_[2];
   int filling_ = 0;  // which of them the last fill made
   DeviceBuffer device_;
-  int64_t filled_ = 0, filled_pages_ = 0;  // bytes: from the beginning, and of page tables
+  int64_t filled_ = 0, filled_end_ = 0;  // bytes: from the beginning, and of `angles` and all behind it
 };
 
 }  // namespace vivace::cuda

@@ -5,19 +5,38 @@
 
 namespace vivace::cuda {
 
+// Where keys and values of a layer and KV head begin in every page of their group.
+__device__ inline VivaceDevicePlace place_of(const DeviceKv& kv, int layer, int head) {
+  if (kv.places != nullptr) return kv.places[layer * kv.kv_heads + head];
+  const int64_t keys = layer * kv.layer + static_cast<int64_t>(head) * kv.page_size * kv.key_row;
+  const int64_t values = layer * kv.layer + kv.value_offset + static_cast<int64_t>(head) * kv.page_size * kv.value_row;
+  return {keys, values, 0, 0};
+}
+
+// Of a group and the row's sequence: pages by their number, from `first` on without what is skipped.
+struct PageTable {
+  std::byte* const* pages;
+  int first, skipped;
+
+  __device__ PageTable(const DeviceBatch& batch, const DeviceKv& kv, int64_t row, const VivaceDevicePlace& place)
+      : first(place.first_pages), skipped(0) {
+    const int64_t table = int64_t{batch.sequences[row]} * kv.groups + place.group;
+    pages = batch.pages + table * batch.sizes->page_stride;
+    if (kv.places != nullptr) skipped = batch.skipped[table];
+  }
+  __device__ std::byte* at(int page) const { return pages[page < first ? page : page - skipped]; }
+};
+
 // Key row of a cell of the row's sequence in one layer and KV head.
 __device__ inline std::byte* key_row(const DeviceBatch& batch, const DeviceKv& kv, int64_t row, int layer, int head,
                                      int cell) {
-  std::byte* page =
-      batch.pages[static_cast<int64_t>(batch.sequences[row]) * batch.sizes->page_stride + cell / kv.page_size];
-  return page + layer * kv.layer + (static_cast<int64_t>(head) * kv.page_size + cell % kv.page_size) * kv.key_row;
+  const VivaceDevicePlace place = place_of(kv, layer, head);
+  return PageTable(batch, kv, row, place).at(cell / kv.page_size) + place.key + cell % kv.page_size * kv.key_row;
 }
 __device__ inline std::byte* value_row(const DeviceBatch& batch, const DeviceKv& kv, int64_t row, int layer, int head,
                                        int cell) {
-  std::byte* page =
-      batch.pages[static_cast<int64_t>(batch.sequences[row]) * batch.sizes->page_stride + cell / kv.page_size];
-  return page + layer * kv.layer + kv.value_offset +
-         (static_cast<int64_t>(head) * kv.page_size + cell % kv.page_size) * kv.value_row;
+  const VivaceDevicePlace place = place_of(kv, layer, head);
+  return PageTable(batch, kv, row, place).at(cell / kv.page_size) + place.value + cell % kv.page_size * kv.value_row;
 }
 
 // What a row sees: slots [begin, end). Slots below `prefix` are the cells of the same number, the others are the tree

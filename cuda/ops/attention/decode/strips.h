@@ -29,15 +29,19 @@ struct StripWork {
   }
 };
 
-// Where keys and values of a layer and head begin in every page.
+// Pages of a row's sequence, and where keys and values of a layer and head begin in them. Of pages that come before
+// what is skipped there are none here: who reads them asks the table.
 struct StripPlace {
-  std::byte* const* pages;  // of the row's sequence
+  std::byte* const* pages;  // by their number
   int64_t keys, values;
 
-  __device__ StripPlace(const DeviceBatch& batch, const DeviceKv& kv, int64_t row, int layer, int head)
-      : pages(batch.pages + static_cast<int64_t>(batch.sequences[row]) * batch.sizes->page_stride),
-        keys(layer * kv.layer + static_cast<int64_t>(head) * kv.page_size * kv.key_row),
-        values(layer * kv.layer + kv.value_offset + static_cast<int64_t>(head) * kv.page_size * kv.value_row) {}
+  __device__ StripPlace(const DeviceBatch& batch, const DeviceKv& kv, int64_t row, int layer, int head) {
+    const VivaceDevicePlace place = place_of(kv, layer, head);
+    const PageTable table(batch, kv, row, place);
+    pages = table.pages - table.skipped;
+    keys = place.key;
+    values = place.value;
+  }
 };
 
 // A stage of a warp's ring: rows of keys, rows of values, and each row's cell modulo 16, from which it follows how far
@@ -94,7 +98,7 @@ __device__ inline void copy_strip(const DeviceBatch& batch, const DeviceKv& kv, 
     if (!plain) {
       const int other = __shfl_sync(0xffffffffu, cell, r);
       own = other % kv.page_size;
-      base = place.pages[there ? other / kv.page_size : 0];
+      base = place.pages[(there ? other : work.from) / kv.page_size];
     }
     const int key_shift = Keys::shifted ? static_cast<int>(own * kv.key_row & 15) : 0;
     const int value_shift = Values::shifted ? static_cast<int>(own * kv.value_row & 15) : 0;

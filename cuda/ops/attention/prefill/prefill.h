@@ -135,7 +135,7 @@ struct PrefillBlock {
       const int slot = tile * Tile::keys + r;
       const bool there = slot >= from && slot < to;
       const int own = slot % kv.page_size;
-      const std::byte* page = place.pages[there ? slot / kv.page_size : 0];
+      const std::byte* page = place.pages[(there ? slot : from) / kv.page_size];
       copy_strip_row(direct ? keys(turn) : stored_keys(), r * key_slot, page + place.keys + own * kv.key_row,
                      shift_of(kv.key_dtype, slot, kv.key_row), static_cast<int>(kv.key_row), there);
       copy_strip_row(direct ? values(turn) : stored_values(), r * value_slot, page + place.values + own * kv.value_row,
