@@ -76,7 +76,9 @@ function* specs(): Generator<Spec> {
     for (const type of types) for (const count of rows('1,4,8,32,512')) yield linearSpec(type, count, out, columns);
   }
   if (wants('attention', 'kv_write')) {
-    const caches = (['F16', 'Q8_0', 'F32'] as KvDType[]).filter((type) => !options.type || types.includes(type));
+    const caches = (['F16', 'Q8_0', 'Q4_0', 'F32'] as KvDType[]).filter(
+      (type) => !options.type || types.includes(type),
+    );
     for (const type of caches) for (const count of rows('1,4,512')) yield attentionSpec(type, count, depth);
   }
   if (wants('embedding')) for (const count of rows('1,512')) yield* embeddingSpecs(count, types);

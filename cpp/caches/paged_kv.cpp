@@ -19,14 +19,19 @@ constexpr int64_t most_spare_bytes = int64_t{4}
 PagedKv::PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store)
     : options_(options), store_(std::move(store)), prefixes_(options.page_size, options.hash_bits) {
   const auto fits = [](DType dtype, int dim) {
-    return dtype == DType::F32 || dtype == DType::F16 || (dtype == DType::Q8_0 && dim % 32 == 0);
+    return dtype == DType::F32 || dtype == DType::F16 ||
+           ((dtype == DType::Q8_0 || dtype == DType::Q4_0) && dim % 32 == 0);
   };
   if (options.layers < 1 || options.kv_heads < 1 || options.key_dim < 1 || options.value_dim < 1 ||
       options.page_size < 1 || options.page_size > 4096 || options.max_pages < 1 || options.hash_bits < 1)
     throw Error("INVALID_ARGUMENT", "KV cache: every dimension must be at least 1, and a page at most 4096 tokens");
   if (!fits(options.key_dtype, options.key_dim) || !fits(options.value_dtype, options.value_dim))
-    throw Error("UNSUPPORTED_FEATURE", "KV cache: types are F32, F16, or Q8_0 for head sizes that are a multiple of 32",
+    throw Error("UNSUPPORTED_FEATURE",
+                "KV cache: types are F32, F16, or Q8_0 and Q4_0 for head sizes that are a multiple of 32",
                 "Use f16 for keys and values.");
+  if (store_->place() != nullptr && (options.key_dtype == DType::Q4_0 || options.value_dtype == DType::Q4_0))
+    throw Error("UNSUPPORTED_FEATURE", "KV cache: kernels for cards read F32, F16 and Q8_0, not Q4_0",
+                "Use q8_0 for keys and values, or the CPU.");
   key_row_bytes_ = row_bytes(options.key_dtype, options.key_dim);
   value_row_bytes_ = row_bytes(options.value_dtype, options.value_dim);
   key_head_bytes_ = key_row_bytes_ * options.page_size;

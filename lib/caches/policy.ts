@@ -5,11 +5,11 @@ import type { Executor } from '../program/executor.js';
 import type { KvPolicy } from '../program/kv-policy.js';
 import type { CachePolicy } from './policies.js';
 
-export type CacheType = 'f16' | 'q8_0' | 'f32';
+export type CacheType = 'f16' | 'q8_0' | 'q4_0' | 'f32';
 
 /** How keys and values of past tokens are stored. */
 export interface CacheStorage {
-  /** Default f16; q8_0 takes about half of its memory and loses a little accuracy. */
+  /** Default f16; q8_0 takes about half of its memory and loses a little accuracy, q4_0 a quarter and loses more. */
   readonly keyType?: CacheType;
   readonly valueType?: CacheType;
   /** Tokens per page, the unit of memory. Default 32. */

@@ -13,7 +13,7 @@ import {
   type PolicyRow,
 } from './policy.js';
 
-const cacheTypes = { f16: 'F16', q8_0: 'Q8_0', f32: 'F32' } as const satisfies Record<CacheType, KvDType>;
+const cacheTypes = { f16: 'F16', q8_0: 'Q8_0', q4_0: 'Q4_0', f32: 'F32' } as const satisfies Record<CacheType, KvDType>;
 const cacheWords = Object.keys(cacheTypes) as CacheType[];
 
 /** Throws INVALID_ARGUMENT. */

@@ -5,7 +5,7 @@ import type { DType } from './dtype.js';
 import type { KvLayer, KvPolicy } from './kv-policy.js';
 import type { KvShape } from './program.js';
 
-export type KvDType = Extract<DType, 'F32' | 'F16' | 'Q8_0'>;
+export type KvDType = Extract<DType, 'F32' | 'F16' | 'Q8_0' | 'Q4_0'>;
 
 export interface KvOptions {
   readonly keyType?: KvDType; // default F16

@@ -179,7 +179,7 @@ class Reader {
     }
     const isCount = (value: unknown): boolean =>
       Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 40;
-    const isType = (value: unknown): boolean => value === 'F32' || value === 'F16' || value === 'Q8_0';
+    const isType = (value: unknown): boolean => ['F32', 'F16', 'Q8_0', 'Q4_0'].includes(value as string);
     const sound =
       typeof header === 'object' &&
       header !== null &&

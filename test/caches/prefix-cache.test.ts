@@ -50,7 +50,7 @@ async function once(model: Model, prompt: ArrayLike<number>, options?: GenerateO
   return { usage, tokens: [...tokens], logits: Buffer.from(logits.buffer), speculation };
 }
 
-test.each<CacheType>(['f16', 'q8_0', 'f32'])(
+test.each<CacheType>(['f16', 'q8_0', 'q4_0', 'f32'])(
   'prompts at every border of pages give the same bits (%s)',
   async (type) => {
     const of = { cache: { keyType: type, valueType: type } };

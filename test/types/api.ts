@@ -140,7 +140,7 @@ export async function everything(signal: AbortSignal): Promise<void> {
   // @ts-expect-error a misspelled option
   session.generate(text, { temprature: 0 });
   // @ts-expect-error a type of cache that does not exist
-  model.createSession({ cache: { keyType: 'q4_0' } });
+  model.createSession({ cache: { keyType: 'q4_k' } });
   // @ts-expect-error a device that does not exist
   await loadModel(path, { device: 'gpu' });
   // @ts-expect-error the answer to a question that was not asked

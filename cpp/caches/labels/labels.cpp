@@ -21,6 +21,12 @@ float stored_value(DType dtype, const std::byte* row, int channel) {
     case DType::F16:
       std::memcpy(&half, row + 2 * channel, 2);
       return f32_from_f16(half);
+    case DType::Q4_0: {
+      const std::byte* block = row + channel / 32 * 18;
+      std::memcpy(&half, block, 2);
+      const int byte = static_cast<int>(block[2 + channel % 16]);
+      return f32_from_f16(half) * static_cast<float>((channel % 32 < 16 ? byte & 15 : byte >> 4) - 8);
+    }
     default: {  // Q8_0
       const std::byte* block = row + channel / 32 * 34;
       std::memcpy(&half, block, 2);

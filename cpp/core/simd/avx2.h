@@ -67,6 +67,22 @@ inline F32 load_i8(const int8_t* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
 }
 
+// Codes of four bits, less 8: those in the low or in the high halves of F32::lanes bytes.
+namespace simd_detail {
+inline __m256i wide_bytes(const void* p) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
+}
+inline F32 centred(__m256i codes) {
+  return {_mm256_sub_ps(_mm256_cvtepi32_ps(codes), _mm256_set1_ps(8.0f))};
+}
+}  // namespace simd_detail
+inline F32 load_low_codes(const void* p) {
+  return simd_detail::centred(_mm256_and_si256(simd_detail::wide_bytes(p), _mm256_set1_epi32(15)));
+}
+inline F32 load_high_codes(const void* p) {
+  return simd_detail::centred(_mm256_srli_epi32(simd_detail::wide_bytes(p), 4));
+}
+
 inline F32 operator+(F32 a, F32 b) {
   return {_mm256_add_ps(a.v, b.v)};
 }

@@ -62,6 +62,23 @@ inline F32 load_i8(const int8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 }
 
+// Codes of four bits, less 8: those in the low or in the high halves of F32::lanes bytes. Looking up ignores all but
+// four bits of an index.
+namespace simd_detail {
+inline __m512 centred_codes() {
+  return _mm512_set_ps(7, 6, 5, 4, 3, 2, 1, 0, -1, -2, -3, -4, -5, -6, -7, -8);
+}
+inline __m512i wide_bytes(const void* p) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+}
+}  // namespace simd_detail
+inline F32 load_low_codes(const void* p) {
+  return {_mm512_permutexvar_ps(simd_detail::wide_bytes(p), simd_detail::centred_codes())};
+}
+inline F32 load_high_codes(const void* p) {
+  return {_mm512_permutexvar_ps(_mm512_srli_epi32(simd_detail::wide_bytes(p), 4), simd_detail::centred_codes())};
+}
+
 inline F32 operator+(F32 a, F32 b) {
   return {_mm512_add_ps(a.v, b.v)};
 }

@@ -63,6 +63,24 @@ inline F32 load_i8(const int8_t* p) {
   return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(narrow))))};
 }
 
+// Codes of four bits, less 8: those in the low or in the high halves of F32::lanes bytes.
+namespace simd_detail {
+inline uint32x4_t wide_bytes(const void* p) {
+  uint32_t bytes;
+  std::memcpy(&bytes, p, 4);
+  return vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(bytes)))));
+}
+inline F32 centred(uint32x4_t codes) {
+  return {vsubq_f32(vcvtq_f32_u32(codes), vdupq_n_f32(8.0f))};
+}
+}  // namespace simd_detail
+inline F32 load_low_codes(const void* p) {
+  return simd_detail::centred(vandq_u32(simd_detail::wide_bytes(p), vdupq_n_u32(15)));
+}
+inline F32 load_high_codes(const void* p) {
+  return simd_detail::centred(vshrq_n_u32(simd_detail::wide_bytes(p), 4));
+}
+
 inline F32 operator+(F32 a, F32 b) {
   return {vaddq_f32(a.v, b.v)};
 }

@@ -63,6 +63,14 @@ inline F32 load_i8(const int8_t* p) {
   return simd_detail::each([&](int i) { return static_cast<float>(p[i]); });
 }
 
+// Codes of four bits, less 8: those in the low or in the high halves of F32::lanes bytes.
+inline F32 load_low_codes(const void* p) {
+  return simd_detail::each([&](int i) { return static_cast<float>((static_cast<const uint8_t*>(p)[i] & 15) - 8); });
+}
+inline F32 load_high_codes(const void* p) {
+  return simd_detail::each([&](int i) { return static_cast<float>((static_cast<const uint8_t*>(p)[i] >> 4) - 8); });
+}
+
 inline F32 operator+(F32 a, F32 b) {
   return simd_detail::each([&](int i) { return a.v[i] + b.v[i]; });
 }

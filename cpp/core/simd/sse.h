@@ -72,6 +72,24 @@ inline F32 load_i8(const int8_t* p) {
   return {_mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(bytes)))};
 }
 
+// Codes of four bits, less 8: those in the low or in the high halves of F32::lanes bytes.
+namespace simd_detail {
+inline __m128i wide_bytes(const void* p) {
+  int32_t bytes;
+  std::memcpy(&bytes, p, 4);
+  return _mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes));
+}
+inline F32 centred(__m128i codes) {
+  return {_mm_sub_ps(_mm_cvtepi32_ps(codes), _mm_set1_ps(8.0f))};
+}
+}  // namespace simd_detail
+inline F32 load_low_codes(const void* p) {
+  return simd_detail::centred(_mm_and_si128(simd_detail::wide_bytes(p), _mm_set1_epi32(15)));
+}
+inline F32 load_high_codes(const void* p) {
+  return simd_detail::centred(_mm_srli_epi32(simd_detail::wide_bytes(p), 4));
+}
+
 inline F32 operator+(F32 a, F32 b) {
   return {_mm_add_ps(a.v, b.v)};
 }

@@ -20,7 +20,8 @@ struct WideDot {
   static constexpr int words = 3 * 8 + 3;  // that stand for 32 activations
   Dot<signed_codes, 8> high, middle, low;
 
-  static void pack(const int32_t* activations, int32_t* out) {
+  // `bias`: what codes are stored plus.
+  static void pack(const int32_t* activations, int32_t* out, int bias = signed_bias) {
     int32_t sums[3] = {0, 0, 0};
     for (int word = 0; word < 8; ++word)
       for (int digit = 0; digit < 3; ++digit) {
@@ -33,8 +34,7 @@ struct WideDot {
         }
         std::memcpy(out + 3 * word + digit, bytes, 4);
       }
-    // Codes are stored plus signed_bias where that is not 0.
-    for (int digit = 0; digit < 3; ++digit) out[24 + digit] = -signed_bias * sums[digit];
+    for (int digit = 0; digit < 3; ++digit) out[24 + digit] = -bias * sums[digit];
   }
   static Ints spread(Ints codes) { return signed_bias != 0 ? codes ^ splat(static_cast<int32_t>(0x80808080)) : codes; }
 

@@ -1,11 +1,11 @@
 // attention: y[r] = softmax(mask(softcap(scale · q[r]·Kᵀ))) · V for every query head, over the cells that row r sees.
-//   q: F32 [rows, heads · key_dim]; y: F32 [rows, heads · value_dim]; K and V: pages of the batch's KV cache, F32, F16
-//   or Q8_0, read as they lie. Query head h uses KV head ⌊h / (heads / kv_heads)⌋, whose keys are read once for all of
-//   them. Attributes: layer, heads, value_dim, scale, softcap (0: none; else s → c·tanh(s/c)), window (0: none; else
-//   only cells with position > p − window). Which cells a row sees: program/batch.h. A row that sees none gives zeros.
-//   Where the cache has a pattern for the layer (caches/cache_policy.h), it stands for `window`: sinks that the window
-//   has left make a state of their own, which comes before the first span, its scores those of another distance if the
-//   policy says so; of blocks, what is skipped is not read.
+//   q: F32 [rows, heads · key_dim]; y: F32 [rows, heads · value_dim]; K and V: pages of the batch's KV cache, F32, F16,
+//   Q8_0 or Q4_0, read as they lie. Query head h uses KV head ⌊h / (heads / kv_heads)⌋, whose keys are read once for
+//   all of them. Attributes: layer, heads, value_dim, scale, softcap (0: none; else s → c·tanh(s/c)), window (0: none;
+//   else only cells with position > p − window). Which cells a row sees: program/batch.h. A row that sees none gives
+//   zeros. Where the cache has a pattern for the layer (caches/cache_policy.h), it stands for `window`: sinks that the
+//   window has left make a state of their own, which comes before the first span, its scores those of another distance
+//   if the policy says so; of blocks, what is skipped is not read.
 //
 //   Order of summation, the same for every batch, team and chunking of the prompt: the cells that a row sees lie in
 //   slots 0, 1, 2 … (a tree row's ancestors follow its prefix, as if it were a chain, so that verifying a tree gives
@@ -47,12 +47,12 @@ struct AttentionScratch {
     total = span_states + slots * queries * state;
   }
   constexpr int64_t row_floats() const { return attention_chunk * (key_pad > value_pad ? key_pad : value_pad); }
-  // Q8_0: scales of a chunk's values; weights of four queries for each block of values; codes of 32 keys side by side,
-  // their scales, 16 keys as they are stored.
+  // Q8_0 and Q4_0: scales of a chunk's values; weights of four queries for each block of values; codes of 32 keys side
+  // by side, their scales, 16 keys as they are stored.
   constexpr int64_t scale_floats() const { return attention_chunk * value_pad / 32; }
   constexpr int64_t weight_floats() const { return 4 * scale_floats(); }
   constexpr int64_t panel_floats() const { return (8 + 1 + 5) * key_pad; }
-  // Queries, scores, states of a span, merged states, a chunk's rows as F32, and what Q8_0 wants.
+  // Queries, scores, states of a span, merged states, a chunk's rows as F32, and what Q8_0 and Q4_0 want.
   constexpr int64_t member_floats() const {
     return queries * (key_pad + attention_chunk + 2 * state) + row_floats() + scale_floats() + weight_floats() +
            panel_floats();

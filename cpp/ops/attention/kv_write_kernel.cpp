@@ -42,11 +42,45 @@ void write_q8_0(const float* in, int64_t count, std::byte* out) {
   }
 }
 
+void write_q4_0(const float* in, int64_t count, std::byte* out) {
+  for (int64_t from = 0; from < count; from += 32, out += 18, in += 32) {
+    F32 largest = zero(), strange = zero();
+    for_lanes(32, [&](int64_t i, int) {
+      const F32 v = load(in + i);
+      largest = max(largest, abs(v));
+      strange += v * zero();  // NaN if v is NaN or infinite
+    });
+    const float size = max_of(largest);
+    float extreme = 0.0f;
+    for (int i = 0; i < 32 && size > 0.0f; ++i)
+      if (in[i] == size || in[i] == -size) {
+        extreme = in[i];
+        break;
+      }
+    const float broken = sum(strange);
+    const float d = broken == broken ? extreme / -8.0f : broken;  // adding it would take the sign of a zero
+    const float inverse = d >= 0x1p-126f || d <= -0x1p-126f ? 1.0f / d : 0.0f;  // smaller: 0 as F16; NaN: neither
+    uint16_t scale[F32::lanes];
+    store_f16(scale, set1(d));
+    if (d != d) scale[0] = 0x7e00;  // the sign of a NaN differs between processors
+    std::memcpy(out, scale, 2);
+    uint8_t codes[32];
+    for (int i = 0; i < 32; ++i) {
+      const float x = inverse == 0.0f ? 0.0f : in[i] * inverse;
+      const int code = static_cast<int>(x + 8.5f);
+      codes[i] = static_cast<uint8_t>(code < 15 ? code : 15);
+    }
+    for (int i = 0; i < 16; ++i) out[2 + i] = static_cast<std::byte>(codes[i] | codes[i + 16] << 4);
+  }
+}
+
 void write_row(DType dtype, const float* in, int64_t count, std::byte* out) {
   if (dtype == DType::F32)
     std::memcpy(out, in, sizeof(float) * static_cast<size_t>(count));
   else if (dtype == DType::F16)
     write_f16(in, count, out);
+  else if (dtype == DType::Q4_0)
+    write_q4_0(in, count, out);
   else
     write_q8_0(in, count, out);
 }

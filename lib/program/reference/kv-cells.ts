@@ -61,10 +61,10 @@ export class ReferenceKv implements KvCache {
       [keyType, shape.keyDim],
       [valueType, shape.valueDim],
     ] as const) {
-      if (type === 'Q8_0' && dim % 32 !== 0) {
+      if ((type === 'Q8_0' || type === 'Q4_0') && dim % 32 !== 0) {
         throw new VivaceError(
           'UNSUPPORTED_FEATURE',
-          `Q8_0 keys and values need head sizes that are a multiple of 32, not ${dim}`,
+          `${type} keys and values need head sizes that are a multiple of 32, not ${dim}`,
           { remedy: 'Use f16 for keys and values.' },
         );
       }

@@ -21,6 +21,21 @@ export function numberToHalf(value: number): number {
 const encoders: Readonly<Record<KvDType, (values: Float32Array, out: DataView) => void>> = {
   F32: (values, out) => values.forEach((value, i) => out.setFloat32(4 * i, value, true)),
   F16: (values, out) => values.forEach((value, i) => out.setUint16(2 * i, numberToHalf(value), true)),
+  Q4_0: (values, out) => {
+    for (let block = 0; block * 32 < values.length; ++block) {
+      const part = values.subarray(32 * block, 32 * block + 32);
+      const strange = part.some((value) => !Number.isFinite(value));
+      const extreme = part.reduce((found, value) => (Math.abs(value) > Math.abs(found) ? value : found), 0);
+      const d = strange ? NaN : extreme / -8;
+      const inverse = Math.abs(d) >= 2 ** -126 ? Math.fround(1 / d) : 0;
+      out.setUint16(18 * block, numberToHalf(d), true);
+      const codes = Array.from(part, (value) => {
+        const x = inverse === 0 ? 0 : Math.fround(value * inverse);
+        return Math.min(15, Math.trunc(Math.fround(x + 8.5)));
+      });
+      for (let i = 0; i < 16; ++i) out.setUint8(18 * block + 2 + i, codes[i] | (codes[i + 16] << 4));
+    }
+  },
   Q8_0: (values, out) => {
     for (let block = 0; block * 32 < values.length; ++block) {
       const part = values.subarray(32 * block, 32 * block + 32);

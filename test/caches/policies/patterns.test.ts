@@ -108,6 +108,11 @@ const policies: [string, KvPolicy, Place?][] = [
     policyOf(lmInfinite({ sinks: 5, window: 24 })),
     { keyType: 'Q8_0', valueType: 'Q8_0', pageSize: 32 },
   ],
+  [
+    'strided blocks on Q4_0',
+    layers({ ...block, headStep: 1 }, block),
+    { keyType: 'Q4_0', valueType: 'Q4_0', pageSize: 8 },
+  ],
   ['LM-Infinite on F16', policyOf(lmInfinite({ sinks: 5, window: 24 })), { keyType: 'F16', valueType: 'F16' }],
   ['sinks and window in one layer', layers({}, { sinks: 6, window: 20 })],
   ['strided blocks', layers({ ...block, headStep: 1 }, block)],

@@ -11,6 +11,8 @@ const shapes: readonly (readonly [string, Shape])[] = [
   ['window and soft cap', { heads: 4, kvHeads: 2, keyDim: 32, window: 90, softcap: 15 }],
   ['Q8_0', { heads: 4, kvHeads: 2, keyDim: 32, keyType: 'Q8_0', valueType: 'Q8_0' }],
   ['Q8_0, groups of 7', { heads: 7, kvHeads: 1, keyDim: 64, window: 90, keyType: 'Q8_0', valueType: 'Q8_0' }],
+  ['Q4_0', { heads: 4, kvHeads: 2, keyDim: 32, valueDim: 96, keyType: 'Q4_0', valueType: 'Q4_0' }],
+  ['Q4_0, groups of 7', { heads: 7, kvHeads: 1, keyDim: 64, window: 90, keyType: 'Q4_0', valueType: 'Q4_0' }],
 ];
 const cases = isaLevels().flatMap((isa) => shapes.map(([name, shape]) => [isa, name, shape] as const));
 

@@ -57,7 +57,8 @@ function stored(run: AttentionRun, sequence: number): { keys: Buffer[][]; values
   const count = run.kv.cells(sequence);
   const bytes = new Uint8Array(count * cellBytes);
   run.kv.readCells(sequence, 0, count, bytes);
-  const size = (dtype: 'F16' | 'F32' | 'Q8_0', dim: number): number => quantiseRow(dtype, new Float64Array(dim)).length;
+  const size = (dtype: 'F16' | 'F32' | 'Q8_0' | 'Q4_0', dim: number): number =>
+    quantiseRow(dtype, new Float64Array(dim)).length;
   const [key, value] = [size(keyType, keyDim), size(valueType, valueDimOf(run.shape))];
   const heads = (offset: number, width: number): Buffer[][] =>
     Array.from({ length: kvHeads }, (_, head) =>
@@ -73,7 +74,7 @@ function stored(run: AttentionRun, sequence: number): { keys: Buffer[][]; values
 function expectStored(run: AttentionRun, sequence: number, rows: readonly Row[], kept: readonly number[][]): void {
   const { kvHeads, keyDim, keyType = 'F16', valueType = 'F16' } = run.shape;
   const found = stored(run, sequence);
-  const bytesOf = (row: Float32Array, dtype: 'F16' | 'F32' | 'Q8_0', dim: number, head: number): Buffer =>
+  const bytesOf = (row: Float32Array, dtype: 'F16' | 'F32' | 'Q8_0' | 'Q4_0', dim: number, head: number): Buffer =>
     Buffer.from(quantiseRow(dtype, Float64Array.from(row.subarray(head * dim, (head + 1) * dim))));
   for (let head = 0; head < kvHeads; ++head) {
     const places = rows.map(({ k }) => bytesOf(k, keyType, keyDim, head).toString('hex'));
@@ -99,6 +100,7 @@ const shapes: readonly Shape[] = [
   { heads: 4, kvHeads: 2, keyDim: 64, snap: plain },
   { heads: 1, kvHeads: 1, keyDim: 80, pageSize: 7, snap: { ...plain, pooling: 'avg', kernel: 7 } },
   { heads: 6, kvHeads: 3, keyDim: 32, valueDim: 96, keyType: 'Q8_0', valueType: 'Q8_0', snap: plain },
+  { heads: 6, kvHeads: 3, keyDim: 64, valueDim: 32, keyType: 'Q4_0', valueType: 'Q4_0', snap: plain },
   { heads: 8, kvHeads: 1, keyDim: 128, keyType: 'F32', snap: { ...plain, window: 20, aggregation: 'max' } },
   { heads: 20, kvHeads: 1, keyDim: 33, pageSize: 32, snap: { ...plain, pooling: 'none', aggregation: 'sum' } },
   { heads: 4, kvHeads: 4, keyDim: 96, softcap: 3, snap: { ...plain, window: 1, kernel: 13, keepFirst: 4 } },

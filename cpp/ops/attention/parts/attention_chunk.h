@@ -27,7 +27,7 @@ struct Unit {
   int head;
 };
 
-// One member's memory; `scales`, `weights` and `panel` serve Q8_0.
+// One member's memory; `scales`, `weights` and `panel` serve Q8_0 and Q4_0.
 struct Member {
   float *queries, *scores, *span, *merged, *rows, *scales, *weights, *panel;
 
@@ -66,7 +66,8 @@ inline void clear(const Call& call, float* state) {
 inline void load_queries(const Call& call, const Unit& unit, const Member& member) {
   const F32 scale = set1(call.scale);
 #if defined(VIVACE_WIDE_DOT)
-  const bool codes = call.kv.options().key_dtype == DType::Q8_0;
+  const DType keys = call.kv.options().key_dtype;
+  const bool codes = keys == DType::Q8_0 || keys == DType::Q4_0;
 #else
   const bool codes = false;
 #endif
@@ -78,7 +79,7 @@ inline void load_queries(const Call& call, const Unit& unit, const Member& membe
       for (int64_t i = call.key_dim / 16 * 16; i < call.parts.key_pad; i += F32::lanes) store(out + i, zero());
       for_lanes(call.key_dim, [&](int64_t i, int n) { store_some(out + i, load_some(in + i, n) * scale, n); });
 #if defined(VIVACE_WIDE_DOT)
-      if (codes) QueryCodes::make(out, call.key_dim, queries);
+      if (codes) QueryCodes::make(out, call.key_dim, keys, queries);
 #endif
     }
 }
@@ -223,7 +224,7 @@ class ChunkOfRows {
       weigh(call_, scores(n), those_.from[r] - chunk_, those_.to[r] - chunk_, states_ + n * call_.parts.state);
     }
     with_values(call_.kv.options().value_dtype, [&]<class Rows>(Rows rows) {
-      if constexpr (Rows::block != 0) value_scales();
+      if constexpr (Rows::block != 0) value_scales<Rows>();
       if (count_ <= tile_queries * Rows::most_tiles) return add(rows);
       widen_rows<Rows>(values_, end_ - begin_, call_.value_dim, member_.rows, call_.parts.value_pad);
       add(typename Rows::Copied{});
@@ -246,7 +247,8 @@ class ChunkOfRows {
 
   void score() {
 #if defined(VIVACE_WIDE_DOT)
-    if (call_.kv.options().key_dtype == DType::Q8_0) return score_by_codes();
+    if (call_.kv.options().key_dtype == DType::Q8_0) return score_by_codes<34>();
+    if (call_.kv.options().key_dtype == DType::Q4_0) return score_by_codes<18>();
 #endif
     const int64_t key_pad = call_.parts.key_pad, lines = (call_.kv.key_row_bytes() + 63) / 64;
     const auto tiles = [&]<class Rows>(Rows) {
@@ -309,14 +311,15 @@ class ChunkOfRows {
 
   // A panel of keys at a time for all queries. Panels lie in the chunk at multiples of their size; a key that is seen
   // stands for those that are not.
+  template <int block_bytes>
   void score_by_codes() {
     constexpr int cells = KeyCodes::cells, lanes = F32::lanes;
-    const int64_t key_pad = call_.parts.key_pad, lines = (34 * lanes + 63) / 64;
+    const int64_t key_pad = call_.parts.key_pad;
     const KeyCodes panel(member_.panel, key_pad);
     for (int slot = (begin_ - chunk_) / cells * cells; slot < end_ - chunk_; slot += cells) {
       for (int group = 0; group < KeyCodes::groups; ++group)
-        panel.lay(group_of_keys(chunk_ + slot + group * lanes, panel.copies()), call_.key_dim, group, ahead_keys_,
-                  lines);
+        panel.lay<block_bytes>(group_of_keys(chunk_ + slot + group * lanes, panel.copies()), call_.key_dim, group,
+                               ahead_keys_);
       for (int n = 0; n < count_; n += 2) {
         const int queries = n + 2 <= count_ ? 2 : 1, at = chunk_ + slot - begin_;
         int low, high;
@@ -332,13 +335,14 @@ class ChunkOfRows {
 #endif
 
   // Scales of the values' blocks, [block][attention_chunk].
+  template <class Rows>
   void value_scales() const {
     constexpr int lanes = F32::lanes;
     const int seen = end_ - begin_, offset = begin_ - chunk_;
     for (int64_t block = 0; block < call_.value_dim / 32; ++block) {
       uint16_t halves[attention_chunk] = {};
       VIVACE_UNROLL
-      for (int k = 0; k < seen; ++k) std::memcpy(halves + offset + k, values_[k] + block * 34, 2);
+      for (int k = 0; k < seen; ++k) std::memcpy(halves + offset + k, values_[k] + block * Rows::block_bytes, 2);
       for (int k = 0; k < attention_chunk; k += lanes)
         store(member_.scales + block * attention_chunk + k, load_f16(halves + k));
     }

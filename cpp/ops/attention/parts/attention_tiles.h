@@ -12,10 +12,11 @@ namespace vivace::VIVACE_ISA {
 
 // Values i … i + lanes − 1 of a stored row as F32; i is a multiple of the lanes. More than `most_tiles` tiles of
 // queries are served faster from a copy of the rows, which is read as `Copied`. Where `block` is not 0, values are
-// without the scale that each block of so many has: it is brought in by the weights.
+// without the scale that each block of so many has: it is brought in by the weights. Rows are walked through `unit`
+// values at a time, or a vector if that is more, so that a place within a unit is a constant.
 struct F32Rows {
   using Copied = F32Rows;
-  static constexpr int most_tiles = INT32_MAX / 8, block = 0;
+  static constexpr int most_tiles = INT32_MAX / 8, block = 0, unit = 1;
   static F32 load(const std::byte* row, int64_t i) { return VIVACE_ISA::load(reinterpret_cast<const float*>(row) + i); }
   static F32 load_some(const std::byte* row, int64_t i, int n) {
     return VIVACE_ISA::load_some(reinterpret_cast<const float*>(row) + i, n);
@@ -23,7 +24,7 @@ struct F32Rows {
 };
 struct F16Rows {
   using Copied = F32Rows;
-  static constexpr int most_tiles = F32::lanes > 4 ? 2 : 1, block = 0;  // 10 to 20 % at 7 and 8 queries
+  static constexpr int most_tiles = F32::lanes > 4 ? 2 : 1, block = 0, unit = 1;  // 10 to 20 % at 7 and 8 queries
   static F32 load(const std::byte* row, int64_t i) { return load_f16(reinterpret_cast<const uint16_t*>(row) + i); }
   static F32 load_some(const std::byte* row, int64_t i, int n) {
     return load_f16_some(reinterpret_cast<const uint16_t*>(row) + i, n);
@@ -31,7 +32,7 @@ struct F16Rows {
 };
 struct Q8Rows {
   using Copied = F32Rows;
-  static constexpr int most_tiles = 1, block = 0;
+  static constexpr int most_tiles = 1, block = 0, unit = 1;
   static F32 load(const std::byte* row, int64_t i) {
     const std::byte* block = row + i / 32 * 34;
     uint16_t scale;
@@ -45,11 +46,33 @@ struct Q8Codes {
   struct Copied : F32Rows {
     static constexpr int block = 32;
   };
-  static constexpr int most_tiles = 1, block = 32;
+  static constexpr int most_tiles = 1, block = 32, unit = 1, block_bytes = 34;
   static F32 load(const std::byte* row, int64_t i) {
     return load_i8(reinterpret_cast<const int8_t*>(row + i / 32 * 34 + 2 + i % 32));
   }
   static F32 load_some(const std::byte* row, int64_t i, int) { return load(row, i); }  // dims are whole blocks
+};
+// A scale, then 16 bytes: values i and i + 16 of a block are the halves of byte i.
+struct Q4Codes {
+  struct Copied : F32Rows {
+    static constexpr int block = 32;
+  };
+  static constexpr int most_tiles = 1, block = 32, unit = 32, block_bytes = 18;
+  static F32 load(const std::byte* row, int64_t i) {
+    const std::byte* at = row + (i >> 5) * 18 + 2 + (i & 15);
+    return (i & 16) == 0 ? load_low_codes(at) : load_high_codes(at);
+  }
+  static F32 load_some(const std::byte* row, int64_t i, int) { return load(row, i); }
+};
+struct Q4Rows {
+  using Copied = F32Rows;
+  static constexpr int most_tiles = 1, block = 0, unit = 32;
+  static F32 load(const std::byte* row, int64_t i) {
+    uint16_t scale;
+    std::memcpy(&scale, row + (i >> 5) * 18, 2);
+    return set1_f16(scale) * Q4Codes::load(row, i);
+  }
+  static F32 load_some(const std::byte* row, int64_t i, int) { return load(row, i); }
 };
 
 // A tile multiplies `tile_queries` queries with 4 keys or 4 vectors of values; a single query takes more keys instead,
@@ -106,6 +129,18 @@ VIVACE_ALWAYS_INLINE void unroll(Body&& body) {
   }
 }
 
+// Calls step(i, count) along a row as for_lanes does.
+template <class Rows, class Step>
+VIVACE_ALWAYS_INLINE void for_row(int64_t dim, Step&& step) {
+  constexpr int lanes = F32::lanes;
+  if constexpr (Rows::unit > lanes) {
+    for (int64_t i = 0; i < dim; i += Rows::unit)  // dims are whole units
+      unroll<Rows::unit / lanes>([&](int j) { step(i + j * lanes, lanes); });
+  } else {
+    for_lanes(dim, step);
+  }
+}
+
 // scores[n][k] = q[n] · keys[k]; q is padded with zeros to whole vectors, `q_stride` apart.
 template <class Rows, int queries, int width>
 VIVACE_FLATTEN inline void score_tile(const float* q, int64_t q_stride, const std::byte* const* rows, int64_t dim,
@@ -121,12 +156,12 @@ VIVACE_FLATTEN inline void score_tile(const float* q, int64_t q_stride, const st
       unroll<width>([&](int j) { sums[n * width + j] = fma(query, key[j], sums[n * width + j]); });
     });
   };
-  int64_t i = 0;
-  for (; i + lanes <= dim; i += lanes) step(i, [&](const std::byte* row) { return Rows::load(row, i); });
-  if (i < dim) {
-    const int rest = static_cast<int>(dim - i);
-    step(i, [&](const std::byte* row) { return Rows::load_some(row, i, rest); });
-  }
+  for_row<Rows>(dim, [&](int64_t i, int count) {
+    if (count == lanes)
+      step(i, [&](const std::byte* row) { return Rows::load(row, i); });
+    else
+      step(i, [&](const std::byte* row) { return Rows::load_some(row, i, count); });
+  });
   // One call sums as many vectors as there are lanes.
   unroll<queries * width / lanes>([&](int turn) {
     const int first = turn * lanes;
@@ -172,6 +207,7 @@ VIVACE_FLATTEN inline void value_tile(const float* weights, const std::byte* con
   constexpr int lanes = F32::lanes, per_block = Rows::block == 0 ? vectors : Rows::block / lanes;
   constexpr int block_stride = tile_queries * attention_chunk;
   if constexpr (Rows::block != 0) weights += from / Rows::block * block_stride;
+  if constexpr (vectors * lanes % Rows::unit == 0) from -= from % Rows::unit;  // it is a multiple: now that is known
   F32 sums[queries * vectors];
   unroll<queries * vectors>(
       [&](int i) { sums[i] = load(out + i / vectors * out_stride + from + i % vectors * lanes); });
@@ -216,7 +252,7 @@ inline void value_tiles(const float* weights, const std::byte* const* values, in
 template <class Rows>
 inline void widen_rows(const std::byte** rows, int count, int64_t dim, float* out, int64_t stride) {
   for (int k = 0; k < count; ++k, out += stride) {
-    for_lanes(dim, [&](int64_t i, int n) {
+    for_row<Rows>(dim, [&](int64_t i, int n) {
       store(out + i, n == F32::lanes ? Rows::load(rows[k], i) : Rows::load_some(rows[k], i, n));
     });
     rows[k] = reinterpret_cast<const std::byte*>(out);
@@ -299,6 +335,8 @@ inline void with_keys(DType dtype, Body&& body) {
     body(F16Rows{});
   else if (dtype == DType::F32)
     body(F32Rows{});
+  else if (dtype == DType::Q4_0)
+    body(Q4Rows{});
   else
     body(Q8Rows{});
 }
@@ -309,14 +347,14 @@ inline void with_values(DType dtype, Body&& body) {
   else if (dtype == DType::F32)
     body(F32Rows{});
   else if constexpr (tile_queries > 2)
-    body(Q8Codes{});
-  else
-    body(Q8Rows{});  // two queries to a tile: a scale per vector is cheaper than a weight per block
+    dtype == DType::Q4_0 ? body(Q4Codes{}) : body(Q8Codes{});
+  else  // two queries to a tile: a scale per vector is cheaper than a weight per block
+    dtype == DType::Q4_0 ? body(Q4Rows{}) : body(Q8Rows{});
 }
 
-// Scores against Q8_0 keys by whole numbers: keys lie side by side, a lane each, so that nothing is widened and nothing
-// is summed across lanes. A query is rounded to 23 bits of its largest value, as a float would be. Sums over a block
-// are exact, and blocks are added in ascending order: a score has the same bits in every tile.
+// Scores against Q8_0 and Q4_0 keys by whole numbers: keys lie side by side, a lane each, so that nothing is widened
+// and nothing is summed across lanes. A query is rounded to 23 bits of its largest value, as a float would be. Sums
+// over a block are exact, and blocks are added in ascending order: a score has the same bits in every tile.
 #if defined(VIVACE_WIDE_DOT)
 
 // A query as WideDot takes it, kept where its floats would be: of each block of 32 words, WideDot::words; the last one
@@ -324,8 +362,8 @@ inline void with_values(DType dtype, Body&& body) {
 struct QueryCodes {
   static constexpr int scale_at = 31;
 
-  // `x`: `dim` floats, a whole number of blocks.
-  static void make(const float* x, int64_t dim, float* out) {
+  // `x`: `dim` floats, a whole number of blocks, for keys of the type.
+  static void make(const float* x, int64_t dim, DType keys, float* out) {
     uint32_t top = 0;
     for (int64_t i = 0; i < dim; ++i) {
       const uint32_t size = bits_from_f32(x[i]) & 0x7fffffff;
@@ -342,7 +380,7 @@ struct QueryCodes {
         const float value = inverse == 0.0f ? 0.0f : x[block + i] * inverse;
         whole[i] = static_cast<int32_t>(bits_from_f32(value + 12582912.0f)) - 0x4b400000;
       }
-      WideDot::pack(whole, reinterpret_cast<int32_t*>(out + block));
+      WideDot::pack(whole, reinterpret_cast<int32_t*>(out + block), keys == DType::Q4_0 ? 8 : signed_bias);
     }
     out[scale_at] = scale;
   }
@@ -361,15 +399,16 @@ class KeyCodes {
   // [lanes][row bytes], for rows that do not lie evenly.
   std::byte* copies() const { return copies_; }
 
-  // F32::lanes rows become group `group`; `lines` lines are fetched per block. Sizes of heads that most models have are
-  // constants, so that no addresses need be computed.
-  void lay(Rows rows, int64_t dim, int group, Ahead& ahead, int64_t lines) const {
+  // F32::lanes rows of blocks of so many bytes, 34 (Q8_0) or 18 (Q4_0), become group `group`. Sizes of heads that most
+  // models have are constants, so that no addresses need be computed.
+  template <int block_bytes>
+  void lay(Rows rows, int64_t dim, int group, Ahead& ahead) const {
     if (dim == 64)
-      lay_blocks(Evenly<68>{rows.data}, 2, group, ahead, lines);
+      lay_blocks<block_bytes>(Evenly<2 * block_bytes>{rows.data}, 2, group, ahead);
     else if (dim == 128)
-      lay_blocks(Evenly<136>{rows.data}, 4, group, ahead, lines);
+      lay_blocks<block_bytes>(Evenly<4 * block_bytes>{rows.data}, 4, group, ahead);
     else
-      lay_blocks(rows, dim / 32, group, ahead, lines);
+      lay_blocks<block_bytes>(rows, dim / 32, group, ahead);
   }
 
   // scores[n][0 … cells) of `queries` queries, `q_stride` apart.
@@ -403,20 +442,29 @@ class KeyCodes {
     const std::byte* operator[](int row) const { return data + row * bytes; }
   };
 
-  template <class AnyRows>
-  VIVACE_FLATTEN void lay_blocks(AnyRows rows, int64_t blocks, int group, Ahead& ahead, int64_t lines) const {
+  template <int block_bytes, class AnyRows>
+  VIVACE_FLATTEN void lay_blocks(AnyRows rows, int64_t blocks, int group, Ahead& ahead) const {
     constexpr int lanes = F32::lanes;
     Ints* out = codes_ + group;
-    for (int64_t block = 0; block < blocks; ++block, rows.data += 34) {
-      ahead.fetch(lines);
+    for (int64_t block = 0; block < blocks; ++block, rows.data += block_bytes) {
+      ahead.fetch((block_bytes * lanes + 63) / 64);
       uint16_t halves[lanes];
       for (int i = 0; i < lanes; ++i) std::memcpy(halves + i, rows[i], 2);
-      unroll<2>([&](int half) {
+      if constexpr (block_bytes == 18) {
+        const Ints low = splat(0x0f0f0f0f);
         Ints words[4];
-        side_by_side(rows, 2 + half * 16, words);
-        unroll<4>([&](int w) { out[w * groups] = WideDot::spread(words[w]); });
-        out += 4 * groups;
-      });
+        side_by_side(rows, 2, words);
+        unroll<4>([&](int w) { out[w * groups] = words[w] & low; });
+        unroll<4>([&](int w) { out[(4 + w) * groups] = (words[w] >> 4) & low; });
+        out += 8 * groups;
+      } else {
+        unroll<2>([&](int half) {
+          Ints words[4];
+          side_by_side(rows, 2 + half * 16, words);
+          unroll<4>([&](int w) { out[w * groups] = WideDot::spread(words[w]); });
+          out += 4 * groups;
+        });
+      }
       store(scales_ + block * cells + group * lanes, load_f16(halves));
     }
   }

@@ -42,7 +42,7 @@ describe.each([2, 4, 8, 16])('labels of %i bits', (bits) => {
     expectOracle({ ...shape, labels }, 110, 1);
   });
 
-  test.each(['F32', 'F16', 'Q8_0'] as const)('%s keys and values', (type) => {
+  test.each(['F32', 'F16', 'Q8_0', 'Q4_0'] as const)('%s keys and values', (type) => {
     for (const [heads, kvHeads] of [
       [3, 3],
       [7, 1],
@@ -96,7 +96,7 @@ test('equal scores: the first cells are chosen', () => {
   }
 });
 
-test.each(['F16', 'Q8_0'] as const)('who chooses all has the bits of plain attention, %s', (type) => {
+test.each(['F16', 'Q8_0', 'Q4_0'] as const)('who chooses all has the bits of plain attention, %s', (type) => {
   const shape: Shape = { heads: 4, kvHeads: 2, keyDim: 32, keyType: type, valueType: type };
   const rows = tokens('all', 700, shape);
   for (const isa of isaLevels()) {
