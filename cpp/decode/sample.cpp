@@ -82,14 +82,16 @@ Sampler::Sampler(SamplerOptions options) : options_(std::move(options)) {
   if (o.temperature > 0) {
     weights_.resize(vocab);
     sums_.resize(blocks);
-    if (truncates()) {
-      ids_.resize(vocab + 1);
-      masses_.resize(Buckets::masses);
-    }
+    if (truncates()) masses_.resize(Buckets::masses);
     if (o.typical_p < 1) scores_.resize(vocab);
   }
-  if ((o.temperature > 0 && truncates()) || o.top_logprobs > 0) keys_.resize(vocab);
+  if ((o.temperature > 0 && truncates()) || o.top_logprobs > 0) make_room_to_rank();
   top_.resize(static_cast<size_t>(std::min<int64_t>(o.top_logprobs, o.vocab)));
+}
+
+void Sampler::make_room_to_rank() {
+  ids_.resize(static_cast<size_t>(options_.vocab) + 1);
+  keys_.resize(static_cast<size_t>(options_.vocab));
 }
 
 bool Sampler::truncates() const {
@@ -359,46 +361,29 @@ int32_t Sampler::pick(const Law& law, double uniform) const {
   return law.token(last);
 }
 
-// Keys of all values >= least, in any order; whole blocks are passed over by their maxima.
-int64_t Sampler::gather(const float* values, int64_t count, const float* maxima, float least) {
-  int64_t found = 0;
-  for (int64_t block = 0; block < blocks_of(count); ++block) {
-    if (maxima[block] < least) continue;
-    const int64_t end = std::min(count, (block + 1) * sample_block);
-    for (int64_t i = block * sample_block; i < end; ++i) {
-      keys_[static_cast<size_t>(found)] = key_of(values[i], i);
-      found += values[i] >= least;
-    }
+// ids_ and keys_ of at least the `wanted` greatest values and hardly more, ascending ids; returns how many.
+int64_t Sampler::gather(const float* values, int64_t count, int64_t wanted) {
+  const float* maxima = maxima_.data();
+  // As many values reach it as blocks have a maximum there.
+  const float least = sample_kernel().bound(maxima, blocks_of(count), wanted);
+  const int64_t found = sample_kernel().reach(values, count, maxima, least, ids_.data());
+  for (int64_t i = 0; i < found; ++i) {
+    const int32_t id = ids_[static_cast<size_t>(i)];
+    keys_[static_cast<size_t>(i)] = key_of(values[id], id);
   }
   return found;
 }
 
-namespace {
-
-// A bound that at least `wanted` values reach: as many blocks have a maximum there.
-float bound_of(const float* maxima, int64_t blocks, int64_t wanted, uint64_t* scratch) {
-  if (wanted > blocks) return -std::numeric_limits<float>::infinity();
-  for (int64_t i = 0; i < blocks; ++i) scratch[i] = key_of(maxima[i], i);
-  const uint64_t least = least_kept(scratch, blocks, static_cast<double>(wanted), [](uint64_t) { return 1.0; });
-  return maxima[index_of(least)];
-}
-
-}  // namespace
-
 Sampler::Kept Sampler::keep_top_k(const float* logits, int64_t vocab, float peak, float scale) {
-  const float* maxima = maxima_.data();
   const int64_t wanted = options_.top_k;
-  const float bound = bound_of(maxima, blocks_of(vocab), wanted, keys_.data());
-  const int64_t found = gather(logits, vocab, maxima, bound);
+  const int64_t found = gather(logits, vocab, wanted);
   const uint64_t least = least_kept(keys_.data(), found, static_cast<double>(wanted), [](uint64_t) { return 1.0; });
   Kept kept;
-  for (int64_t i = 0; i < found; ++i) {
-    const uint64_t key = keys_[static_cast<size_t>(i)];
-    ids_[static_cast<size_t>(kept.count)] = static_cast<int32_t>(index_of(key));
-    kept.count += key >= least;
-    if (kept.count == wanted) break;
+  for (int64_t i = 0; i < found && kept.count < wanted; ++i) {
+    const int32_t id = ids_[static_cast<size_t>(i)];
+    ids_[static_cast<size_t>(kept.count)] = id;
+    kept.count += key_of(logits[id], id) >= least;
   }
-  std::sort(ids_.begin(), ids_.begin() + kept.count);
   // The kernel works in place: a block is read before it is written.
   for (int64_t i = 0; i < kept.count; ++i) weights_[static_cast<size_t>(i)] = logits[ids_[static_cast<size_t>(i)]];
   kept.total = sample_kernel().weigh(weights_.data(), kept.count, peak, scale, weights_.data(), nullptr);
@@ -531,8 +516,7 @@ void Sampler::keep_min_p(Kept& kept) {
 
 // The first `wanted` ranks of the logits become the first keys, in order.
 void Sampler::rank_first(const float* logits, int64_t vocab, int64_t wanted) {
-  const float bound = bound_of(maxima_.data(), blocks_of(vocab), wanted, keys_.data());
-  const int64_t found = gather(logits, vocab, maxima_.data(), bound);
+  const int64_t found = gather(logits, vocab, wanted);
   std::partial_sort(keys_.begin(), keys_.begin() + wanted, keys_.begin() + found, std::greater<>());
 }
 
@@ -555,7 +539,7 @@ SampleError Sampler::rank(float* logits, int64_t vocab, int64_t count, std::vect
   if (error == SampleError::none) {
     const double total = sample_kernel().weigh(logits, vocab, peak_, 1.0f, nullptr, nullptr);
     const double log_total = peak_ + std::log(total);
-    if (keys_.empty()) keys_.resize(static_cast<size_t>(options_.vocab));
+    if (keys_.empty()) make_room_to_rank();
     count = std::min(count, vocab);
     rank_first(logits, vocab, count);
     for (int64_t i = 0; i < count; ++i) {

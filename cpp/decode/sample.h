@@ -112,6 +112,7 @@ class Sampler {
     double total = 0;  // sum of their weights
   };
   bool truncates() const;
+  void make_room_to_rank();
   SampleError adjust(float* logits, int64_t vocab);
   SampleError find_peak(float* logits, int64_t vocab);
   void restore(float* logits);
@@ -131,7 +132,7 @@ class Sampler {
   void compact(Kept& kept, const float* scores, uint64_t least);
   void rank_first(const float* logits, int64_t vocab, int64_t wanted);
   void report_top(const float* logits, int64_t vocab, double log_total, SampleResult& result);
-  int64_t gather(const float* values, int64_t count, const float* maxima, float least);
+  int64_t gather(const float* values, int64_t count, int64_t wanted);
 
   SamplerOptions options_;
   std::mutex mutex_;

@@ -98,9 +98,67 @@ double weigh(const float* values, int64_t count, float peak, float scale, float*
   return total;
 }
 
+// Integers in the order of floats, and back. (Functions of headers belong to no level.)
+int32_t order_of(float value) {
+  const auto bits = std::bit_cast<int32_t>(value);
+  return bits ^ (bits >> 31 & 0x7FFFFFFF);
+}
+float value_of(int32_t order) {
+  return std::bit_cast<float>(order ^ (order >> 31 & 0x7FFFFFFF));
+}
+
+int64_t count_reaching(const float* values, int64_t count, float least) {
+  int32_t reaching = 0;
+  for (int64_t i = 0; i < count; ++i) reaching += values[i] >= least;
+  return reaching;
+}
+
+// Halves the range until hardly anything lies between its ends.
+float bound(const float* values, int64_t count, int64_t wanted) {
+  constexpr int64_t fine = 1 << 16;  // of the order: 1/128 of a value
+  if (wanted > count) return minus_infinity;
+  int64_t low = order_of(minus_infinity), high = order_of(-minus_infinity);
+  while (high - low > fine) {
+    const int64_t middle = low + (high - low) / 2;
+    const int64_t reaching = count_reaching(values, count, value_of(static_cast<int32_t>(middle)));
+    if (reaching >= wanted) low = middle;
+    if (reaching < wanted) high = middle;
+    if (reaching == wanted) break;
+  }
+  return value_of(static_cast<int32_t>(low));
+}
+
+// Bit i: values[i] >= least.
+uint64_t bits_reaching(const float* values, float least) {
+  constexpr uint64_t spread = 0x0102040810204080;  // brings the lowest bits of 8 bytes together, in the highest byte
+  uint8_t reaching[sample_block];
+  for (int i = 0; i < sample_block; ++i) reaching[i] = values[i] >= least;
+  uint64_t bits = 0;
+  for (int i = 0; i < 8; ++i) {
+    uint64_t bytes = 0;
+    for (int k = 7; k >= 0; --k) bytes = bytes << 8 | reaching[8 * i + k];
+    bits |= (bytes * spread >> 56) << (8 * i);
+  }
+  return bits;
+}
+
+int64_t reach(const float* values, int64_t count, const float* maxima, float least, int32_t* indices) {
+  int64_t found = 0;
+  float padded[sample_block];
+  for (int64_t block = 0; block * sample_block < count; ++block) {
+    if (maxima[block] < least) continue;
+    uint64_t bits = bits_reaching(block_of(values, count, block, padded), least);
+    const int64_t left = count - block * sample_block;
+    if (left < sample_block) bits &= (uint64_t{1} << left) - 1;  // -inf reaches -inf
+    for (; bits != 0; bits &= bits - 1)
+      indices[found++] = static_cast<int32_t>(block * sample_block + std::countr_zero(bits));
+  }
+  return found;
+}
+
 }  // namespace
 
 extern const SampleKernel sample_kernel;
-const SampleKernel sample_kernel = {peak, weigh};
+const SampleKernel sample_kernel = {peak, weigh, bound, reach};
 
 }  // namespace vivace::VIVACE_ISA

@@ -19,6 +19,10 @@ struct SampleKernel {
   // weights[i] = exp((values[i] - peak) · scale), 0 below e^-87; sums[count / 64, rounded up] their sums per block.
   // Either may be null. Returns the sum of all.
   double (*weigh)(const float* values, int64_t count, float peak, float scale, float* weights, double* sums);
+  // A value that at least `wanted` of values[0, count) reach, and hardly more; -inf when there are not so many. No NaN.
+  float (*bound)(const float* values, int64_t count, int64_t wanted);
+  // The indices, ascending, of all values[0, count) >= least, by the maxima of their blocks; returns how many.
+  int64_t (*reach)(const float* values, int64_t count, const float* maxima, float least, int32_t* indices);
 };
 
 // The best one for this processor.
