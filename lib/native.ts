@@ -250,6 +250,8 @@ export interface NativeAddon extends NativeTraining {
     valueType: number;
     maxPages: number;
     policy?: NativeKvPolicy;
+    /** Pages are NaN where nothing was written, for tests. */
+    poison?: boolean;
     /** Of published pages' hashes, default 64. */
     hashBits?: number;
     device?: NativeDevice;

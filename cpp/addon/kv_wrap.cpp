@@ -17,6 +17,10 @@ Napi::Function KvCacheWrap::define(Napi::Env env) {
                       InstanceMethod<&KvCacheWrap::keep>("keep"),
                       InstanceMethod<&KvCacheWrap::read_cells>("readCells"),
                       InstanceMethod<&KvCacheWrap::write_cells>("writeCells"),
+                      InstanceMethod<&KvCacheWrap::saved>("saved"),
+                      InstanceMethod<&KvCacheWrap::read_page>("readPage"),
+                      InstanceMethod<&KvCacheWrap::restore>("restore"),
+                      InstanceMethod<&KvCacheWrap::write_page>("writePage"),
                       InstanceMethod<&KvCacheWrap::share>("share"),
                       InstanceMethod<&KvCacheWrap::publish>("publish"),
                       InstanceMethod<&KvCacheWrap::withhold>("withhold"),
@@ -117,6 +121,7 @@ KvCacheWrap::KvCacheWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<KvCa
     options.max_pages = number("maxPages");
     if (!given.Get("hashBits").IsUndefined()) options.hash_bits = number("hashBits");
     options.policy = read_policy(given.Get("policy"));
+    options.poison = given.Get("poison").ToBoolean();
     int device = 0;
     const auto library = read_device(given.Get("device"), device);
     if (library && options.policy.snap.budget > 0)
@@ -178,6 +183,74 @@ void KvCacheWrap::write_cells(const Napi::CallbackInfo& info) {
     if (count < 0 || static_cast<int64_t>(in.ByteLength()) != cache.cell_bytes() * count)
       throw Error("INTERNAL", "writeCells: the buffer has the wrong size");
     cache.write_cells(sequence, cache.cells(sequence), count, reinterpret_cast<const std::byte*>(in.Data()));
+  });
+}
+
+// { state: [cells, shift, fixed, horizon], pages: Int32Array of groups and pages in turns, bytes: [groups] }
+Napi::Value KvCacheWrap::saved(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guarded(env, [&] {
+    const PagedKv& cache = alive(env);
+    const int sequence = integer(info, 0);
+    const PagedKv::Saved state = cache.saved(sequence);
+    const std::vector<PagedKv::SavedPage> pages = cache.saved_pages(sequence);
+    Napi::Float64Array numbers = Napi::Float64Array::New(env, 4);
+    numbers[0] = state.cells;
+    numbers[1] = state.shift;
+    numbers[2] = state.fixed;
+    numbers[3] = static_cast<double>(state.horizon);
+    Napi::Int32Array list = Napi::Int32Array::New(env, 2 * pages.size());
+    for (size_t i = 0; i < pages.size(); ++i) {
+      list[2 * i] = pages[i].group;
+      list[2 * i + 1] = static_cast<int32_t>(pages[i].page);
+    }
+    Napi::Float64Array bytes = Napi::Float64Array::New(env, cache.groups().size());
+    for (size_t group = 0; group < cache.groups().size(); ++group)
+      bytes[group] = static_cast<double>(cache.group_bytes(static_cast<int>(group)));
+    Napi::Object saved = Napi::Object::New(env);
+    saved.Set("state", numbers);
+    saved.Set("pages", list);
+    saved.Set("bytes", bytes);
+    return saved;
+  });
+}
+
+namespace {
+// A page by its group and number; throws INTERNAL where the buffer is not as long as it is.
+PagedKv::SavedPage page_of(const Napi::CallbackInfo& info, const PagedKv& cache, size_t bytes) {
+  const int group = integer(info, 1);
+  if (group < 0 || group >= static_cast<int>(cache.groups().size()) ||
+      static_cast<int64_t>(bytes) != cache.group_bytes(group))
+    throw Error("INTERNAL", "KV cache: the buffer of a page has the wrong size");
+  return {group, integer(info, 2)};
+}
+}  // namespace
+
+void KvCacheWrap::read_page(const Napi::CallbackInfo& info) {
+  Napi::Uint8Array out = info[3].As<Napi::Uint8Array>();
+  guarded(info.Env(), [&] {
+    PagedKv& cache = alive(info.Env());
+    cache.read_page(integer(info, 0), page_of(info, cache, out.ByteLength()), reinterpret_cast<std::byte*>(out.Data()));
+  });
+}
+Napi::Value KvCacheWrap::restore(const Napi::CallbackInfo& info) {
+  const Napi::Float64Array state = info[0].As<Napi::Float64Array>();
+  return guarded(info.Env(), [&] {
+    if (state.ElementLength() != 4) throw Error("INVALID_ARGUMENT", "KV cache: a state is four numbers");
+    for (size_t i = 0; i < 4; ++i)
+      if (!(state[i] >= 0 && state[i] <= 1 << 30))
+        throw Error("INVALID_ARGUMENT", "KV cache: no sequence of this cache is like that");
+    const PagedKv::Saved saved{static_cast<int>(state[0]), static_cast<int>(state[1]), static_cast<int>(state[2]),
+                               static_cast<int64_t>(state[3])};
+    return Napi::Number::New(info.Env(), alive(info.Env()).restore(saved));
+  });
+}
+void KvCacheWrap::write_page(const Napi::CallbackInfo& info) {
+  const Napi::Uint8Array in = info[3].As<Napi::Uint8Array>();
+  guarded(info.Env(), [&] {
+    PagedKv& cache = alive(info.Env());
+    cache.write_page(integer(info, 0), page_of(info, cache, in.ByteLength()),
+                     reinterpret_cast<const std::byte*>(in.Data()));
   });
 }
 

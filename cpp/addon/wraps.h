@@ -45,6 +45,10 @@ class KvCacheWrap : public Napi::ObjectWrap<KvCacheWrap> {
   void keep(const Napi::CallbackInfo& info);
   void read_cells(const Napi::CallbackInfo& info);
   void write_cells(const Napi::CallbackInfo& info);
+  Napi::Value saved(const Napi::CallbackInfo& info);
+  void read_page(const Napi::CallbackInfo& info);
+  Napi::Value restore(const Napi::CallbackInfo& info);
+  void write_page(const Napi::CallbackInfo& info);
   Napi::Value cells(const Napi::CallbackInfo& info);
   Napi::Value voters(const Napi::CallbackInfo& info);
   void compact(const Napi::CallbackInfo& info);

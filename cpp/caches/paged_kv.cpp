@@ -3,6 +3,7 @@
 #include "caches/paged_kv.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/error.h"
 
@@ -480,6 +481,7 @@ int32_t PagedKv::take_page(size_t group, int64_t wanted) {
                     "Use a shorter context, q8_0 keys and values, or fewer sessions.");
     }
     free.pop_back();
+    if (options_.poison && store_->place() == nullptr) std::memset(page.data, 0xff, static_cast<size_t>(bytes));
     page.references = 1;
     ++used_;
     used_bytes_ += bytes;
@@ -501,6 +503,8 @@ void PagedKv::free_page(int32_t id) {
   Page& page = pages_[static_cast<size_t>(id)];
   const auto group = static_cast<size_t>(page.group);
   std::vector<int32_t>& free = free_[group];
+  if (options_.poison && store_->place() == nullptr)
+    std::memset(page.data, 0xff, static_cast<size_t>(groups_[group].page_bytes));
   if (spare_bytes_ >= most_spare_bytes) {
     store_->unmap(page.data, groups_[group].page_bytes);
     page.data = nullptr;

@@ -34,6 +34,7 @@ struct PagedKvOptions {
   int64_t max_pages = 0;  // pages that may exist at once; under a policy, so many times the bytes of one of all
   int hash_bits = 64;     // of published pages; fewer only to test collisions
   CachePolicy policy;
+  bool poison = false;  // pages are NaN before they are written and when they are given back: for tests, on the host
 
   bool operator==(const PagedKvOptions&) const = default;
 };
@@ -160,6 +161,26 @@ class PagedKv {
   void read_cells(int sequence, int begin, int count, std::byte* out) const;
   void write_cells(int sequence, int begin, int count, const std::byte* in);
 
+  // Save and restore under policies (saved_pages.cpp), on the host: what a sequence is besides its pages, and the pages
+  // that a later row may see, one by one, as they lie in memory.
+  struct Saved {
+    int cells = 0, shift = 0, fixed = 0;
+    int64_t horizon = 0;
+  };
+  struct SavedPage {
+    int group;
+    int64_t page;
+  };
+  Saved saved(int sequence) const;
+  std::vector<SavedPage> saved_pages(int sequence) const;
+  int64_t group_bytes(int group) const { return groups_[static_cast<size_t>(group)].page_bytes; }  // of a page
+  // Cells that are not committed are zeros in `out`.
+  void read_page(int sequence, SavedPage page, std::byte* out) const;
+  // A new sequence whose pages are still to be written. Throws INVALID_ARGUMENT for what can be no sequence of this
+  // cache.
+  int restore(const Saved& saved);
+  void write_page(int sequence, SavedPage page, const std::byte* in);
+
  private:
   struct Page {
     std::byte* data = nullptr;
@@ -215,6 +236,12 @@ class PagedKv {
   void free_page(int32_t page);
   void evict(int32_t page);
   std::vector<int32_t> find(const int32_t* tokens, int64_t pages, const std::string& salt) const;
+  // A page is all of a text's cells, and what they are follows from the text.
+  bool shares_prefixes() const { return groups_.size() == 1 && options_.policy.snap.budget == 0; }
+  bool has(const Sequence& sequence, size_t group, int64_t page) const {
+    return page < sequence.pages && (page >= sequence.tables[group].gone || groups_[group].keeps(page));
+  }
+  int64_t first_seen(const PageGroup& group, int64_t horizon) const;
   // The strips of `cells` cells from cell `from` of one page of a group on, to those from cell `to` of another one.
   void add_strips(std::vector<PageStrip>& strips, const PageGroup& group, const std::byte* source, int from,
                   std::byte* target, int to, int64_t cells) const;

@@ -21,12 +21,17 @@ std::vector<int32_t> PagedKv::find(const int32_t* tokens, int64_t pages, const s
 int PagedKv::share(int sequence, const int32_t* tokens, int count, const std::string& salt) {
   Sequence& taker = checked(sequence);
   const int size = options_.page_size;
+  const std::vector<int32_t> found = find(tokens, std::min<int64_t>(count / size, table_pages_), salt);
   const size_t own = static_cast<size_t>(taker.length / size);
-  const std::vector<int32_t> found = find(tokens, count / size, salt);
   if (found.size() <= own) return taker.length;
+  // Held before the sequence gives anything back, for that may drive idle pages out.
+  for (size_t i = own; i < found.size(); ++i) hold_page(found[i]);
   truncate(sequence, static_cast<int>(own) * size);
+  if (static_cast<size_t>(taker.length) < own * static_cast<size_t>(size)) {  // it gave up all of its text
+    for (size_t i = found.size(); i-- > own;) drop_page(found[i]);
+    return share(sequence, tokens, count, salt);
+  }
   for (size_t i = own; i < found.size(); ++i) {
-    hold_page(found[i]);
     taker.tables[0].entries.push_back(found[i]);
     ++taker.pages;
   }
@@ -34,14 +39,15 @@ int PagedKv::share(int sequence, const int32_t* tokens, int count, const std::st
 }
 
 void PagedKv::publish(int sequence, const int32_t* tokens, int count, const std::string& salt) {
-  if (most_idle_ == 0 || !options_.policy.full()) return;
+  if (most_idle_ == 0 || !shares_prefixes()) return;
   const Sequence& owner = checked(sequence);
   const int size = options_.page_size;
   const size_t full = static_cast<size_t>(std::min({count, owner.length, owner.withheld}) / size);
   const std::vector<int32_t> known = find(tokens, static_cast<int64_t>(full), salt);
   int32_t at = known.empty() ? PrefixTree::none : known.back();
   for (size_t i = known.size(); i < full; ++i) {
-    const int32_t id = owner.tables[0].entries[i];
+    if (!has(owner, 0, static_cast<int64_t>(i))) break;  // of texts longer than a window the beginning is gone
+    const int32_t id = owner.tables[0].entries[place_in(groups_[0], static_cast<int64_t>(i))];
     if (pages_[id].published) break;  // under another salt
     if (at == PrefixTree::none) at = prefixes_.make_root(salt);
     prefixes_.add(at, tokens + static_cast<int64_t>(i) * size, id);

@@ -30,6 +30,15 @@ export function firstChannels(file: ChannelFile, type: ChannelType, count: numbe
   return found.length > 0 ? found : undefined;
 }
 
+/** The other way round, for the channels that there are. */
+export function channelFile(
+  channels: Readonly<Partial<Record<ChannelType, readonly (readonly (readonly number[])[])[]>>>,
+): ChannelFile {
+  return Object.fromEntries(
+    channelTypes.flatMap((type) => (channels[type] ?? []).map((heads, layer) => [channelKey(layer, type), heads])),
+  );
+}
+
 function first(channels: unknown, count: number, mistake: (why: string) => VivaceError): number[] {
   if (!Array.isArray(channels) || channels.some((channel) => !Number.isInteger(channel) || channel < 0)) {
     throw mistake('is no list of channels');

@@ -3,7 +3,14 @@
 import { flag, integer, word } from '../decode/option-checks.js';
 import { expected, VivaceError } from '../errors.js';
 import type { KvLabels } from '../program/kv-policy.js';
-import { channelTypes, firstChannels, readChannels, type ChannelFile, type ChannelType } from './channels.js';
+import {
+  channelFile,
+  channelTypes,
+  firstChannels,
+  readChannels,
+  type ChannelFile,
+  type ChannelType,
+} from './channels.js';
 import { noCards, storageOf, type CacheModel, type CacheOptions, type CacheStorage, type PolicyRow } from './policy.js';
 
 export interface DoubleSparsityOptions extends CacheStorage {
@@ -170,14 +177,9 @@ export const doubleSparsityRow: PolicyRow<DoubleSparsityPolicy> = {
   name: 'double-sparsity',
   what: 'all tokens are kept, decoding reads those that labels promise to matter',
   make: doubleSparsity,
+  options: ({ kind: _, channels, ...options }) => ({ ...options, channels: channelFile(channels) }),
   derive: (policy, model) => ({ labels: labelsFor(policy, model, model.kvLayers[0].heads) }),
   endless: false,
-  sharesPrefixes: false,
-  refuses: {
-    cards: noCards,
-    save: {
-      why: 'a saved session does not say by what its rows chose',
-      remedy: 'Save the text, and generate from it again.',
-    },
-  },
+  chooses: true,
+  refuses: { cards: noCards },
 };

@@ -36,6 +36,7 @@ export const lmInfiniteRow: PolicyRow<LmInfinitePolicy> = {
   name: 'lm-infinite',
   what: 'the first tokens and a window, and no distance beyond it (LM-Infinite)',
   make: lmInfinite,
+  options: ({ kind: _, ...options }) => options,
   derive: ({ sinks, window, distance }, model) => {
     const { contextLength } = model;
     for (const [name, value] of [['window', window] as const, ['distance', distance] as const]) {
@@ -47,9 +48,5 @@ export const lmInfiniteRow: PolicyRow<LmInfinitePolicy> = {
     return endlessPolicy(model, { sinks, window: own, distance: 'ceiling', limit: distance ?? own });
   },
   endless: true,
-  sharesPrefixes: false,
-  refuses: {
-    cards: noCards,
-    save: { why: 'most of the text is no longer there', remedy: 'Save the text, and generate from it again.' },
-  },
+  refuses: { cards: noCards },
 };

@@ -111,6 +111,22 @@ export const longGenRow: PolicyRow<LongGenPolicy> = {
   name: 'longgen',
   what: 'everything in some layers, windows or blocks in the others (LongGen)',
   make: longGen,
+  options: ({ schedule }) =>
+    schedule === undefined
+      ? {}
+      : {
+          pattern: schedule.sparse === 'sliding_attention' ? 'sinkWindow' : 'blockSparse',
+          fullLayers: schedule.full,
+          sinks: schedule.sinks,
+          window: schedule.sliding_window,
+          blockSize: schedule.block_size,
+          localBlocks: schedule.local_blocks,
+          stride: schedule.vert_stride,
+          homogeneous: schedule.homo_heads !== 0,
+          headOffset: schedule.head_offset,
+          denseHeads: schedule.dense_heads,
+          alwaysFirst: schedule.always_first_block !== 0,
+        },
   derive: ({ schedule }, { kvShape, kvLayers, longGen: own }) => {
     const config = schedule ?? own;
     if (config === undefined) {
@@ -137,9 +153,6 @@ export const longGenRow: PolicyRow<LongGenPolicy> = {
     };
   },
   endless: false,
-  sharesPrefixes: false,
-  refuses: {
-    cards: noCards,
-    save: { why: 'some layers have dropped cells', remedy: 'Save the text, and generate from it again.' },
-  },
+  alone: 'of one part of the text some layers have pages and others do not',
+  refuses: { cards: noCards },
 };

@@ -25,7 +25,7 @@ export interface CacheOptions extends CacheStorage {
 export const storageNames = ['keyType', 'valueType', 'pageSize'] as const;
 
 /** What may be impossible under a policy. */
-export type CacheFeature = 'cards' | 'speculation' | 'save';
+export type CacheFeature = 'cards' | 'speculation';
 
 export interface Refusal {
   readonly why: string;
@@ -48,12 +48,16 @@ export interface PolicyRow<P> {
   readonly what: string;
   /** The factory, for options that came as text. */
   readonly make: (options: never) => CacheOptions;
+  /** Options that `make` makes the policy of, storage aside: for policies that come from a file. */
+  readonly options: (policy: P) => object;
   /** Throws INVALID_ARGUMENT where the options do not fit the model. */
   readonly derive: (policy: P, model: CacheModel) => KvPolicy;
   /** Texts may be longer than what the model was trained on, and their memory does not grow. */
   readonly endless: boolean;
-  /** Pages may be shared with sessions whose texts begin the same. */
-  readonly sharesPrefixes: boolean;
+  /** Why pages are not shared with sessions whose texts begin the same; absent: they are. */
+  readonly alone?: string;
+  /** Rows whose logits are wanted read less than others: their keys and values do not follow from the text alone. */
+  readonly chooses?: boolean;
   readonly refuses: Readonly<Partial<Record<CacheFeature, Refusal>>>;
 }
 

@@ -1,4 +1,5 @@
 // From a session's cache options to what an executor is told; and what is refused.
+import { isDeepStrictEqual } from 'node:util';
 import { checkNames, integer, word } from '../decode/option-checks.js';
 import { expected, VivaceError } from '../errors.js';
 import type { KvDType } from '../program/executor.js';
@@ -19,10 +20,13 @@ const cacheWords = Object.keys(cacheTypes) as CacheType[];
 /** Throws INVALID_ARGUMENT. */
 export const cacheType = (name: string, value: unknown): KvDType => cacheTypes[word(name, value, 'f16', cacheWords)];
 
+/** The other way round. */
+export const cacheWord = (type: KvDType): CacheType =>
+  cacheWords.find((word_) => cacheTypes[word_] === type) as CacheType;
+
 const features: Readonly<Record<CacheFeature, string>> = {
   cards: 'Graphics cards',
   speculation: 'Speculative decoding',
-  save: 'Saving a session',
 };
 
 /** Options with every field set; `native` is absent for the full cache. */
@@ -53,6 +57,24 @@ export function resolveCache(options: CacheOptions | undefined, model: CacheMode
   }
   if (model.name.startsWith('cuda')) refuse(policy, 'cards');
   return { ...storage, policy, native: rowOf(policy).derive(policy, model) };
+}
+
+/** The policy that a file names, made anew by its factory. Throws FORMAT_INVALID where none could have made it. */
+export function savedPolicy(saved: unknown): CachePolicy {
+  const { kind } = (saved ?? {}) as { kind?: unknown };
+  let made: CachePolicy | undefined;
+  try {
+    if (typeof kind === 'string' && Object.hasOwn(policyRows, kind)) {
+      const row = rowOf(saved as CachePolicy);
+      made = row.make(row.options(saved as CachePolicy) as never).policy;
+    }
+  } catch (cause) {
+    throw new VivaceError('FORMAT_INVALID', `The session was saved under an impossible cache policy`, { cause });
+  }
+  if (made && isDeepStrictEqual(made, saved)) return made;
+  throw new VivaceError('FORMAT_INVALID', 'The session was saved under a cache policy that is not known', {
+    remedy: 'Restore it with the version of vivace that saved it.',
+  });
 }
 
 /** Throws UNSUPPORTED_FEATURE where the feature does not go with the policy. */

@@ -67,6 +67,7 @@ export const snapKvRow: PolicyRow<SnapKvPolicy> = {
   name: 'snapkv',
   what: 'of a prompt, the tokens that its end attends to (SnapKV)',
   make: snapKv,
+  options: ({ kind: _, ...options }) => options,
   derive: ({ kind: _, alwaysKeepFirst, ...policy }, { kvLayers }) => {
     const widest = Math.max(...kvLayers.map((layer) => layer.window));
     if (widest > policy.budget) {
@@ -76,9 +77,6 @@ export const snapKvRow: PolicyRow<SnapKvPolicy> = {
     return { snap: { ...policy, keepFirst: alwaysKeepFirst, poolBeforeGroup: false } };
   },
   endless: false,
-  sharesPrefixes: false,
-  refuses: {
-    cards: noCards,
-    save: { why: 'parts of the text are no longer there', remedy: 'Save the text, and generate from it again.' },
-  },
+  alone: 'what stays of a prompt depends on its end',
+  refuses: { cards: noCards },
 };

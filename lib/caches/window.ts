@@ -35,6 +35,7 @@ export const windowRow: PolicyRow<WindowPolicy> = {
   name: 'window',
   what: 'the first tokens and the most recent ones (StreamingLLM)',
   make: window,
+  options: ({ kind: _, ...options }) => options,
   derive: ({ sinks, recent = -1 }, model) => {
     const most = model.contextLength - sinks - 1;
     if (recent > most || most < 1) {
@@ -45,9 +46,5 @@ export const windowRow: PolicyRow<WindowPolicy> = {
     return endlessPolicy(model, { sinks, window: kept + 1, distance: 'cacheIndex', limit: sinks + kept });
   },
   endless: true,
-  sharesPrefixes: false,
-  refuses: {
-    cards: noCards,
-    save: { why: 'most of the text is no longer there', remedy: 'Save the text, and generate from it again.' },
-  },
+  refuses: { cards: noCards },
 };

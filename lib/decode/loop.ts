@@ -57,6 +57,8 @@ export interface DecodeTarget {
   readonly contextLength: number;
   /** What it shares with other sequences. */
   readonly prefix?: PrefixSeat | undefined;
+  /** Rows that tokens are drawn from do not read all, as those of a prompt do (Double Sparsity). */
+  readonly chooses?: boolean;
   /** The sequence was given back: its cache must not be touched any more. */
   isDisposed(): boolean;
 }
@@ -108,8 +110,10 @@ export async function* decode(
     if (!target.isDisposed()) {
       // What belongs to a stop string was not said, nor what a caller who left did not see.
       tokens.truncate(run.promptTokens + run.answer.tokens.length);
-      // Also gives memory back that rounds ahead would have used.
-      kv.truncate(sequence, Math.min(kv.length(sequence), tokens.length));
+      // Also gives memory back that rounds ahead would have used. Where rows choose, the last token is read with what comes next,
+      // whether or not such a round has read it.
+      const read = tokens.length - (target.chooses ? 1 : 0);
+      kv.truncate(sequence, Math.min(kv.length(sequence), read));
       target.prefix?.publish(tokens);
     }
     finished(run.result(reason));
@@ -162,6 +166,7 @@ class Run {
     this.sampler.accept(prompt);
     // Drafters that read what the model knows of rows need them all computed here.
     this.sharedTokens = this.speculator?.taps ? 0 : (target.prefix?.share(tokens) ?? 0);
+    if (target.chooses) target.prefix?.keep(tokens.length - 1);
     this.cachedTokens = kv.length(sequence);
     this.prompt = tokens.length - this.cachedTokens > 1; // else nothing was said since the last answer
     this.ends = Int32Array.from(tokenizer.endOfGeneration);

@@ -135,6 +135,7 @@ export class PrefixCache {
 /** What one sequence takes of others, and gives. Its cells are those of the first tokens of the lists that come. */
 export class PrefixSeat {
   private pages = 0; // full ones that have been published
+  private own = Infinity; // its first cell that does not follow from the text alone
 
   constructor(
     private readonly cache: PrefixCache,
@@ -146,7 +147,9 @@ export class PrefixSeat {
 
   /** The same for a fork of the sequence. */
   of(sequence: number): PrefixSeat {
-    return new PrefixSeat(this.cache, this.kv, sequence, this.pageSize, this.salt);
+    const seat = new PrefixSeat(this.cache, this.kv, sequence, this.pageSize, this.salt);
+    seat.own = this.own;
+    return seat;
   }
 
   /** Takes what others have of a text, but for its last token, whose logits are wanted; how many tokens were new. */
@@ -165,14 +168,20 @@ export class PrefixSeat {
   publish(tokens: TokenList): void {
     const { kv, sequence, pageSize } = this;
     if (this.cache.closed) return;
-    const full = Math.floor(Math.min(tokens.length, kv.length(sequence)) / pageSize);
+    const full = Math.floor(Math.min(tokens.length, kv.length(sequence), this.own) / pageSize);
     if (full <= this.pages) return;
     kv.prefixes.publish(sequence, tokens.slice(0, full * pageSize), this.salt);
     this.pages = full;
   }
 
+  /** From the token at `from` on, what is computed does not follow from the text alone. */
+  keep(from: number): void {
+    this.own = Math.min(this.own, from);
+  }
+
   /** The text was cut. */
   cut(length: number): void {
+    if (length <= this.own) this.own = Infinity;
     this.pages = Math.min(this.pages, Math.floor(length / this.pageSize));
   }
 

@@ -1,7 +1,7 @@
 // A loaded model: its program on an executor, its tokenizer, and the sessions and chats that run on it.
 import { totalmem } from 'node:os';
 import type { CacheModel, CacheOptions, CacheType } from '../caches/policy.js';
-import { cacheType, resolveCache, rowOf, type ResolvedCache } from '../caches/resolve.js';
+import { cacheType, cacheWord, resolveCache, rowOf, savedPolicy, type ResolvedCache } from '../caches/resolve.js';
 import type * as chats from '../session/chat.js';
 import type { Chat, ChatOptions } from '../session/chat.js';
 import { dropIdlePages, sessionSalt, type PrefixCache, type SessionPrefixOptions } from '../decode/prefix-cache.js';
@@ -17,7 +17,7 @@ import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
 import type { WeightStore } from '../formats/weight-store.js';
 import { estimateMemory, kvBytesPerToken, type MemoryEstimate } from '../models/memory.js';
 import type { NativeCallProfile } from '../native.js';
-import type { Executor, KvCache } from '../program/executor.js';
+import type { Executor, KvCache, KvDType } from '../program/executor.js';
 import { NativeExecutor } from '../program/native-executor.js';
 import type { Program } from '../program/program.js';
 import type * as sessionFiles from '../session/session-file.js';
@@ -91,8 +91,7 @@ export class Model {
     this.check();
     checkNames(options, ['contextLength', 'cache', 'prefixCache'], 'the session options');
     const cache = resolveCache(options.cache, this.cacheModel());
-    const endless = cache.policy !== undefined && rowOf(cache.policy).endless;
-    const most = endless ? ENDLESS_TOKENS : this.info.contextLength;
+    const most = this.mostTokens(cache);
     return this.seat(
       cache,
       integer('contextLength', options.contextLength, most, 1, most),
@@ -112,16 +111,21 @@ export class Model {
       const { readSession } = require('../session/session-file.js') as typeof sessionFiles;
       await readSession(file, {
         fingerprint: this.fingerprint(),
-        begin: ({ keyType, valueType, contextLength, tokens, cellBytes }) => {
+        begin: ({ keyType, valueType, contextLength, tokens, cellBytes, kept }) => {
           this.check();
-          const fits = Math.min(contextLength, this.info.contextLength);
+          const cache = this.savedCache(keyType, valueType, kept);
+          const fits = Math.min(contextLength, this.mostTokens(cache));
           if (tokens.length > fits) {
             throw new VivaceError('CONTEXT_FULL', `${file} holds ${tokens.length} tokens, the context is ${fits}`, {
               remedy: `Load the model with a contextLength of at least ${tokens.length}.`,
             });
           }
-          const seat = this.seat({ keyType, valueType, pageSize: 32 }, fits);
-          seat.kv.prefixes?.withhold(seat.sequence, 0); // a file's word is good enough for one session, not for all
+          const [cells = 0, shift = 0] = kept?.state ?? [];
+          if (cells + shift > tokens.length) {
+            throw new VivaceError('FORMAT_INVALID', `${file} has more in its cache than in its text`);
+          }
+          const seat = this.seat(cache, fits, undefined, kept?.state);
+          if (!kept) seat.kv.prefixes?.withhold(seat.sequence, 0); // a file's word is good enough for one session, not for all
           begun = { seat, tokens };
           if (seat.kv.cellBytes !== cellBytes) {
             throw new VivaceError(
@@ -129,6 +133,7 @@ export class Model {
               `${file} has cells of ${cellBytes} bytes, not ${seat.kv.cellBytes}`,
             );
           }
+          return kept && seat.kv.saved?.(seat.sequence);
         },
         write: (count, cells) => {
           this.check();
@@ -261,11 +266,27 @@ export class Model {
     return this.engine.idle().then(free);
   }
 
-  /** A place for a session that does not exist yet. */
-  private seat(cache: ResolvedCache, contextLength: number, salt: string | false | undefined = undefined) {
+  private mostTokens({ policy }: ResolvedCache): number {
+    return policy !== undefined && rowOf(policy).endless ? ENDLESS_TOKENS : this.info.contextLength;
+  }
+
+  /** How a saved session's cells are kept. Throws FORMAT_INVALID, and UNSUPPORTED_FEATURE on devices without policies. */
+  private savedCache(keyType: KvDType, valueType: KvDType, kept: sessionFiles.KeptHeader | undefined): ResolvedCache {
+    if (!kept) return { keyType, valueType, pageSize: 32 };
+    const types = { keyType: cacheWord(keyType), valueType: cacheWord(valueType) };
+    return resolveCache({ ...types, pageSize: kept.pageSize, policy: savedPolicy(kept.policy) }, this.cacheModel());
+  }
+
+  /** A place for a session that does not exist yet; `state`: that is being restored under a policy. */
+  private seat(
+    cache: ResolvedCache,
+    contextLength: number,
+    salt: string | false | undefined = undefined,
+    state?: readonly number[],
+  ) {
     const { keyType, valueType, pageSize, policy } = cache;
     const kv = this.cache(cache);
-    const sequence = kv.create();
+    const sequence = state ? restored(kv, state) : kv.create();
     const host: SessionHost = {
       rounds: this.engine,
       executor: this.executor,
@@ -278,7 +299,11 @@ export class Model {
     };
     const prefix = salt === false ? undefined : this.prefixCache.seat(kv, sequence, pageSize, salt);
     const session = (tokens?: Int32Array): Session =>
-      new Session(host, { kv, sequence, keyType, valueType, contextLength, prefix, policy }, new TokenList(tokens));
+      new Session(
+        host,
+        { kv, sequence, keyType, valueType, pageSize, contextLength, prefix, policy },
+        new TokenList(tokens),
+      );
     return { kv, sequence, session };
   }
 
@@ -292,7 +317,7 @@ export class Model {
       const storage = { keyType, valueType, pageSize, maxPages };
       kv = this.executor.createKvCache(native === undefined ? storage : { ...storage, policy: native });
       this.caches.set(name, kv);
-      if (policy === undefined || rowOf(policy).sharesPrefixes) this.prefixCache.adopt(kv);
+      if (policy === undefined || rowOf(policy).alone === undefined) this.prefixCache.adopt(kv);
     }
     return kv;
   }
@@ -318,5 +343,18 @@ export class Model {
 
   private check(): void {
     if (this.closing) throw new VivaceError('DISPOSED', 'The model was disposed');
+  }
+}
+
+/** Throws FORMAT_INVALID for numbers that no sequence has. */
+function restored(kv: KvCache, state: readonly number[]): number {
+  if (!kv.restore) {
+    throw new VivaceError('UNSUPPORTED_FEATURE', 'The reference executor restores no sessions with a cache policy');
+  }
+  try {
+    return kv.restore(state);
+  } catch (cause) {
+    if (!(cause instanceof VivaceError) || cause.code !== 'INVALID_ARGUMENT') throw cause;
+    throw new VivaceError('FORMAT_INVALID', 'The saved session is none that its cache policy makes', { cause });
   }
 }

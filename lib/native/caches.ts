@@ -11,6 +11,11 @@ export interface NativeKvCache {
   keep(sequence: number, ordinals: Int32Array): void;
   readCells(sequence: number, begin: number, count: number, out: Uint8Array): void;
   writeCells(sequence: number, count: number, cells: Uint8Array): void;
+  /** Save and restore under policies: cpp/caches/paged_kv.h. `pages`: groups and pages in turns; `bytes` of a page by group. */
+  saved(sequence: number): { state: Float64Array; pages: Int32Array; bytes: Float64Array };
+  readPage(sequence: number, group: number, page: number, out: Uint8Array): void;
+  restore(state: Float64Array): number;
+  writePage(sequence: number, group: number, page: number, bytes: Uint8Array): void;
   /** Compression of prompts: cpp/caches/paged_kv.h. */
   cells(sequence: number): number;
   voters(sequence: number, rows: number): number;

@@ -16,6 +16,8 @@ export interface KvOptions {
   readonly maxPages: number;
   /** What is kept and seen of older cells (lib/caches); absent: all. On the CPU only. */
   readonly policy?: KvPolicy;
+  /** Tests: pages are full of NaN before they are written and when they are given back. On the CPU only. */
+  readonly poison?: boolean;
 }
 
 /** Rows of one run: tokens of any number of sequences, in any order; rows of one sequence in ascending position. */
@@ -314,6 +316,16 @@ export interface PrefixPages {
   counts(): { readonly published: number; readonly idle: number; readonly evictions: number };
 }
 
+/** What later rows may see of a sequence under a policy, as files keep it. It must not change meanwhile. */
+export interface SavedCells {
+  /** What `KvCache.restore` needs. */
+  readonly state: readonly number[];
+  /** Bytes of each page. */
+  readonly sizes: readonly number[];
+  read(index: number, out: Uint8Array): void;
+  write(index: number, page: Uint8Array): void;
+}
+
 /** Sequences in paged memory. Ids are small integers. */
 export interface KvCache {
   readonly pageBytes: number;
@@ -344,6 +356,10 @@ export interface KvCache {
   readCells(sequence: number, begin: number, count: number, out: Uint8Array): void;
   /** Appends `count` cells to the sequence. */
   writeCells(sequence: number, count: number, cells: Uint8Array): void;
+  /** Save and restore where some cells are gone, or more than keys and values is kept; absent: the cache cannot. */
+  saved?(sequence: number): SavedCells;
+  /** A sequence whose pages are still to be written. Throws INVALID_ARGUMENT for what is no state of this cache. */
+  restore?(state: readonly number[]): number;
   /** Gives all memory back at once. */
   dispose(): void;
 }

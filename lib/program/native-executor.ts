@@ -5,7 +5,6 @@ import type {
   NativeCallProfile,
   NativeDevice,
   NativeDrafter,
-  NativeKvCache,
   NativeRequest,
   NativeRound,
   NativeSampler,
@@ -16,7 +15,6 @@ import type {
   KvCache,
   KvOptions,
   ModelDrafting,
-  PrefixPages,
   Proposal,
   RowSampler,
   RunRequest,
@@ -27,7 +25,7 @@ import { fedProgram } from './feedback.js';
 import { findDevice } from './device-library.js';
 import type { DeviceName } from './device-library.js';
 import { kvLayers, nativePolicy, queryGroup, type KvLayer } from './kv-policy.js';
-import { NativeProgram, weightBytes } from './native-program.js';
+import { NativeKv, NativeProgram, weightBytes } from './native-program.js';
 import {
   NativeRowProposal,
   NativeRowSampler,
@@ -98,7 +96,7 @@ export class NativeExecutor implements Executor {
   }
 
   createKvCache(options: KvOptions): KvCache {
-    const { keyType = 'F16', valueType = 'F16', pageSize = 32, maxPages, policy } = options;
+    const { keyType = 'F16', valueType = 'F16', pageSize = 32, maxPages, policy, poison = false } = options;
     return new NativeKv(
       nativeCall(
         () =>
@@ -109,6 +107,7 @@ export class NativeExecutor implements Executor {
             valueType: dtypes[valueType].id,
             maxPages,
             ...(policy ? { policy: nativePolicy(policy, queryGroup(this.compiled.program)) } : {}),
+            poison,
             ...(this.device ? { device: this.device } : {}),
           }),
       ),
@@ -329,67 +328,4 @@ export class NativeExecutor implements Executor {
 function samplingError(code: number, report: Report): VivaceError | null {
   if (code === 0) return null;
   return new VivaceError(code === disposedSampler ? 'DISPOSED' : 'NUMERIC', String(report));
-}
-
-class NativeKv implements KvCache {
-  readonly pageBytes: number;
-  readonly cellBytes: number;
-  readonly prefixes: PrefixPages = {
-    keepIdle: (pages) => nativeCall(() => this.native.keepIdle(pages)),
-    share: (sequence, tokens, salt) => nativeCall(() => this.native.share(sequence, tokens, salt)),
-    publish: (sequence, tokens, salt) => nativeCall(() => this.native.publish(sequence, tokens, salt)),
-    withhold: (sequence, from) => nativeCall(() => this.native.withhold(sequence, from)),
-    dropIdle: () => nativeCall(() => this.native.dropIdle()),
-    forget: () => nativeCall(() => this.native.forget()),
-    counts: () => {
-      const { pagesPublished: published, pagesIdle: idle, evictions } = this.native.sizes();
-      return { published, idle, evictions };
-    },
-  };
-
-  constructor(readonly native: NativeKvCache) {
-    ({ pageBytes: this.pageBytes, cellBytes: this.cellBytes } = native.sizes());
-  }
-  usedBytes(): number {
-    return this.native.sizes().usedBytes;
-  }
-  create(): number {
-    return nativeCall(() => this.native.create());
-  }
-  fork(sequence: number): number {
-    return nativeCall(() => this.native.fork(sequence));
-  }
-  release(sequence: number): void {
-    nativeCall(() => this.native.release(sequence));
-  }
-  length(sequence: number): number {
-    return nativeCall(() => this.native.length(sequence));
-  }
-  truncate(sequence: number, length: number): void {
-    nativeCall(() => this.native.truncate(sequence, length));
-  }
-  cells(sequence: number): number {
-    return nativeCall(() => this.native.cells(sequence));
-  }
-  voters(sequence: number, rows: number): number {
-    return nativeCall(() => this.native.voters(sequence, rows));
-  }
-  compact(sequence: number): void {
-    nativeCall(() => this.native.compact(sequence));
-  }
-  commit(sequence: number, count: number): void {
-    nativeCall(() => this.native.commit(sequence, count));
-  }
-  keep(sequence: number, ordinals: Int32Array): void {
-    nativeCall(() => this.native.keep(sequence, ordinals));
-  }
-  readCells(sequence: number, begin: number, count: number, out: Uint8Array): void {
-    nativeCall(() => this.native.readCells(sequence, begin, count, out));
-  }
-  writeCells(sequence: number, count: number, cells: Uint8Array): void {
-    nativeCall(() => this.native.writeCells(sequence, count, cells));
-  }
-  dispose(): void {
-    this.native.close();
-  }
 }

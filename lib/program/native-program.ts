@@ -1,8 +1,9 @@
-// A program on the CPU: its description crosses the border once, then only rows do.
+// A program and a cache in native code: descriptions cross the border once, then only rows do.
 import { VivaceError } from '../errors.js';
 import { native, nativeCall } from '../native.js';
 import type { NativeDevice, NativeExecutable, NativeKvCache, NativeMapping, ProgramDescription } from '../native.js';
 import { dtypes, rowBytes } from './dtype.js';
+import type { KvCache, PrefixPages, SavedCells } from './executor.js';
 import type { Program, Value } from './program.js';
 
 /** Where a weight's bytes are: in a mapped file, or in memory (then they are copied). */
@@ -153,4 +154,82 @@ export function weightBytes({ values }: Program): number {
       bytes.set(`${weight.tensor}:${weight.firstRow}`, rows * rowBytes(dtype, columns));
   }
   return [...bytes.values()].reduce((sum, count) => sum + count, 0);
+}
+
+/** The paged cache of the addon. */
+export class NativeKv implements KvCache {
+  readonly pageBytes: number;
+  readonly cellBytes: number;
+  readonly prefixes: PrefixPages = {
+    keepIdle: (pages) => nativeCall(() => this.native.keepIdle(pages)),
+    share: (sequence, tokens, salt) => nativeCall(() => this.native.share(sequence, tokens, salt)),
+    publish: (sequence, tokens, salt) => nativeCall(() => this.native.publish(sequence, tokens, salt)),
+    withhold: (sequence, from) => nativeCall(() => this.native.withhold(sequence, from)),
+    dropIdle: () => nativeCall(() => this.native.dropIdle()),
+    forget: () => nativeCall(() => this.native.forget()),
+    counts: () => {
+      const { pagesPublished: published, pagesIdle: idle, evictions } = this.native.sizes();
+      return { published, idle, evictions };
+    },
+  };
+
+  constructor(readonly native: NativeKvCache) {
+    ({ pageBytes: this.pageBytes, cellBytes: this.cellBytes } = native.sizes());
+  }
+  usedBytes(): number {
+    return this.native.sizes().usedBytes;
+  }
+  create(): number {
+    return nativeCall(() => this.native.create());
+  }
+  fork(sequence: number): number {
+    return nativeCall(() => this.native.fork(sequence));
+  }
+  release(sequence: number): void {
+    nativeCall(() => this.native.release(sequence));
+  }
+  length(sequence: number): number {
+    return nativeCall(() => this.native.length(sequence));
+  }
+  truncate(sequence: number, length: number): void {
+    nativeCall(() => this.native.truncate(sequence, length));
+  }
+  cells(sequence: number): number {
+    return nativeCall(() => this.native.cells(sequence));
+  }
+  voters(sequence: number, rows: number): number {
+    return nativeCall(() => this.native.voters(sequence, rows));
+  }
+  compact(sequence: number): void {
+    nativeCall(() => this.native.compact(sequence));
+  }
+  commit(sequence: number, count: number): void {
+    nativeCall(() => this.native.commit(sequence, count));
+  }
+  keep(sequence: number, ordinals: Int32Array): void {
+    nativeCall(() => this.native.keep(sequence, ordinals));
+  }
+  readCells(sequence: number, begin: number, count: number, out: Uint8Array): void {
+    nativeCall(() => this.native.readCells(sequence, begin, count, out));
+  }
+  writeCells(sequence: number, count: number, cells: Uint8Array): void {
+    nativeCall(() => this.native.writeCells(sequence, count, cells));
+  }
+  saved(sequence: number): SavedCells {
+    const { state, pages, bytes } = nativeCall(() => this.native.saved(sequence));
+    return {
+      state: [...state],
+      sizes: Array.from({ length: pages.length / 2 }, (_, index) => bytes[pages[2 * index]]),
+      read: (index, out) =>
+        nativeCall(() => this.native.readPage(sequence, pages[2 * index], pages[2 * index + 1], out)),
+      write: (index, page) =>
+        nativeCall(() => this.native.writePage(sequence, pages[2 * index], pages[2 * index + 1], page)),
+    };
+  }
+  restore(state: readonly number[]): number {
+    return nativeCall(() => this.native.restore(Float64Array.from(state)));
+  }
+  dispose(): void {
+    this.native.close();
+  }
 }

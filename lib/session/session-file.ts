@@ -6,6 +6,7 @@
 //   16           header, JSON: FileHeader
 //   16 + h       tokens, i32 each
 //   then         cells of the cache, `cellBytes` each, in the order of positions: no trace of pages
+//                under a cache policy, which the header then says (version 2): the pages that are kept, as they lie in memory
 //   last 4       CRC-32 of everything before
 // All numbers are little-endian.
 import { randomBytes } from 'node:crypto';
@@ -13,12 +14,12 @@ import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { VivaceError } from '../errors.js';
 import { fileError } from '../formats/file.js';
-import type { KvDType } from '../program/executor.js';
+import type { KvDType, SavedCells } from '../program/executor.js';
 
 const MAGIC = Buffer.from('VIVACESS', 'latin1');
-const VERSION = 1;
+const VERSIONS = { full: 1, policy: 2 } as const;
 const PREFIX_BYTES = 16;
-const HEADER_LIMIT = 65536;
+const HEADER_LIMIT = 16 << 20; // the channels of a policy may be many
 const CHUNK_BYTES = 4 << 20;
 
 interface FileHeader {
@@ -29,6 +30,15 @@ interface FileHeader {
   readonly tokens: number;
   readonly cells: number;
   readonly cellBytes: number;
+  readonly kept?: KeptHeader;
+}
+
+/** What a session under a policy keeps: the policy, `SavedCells.state`, and the bytes of all pages. */
+export interface KeptHeader {
+  readonly policy: unknown;
+  readonly pageSize: number;
+  readonly state: readonly number[];
+  readonly bytes: number;
 }
 
 export interface SessionContents {
@@ -40,11 +50,13 @@ export interface SessionContents {
   readonly cells: { readonly count: number; readonly bytes: number };
   /** Fills `out` with cells [begin, begin + count). */
   read(begin: number, count: number, out: Uint8Array): void;
+  /** Under a policy, instead of cells. */
+  readonly kept?: Pick<KeptHeader, 'policy' | 'pageSize'> & { readonly cells: SavedCells };
 }
 
 /** Writes under a temporary name first. Throws FILE_NOT_FOUND or FILE_UNREADABLE. */
 export async function writeSession(path: string, contents: SessionContents): Promise<void> {
-  const { tokens, cells } = contents;
+  const { tokens, cells, kept } = contents;
   const { fingerprint, keyType, valueType, contextLength } = contents;
   const header: FileHeader = {
     fingerprint,
@@ -54,20 +66,28 @@ export async function writeSession(path: string, contents: SessionContents): Pro
     tokens: tokens.length,
     cells: cells.count,
     cellBytes: cells.bytes,
+    ...(kept
+      ? {
+          kept: {
+            policy: kept.policy,
+            pageSize: kept.pageSize,
+            state: kept.cells.state,
+            bytes: kept.cells.sizes.reduce((sum, size) => sum + size, 0),
+          },
+        }
+      : {}),
   };
   const json = Buffer.from(JSON.stringify(header));
   const prefix = Buffer.alloc(PREFIX_BYTES);
   MAGIC.copy(prefix);
-  prefix.writeUInt32LE(VERSION, 8);
+  prefix.writeUInt32LE(kept ? VERSIONS.policy : VERSIONS.full, 8);
   prefix.writeUInt32LE(json.length, 12);
   const temporary = `${path}.${randomBytes(4).toString('hex')}.part`;
   let file: FileHandle | undefined;
   try {
     file = await open(temporary, 'w');
     let checksum = 0;
-    for (const part of [prefix, json, int32Bytes(tokens), ...cellChunks(cells.count, cells.bytes)]) {
-      const bytes = part instanceof Uint8Array ? part : new Uint8Array(part.count * cells.bytes);
-      if (!(part instanceof Uint8Array)) contents.read(part.begin, part.count, bytes);
+    for (const bytes of partsOf(contents, prefix, json)) {
       checksum = crc32(bytes, checksum);
       await writeAll(file, bytes);
     }
@@ -91,17 +111,33 @@ export async function writeSession(path: string, contents: SessionContents): Pro
   }
 }
 
+/** Everything but the checksum, made piece by piece. */
+function* partsOf({ tokens, cells, kept, read }: SessionContents, prefix: Buffer, json: Buffer): Generator<Uint8Array> {
+  yield* [prefix, json, int32Bytes(tokens)];
+  for (const [index, size] of (kept?.cells.sizes ?? []).entries()) {
+    const page = new Uint8Array(size);
+    kept?.cells.read(index, page);
+    yield page;
+  }
+  for (const { begin, count } of cellChunks(cells.count, cells.bytes)) {
+    const bytes = new Uint8Array(count * cells.bytes);
+    read(begin, count, bytes);
+    yield bytes;
+  }
+}
+
 /** What `readSession` asks of a model. */
 export interface SessionReceiver {
   readonly fingerprint: string;
-  /** Called once, when the header has been checked; must throw if such a session cannot be made. */
+  /** Called once, when the header has been checked; must throw if such a session cannot be made. Of pages: where they go. */
   begin(header: {
     keyType: KvDType;
     valueType: KvDType;
     contextLength: number;
     tokens: Int32Array;
     cellBytes: number;
-  }): void;
+    kept?: KeptHeader;
+  }): SavedCells | undefined;
   /** Appends cells. */
   write(count: number, cells: Uint8Array): void;
 }
@@ -147,14 +183,14 @@ class Reader {
       throw new VivaceError('FORMAT_UNKNOWN', `${this.path} is not a saved session`);
     }
     const version = view.readUInt32LE(8);
-    if (version !== VERSION) {
-      throw this.invalid(`has version ${version}, this vivace reads version ${VERSION}`);
+    if (version !== VERSIONS.full && version !== VERSIONS.policy) {
+      throw this.invalid(`has version ${version}, this vivace reads versions 1 and 2`);
     }
     const headerBytes = view.readUInt32LE(12);
     if (headerBytes > HEADER_LIMIT) throw this.invalid('has an impossible header');
-    const header = this.parse(await this.take(headerBytes));
-    const { tokens: count, cells, cellBytes, keyType, valueType, contextLength } = header;
-    const expectedSize = this.at + 4 * count + cells * cellBytes + 4;
+    const header = this.parse(await this.take(headerBytes), version === VERSIONS.policy);
+    const { tokens: count, cells, cellBytes, keyType, valueType, contextLength, kept } = header;
+    const expectedSize = this.at + 4 * count + cells * cellBytes + (kept?.bytes ?? 0) + 4;
     if (this.size < expectedSize) throw this.truncated(expectedSize);
     if (this.size > expectedSize) throw this.invalid(`has ${this.size} bytes, its header implies ${expectedSize}`);
     if (header.fingerprint !== receiver.fingerprint) {
@@ -163,14 +199,17 @@ class Reader {
       });
     }
     const tokens = int32Values(await this.take(4 * count));
-    receiver.begin({ keyType, valueType, contextLength, tokens, cellBytes });
+    const pages = receiver.begin({ keyType, valueType, contextLength, tokens, cellBytes, ...(kept ? { kept } : {}) });
+    const bytes = (pages?.sizes ?? []).reduce((sum, size) => sum + size, 0);
+    if (bytes !== (kept?.bytes ?? 0)) throw this.invalid(`has pages of ${kept?.bytes} bytes, not ${bytes}`);
+    for (const [index, size] of (pages?.sizes ?? []).entries()) pages?.write(index, await this.take(size));
     for (const { count: some } of cellChunks(cells, cellBytes)) receiver.write(some, await this.take(some * cellBytes));
     const { checksum } = this;
     const end = await this.take(4);
     if (Buffer.from(end.buffer).readUInt32LE() !== checksum) throw this.invalid('is damaged: its checksum is wrong');
   }
 
-  private parse(bytes: Uint8Array): FileHeader {
+  private parse(bytes: Uint8Array, policy: boolean): FileHeader {
     let header: Partial<Record<keyof FileHeader, unknown>> | null;
     try {
       header = JSON.parse(Buffer.from(bytes).toString()) as typeof header;
@@ -179,6 +218,10 @@ class Reader {
     }
     const isCount = (value: unknown): boolean =>
       Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 40;
+    const isKept = (value: unknown): boolean => {
+      const { policy: own, pageSize, state, bytes: size } = (value ?? {}) as Partial<KeptHeader>;
+      return isCount(pageSize) && isCount(size) && Array.isArray(state) && state.every(isCount) && Boolean(own);
+    };
     const isType = (value: unknown): boolean => ['F32', 'F16', 'Q8_0', 'Q4_0'].includes(value as string);
     const sound =
       typeof header === 'object' &&
@@ -188,6 +231,7 @@ class Reader {
       isType(header.valueType) &&
       [header.contextLength, header.tokens, header.cells, header.cellBytes].every(isCount) &&
       (header.cells as number) <= (header.tokens as number) &&
+      policy === isKept(header.kept) &&
       (header.tokens as number) <= (header.contextLength as number);
     if (!sound) throw this.invalid('is damaged: its header makes no sense');
     return header as FileHeader;

@@ -1,7 +1,7 @@
 // One sequence of a model: its tokens, its place in the KV cache, and what can be done with it.
 import { expected, VivaceError } from '../errors.js';
 import type { CachePolicy } from '../caches/policies.js';
-import { refuse } from '../caches/resolve.js';
+import { refuse, rowOf } from '../caches/resolve.js';
 import type { PrefixSeat } from '../decode/prefix-cache.js';
 import type { Piece } from '../decode/answer.js';
 import { decode, type GenerateResult } from '../decode/loop.js';
@@ -9,7 +9,7 @@ import { resolveOptions, type GenerateOptions, type ResolvedOptions } from '../d
 import type { Rounds } from '../decode/rounds.js';
 import { TokenList } from '../decode/token-list.js';
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
-import type { Executor, KvCache, KvDType } from '../program/executor.js';
+import type { Executor, KvCache, KvDType, SavedCells } from '../program/executor.js';
 import type * as sessionFiles from './session-file.js';
 
 /** What a model lends to its sessions. */
@@ -36,6 +36,7 @@ export interface SessionSeat {
   readonly sequence: number;
   readonly keyType: KvDType;
   readonly valueType: KvDType;
+  readonly pageSize: number;
   readonly contextLength: number;
   /** What it shares with others. */
   readonly prefix?: PrefixSeat | undefined;
@@ -141,6 +142,7 @@ export class Session {
       const before = this.list.length;
       this.list.append(added);
       const cached = kv.length(sequence);
+      if (this.chooses) this.seat.prefix?.keep(cached);
       const job = { kv, sequence, tokens: this.list.slice(cached), logits: { firstRow: before - cached, out } };
       try {
         const done = await this.host.rounds.submit(job).done;
@@ -180,8 +182,17 @@ export class Session {
   async save(file: string): Promise<void> {
     this.check();
     if (typeof file !== 'string' || file === '') throw expected('a path', 'file', file);
-    const { kv, sequence, keyType, valueType, contextLength, policy } = this.seat;
-    refuse(policy, 'save');
+    const { kv, sequence, keyType, valueType, contextLength, policy, pageSize } = this.seat;
+    if (policy && !kv.saved) {
+      throw new VivaceError('UNSUPPORTED_FEATURE', 'The reference executor saves no sessions with a cache policy', {
+        remedy: 'Use the full cache, or save the text.',
+      });
+    }
+    const saved = policy && kv.saved?.(sequence);
+    const read: SavedCells['read'] = (index, out) => {
+      this.check();
+      saved?.read(index, out);
+    };
     const { writeSession } = require('./session-file.js') as typeof sessionFiles;
     await this.exclusively(() =>
       writeSession(file, {
@@ -190,7 +201,8 @@ export class Session {
         valueType,
         contextLength,
         tokens: this.list.slice(),
-        cells: { count: kv.length(sequence), bytes: kv.cellBytes },
+        cells: { count: policy ? 0 : kv.length(sequence), bytes: kv.cellBytes },
+        ...(saved ? { kept: { policy, pageSize, cells: { ...saved, read } } } : {}),
         read: (begin, count, out) => {
           this.check();
           kv.readCells(sequence, begin, count, out);
@@ -232,6 +244,7 @@ export class Session {
           tokens: list,
           contextLength: seat.contextLength,
           prefix: options.prefixCache ? seat.prefix : undefined,
+          chooses: this.chooses,
           isDisposed: () => this.gone,
         },
         options,
@@ -241,6 +254,11 @@ export class Session {
       if (!result || (result.finishReason === 'abort' && result.tokens.length === 0)) undo();
       this.busy = false;
     }
+  }
+
+  private get chooses(): boolean {
+    const { policy } = this.seat;
+    return policy !== undefined && rowOf(policy).chooses === true;
   }
 
   private resolve(options: GenerateOptions | undefined): ResolvedOptions {

@@ -126,10 +126,13 @@ class Plain {
     const own = Math.floor(text.tokens.length / pageSize);
     const found = this.find(text, tokens);
     if (found.length <= own) return;
-    this.truncate(text, own * pageSize);
+    // What it gives back goes after it has what it takes.
+    const gone = text.pages.splice(own);
     text.pages.push(...found.slice(own));
-    text.tokens = tokens.slice(0, found.length * pageSize);
     this.idle = this.idle.filter((page) => !text.pages.includes(page));
+    if (own * pageSize <= text.withheld) text.withheld = Infinity;
+    text.tokens = tokens.slice(0, found.length * pageSize);
+    this.drop(gone);
   }
 
   publish(text: Text): void {
@@ -306,5 +309,25 @@ test('the last pages of a text go first, and a text that was asked for again goe
   expect(say(text(200, 4))).toBe(0);
   expect(kv.sizes()).toMatchObject({ pagesIdle: 8, evictions: 2 });
   expect([say(text(100, 1)), say(text(0, 3)), say(text(200, 4))]).toEqual([4, 12, 16]);
+  kv.close();
+});
+
+test('pages that a sequence gives back do not drive out those that it takes', () => {
+  const kv = cache(8, 64);
+  kv.keepIdle(1);
+  const [found, own] = [Int32Array.of(1, 2, 3, 4), Int32Array.of(5, 6, 7, 8)];
+  const write = (tokens: Int32Array): number => {
+    const sequence = kv.create();
+    nativeCall(() => kv.writeCells(sequence, 4, cellsOf([...tokens], 0, '')));
+    kv.publish(sequence, tokens, '');
+    return sequence;
+  };
+  kv.release(write(found));
+  const taker = write(own);
+  kv.truncate(taker, 2); // into a page that is published and goes idle, where there is room for one
+  expect(kv.share(taker, found, '')).toBe(4);
+  const cells = new Uint8Array(4 * 8);
+  nativeCall(() => kv.readCells(taker, 0, 4, cells));
+  expect(cells).toEqual(cellsOf([...found], 0, ''));
   kv.close();
 });

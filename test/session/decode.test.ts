@@ -34,7 +34,8 @@ function scripted(script: ArrayLike<number>, { contextLength = 4096, ms = 0, fai
     joined: () => {},
     left: () => {},
   };
-  const seat = { kv, sequence: kv.create(), keyType: 'F16', valueType: 'F16', contextLength } as const;
+  const types = { keyType: 'F16', valueType: 'F16', pageSize: 32 } as const;
+  const seat = { kv, sequence: kv.create(), ...types, contextLength };
   return { session: new Session(host, seat, new TokenList()), executor, engine, kv };
 }
 

@@ -76,10 +76,10 @@ describe.each(testDevices())('on %s', (device) => {
   test('other files, other versions and longer files are named', async () => {
     expect(await restore(Buffer.from('GGUF and more than sixteen bytes'))).toMatchObject({ code: 'FORMAT_UNKNOWN' });
     const future = Uint8Array.from(saved);
-    future[8] = 2;
+    future[8] = 3;
     expect(await restore(future)).toMatchObject({
       code: 'FORMAT_INVALID',
-      message: expect.stringContaining('version 2'),
+      message: expect.stringContaining('version 3'),
     });
     expect(await restore(Buffer.concat([saved, saved]))).toMatchObject({ code: 'FORMAT_INVALID' });
     await expect(model.restoreSession(join(directory, 'nothing'))).rejects.toMatchObject({ code: 'FILE_NOT_FOUND' });
