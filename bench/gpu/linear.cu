@@ -1,7 +1,7 @@
 // Times linear's kernels on a card, next to what the card's memory and tensor cores give at most. scripts/gpu/bench.mjs
 // builds and runs it; it needs nothing but the binary.
 // A line per shape: rows, in, out, type, microseconds, achieved and limit (GB/s of weights, or TOP/s), their ratio.
-// With --choose: the table of cuda/ops/linear/choice.h for this card, and nothing else.
+// With --choose: the tables of cuda/ops/linear/choice.h for this card, and nothing else.
 // Then what is aimed at: achieved, the aim, and yes or no. PyTorch's figures: bench/gpu/torch_peers.py.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -89,6 +89,8 @@ double time_linear(const Card& card, DType dtype, int rows, int columns, int out
   uint8_t* behind = x + (rows * x_stride + 511) / 256 * 256;
   auto* y = reinterpret_cast<float*>(behind);
   uint8_t* scratch = behind + (int64_t{rows} * out * 4 + 511) / 256 * 256;
+  const size_t room = fragments ? linear_scratch(dtype, rows, {out}, columns, multiprocessors, false, serve) : 0;
+  if (scratch + room > arena + arena_bytes()) throw Error("INTERNAL", "the arena is too small for this shape");
   // Another copy of the weight each time: none is in a cache.
   return seconds_of(static_cast<int>(copies), [&](int i) {
     LinearArguments arguments{dtype,          arena + i * weight_bytes,
@@ -119,17 +121,47 @@ Figures time_shape(const Card& card, DType dtype, int rows, int columns, int out
   return {seconds, bytes / seconds, operations / seconds};
 }
 
-// The table of cuda/ops/linear/choice.h as this card has it: the first number of rows from which on tiles were faster.
-void print_choices(const Card& card) {
-  for (const TileChoice& choice : tile_choices) {
-    int from = never_tiled;
-    for (const int rows : {512, 256, 128, 96, 64, 48, 33, 24, 17, 9}) {
-      const double few = time_linear(card, choice.dtype, rows, 4096, 4096, true, Serve::few_rows);
-      if (time_linear(card, choice.dtype, rows, 4096, 4096, true, Serve::tiles) > few) break;
-      from = rows;
-    }
-    std::printf("    {DType::%s, %d},\n", find_dtype(choice.dtype)->name, from);
+// The first number of rows from which on the second kernel was as fast as the first one, or faster.
+std::string rows_from(const Card& card, DType dtype, int out, bool stored, const std::vector<int>& descending) {
+  const int columns = sized(4096, 256);
+  std::string from = "never";
+  for (const int rows : descending) {
+    const double few = time_linear(card, dtype, rows, columns, out, stored, Serve::few_rows);
+    if (time_linear(card, dtype, rows, columns, out, stored, Serve::tiles) > few) break;
+    from = std::to_string(rows);
   }
+  return from;
+}
+
+// The tables of cuda/ops/linear/choice.h as this card has them; scripts/gpu/bench.mjs --choose writes them there.
+void print_choices(const Card& card) {
+  const int wide = sized(4096, 64), narrow = wide / 4;
+  const auto line = [](const char* table, DType dtype, const std::string& numbers) {
+    std::printf("ROW %s {DType::%s, %s},\n", table, find_dtype(dtype)->name, numbers.c_str());
+    std::fflush(stdout);
+  };
+  const auto rows = tiny ? std::vector<int>{33} : std::vector<int>{512, 256, 128, 96, 64, 48, 33, 24, 17, 9};
+  for (const TileChoice& choice : tile_choices)
+    line("tile_choices", choice.dtype, rows_from(card, choice.dtype, wide, true, rows));
+  const auto many = tiny ? std::vector<int>{65} : std::vector<int>{2048, 1024, 768, 512, 384, 256, 192, 128, 65};
+  for (const UnpackChoice& choice : unpack_choices) {
+    const std::string of_narrow = rows_from(card, choice.dtype, narrow, false, many);
+    line("unpack_choices", choice.dtype, of_narrow + ", " + rows_from(card, choice.dtype, wide, false, many));
+  }
+}
+
+// Types that are decoded once for many rows of x: the time of that over the time of decoding in every tile.
+void compare_unpacked(const Card& card) {
+  const int columns = sized(4096, 256);
+  for (const UnpackChoice& choice : unpack_choices)
+    for (const int rows : tiny ? std::vector<int>{65} : std::vector<int>{128, 256, 512, 1024})
+      for (const int out : {sized(1024, 16), sized(4096, 64)}) {
+        const double often = time_linear(card, choice.dtype, rows, columns, out, false, Serve::few_rows);
+        const double once = time_linear(card, choice.dtype, rows, columns, out, false, Serve::tiles);
+        const std::string what = std::string(find_dtype(choice.dtype)->name) + ", " + std::to_string(columns) + " to " +
+                                 std::to_string(out) + ", " + std::to_string(rows) + " rows";
+        print_figure(what + ": time decoded once over decoded in every tile", once / often, "");
+      }
 }
 
 // What the kernels are meant to reach; figures of one shape each.
@@ -201,6 +233,7 @@ void run(bool choose) {
   for (const DType dtype :
        {DType::F16, DType::BF16, DType::W8A8, DType::W4A8, DType::W4A8_G128, DType::Q4_K, DType::W4A16_G128})
     for (const int rows : rows_of_many) time_shape(card, dtype, rows, width, width);
+  compare_unpacked(card);
   check_aims(card);
   check(cudaFree(tickets), "cudaFree");
   check(cudaFree(arena), "cudaFree");

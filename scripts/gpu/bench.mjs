@@ -1,8 +1,10 @@
 // `npm run bench:gpu [-- --name word]`: builds and runs the benches of bench/gpu on this machine's card, and PyTorch's where
 // python3 has it; writes bench/results/gpu-<name>.json: what was reached, of what limit, and the bars. The name is the
 // card's unless said otherwise. With `--emulated` everything runs at tiny sizes on the processor, to see that it works.
+// With `--choose` it also times which kernel of products serves what, and writes that to cuda/ops/linear/choice.h
+// (--header), for builds from then on.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -14,13 +16,15 @@ const { values: options } = parseArgs({
     out: { type: 'string', default: join(root, 'bench', 'results') },
     emulated: { type: 'boolean', default: false },
     'compile-only': { type: 'string' }, // for a target such as 90a, where there is no card
+    choose: { type: 'boolean', default: false },
+    header: { type: 'string', default: join(root, 'cuda', 'ops', 'linear', 'choice.h') },
     only: { type: 'string', default: 'linear,attention,load,model' },
   },
 });
 const sources = {
   linear: [
     ...inFolders(['cuda/ops/linear', 'cuda/ops/linear/blocks', 'cuda/ops/linear/fragments'], '_linear.cu'),
-    ...inFolders(['cuda/quant'], '.cu'),
+    ...inFolders(['cuda/ops/linear/fragments/unpacked', 'cuda/quant'], '.cu'),
   ],
   attention: [
     'cuda/program/row_plan.cpp',
@@ -45,6 +49,7 @@ const bars = [];
 const figures = {};
 for (const bench of chosen.filter((name) => name in sources)) {
   const program = compile(bench);
+  if (bench === 'linear' && options.choose && target === undefined) writeChoices(program, options.header);
   if (target === undefined) run(bench, program, options.emulated ? ['--tiny'] : []);
 }
 if (target !== undefined) process.exit(0);
@@ -100,6 +105,21 @@ function run(bench, program, words) {
     else figures[JSON.parse(json).what] = JSON.parse(json);
   }
   if (status !== 0) giveUp(`${bench} ended with ${signal ?? status}: ${stderr}`);
+}
+
+/** The tables that `linear --choose` prints, in the place of those of a header. */
+function writeChoices(program, header) {
+  const words = options.emulated ? ['--tiny', '--choose'] : ['--choose'];
+  const { status, stdout, stderr } = spawnSync(program, words, { cwd: root, encoding: 'utf8' });
+  if (status !== 0) giveUp(`linear --choose ended with ${status}: ${stderr}`);
+  let text = readFileSync(header, 'utf8');
+  for (const table of ['tile_choices', 'unpack_choices']) {
+    const rows = [...stdout.matchAll(new RegExp(`^ROW ${table} (.*)$`, 'gm'))].map(([, row]) => `    ${row}\n`);
+    text = text.replace(new RegExp(`( ${table}\\[\\] = \\{\n)[^;]*(\\};)`), `$1${rows.join('')}$2`);
+  }
+  const measured = `// Where the numbers are from: measured on ${card.name}, ${new Date().toISOString().slice(0, 10)}.`;
+  writeFileSync(header, text.replace(/^\/\/ Where the numbers are from: .*$/m, measured));
+  console.log(`${header}: ${stdout.match(/^ROW /gm)?.length ?? 0} lines`);
 }
 
 /** Products and attention next to PyTorch's on the same card. */

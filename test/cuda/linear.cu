@@ -322,11 +322,14 @@ int run_all() {
 }
 
 }  // namespace
+
+int check_unpacked();  // unpacked.cu
+
 }  // namespace vivace::cuda
 
 int main() {
   try {
-    return vivace::cuda::run_all() == 0 ? 0 : 1;
+    return vivace::cuda::run_all() + vivace::cuda::check_unpacked() == 0 ? 0 : 1;
   } catch (const std::exception& error) {
     std::printf("FAILED: %s\n", error.what());
     return 1;

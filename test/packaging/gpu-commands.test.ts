@@ -1,7 +1,7 @@
 // `npm run test:gpu` and `npm run bench:gpu` themselves: they say when there is no card; tests are counted, and fail when
 // there are none; benches run at tiny sizes on the emulated card.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { cardName, emulatedDevice } from '../ops/executors.js';
@@ -39,11 +39,15 @@ whenEmulated('tests end with how many tests passed and failed', () => {
 });
 
 whenEmulated(
-  'benches run, and leave a record of bars with what was reached, the limit and their ratio',
+  'benches run, and leave a record of bars with what was reached, the limit and their ratio, and tables of choices',
   () => {
     const folder = mkdtempSync(join(tmpdir(), 'vivace-bench-test-'));
     try {
-      const { lines, stderr, status } = command('bench.mjs', ['--emulated', '--out', folder, '--name', 'tiny']);
+      const header = join(folder, 'choice.h');
+      const tables = readFileSync(join(root, 'cuda/ops/linear/choice.h'), 'utf8');
+      writeFileSync(header, tables);
+      const where = ['--out', folder, '--name', 'tiny', '--choose', '--header', header];
+      const { lines, stderr, status } = command('bench.mjs', ['--emulated', ...where]);
       expect({ stderr, status }).toEqual({ stderr: '', status: 0 });
       expect(lines.at(-1)).toMatch(/gpu-tiny\.json: \d+ of \d+ bars met$/);
       const { bars, figures } = JSON.parse(readFileSync(join(folder, 'gpu-tiny.json'), 'utf8')) as {
@@ -63,8 +67,17 @@ whenEmulated(
           'matmul F16',
           'matmul BF16',
           'causal attention F16',
+          'Q4_K, 256 to 64, 65 rows: time decoded once over decoded in every tile',
         ]),
       );
+      // The same types in the tables of products, and numbers of rows that were timed.
+      const chosen = readFileSync(header, 'utf8');
+      const linesOf = (text: string) => text.match(/\{DType::\w+, [^}]+\}/g) ?? [];
+      const types = (text: string) => linesOf(text).map((line) => /\w+(?=,)/.exec(line)?.[0]);
+      expect(types(chosen)).toEqual(types(tables));
+      expect(types(chosen)).toHaveLength(27);
+      for (const line of linesOf(chosen)) expect(line).toMatch(/, (33|never)\}$|, (65|never), (65|never)\}$/);
+      expect(chosen).toMatch(/^\/\/ Where the numbers are from: measured on emulated, \d{4}-\d\d-\d\d\.$/m);
     } finally {
       rmSync(folder, { recursive: true });
     }

@@ -81,7 +81,7 @@ bool tiled_linear(const LinearArguments& arguments, cudaStream_t stream, int til
 
 // What fragment_linear needs for these matrices.
 size_t linear_scratch(DType dtype, int rows, const std::vector<int>& outs, int columns, int multiprocessors,
-                      bool gated = false);
+                      bool gated = false, Serve serve = Serve::by_table);
 inline constexpr int linear_tickets = ticket_count;
 
 inline bool wants_tiles(const LinearArguments& a) {

@@ -1,5 +1,9 @@
-// linear for weights in fragments: cuts a shape into blocks, and rounds x once where more than one tile would.
+// linear for weights in fragments: cuts a shape into blocks, and rounds x once where more than one tile would. For many
+// rows weights are unpacked first, where choice.h says so.
+#include <algorithm>
+
 #include "cuda/ops/linear/fragments/products.h"
+#include "cuda/ops/linear/fragments/unpacked/unpacked.h"
 
 namespace vivace::cuda {
 namespace {
@@ -53,17 +57,26 @@ FragmentPlan plan_fragments(DType dtype, int rows, const std::vector<int>& outs,
   return plan;
 }
 
+bool unpacks(DType dtype, int rows, const std::vector<int>& outs, Serve serve) {
+  if (serve != Serve::by_table) return serve == Serve::tiles && block_layout(dtype).bits != 0;
+  return rows >= unpacked_from(dtype, *std::min_element(outs.begin(), outs.end()));
+}
+
 }  // namespace
 
-size_t linear_scratch(DType dtype, int rows, const std::vector<int>& outs, int columns, int multiprocessors,
-                      bool gated) {
-  return has_fragments(dtype, columns) ? plan_fragments(dtype, rows, outs, columns, multiprocessors, gated).bytes : 0;
+size_t linear_scratch(DType dtype, int rows, const std::vector<int>& outs, int columns, int multiprocessors, bool gated,
+                      Serve serve) {
+  if (!has_fragments(dtype, columns)) return 0;
+  if (unpacks(dtype, rows, outs, serve))
+    return plan_unpacked(dtype, rows, outs, columns, multiprocessors, gated, unpacked_budget).bytes;
+  return plan_fragments(dtype, rows, outs, columns, multiprocessors, gated).bytes;
 }
 
 bool fragment_linear(const LinearArguments& a, cudaStream_t stream) {
   if (!has_fragments(a.dtype, a.columns)) return false;
   std::vector<int> outs = {a.out};
   for (int i = 0; i < a.other_count; ++i) outs.push_back(a.others[i].out);
+  if (unpacks(a.dtype, a.rows, outs, a.serve)) return unpacked_linear(a, stream);
   const FragmentPlan plan = plan_fragments(a.dtype, a.rows, outs, a.columns, a.multiprocessors, a.gating.up != nullptr);
   if (plan.halved) {
     const int tile = 8 * plan.tiles, padded = (a.rows + tile - 1) / tile * tile;
