@@ -27,6 +27,8 @@ export interface NativeMapping {
   readonly size: number;
   /** Fills `out` with the bytes from `offset` on. */
   read(offset: number, out: Uint8Array): void;
+  /** Copies `bytes` bytes of another mapping into this one, which is memory. */
+  copyFrom(source: NativeMapping, sourceOffset: number, offset: number, bytes: number): void;
   close(): void;
 }
 

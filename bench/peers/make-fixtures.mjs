@@ -1,5 +1,5 @@
 // Writes test/fixtures/llama-cpp/*.json: what llama.cpp says about models that the tests can also open.
-// Usage: node --import tsx make-fixtures.mjs [stories260K.gguf]
+// Usage: node --import tsx make-fixtures.mjs [stories260K.gguf, or '' to keep that one] [experts, for that file alone]
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -108,7 +108,7 @@ function logProbabilities(logits) {
 
 async function architectures() {
   const cases = [];
-  for (const { name } of randomModels.filter(({ name }) => !name.endsWith('-steady'))) {
+  for (const { name } of randomModels.filter(({ name, config }) => !name.endsWith('-steady') && !config.experts)) {
     for (const dtype of ['F32', 'F16']) cases.push(await random(name, dtype));
   }
   // Beyond the original 256 positions longrope has other factors.
@@ -139,9 +139,29 @@ async function weightTypes() {
   save('weight-types', { cases });
 }
 
-const [storiesPath] = process.argv.slice(2);
+async function experts() {
+  const cases = [];
+  for (const { name } of randomModels.filter(({ config }) => config.experts)) {
+    const quantised = {
+      mixtral: ['Q8_0', 'Q4_0'],
+      qwen2moe: ['Q5_1', 'Q4_K'],
+      qwen3moe: ['Q6_K', 'IQ4_XS'],
+      deepseek: ['Q5_0', 'Q5_K'],
+    };
+    const types = name.endsWith('-steady') ? quantised[name.replace('-steady', '')] : ['F32', 'F16'];
+    for (const dtype of types) cases.push(await random(name, dtype));
+  }
+  save('experts', { cases });
+}
+
+const [storiesPath, only] = process.argv.slice(2);
+if (only === 'experts') {
+  await experts();
+  process.exit(0);
+}
 if (storiesPath) await stories(storiesPath);
 else console.log('stories260K.json is kept as it is: no path to stories260K.gguf was given');
 await architectures();
 await weightTypes();
+await experts();
 process.exit(0);

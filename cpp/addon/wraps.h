@@ -25,6 +25,7 @@ class MappingWrap : public Napi::ObjectWrap<MappingWrap> {
  private:
   Napi::Value size(const Napi::CallbackInfo& info);
   void read(const Napi::CallbackInfo& info);
+  void copy_from(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
 };
 

@@ -3,6 +3,7 @@
 // An op lives in cpp/ops/<family>/ as three files of one stem: <op>.h (contract), <op>.cpp (table row and checks) and
 // <op>_kernel.cpp (body, compiled once per instruction-set level). Families, at most five ops each:
 //   attention  rope_table, rope, kv_write, attention
+//   experts    route, expert_gate_up, expert_down (their bodies beside linear's), sigmoid_gate
 //   fused      rms_norm_quantize, gated_activation_quantize, gated_linear
 //   linear     linear, quantize_rows
 //   norm       rms_norm, layer_norm, softmax, log_softmax
@@ -15,6 +16,10 @@
 #include "ops/attention/kv_write.h"
 #include "ops/attention/rope.h"
 #include "ops/attention/rope_table.h"
+#include "ops/experts/expert_down.h"
+#include "ops/experts/expert_gate_up.h"
+#include "ops/experts/route.h"
+#include "ops/experts/sigmoid_gate.h"
 #include "ops/fused/gated_activation_quantize.h"
 #include "ops/fused/gated_linear.h"
 #include "ops/fused/rms_norm_quantize.h"
@@ -59,6 +64,10 @@ const OpInfo* const table[] = {
     &scale_op,
     &soft_cap_op,
     &softmax_op,
+    &route_op,
+    &expert_gate_up_op,
+    &expert_down_op,
+    &sigmoid_gate_op,
     &rms_norm_quantize_op,
     &gated_activation_quantize_op,
     &gated_linear_op,

@@ -50,6 +50,10 @@ void Profile::ran(int64_t rows, int64_t outputs, const Batch* batch, const Paged
 
 std::vector<CallProfile> Profile::entries() const {
   std::vector<CallProfile> list;
+  const auto rows_of = [&](int id) { return program_->values[static_cast<size_t>(id)].rows; };
+  const auto ids_of = [&](const CallInfo& call) {
+    return static_cast<size_t>(call.inputs[is(call, "expert_gate_up") ? 3 : 2]);
+  };
   for (size_t i = 0; i < times_.size(); ++i) {
     const CallInfo& call = program_->calls[i];
     const auto calls = static_cast<double>(times_[i].calls);
@@ -58,6 +62,11 @@ std::vector<CallProfile> Profile::entries() const {
     entry.calls = times_[i].calls;
     entry.seconds = times_[i].seconds;
     const bool looks_up = is(call, "embedding");
+    const double experts = is(call, "expert_gate_up") || is(call, "expert_down") ? attribute(call, "experts") : 0;
+    const bool of_outputs = !call.outputs.empty() && rows_of(call.outputs[0]) == outputs_symbol;
+    const double rows = of_outputs ? outputs_ : rows_;
+    double used = 0;  // experts of a row
+    if (experts > 0) used = static_cast<double>(program_->values[ids_of(call)].columns);
     const auto count = [&](int id) {
       if (id < 0) return;
       const ValueInfo& value = program_->values[static_cast<size_t>(id)];
@@ -73,17 +82,18 @@ std::vector<CallProfile> Profile::entries() const {
         entry.bytes += rows_ * row;
       } else if (value.rows == outputs_symbol) {
         entry.bytes += outputs_ * row;
+      } else if (is_matrix && experts > 0) {  // at most: rows may have chosen the same
+        entry.bytes += std::min(calls * experts, rows * used) / experts * static_cast<double>(value.rows) * row;
       } else {
         entry.bytes += calls * static_cast<double>(value.rows) * row;
       }
     };
     for (int id : call.inputs) count(id);
     for (int id : call.outputs) count(id);
-    if (is(call, "linear") || is(call, "gated_linear")) {
-      const bool of_outputs = program_->values[static_cast<size_t>(call.outputs[0])].rows == outputs_symbol;
-      entry.operations =
-          2 * (of_outputs ? outputs_ : rows_) * static_cast<double>(entry.rows) * static_cast<double>(entry.columns);
-      if (is(call, "gated_linear")) entry.operations *= 2;
+    if (is(call, "linear") || is(call, "gated_linear") || experts > 0) {
+      entry.operations = 2 * rows * static_cast<double>(entry.rows) * static_cast<double>(entry.columns);
+      if (experts > 0) entry.operations *= used / experts;
+      if (is(call, "gated_linear") || is(call, "expert_gate_up")) entry.operations *= 2;
     }
     list.push_back(std::move(entry));
     for (const Cells& cells : cells_) {

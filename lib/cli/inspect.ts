@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import { VivaceError } from '../errors.js';
 import { openModelFile } from '../formats/open.js';
 import type { ModelSource } from '../formats/model-source.js';
-import { estimateMemory } from '../models/memory.js';
+import { activeParameters, estimateMemory } from '../models/memory.js';
 import { addJsonOption } from './arguments.js';
 import { showDevices } from './devices.js';
 import { bytes, count, table } from './quantities.js';
@@ -63,6 +63,7 @@ function facts(source: ModelSource) {
     architecture: source.config.architecture,
     ...(source.config.name === undefined ? {} : { name: source.config.name }),
     parameters: tensors.reduce((sum, { shape }) => sum + parametersOf(shape), 0),
+    activeParameters: activeParameters(source),
     config: source.config,
     metadata: Object.fromEntries(source.metadata),
     types: types(source),
@@ -73,6 +74,15 @@ function facts(source: ModelSource) {
       ...estimateMemory(source, { contextLength }),
     })),
   };
+}
+
+function expertRows({ experts, layers }: ModelSource['config']): string[][] {
+  if (!experts) return [];
+  const { count: all, used, hidden, sharedHidden, sparse } = experts;
+  const routed = sparse.filter(Boolean).length;
+  const where = routed === layers ? 'in every layer' : `in ${routed} of ${layers} layers`;
+  const shared = sharedHidden === 0 ? '' : `, a shared one of ${sharedHidden}`;
+  return [['experts', `${all} of feed-forward ${hidden}${shared}, ${used} of a token, ${where}`]];
 }
 
 function print(source: ModelSource): void {
@@ -89,8 +99,9 @@ function print(source: ModelSource): void {
         `${all.format}, ${all.files.length === 1 ? 'one file' : `${all.files.length} files`}, ${bytes(all.fileBytes)}`,
       ],
       ['architecture', all.architecture],
-      ['parameters', count(all.parameters)],
+      ['parameters', count(all.parameters) + (config.experts ? `, ${count(all.activeParameters)} of a token` : '')],
       ['layers', `${config.layers} of width ${config.width}, feed-forward ${config.hidden}`],
+      ...expertRows(config),
       ['attention', `${config.heads} heads of ${config.headDim}, ${config.kvHeads} for keys and values`],
       ['vocabulary', `${config.vocab} tokens`],
       ['context', `${config.contextLength} tokens`],

@@ -2,7 +2,7 @@
 import { openGguf, type Gguf } from './gguf.js';
 import { ggufConfig } from './gguf/config.js';
 import { ggufChatTemplates, ggufTokenizer } from './gguf/tokenizer.js';
-import { printable, type ModelSource } from './model-source.js';
+import { printable, withoutFusedExperts, type ModelSource } from './model-source.js';
 
 export { ggufConfig } from './gguf/config.js';
 export { ggufChatTemplates, ggufTokenizer } from './gguf/tokenizer.js';
@@ -11,7 +11,8 @@ export { ggufChatTemplates, ggufTokenizer } from './gguf/tokenizer.js';
 export const openGgufModel = (path: string): ModelSource => ggufModel(openGguf(path));
 
 export function ggufModel(gguf: Gguf): ModelSource {
-  const { metadata, tensors, files } = gguf;
+  const { metadata, files } = gguf;
+  const tensors = withoutFusedExperts(gguf.tensors);
   return {
     format: 'gguf',
     files,

@@ -1,7 +1,8 @@
 // The canonical configuration of a decoder-only transformer, filled from GGUF metadata or from config.json.
 import { VivaceError } from '../errors.js';
 
-export type Architecture = 'llama' | 'qwen2' | 'qwen3' | 'gemma2' | 'gemma3' | 'phi3';
+export type Architecture =
+  'llama' | 'qwen2' | 'qwen3' | 'gemma2' | 'gemma3' | 'phi3' | 'qwen2moe' | 'qwen3moe' | 'deepseek';
 
 export type RopeScaling =
   | { readonly type: 'none' }
@@ -30,6 +31,27 @@ export type RopeScaling =
       readonly shortFactors?: readonly number[];
       readonly longFactors?: readonly number[];
     };
+
+/** Layers whose feed-forward part is many experts, of which every row goes to a few. */
+export interface ExpertsConfig {
+  readonly count: number;
+  /** Experts of a row. */
+  readonly used: number;
+  /** MLP width of one expert. */
+  readonly hidden: number;
+  /** MLP width of the expert that every row goes to; 0: there is none. */
+  readonly sharedHidden: number;
+  /** Per layer: experts, or one dense MLP. */
+  readonly sparse: readonly boolean[];
+  readonly scoring: 'softmax' | 'sigmoid';
+  /** The weights of a row's experts are divided by their sum, and multiplied by `scale`. */
+  readonly normalise: boolean;
+  readonly scale: number;
+  /** Experts come in groups, of which a row uses only some: those of the best expert, or of the best two together. */
+  readonly groups: number;
+  readonly groupsUsed: number;
+  readonly groupScore: 'max' | 'top2';
+}
 
 export interface ModelConfig {
   readonly architecture: Architecture;
@@ -65,6 +87,7 @@ export interface ModelConfig {
   readonly slidingLayers?: readonly boolean[];
   /** Layers that were trained to see less than everything. */
   readonly longGen?: LongGenConfig;
+  readonly experts?: ExpertsConfig;
   readonly attentionSoftcap?: number;
   readonly finalSoftcap?: number;
   /** Query scale; default 1/√headDim. */
@@ -72,7 +95,17 @@ export interface ModelConfig {
   readonly tiedEmbedding: boolean;
 }
 
-export const architectures: readonly Architecture[] = ['llama', 'qwen2', 'qwen3', 'gemma2', 'gemma3', 'phi3'];
+export const architectures: readonly Architecture[] = [
+  'llama',
+  'qwen2',
+  'qwen3',
+  'gemma2',
+  'gemma3',
+  'phi3',
+  'qwen2moe',
+  'qwen3moe',
+  'deepseek',
+];
 
 const positive = [
   'contextLength',
@@ -86,7 +119,7 @@ const positive = [
   'vocab',
 ] as const;
 /** Far above every model, and low enough that nothing sized by them overflows. */
-export const configLimits = { layers: 4096, heads: 2 ** 16, dimension: 2 ** 28 } as const;
+export const configLimits = { layers: 4096, heads: 2 ** 16, dimension: 2 ** 28, experts: 1024 } as const;
 
 /** The config without undefined fields, if its numbers fit together. Throws FORMAT_INVALID, naming the first that does not. */
 export function checkConfig(config: ModelConfig): ModelConfig {
@@ -121,7 +154,29 @@ export function checkConfig(config: ModelConfig): ModelConfig {
   if (slidingLayers !== undefined && slidingLayers.length !== layers) {
     throw invalid('list of sliding layers', slidingLayers.length, `one entry for each of ${layers} layers`);
   }
+  if (config.experts !== undefined) checkExperts(config.experts, layers, invalid);
   return withoutUndefined({ ...config, rope: withoutUndefined({ ...rope, scaling: withoutUndefined(rope.scaling) }) });
+}
+
+function checkExperts(
+  { count, used, hidden, sharedHidden, sparse, scale, groups, groupsUsed }: ExpertsConfig,
+  layers: number,
+  invalid: (name: string, value: unknown, wanted: string) => VivaceError,
+): void {
+  const within = (name: string, value: number, least: number, most: number): void => {
+    if (!Number.isInteger(value) || value < least || value > most)
+      throw invalid(name, value, `an integer from ${least} to ${most}`);
+  };
+  within('number of experts', count, 1, configLimits.experts);
+  within('MLP width of an expert', hidden, 1, configLimits.dimension);
+  within('MLP width of the shared expert', sharedHidden, 0, configLimits.dimension);
+  within('number of groups of experts', groups, 1, count);
+  if (count % groups !== 0) throw invalid('number of groups of experts', groups, `a divisor of its ${count} experts`);
+  within('number of groups of experts of a row', groupsUsed, 1, groups);
+  within('number of experts of a row', used, 1, (count / groups) * groupsUsed);
+  if (!(Number.isFinite(scale) && scale > 0)) throw invalid('scale of experts', scale, 'a number above 0');
+  if (sparse.length !== layers)
+    throw invalid('list of layers with experts', sparse.length, `one entry for each of ${layers} layers`);
 }
 
 const withoutUndefined = <T extends object>(value: T): T =>

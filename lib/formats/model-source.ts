@@ -1,4 +1,5 @@
 // What every model file becomes, whatever its format: canonical config, tensors by canonical name, tokenizer, templates.
+import { VivaceError } from '../errors.js';
 import type { DType } from '../program/dtype.js';
 import { GgufArray } from './gguf/values.js';
 import type { ModelConfig } from './model-config.js';
@@ -15,6 +16,8 @@ export interface TensorSource {
   /** Absolute byte offset in that file. */
   readonly offset: number;
   readonly bytes: number;
+  /** It is put together in memory from these places, one after the other; the first is where `file` and `offset` say. */
+  readonly parts?: readonly TensorPart[];
   /** Of a quantised checkpoint: `dtype` and `bytes` are what the tensor becomes in memory, the parts what the files hold. */
   readonly packed?: PackedTensor;
   /** Added to every value when it is loaded (gemma norms of Hugging Face files: 1); the tensor is small and becomes F32. */
@@ -27,6 +30,58 @@ export interface TensorPart {
   readonly file: number;
   readonly offset: number;
   readonly bytes: number;
+}
+
+/** A tensor that lies in pieces; those that follow each other in a file are one, and one piece needs no copy. */
+export function stacked(
+  tensor: Omit<TensorSource, 'file' | 'offset' | 'bytes'>,
+  pieces: readonly TensorPart[],
+): TensorSource {
+  const parts: TensorPart[] = [];
+  for (const piece of pieces) {
+    const last = parts.at(-1);
+    if (last && last.file === piece.file && last.offset + last.bytes === piece.offset)
+      parts[parts.length - 1] = { ...last, bytes: last.bytes + piece.bytes };
+    else parts.push(piece);
+  }
+  const [{ file, offset }] = parts;
+  const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
+  return { ...tensor, file, offset, bytes, ...(parts.length > 1 ? { parts } : {}) };
+}
+
+/** Gate and up of experts that a file keeps as one tensor, [experts, 2 · hidden, width], gate first. */
+export function splitGateUp(tensor: TensorSource): { gate: TensorSource; up: TensorSource } {
+  const { name, dtype, shape, file, offset, bytes } = tensor;
+  const [experts, rows, columns] = shape;
+  if (shape.length !== 3 || rows % 2 !== 0) {
+    throw new VivaceError(
+      'SHAPE_MISMATCH',
+      `The tensor \`${name}\` is [${shape.join(', ')}], expected [experts, 2 · hidden, width]`,
+    );
+  }
+  const half = bytes / experts / 2;
+  const side = (which: 'gate' | 'up'): TensorSource =>
+    stacked(
+      { name: name.replace('gate_up', which), dtype, shape: [experts, rows / 2, columns] },
+      Array.from({ length: experts }, (_, e) => ({
+        file,
+        offset: offset + (2 * e + (which === 'up' ? 1 : 0)) * half,
+        bytes: half,
+      })),
+    );
+  return { gate: side('gate'), up: side('up') };
+}
+
+/** Tensors in which gate and up of experts are apart. */
+export function withoutFusedExperts(tensors: ReadonlyMap<string, TensorSource>): ReadonlyMap<string, TensorSource> {
+  const fused = /^blk\.\d+\.ffn_gate_up_exps\.weight$/;
+  if (![...tensors.keys()].some((name) => fused.test(name))) return tensors;
+  const sides = [...tensors.values()].flatMap((tensor) => {
+    if (!fused.test(tensor.name)) return [tensor];
+    const { gate, up } = splitGateUp(tensor);
+    return [gate, up];
+  });
+  return new Map(sides.map((tensor) => [tensor.name, tensor]));
 }
 
 /** In the order of CheckpointLayout in cpp/quant/checkpoint/checkpoint.h, which describes them. */

@@ -34,7 +34,7 @@ export class WeightStore {
   /** Where native code finds the bytes: in a mapping, or a converted copy of a small tensor. */
   bind(tensor: string): { mapping: NativeMapping; offset: number } | Float32Array {
     const found = this.find(tensor);
-    if (found.packed) return { mapping: this.convert(found), offset: 0 };
+    if (inMemory(found)) return { mapping: this.convert(found), offset: 0 };
     if (storedAsF32(found)) return this.vector(tensor);
     return { mapping: this.mapping(found.file), offset: found.offset };
   }
@@ -55,9 +55,9 @@ export class WeightStore {
     return add === undefined ? values : values.map((value) => value + add);
   }
 
-  /** Converts packed tensors one by one; gives the fraction done after each. Without it, they are converted when bound. */
+  /** Converts packed tensors, and puts those together that lie in parts, one by one; gives the fraction done after each. Without it, they are converted when bound. */
   *conversions(): Generator<number> {
-    const packed = [...this.source.tensors.values()].filter((tensor) => tensor.packed);
+    const packed = [...this.source.tensors.values()].filter(inMemory);
     const total = packed.reduce((sum, { bytes }) => sum + bytes, 0);
     let done = 0;
     for (const tensor of packed) {
@@ -87,7 +87,7 @@ export class WeightStore {
 
   private raw(found: TensorSource): Uint8Array {
     const bytes = new Uint8Array(found.bytes);
-    const [mapping, offset] = found.packed ? [this.convert(found), 0] : [this.mapping(found.file), found.offset];
+    const [mapping, offset] = inMemory(found) ? [this.convert(found), 0] : [this.mapping(found.file), found.offset];
     nativeCall(() => mapping.read(offset, bytes));
     return bytes;
   }
@@ -96,7 +96,12 @@ export class WeightStore {
     const known = this.converted.get(found.name);
     if (known) return known;
     const target = nativeCall(() => new (native().Mapping)(found.bytes));
-    convertPacked(found, this.order(found), (file) => this.mapping(file), target, this.threads);
+    if (found.packed) convertPacked(found, this.order(found), (file) => this.mapping(file), target, this.threads);
+    let at = 0;
+    for (const { file, offset, bytes } of found.parts ?? []) {
+      nativeCall(() => target.copyFrom(this.mapping(file), offset, at, bytes));
+      at += bytes;
+    }
     this.converted.set(found.name, target);
     return target;
   }
@@ -115,6 +120,8 @@ export class WeightStore {
     return (this.mappings[file] ??= nativeCall(() => new (native().Mapping)(this.source.files[file])));
   }
 }
+
+const inMemory = ({ packed, parts }: TensorSource): boolean => packed !== undefined || parts !== undefined;
 
 /** Vectors (norm weights, biases, tables) are F32 for every program, whatever the file has. */
 function storedAsF32(tensor: TensorSource): boolean {

@@ -80,6 +80,15 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   await step(0, 'opening');
   if (device === 'cuda') await requireProbed(device, signal);
   const source = openModelFile(path === undefined || path === 'default' ? embeddedModelPath() : path);
+  if (source.config.experts && device.startsWith('cuda')) {
+    throw new VivaceError(
+      'UNSUPPORTED_FEATURE',
+      'A model with experts runs on the CPU only: cards have no kernels for it',
+      {
+        remedy: "Load it with device: 'cpu'.",
+      },
+    );
+  }
   const trained = source.config.contextLength;
   const contextLength = integer('contextLength', options.contextLength, trained, 1, 2 ** 30);
   await step(0.2, 'tokenizer');

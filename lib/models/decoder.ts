@@ -1,9 +1,10 @@
 // The parts of which decoder-only families are composed: embedding, attention, feed-forward, head, all read from one config.
 import { expected, VivaceError } from '../errors.js';
-import type { ModelConfig } from '../formats/model-config.js';
+import type { ExpertsConfig, ModelConfig } from '../formats/model-config.js';
 import { ProgramBuilder, type WeightInfo } from '../program/builder.js';
 import type { activations } from '../program/ops.js';
 import type { KvShape, Program, Value } from '../program/program.js';
+import { expertFeedForward, routeRows } from './experts.js';
 import { ropeVectors, usesLongFactors } from './rope.js';
 
 /** The model file's tensors by canonical name; vectors are F32, as the loader makes them. */
@@ -107,9 +108,15 @@ export class Decoder {
     return this.project(mixed, undefined, [[`${block}.attn_output`, width]])[0];
   }
 
-  feedForward(x: Value, layer: number, activation: (typeof activations)[number]): Value {
-    const { hidden, width } = this.config;
-    const [gateName, upName] = [`blk.${layer}.ffn_gate`, `blk.${layer}.ffn_up`];
+  /** `suffix`: of the names of its tensors. */
+  feedForward(
+    x: Value,
+    layer: number,
+    activation: (typeof activations)[number],
+    { hidden = this.config.hidden, suffix = '' } = {},
+  ): Value {
+    const { width } = this.config;
+    const [gateName, upName] = [`blk.${layer}.ffn_gate${suffix}`, `blk.${layer}.ffn_up${suffix}`];
     // phi3 keeps both in `ffn_up`, the gate first.
     const fused = !this.builder.has(`${gateName}.weight`) && this.weights(`${upName}.weight`)?.shape[0] === 2 * hidden;
     const [gate, up] = this.project(x, fused ? upName : undefined, [
@@ -117,7 +124,31 @@ export class Decoder {
       [upName, hidden],
     ]);
     const gated = this.builder.gatedActivation(gate, up, activation);
-    return this.project(gated, undefined, [[`blk.${layer}.ffn_down`, width]])[0];
+    return this.project(gated, undefined, [[`blk.${layer}.ffn_down${suffix}`, width]])[0];
+  }
+
+  /** What a layer adds to the residual stream x after attention, read from its norm: one dense MLP, or its experts. */
+  addFeedForward(x: Value, layer: number): Value {
+    const normed = this.norm(x, `blk.${layer}.ffn_norm`);
+    const { experts } = this.config;
+    if (!experts?.sparse[layer]) return this.add(x, this.feedForward(normed, layer, 'silu'));
+    // The router first, and the experts last: what has to be fetched for them is known early.
+    const routed = routeRows(this.builder, experts, normed, layer);
+    return this.add(
+      this.addShared(x, normed, experts, layer),
+      expertFeedForward(this.builder, experts, normed, routed, layer),
+    );
+  }
+
+  /** The expert that every row goes to, where there is one; with a gate of its own where the file has that. */
+  private addShared(x: Value, normed: Value, { sharedHidden: hidden }: ExpertsConfig, layer: number): Value {
+    if (hidden === 0) return x;
+    const shared = this.feedForward(normed, layer, 'silu', { hidden, suffix: '_shexp' });
+    const gate = `blk.${layer}.ffn_gate_inp_shexp.weight`;
+    if (this.config.architecture === 'qwen2moe') this.require(gate);
+    if (!this.builder.has(gate)) return this.add(x, shared);
+    const opened = this.builder.linear(normed, this.builder.weight(gate, [normed.columns])); // [rows, 1]
+    return this.add(x, this.builder.sigmoidGate(shared, opened));
   }
 
   /** Final norm and head over the selected rows. */

@@ -1,4 +1,4 @@
-// Llama and its close relatives: pre-norm blocks of grouped-query attention and a SiLU-gated MLP.
+// Llama and its close relatives: pre-norm blocks of grouped-query attention and a SiLU-gated MLP, or many of them.
 import { Decoder, type AttentionTraits, type BuildProgram } from './decoder.js';
 
 const build =
@@ -10,12 +10,12 @@ const build =
       x = decoder.into(layer, x);
       x = decoder.add(x, decoder.attention(decoder.norm(x, `blk.${layer}.attn_norm`), layer, traits));
       if (layer === config.layers - 1) x = decoder.selectOutputs(x); // [outputs, width]
-      x = decoder.add(x, decoder.feedForward(decoder.norm(x, `blk.${layer}.ffn_norm`), layer, 'silu'));
+      x = decoder.addFeedForward(x, layer);
     }
     return decoder.finish(x);
   };
 
-/** Llama 1 to 3.x, Mistral; phi3 differs only in its fused tensors. */
+/** Llama 1 to 3.x, Mistral and Mixtral, DeepSeek-MoE; phi3 differs only in its fused tensors. */
 export const buildLlama = build({});
 /** Biases on q, k and v. */
 export const buildQwen2 = build({ biases: true });

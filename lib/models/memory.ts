@@ -47,9 +47,9 @@ export function estimateMemory(
   const { contextLength = config.contextLength, keyType = 'F16', valueType = 'F16', rows = 512 } = options;
   let mapped = 0;
   let weights = 0;
-  for (const { bytes, dtype, shape, add, packed } of tensors.values()) {
+  for (const { bytes, dtype, shape, add, packed, parts } of tensors.values()) {
     const converted = add !== undefined || (shape.length === 1 && dtype !== 'F32');
-    if (packed) weights += bytes;
+    if (packed || parts) weights += bytes;
     else if (converted) weights += 4 * shape.reduce((product, size) => product * size, 1);
     else mapped += bytes;
   }
@@ -59,8 +59,21 @@ export function estimateMemory(
   return { mapped, weights, kv, kvPerToken, activations, total: mapped + weights + kv + activations };
 }
 
+/** Weights that one token meets: all but those of experts that it does not go to. */
+export function activeParameters({ config, tensors }: Pick<ModelSource, 'config' | 'tensors'>): number {
+  const share = config.experts ? config.experts.used / config.experts.count : 1;
+  let sum = 0;
+  for (const { name, shape } of tensors.values()) {
+    const all = shape.reduce((product, size) => product * size, 1);
+    sum += name.endsWith('_exps.weight') ? all * share : all;
+  }
+  return Math.round(sum);
+}
+
 /** Floats per row that are alive at once: the residual, its norm, and the wider of attention's and the MLP's values. */
-function widestLayer({ width, hidden, heads, kvHeads, headDim, valueDim }: ModelConfig): number {
+function widestLayer({ width, hidden, heads, kvHeads, headDim, valueDim, experts }: ModelConfig): number {
   const attention = 2 * heads * headDim + heads * valueDim + kvHeads * (headDim + valueDim);
-  return 2 * width + Math.max(attention, 2 * hidden);
+  // Of every expert of a row: what gate and up make of it, and its product with down.
+  const routed = experts ? experts.used * (experts.hidden + width) + experts.count : 0;
+  return 2 * width + Math.max(attention, 2 * hidden, routed);
 }

@@ -27,8 +27,8 @@ const family = (
 export const families: readonly Family[] = [
   family(
     'llama',
-    'Llama 1 to 3.x, Mistral 7B, Mistral Nemo, TinyLlama, SmolLM',
-    'RMS norms, grouped-query attention, SiLU-gated MLP; sliding windows for Mistral',
+    'Llama 1 to 3.x, Mistral 7B, Mistral Nemo, Mixtral, TinyLlama, SmolLM',
+    'RMS norms, grouped-query attention, SiLU-gated MLP; sliding windows for Mistral, experts for Mixtral',
     buildLlama,
   ),
   family('qwen2', 'Qwen 2, Qwen 2.5', 'as llama, with biases on q, k and v', buildQwen2),
@@ -51,6 +51,14 @@ export const families: readonly Family[] = [
     'as gemma2 without soft caps, with head norms and two rotations; five of six layers slide',
     buildGemma3,
   ),
+  family(
+    'qwen2moe',
+    'Qwen 1.5 MoE, Qwen 2 MoE',
+    'as qwen2, with experts, and one shared by all rows with a gate of its own',
+    buildQwen2,
+  ),
+  family('qwen3moe', 'Qwen 3 MoE (30B-A3B, 235B-A22B)', 'as qwen3, with experts', buildQwen3),
+  family('deepseek', 'DeepSeek-MoE 16B', 'as llama, with experts after dense first layers, and shared ones', buildLlama),
 ];
 
 /** The program of a model. Throws UNSUPPORTED_ARCHITECTURE, MISSING_TENSOR, SHAPE_MISMATCH or UNSUPPORTED_FEATURE. */

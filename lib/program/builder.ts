@@ -1,7 +1,7 @@
 // Builds a Program call by call; every shape and type mistake is reported here, naming the op and the tensor.
 import { VivaceError } from '../errors.js';
 import type { DType } from './dtype.js';
-import { activations, ops, ropeLayouts, shapeOf } from './ops.js';
+import { activations, groupScores, ops, ropeLayouts, scorings, shapeOf } from './ops.js';
 import type { Checker, OpName, OpSignature } from './ops.js';
 import type { KvShape, OpCall, Program, Rows, Value } from './program.js';
 
@@ -11,6 +11,18 @@ export interface WeightInfo {
   readonly shape: readonly number[];
   /** Stored column i is column `columnOrder[i]` of what it multiplies (checkpoints that sort columns by their group). */
   readonly columnOrder?: Int32Array;
+}
+
+/** The rule of `route`. */
+export interface Routing {
+  /** Experts of a row. */
+  readonly used: number;
+  readonly scoring: (typeof scorings)[number];
+  readonly normalise: boolean;
+  readonly scale: number;
+  readonly groups: number;
+  readonly groupsUsed: number;
+  readonly groupScore: (typeof groupScores)[number];
 }
 
 export class ProgramBuilder {
@@ -41,9 +53,14 @@ export class ProgramBuilder {
 
   /**
    * A stored tensor as [rows, columns]; vectors are [1, n]. `shape` is what the model's config implies and is checked.
-   * `firstRow` takes `shape[0]` rows out of a larger (fused) tensor.
+   * `firstRow` takes `shape[0]` rows out of a larger (fused) tensor. Matrices of experts, [experts, out, in], lie below each
+   * other: [experts · out, in].
    */
-  weight(tensor: string, shape: readonly [number] | readonly [number, number], firstRow?: number): Value {
+  weight(
+    tensor: string,
+    shape: readonly [number] | readonly [number, number] | readonly [number, number, number],
+    firstRow?: number,
+  ): Value {
     const key = `${tensor}@${firstRow ?? 'all'}+${shape.join('x')}`;
     const known = this.weights.get(key);
     if (known) return known;
@@ -64,7 +81,8 @@ export class ProgramBuilder {
           `[${shape.join(', ')}]${firstRow === undefined ? '' : ` from row ${firstRow}`}`,
       );
     }
-    const [rows, columns] = shape.length === 1 ? [1, shape[0]] : shape;
+    const columns = shape[shape.length - 1];
+    const rows = shape.slice(0, -1).reduce((product, size) => product * size, 1);
     const value = this.value({
       name: tensor,
       dtype: info.dtype,
@@ -126,6 +144,35 @@ export class ProgramBuilder {
   }
   concat(a: Value, b: Value): Value {
     return this.call('concat', [a, b], {})[0];
+  }
+  /** Which experts each row goes to, and their weights. */
+  route(logits: Value, bias: Value | undefined, rule: Routing): { ids: Value; weights: Value } {
+    const [ids, weights] = this.call('route', [logits, bias], {
+      used: rule.used,
+      scoring: scorings.indexOf(rule.scoring),
+      normalise: rule.normalise ? 1 : 0,
+      scale: rule.scale,
+      groups: rule.groups,
+      groups_used: rule.groupsUsed,
+      group_score: groupScores.indexOf(rule.groupScore),
+    });
+    return { ids, weights };
+  }
+  /** gate, up: [experts · columns, in]; the result is [rows, used · columns]. */
+  expertGateUp(
+    x: Value,
+    [gate, up]: readonly [Value, Value],
+    ids: Value,
+    { experts, activation }: { experts: number; activation: (typeof activations)[number] },
+  ): Value {
+    return this.call('expert_gate_up', [x, gate, up, ids], { experts, activation: activations.indexOf(activation) })[0];
+  }
+  /** weight: [experts · out, in]; x is what `expertGateUp` gave. */
+  expertDown(x: Value, weight: Value, { ids, weights }: { ids: Value; weights: Value }, experts: number): Value {
+    return this.call('expert_down', [x, weight, ids, weights], { experts })[0];
+  }
+  sigmoidGate(x: Value, gate: Value): Value {
+    return this.call('sigmoid_gate', [x, gate], {})[0];
   }
   rowSelect(x: Value, indices: Value): Value {
     return this.call('row_select', [x, indices], {})[0];

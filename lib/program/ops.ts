@@ -1,7 +1,7 @@
 // The typed signatures of all ops: the same rows as cpp/ops/registry.cpp. Shapes are checked here, in words.
 import { VivaceError } from '../errors.js';
 import type { DType } from './dtype.js';
-import { dtypes } from './dtype.js';
+import { dtypes, inGguf } from './dtype.js';
 import type { Rows, Value } from './program.js';
 
 export interface Attribute {
@@ -93,6 +93,21 @@ const norm = (inputs: string[]): OpSignature => ({
 
 export const activations = ['silu', 'gelu_tanh'] as const;
 export const ropeLayouts = ['adjacent', 'halves'] as const;
+export const scorings = ['softmax', 'sigmoid'] as const;
+/** What a group of experts is worth: its best one, or the sum of its best two. */
+export const groupScores = ['max', 'top2'] as const;
+const switches = ['off', 'on'] as const;
+
+/** Matrices of `experts` experts below each other; the number of rows of each. */
+function stacked(c: Checker, name: string): number {
+  const weight = c.input(name);
+  const rows = (weight.rows as number) / c.attribute('experts');
+  c.require(isFloatOrBlocks(weight.dtype), name, `has type ${weight.dtype}; experts are of floats or GGUF's types`);
+  c.require(Number.isInteger(rows), name, `must hold ${c.attribute('experts')} matrices below each other`);
+  return rows;
+}
+
+const isFloatOrBlocks = (dtype: DType): boolean => dtypes[dtype].weight && inGguf(dtype);
 
 export const ops = {
   /** y[r] = scale · dequantise(weight[tokens[r]]) */
@@ -241,6 +256,87 @@ export const ops = {
       const [a, b] = [float(c, 'a'), float(c, 'b')];
       c.require(b.rows === a.rows, 'b', "must have a's rows");
       return [f32(a.rows, a.columns + b.columns)];
+    },
+  },
+  /**
+   * Which experts a row goes to: the `used` best by softmax or sigmoid of its logits, plus bias; equal ones by their number.
+   * weights: their scores without bias, over their sum if `normalise`, times `scale`. Of several groups of experts only the
+   * best `groups_used` take part. ids: I32 [rows, used], best first; weights [rows, used].
+   */
+  route: {
+    inputs: ['logits', 'bias?'],
+    attributes: [
+      { name: 'used' },
+      { name: 'scoring', words: scorings },
+      { name: 'normalise', words: switches },
+      { name: 'scale', fallback: 1 },
+      { name: 'groups', fallback: 1 },
+      { name: 'groups_used', fallback: 1 },
+      { name: 'group_score', words: groupScores, fallback: 0 },
+    ],
+    infer: (c) => {
+      const logits = float(c, 'logits');
+      const [used, groups, groupsUsed] = ['used', 'groups', 'groups_used'].map((name) => c.attribute(name));
+      const experts = logits.columns;
+      c.require(experts <= 1024, 'logits', 'has more than 1024 experts');
+      const fits = experts % groups === 0 && groupsUsed >= 1 && groupsUsed <= groups;
+      c.require(fits, 'logits', `does not divide into ${groups} groups of which ${groupsUsed} are used`);
+      const most = (experts / groups) * groupsUsed;
+      c.require(Number.isInteger(used) && used >= 1 && used <= most, 'logits', `offers ${most} experts, not ${used}`);
+      vector(c, 'bias?', experts);
+      return [{ dtype: 'I32', rows: logits.rows, columns: used }, f32(logits.rows, used)];
+    },
+  },
+  /**
+   * y[r] = for every slot, activation(x[r] · gateᵀ) · (x[r] · upᵀ) of the expert ids[r][slot], side by side: [rows, used ·
+   * columns]; gate, up: [experts · columns, in]. Zeros where an id is none of an expert.
+   */
+  expert_gate_up: {
+    inputs: ['x', 'gate', 'up', 'ids'],
+    attributes: [{ name: 'experts' }, { name: 'activation', words: activations }],
+    infer: (c) => {
+      const [x, ids] = [float(c, 'x'), c.input('ids')];
+      const columns = stacked(c, 'gate');
+      c.require(stacked(c, 'up') === columns, 'up', "must have gate's rows");
+      c.require(
+        c.input('up').dtype === c.input('gate').dtype,
+        'up',
+        `is ${c.input('up').dtype}, must have gate's type`,
+      );
+      for (const name of ['gate', 'up']) {
+        c.require(c.input(name).columns === x.columns, name, `must have the ${x.columns} columns of x`);
+      }
+      c.require(ids.dtype === 'I32' && ids.rows === x.rows, 'ids', 'must be I32 [rows, used]');
+      return [f32(x.rows, ids.columns * columns)];
+    },
+  },
+  /** y[r] = Σ weights[r][slot] · (x[r][slot] · weightᵀ of the expert ids[r][slot]) + residual[r], in the order of slots. */
+  expert_down: {
+    inputs: ['x', 'weight', 'ids', 'weights', 'residual?'],
+    attributes: [{ name: 'experts' }],
+    infer: (c) => {
+      const [x, weight, ids, weights] = [float(c, 'x'), c.input('weight'), c.input('ids'), float(c, 'weights')];
+      const out = stacked(c, 'weight');
+      c.require(ids.dtype === 'I32' && ids.rows === x.rows, 'ids', 'must be I32 [rows, used]');
+      c.require(x.columns === ids.columns * weight.columns, 'x', `must be [rows, ${ids.columns} · ${weight.columns}]`);
+      c.require(weights.rows === x.rows && weights.columns === ids.columns, 'weights', 'must be [rows, used]');
+      const residual = c.optional('residual?');
+      c.require(
+        !residual || (residual.rows === x.rows && residual.columns === out),
+        'residual?',
+        'must be [rows, out]',
+      );
+      return [f32(x.rows, out)];
+    },
+  },
+  /** y[r] = x[r] / (1 + e^−gate[r]), gate [rows, 1] */
+  sigmoid_gate: {
+    inputs: ['x', 'gate'],
+    attributes: [],
+    infer: (c) => {
+      const [x, gate] = [float(c, 'x'), float(c, 'gate')];
+      c.require(gate.rows === x.rows && gate.columns === 1, 'gate', 'must be [rows, 1]');
+      return [f32(x.rows, x.columns)];
     },
   },
   /** Over each row, in a way that does not overflow. */

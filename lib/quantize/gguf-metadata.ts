@@ -37,6 +37,7 @@ export function configMetadata(config: ModelConfig): Map<string, GgufInput> {
     final_logit_softcapping: config.finalSoftcap === undefined ? undefined : f32(config.finalSoftcap),
     ...scalingKeys(config),
     ...longGenKeys(config),
+    ...expertKeys(config),
   };
   return new Map<string, GgufInput>([
     ['general.architecture', architecture],
@@ -45,6 +46,26 @@ export function configMetadata(config: ModelConfig): Map<string, GgufInput> {
       value === undefined ? [] : [[`${architecture}.${key}`, value]],
     ),
   ]);
+}
+
+function expertKeys({ architecture, experts, layers }: ModelConfig): Record<string, GgufInput | undefined> {
+  if (!experts) return {};
+  const { sparse, hidden, sharedHidden } = experts;
+  // Later dense layers have no key; readers that know of them go by their tensors.
+  const dense = sparse.includes(true) ? sparse.indexOf(true) : layers;
+  return {
+    expert_count: experts.count,
+    expert_used_count: experts.used,
+    expert_feed_forward_length: architecture === 'llama' ? undefined : hidden,
+    expert_shared_feed_forward_length: architecture === 'qwen2moe' ? sharedHidden : undefined,
+    expert_shared_count: architecture === 'deepseek' ? sharedHidden / hidden : undefined,
+    leading_dense_block_count: dense === 0 ? undefined : dense,
+    expert_weights_scale: f32(experts.scale),
+    expert_weights_norm: experts.normalise,
+    expert_gating_func: experts.scoring === 'sigmoid' ? 2 : 1,
+    expert_group_count: experts.groups === 1 ? undefined : experts.groups,
+    expert_group_used_count: experts.groups === 1 ? undefined : experts.groupsUsed,
+  };
 }
 
 /** Keys of our own (lib/formats/longgen.ts). */

@@ -85,9 +85,10 @@ function quantised(reader: RowReader, dtype: TensorChoice['dtype'], rows: FloatR
   }
 }
 
-/** GGUF's llama keeps the halves of each head of q and k next to each other. 0: nothing to do. */
+/** GGUF's llama and deepseek keep the halves of each head of q and k next to each other. 0: nothing to do. */
 function headsToPermute({ format, config }: ModelSource, name: string): number {
-  if (format === 'gguf' || config.architecture !== 'llama' || config.rope.layout === 'adjacent') return 0;
+  const adjacent = config.architecture === 'llama' || config.architecture === 'deepseek';
+  if (format === 'gguf' || !adjacent || config.rope.layout === 'adjacent') return 0;
   const [, which] = /attn_([qk])\.(?:weight|bias)$/.exec(name) ?? [];
   return which === undefined ? 0 : which === 'q' ? config.heads : config.kvHeads;
 }

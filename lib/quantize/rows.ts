@@ -39,7 +39,6 @@ export class RowReader {
       nativeCall(() => native().dequantize(dtypes[tensor.dtype].id, bytes, count, columns, values));
       yield { count, values: order ? unsorted(values, order) : values };
     }
-    this.store.release(tensor.name);
   }
 
   /** All rows as they are stored. */
@@ -51,6 +50,7 @@ export class RowReader {
       const count = Math.min(step, rows - first);
       yield { count, bytes: this.read(tensor, first * size, count * size) };
     }
+    this.store.release(tensor.name);
   }
 
   quantised(dtype: DType, { count, values }: FloatRows): Uint8Array {
@@ -76,7 +76,7 @@ export class RowReader {
   }
 
   private read(tensor: TensorSource, offset: number, length: number): Uint8Array {
-    if (!tensor.packed) return this.raw(tensor.file, tensor.offset + offset, length);
+    if (!tensor.packed && !tensor.parts) return this.raw(tensor.file, tensor.offset + offset, length);
     const bytes = new Uint8Array(length);
     const found = this.store.bind(tensor.name);
     if ('mapping' in found) nativeCall(() => found.mapping.read(offset, bytes));

@@ -31,6 +31,11 @@ export function safetensorsOutput(
       { remedy: 'Name the original directory, or a type of GGUF files.' },
     );
   }
+  if (source.config.experts) {
+    throw new VivaceError('UNSUPPORTED_FEATURE', `${target.name} is not written of models with experts`, {
+      remedy: 'Name a type of GGUF files.',
+    });
+  }
   const { block } = dtypes[target.dtype];
   const ignored: string[] = [];
   let narrow = 0;

@@ -6,7 +6,7 @@ export interface GgufTarget {
   readonly name: string;
   /** Of most matrices. */
   readonly dtype: DType;
-  /** Of `attn_v` and `ffn_down` in the layers whose errors matter most. */
+  /** Of `attn_v` and `ffn_down` (of experts, too) in the layers whose errors matter most. */
   readonly better?: DType;
   /** `general.file_type`. */
   readonly fileType: number;
@@ -82,7 +82,7 @@ export interface TensorChoice {
 }
 
 /**
- * The type of a tensor, by canonical name and shape. Vectors stay F32. The head (or the embedding that is one) has at
+ * The type of a tensor, by canonical name and shape. Vectors and routers stay F32. The head (or the embedding that is one) has at
  * least Q6_K: it is large in small models only, and every token's choice goes through it.
  */
 export function tensorChoice(
@@ -90,9 +90,10 @@ export function tensorChoice(
   tensor: { readonly name: string; readonly shape: readonly number[] },
   model: { readonly layers: number; readonly head: string },
 ): TensorChoice {
-  if (tensor.shape.length < 2) return { dtype: 'F32' };
+  // Routers are small, and rounded ones send rows to other experts.
+  if (tensor.shape.length < 2 || tensor.name.endsWith('.ffn_gate_inp.weight')) return { dtype: 'F32' };
   let wanted = target.dtype;
-  const [, layer] = /^blk\.(\d+)\.(?:attn_v|ffn_down)\.weight$/.exec(tensor.name) ?? [];
+  const [, layer] = /^blk\.(\d+)\.(?:attn_v|ffn_down(?:_exps|_shexp)?)\.weight$/.exec(tensor.name) ?? [];
   if (target.better && layer !== undefined && matters(Number(layer), model.layers)) wanted = target.better;
   if (tensor.name === model.head && bits(wanted) < bits('Q6_K')) wanted = 'Q6_K';
   const columns = tensor.shape.at(-1) as number;

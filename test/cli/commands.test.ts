@@ -1,7 +1,10 @@
 // What each command prints, for people and for machines.
 import { spawn } from 'node:child_process';
-import { join } from 'node:path';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { openModelFile } from '../../lib/index.js';
+import { randomModel, writeRandomGguf } from '../fixtures/random-model.js';
 import { embedded, root, vivace, vivaceJson } from './command.js';
 
 interface RunResult {
@@ -130,6 +133,16 @@ describe('vivace inspect', () => {
     for (const heading of ['Metadata', 'Tensor types', 'Tensors', 'Memory'])
       expect(stdout).toMatch(new RegExp(`^${heading}$`, 'm'));
     expect(stdout).toContain('blk.0.attn_q.weight');
+  });
+
+  test('of experts: how many there are, and the parameters of a token', async () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'vivace-')), 'experts.gguf');
+    writeRandomGguf(file, randomModel('deepseek'), 'F32');
+    const { stdout } = await vivace(['inspect', file]);
+    expect(stdout).toMatch(/experts +6 of feed-forward 256, a shared one of 512, 2 of a token, in 1 of 2 layers/);
+    const facts = await vivaceJson<{ parameters: number; activeParameters: number }>(['inspect', file]);
+    expect(facts.parameters - facts.activeParameters).toBe(4 * 3 * 256 * 256);
+    rmSync(dirname(file), { recursive: true });
   });
 
   test('--json has every tensor, and memory estimates that grow with the context', async () => {

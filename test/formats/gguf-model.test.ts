@@ -242,7 +242,6 @@ describe('refused', () => {
   test.each<[string, string, Metadata]>([
     ['another architecture', 'UNSUPPORTED_ARCHITECTURE', base('mamba')],
     ['no architecture', 'FORMAT_INVALID', without('general.architecture')],
-    ['experts', 'UNSUPPORTED_ARCHITECTURE', base('llama', { expert_count: 8, expert_used_count: 2 })],
     ['latent attention', 'UNSUPPORTED_ARCHITECTURE', base('llama', { 'attention.kv_lora_rank': 512 })],
     ['a scale that is not computed', 'UNSUPPORTED_FEATURE', base('llama', { logit_scale: 8.5 })],
     ['attention to later tokens', 'UNSUPPORTED_FEATURE', base('qwen3', { 'attention.causal': false })],

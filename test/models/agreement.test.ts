@@ -13,6 +13,7 @@ import type { Deviation, LlamaCppCase, RunOptions, Top } from './forced-run.js';
 
 const architectures = readFixture<{ cases: LlamaCppCase[] }>('architectures').cases;
 const weightTypes = readFixture<{ cases: LlamaCppCase[] }>('weight-types').cases;
+const withExperts = readFixture<{ cases: LlamaCppCase[] }>('experts').cases;
 const titled = (cases: readonly LlamaCppCase[]): [string, LlamaCppCase][] =>
   cases.map((one) => [`${one.model} in ${one.dtype}, context ${one.contextLength}`, one]);
 
@@ -60,7 +61,8 @@ function writeChecked(one: LlamaCppCase): string {
 }
 
 describe('as llama.cpp', () => {
-  test.each(titled(architectures))('%s: greedy tokens, and 50 probabilities within 2 %% or 0.001', async (_, one) => {
+  const isFloat = ({ dtype }: LlamaCppCase): boolean => /^B?F/.test(dtype);
+  test.each(titled([...architectures, ...withExperts.filter(isFloat)]))('%s: greedy tokens, and 50 probabilities within 2 %% or 0.001', async (_, one) => {
     const file = writeChecked(one);
     for (const where of one.dtype === 'F32' ? [reference, ...levels()] : levels()) {
       const { wrong, excess, divergence } = await deviation(file, one, where);
@@ -71,7 +73,7 @@ describe('as llama.cpp', () => {
     }
   });
 
-  test.each(titled(weightTypes))('%s: greedy tokens, and a divergence of at most 0.001', async (_, one) => {
+  test.each(titled([...weightTypes, ...withExperts.filter((one) => !isFloat(one))]))('%s: greedy tokens, and a divergence of at most 0.001', async (_, one) => {
     const file = writeChecked(one);
     for (const where of [reference, ...levels()]) {
       const { wrong, divergence } = await deviation(file, one, where);
@@ -108,7 +110,7 @@ describe('the same model as a Hugging Face directory', () => {
     const file = writeCase({ model: name, dtype });
     const directory = path.join(folder, 'hugging-face');
     writeRandomHuggingFace(directory, model, dtype);
-    const { prompt, tokens } = architectures.find((one) => one.model === name) ?? weightTypes[0];
+    const { prompt, tokens } = [...architectures, ...withExperts].find((one) => one.model === name) ?? weightTypes[0];
     const short = { prompt, tokens: tokens.slice(0, 8) };
     const options = { device: 'cpu', contextLength: 256 } as const;
     expect(await logitsOf(directory, short, options)).toEqual(await logitsOf(file, short, options));

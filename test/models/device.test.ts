@@ -1,6 +1,10 @@
 // A whole model through the kernels for cards, emulated: the CPU's greedy tokens, in sessions that share rounds.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { loadModel } from '../../lib/index.js';
 import type { Device } from '../../lib/model/load.js';
+import { randomModel, writeRandomGguf } from '../fixtures/random-model.js';
 import { cardName, emulatedDevice } from '../ops/executors.js';
 
 async function tell(device: Device, prompts: readonly string[]): Promise<string[]> {
@@ -27,4 +31,14 @@ async function tell(device: Device, prompts: readonly string[]): Promise<string[
 test('a device that is not there is named, with where it was looked for', async () => {
   if (process.env['VIVACE_ADDON'] || cardName === 'cuda') return;
   await expect(loadModel(undefined, { device: 'cuda' })).rejects.toMatchObject({ code: 'DEVICE_UNAVAILABLE' });
+});
+
+test.each(['cuda-emulated', 'cuda'] as const)('%s: experts are refused, with the reason', async (device) => {
+  if (device !== cardName || !emulatedDevice()) return; // no library of this kind here
+  const folder = mkdtempSync(join(tmpdir(), 'vivace-'));
+  const file = join(folder, 'experts.gguf');
+  writeRandomGguf(file, randomModel('mixtral'), 'F16');
+  const error = { code: 'UNSUPPORTED_FEATURE', message: expect.stringContaining('CPU only') };
+  await expect(loadModel(file, { device })).rejects.toMatchObject(error);
+  rmSync(folder, { recursive: true });
 });

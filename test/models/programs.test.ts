@@ -9,8 +9,11 @@ import { tensorShapes } from '../fixtures/random/tensors.js';
 
 type Weights = Map<string, WeightInfo>;
 
+/** Vectors and routers. */
+const isPlain = (name: string, shape: readonly number[]): boolean => shape.length === 1 || name.includes('ffn_gate_inp.');
+
 const weightsOf = (model: RandomModel): Weights =>
-  new Map(tensorShapes(model).map(([name, ...shape]) => [name, { dtype: shape.length === 1 ? 'F32' : 'Q4_K', shape }]));
+  new Map(tensorShapes(model).map(([name, ...shape]) => [name, { dtype: isPlain(name, shape) ? 'F32' : 'Q4_K', shape }]));
 
 const lookup =
   (weights: Weights): WeightLookup =>
@@ -85,6 +88,19 @@ describe('programs', () => {
     expect(new Set(layouts(build('qwen3')))).toEqual(new Set([1]));
   });
 
+  test('experts come after the router and what all rows share, in sparse layers only', () => {
+    const order = (name: string): string[] =>
+      build(name).calls.flatMap(({ op, inputs }) => {
+        const weight = inputs[1]?.weight?.tensor ?? '';
+        return /route|expert/.test(op) ? [op] : /shexp/.test(weight) ? [weight.replace(/^blk\.\d\.ffn_|\.weight$/g, '')] : [];
+      });
+    const layer = ['route', 'gate_shexp', 'up_shexp', 'down_shexp', 'gate_inp_shexp', 'expert_gate_up', 'expert_down'];
+    expect(order('qwen2moe')).toEqual([...layer, ...layer]);
+    expect(order('deepseek')).toEqual(layer.filter((name) => name !== 'gate_inp_shexp')); // the first layer is dense
+    expect(order('mixtral')).toEqual(['route', 'expert_gate_up', 'expert_down', 'route', 'expert_gate_up', 'expert_down']);
+    expect(calls(build('deepseek'), 'sigmoid_gate')).toHaveLength(0);
+  });
+
   test('fused tensors are used as row ranges that follow each other', () => {
     const ranges = (tensor: string): unknown[] =>
       build('phi3').values.flatMap(({ weight, rows }) => (weight?.tensor === tensor ? [[weight.firstRow, rows]] : []));
@@ -146,6 +162,23 @@ describe('what does not fit is refused', () => {
     expect(buildWith('llama', 'blk.0.attn_norm.weight', { dtype: 'F16', shape: [256] })).toThrow(
       error('DTYPE_MISMATCH', 'blk.0.attn_norm.weight', 'F16'),
     );
+  });
+
+  test('a router that was quantised, experts of a type without kernels, and of two types', () => {
+    expect(buildWith('mixtral', 'blk.1.ffn_gate_inp.weight', { dtype: 'Q8_0', shape: [4, 256] })).toThrow(
+      error('UNSUPPORTED_TENSOR_TYPE', 'blk.1.ffn_gate_inp', 'Q8_0'),
+    );
+    const experts = 'blk.0.ffn_up_exps.weight';
+    expect(buildWith('mixtral', experts, { dtype: 'W8A8', shape: [4, 256, 256] })).toThrow(
+      error('SHAPE_MISMATCH', 'expert_gate_up', experts, 'W8A8'),
+    );
+    expect(buildWith('mixtral', experts, { dtype: 'Q6_K', shape: [4, 256, 256] })).toThrow(
+      error('SHAPE_MISMATCH', 'expert_gate_up', experts, "gate's type"),
+    );
+    expect(buildWith('mixtral', experts, { dtype: 'Q4_K', shape: [3, 256, 256] })).toThrow(
+      error('SHAPE_MISMATCH', experts, '3, 256, 256', '4, 256, 256'),
+    );
+    expect(buildWith('qwen2moe', 'blk.0.ffn_gate_inp_shexp.weight')).toThrow(error('MISSING_TENSOR', 'gate_inp_shexp'));
   });
 
   test('a rotation wider than the heads, and a bias of a fused tensor', () => {

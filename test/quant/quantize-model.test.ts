@@ -137,6 +137,37 @@ test('rows that are no multiple of 256 fall back, and one line says so', async (
   expect(tensors.get('blk.0.ffn_down.weight')?.dtype).toBe('Q4_K'); // 512 columns
 });
 
+describe('models with experts', () => {
+  test.each(['mixtral', 'qwen2moe', 'deepseek'])(
+    '%s: the same bits as floats, and routers are never rounded',
+    async (name) => {
+      const model = randomModel(name);
+      writeRandomHuggingFace(at(name), model, 'BF16');
+      await quantizeModel(at(name), at(`${name}.gguf`), { type: 'BF16' });
+      expect(await logits(at(`${name}.gguf`))).toEqual(await logits(at(name)));
+      const { experts } = openModelFile(at(name)).config;
+      expect(openModelFile(at(`${name}.gguf`)).config.experts).toEqual(experts);
+      await quantizeModel(at(`${name}.gguf`), at(`${name}-q4.gguf`), { type: 'Q4_K_M' });
+      const types = [...openModelFile(at(`${name}-q4.gguf`)).tensors.values()].map((tensor) => [
+        tensor.name,
+        tensor.dtype,
+      ]);
+      const typeOf = new Map(types as [string, DType][]);
+      expect(typeOf.get('blk.1.ffn_gate_inp.weight')).toBe('F32');
+      expect(typeOf.get('blk.1.ffn_gate_exps.weight')).toBe('Q4_K');
+      expect(typeOf.get('blk.1.ffn_down_exps.weight')).toBe('Q6_K'); // the last layer
+    },
+  );
+
+  test('are not written as safetensors', async () => {
+    writeRandomHuggingFace(at('some'), randomModel('mixtral'), 'F16');
+    await expect(quantizeModel(at('some'), at('some-w8'), { type: 'W8A8' })).rejects.toMatchObject({
+      code: 'UNSUPPORTED_FEATURE',
+      message: expect.stringContaining('experts'),
+    });
+  });
+});
+
 describe('a Hugging Face directory', () => {
   const architectures = ['llama', 'llama-biases-tied', 'llama-llama3-rope', 'llama-linear-rope', 'qwen2', 'qwen3-yarn', 'phi3-longrope', 'gemma2', 'gemma3']; // prettier-ignore
 

@@ -29,7 +29,13 @@ int producer(const Program& program, int value) {
   return -1;
 }
 
-// add(r, linear(x)) → linear(x, residual r), when nothing else reads the linear's output and r is known before it.
+// The input that is an op's residual; 0 for ops without.
+size_t residual_of(const CallInfo& call) {
+  return is(call, "linear") ? 3 : is(call, "expert_down") ? 4 : 0;
+}
+
+// add(r, linear(x)) → linear(x, residual r), when nothing else reads the linear's output and r is known before it; so
+// with the sum of experts.
 // The sum of two floats does not depend on their order, so the bits stay.
 void linear_add(Program& program) {
   for (size_t i = 0; i < program.calls.size(); ++i) {
@@ -38,13 +44,14 @@ void linear_add(Program& program) {
       const CallInfo& add = program.calls[i];
       const int linear_value = add.inputs[side], residual = add.inputs[1 - side];
       const int at = producer(program, linear_value);
-      if (at < 0 || !is(program.calls[at], "linear") || uses(program, linear_value) != 1) continue;
+      if (at < 0 || residual_of(program.calls[at]) == 0 || uses(program, linear_value) != 1) continue;
       if (producer(program, residual) >= at || linear_value == residual) continue;
       if (program.values[residual].rows != program.values[linear_value].rows) continue;
       CallInfo& linear = program.calls[at];
-      linear.inputs.resize(4, -1);
-      if (linear.inputs[3] != -1) continue;
-      linear.inputs[3] = residual;
+      const size_t place = residual_of(linear);
+      linear.inputs.resize(place + 1, -1);
+      if (linear.inputs[place] != -1) continue;
+      linear.inputs[place] = residual;
       linear.outputs[0] = add.outputs[0];
       program.calls.erase(program.calls.begin() + static_cast<std::ptrdiff_t>(i));
       --i;
@@ -54,7 +61,7 @@ void linear_add(Program& program) {
 }
 
 const FusionRule rules[] = {
-    {"linear_add", "add(r, linear(x)) → linear(x) with residual r in its epilogue", linear_add},
+    {"linear_add", "add(r, linear(x)) → linear(x) with residual r in its epilogue, and so expert_down", linear_add},
 };
 
 }  // namespace
@@ -68,7 +75,8 @@ void lower_quantized_linears(Program& program) {
   std::map<std::pair<int, DType>, int> quantized;  // F32 value and wanted type → its quantised form
   std::vector<CallInfo> calls;
   for (CallInfo& call : program.calls) {
-    const DType wanted = is(call, "linear") ? activations_for(program.values[call.inputs[1]].dtype) : DType::F32;
+    const bool multiplies = is(call, "linear") || is(call, "expert_gate_up") || is(call, "expert_down");
+    const DType wanted = multiplies ? activations_for(program.values[call.inputs[1]].dtype) : DType::F32;
     if (wanted != DType::F32) {
       const int x = call.inputs[0];
       auto known = quantized.find({x, wanted});
@@ -100,6 +108,12 @@ void fuse_quantizers(Program& program, bool tokens) {
     const int at = producer(program, x);
     if (at < 0 || uses(program, x) != 1) continue;
     const CallInfo& maker = program.calls[static_cast<size_t>(at)];
+    if (is(maker, "expert_gate_up") && is(program.calls[i], "quantize_rows")) {  // writes either type itself
+      program.calls[static_cast<size_t>(at)].outputs = program.calls[i].outputs;
+      program.calls.erase(program.calls.begin() + static_cast<std::ptrdiff_t>(i));
+      --i;
+      continue;
+    }
     // Norms of heads have several groups per row.
     const bool norm = is(maker, "rms_norm") && program.values[static_cast<size_t>(maker.inputs[1])].columns ==
                                                    program.values[static_cast<size_t>(x)].columns;

@@ -13,8 +13,8 @@ struct FusionRule {
 
 const FusionRule* fusion_rules(int& count);
 
-// Inserts quantize_rows or quantize_tokens before every linear whose weight wants 8-bit activations, once per input
-// and type. Not optional: it is how such a linear gets its activations.
+// Inserts quantize_rows or quantize_tokens before every linear and op of experts whose weight wants 8-bit activations,
+// once per input and type. Not optional: it is how such a linear gets its activations.
 void lower_quantized_linears(Program& program);
 
 // After that: what makes the activations quantises them in the same pass, when nobody wants them as floats. `tokens`:

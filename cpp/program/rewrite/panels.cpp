@@ -20,10 +20,22 @@ struct Slice {
   int64_t read;  // bytes of the weight, to the end of these rows
 };
 
+// The matrices of experts lie below each other, and each must begin with a panel.
+bool experts_fill_panels(const CallInfo& call, const ValueInfo& weight, int64_t lanes) {
+  if (std::strncmp(call.op->name, "expert_", 7) != 0) return true;
+  return weight.rows / static_cast<int64_t>(call.attributes[0]) % lanes == 0;
+}
+
 }  // namespace
 
 int weights_in_panels(const OpInfo& op) {
-  return std::strcmp(op.name, "linear") == 0 ? 1 : std::strcmp(op.name, "gated_linear") == 0 ? 2 : 0;
+  struct Row {
+    const char* name;
+    int weights;
+  };
+  for (const Row& row : {Row{"linear", 1}, Row{"gated_linear", 2}, Row{"expert_gate_up", 2}, Row{"expert_down", 1}})
+    if (std::strcmp(op.name, row.name) == 0) return row.weights;
+  return 0;
 }
 
 Kernel panel_packer(Isa isa) {
@@ -39,6 +51,7 @@ Panels::Panels(const Program& program, Isa isa, std::shared_ptr<const Panels> ba
       const int id = call.inputs[static_cast<size_t>(input)];
       const ValueInfo& weight = program.values[static_cast<size_t>(id)];
       if (seen[static_cast<size_t>(id)] || weight.data == nullptr || !has_panels(weight.dtype)) continue;
+      if (!experts_fill_panels(call, weight, isa_lanes(isa))) continue;
       if (base_ && base_->chosen(weight)) continue;
       seen[static_cast<size_t>(id)] = true;
       const int64_t bytes = panel_bytes(weight.dtype, weight.rows, weight.columns, isa_lanes(isa));

@@ -75,7 +75,9 @@ class Phase {
     const total = ran.reduce((sum, { seconds }) => sum + seconds, 0);
     const rows = ran.map(({ op, weight, type, calls, seconds, bytes: moved, operations }) => {
       const peak =
-        (op === 'linear' || op === 'gated_linear') && takesA8(type) ? limits.int8Operations : limits.floatOperations;
+        (op.endsWith('linear') || op.startsWith('expert_')) && takesA8(type)
+          ? limits.int8Operations
+          : limits.floatOperations;
       return {
         op,
         weight,

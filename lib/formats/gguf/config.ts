@@ -12,6 +12,7 @@ import {
   optionalUniform,
   type Metadata,
 } from './metadata.js';
+import { ggufExperts } from './experts.js';
 import { ropeScaling } from './rope.js';
 
 type Tensors = ReadonlyMap<string, TensorSource>;
@@ -55,9 +56,10 @@ export function ggufConfig(metadata: Metadata, tensors: Tensors): ModelConfig {
       localBase: number('rope.freq_base_swa') ?? (architecture === 'gemma3' ? 10000 : undefined),
       dimensions: optionalInteger(metadata, `${architecture}.rope.dimension_count`) ?? headDim,
       scaling: ropeScaling(metadata, architecture, tensors),
-      layout: architecture === 'llama' ? 'adjacent' : 'halves',
+      layout: architecture === 'llama' || architecture === 'deepseek' ? 'adjacent' : 'halves',
     },
     ...(longGen(metadata, architecture, layers) ?? sliding(metadata, architecture, layers)),
+    experts: ggufExperts(metadata, architecture, { layers, hidden }, tensors),
     attentionSoftcap: number('attn_logit_softcapping') || (architecture === 'gemma2' ? 50 : undefined),
     finalSoftcap: number('final_logit_softcapping') || (architecture === 'gemma2' ? 30 : undefined),
     attentionScale: number('attention.scale') || largeGemmaScale(architecture, layers, width, heads),
@@ -99,13 +101,6 @@ const changesArithmetic = [
 ];
 
 function refuse(metadata: Metadata, architecture: Architecture): void {
-  const experts = optionalInteger(metadata, `${architecture}.expert_count`) ?? 0;
-  if (experts > 0) {
-    throw new VivaceError(
-      'UNSUPPORTED_ARCHITECTURE',
-      `The model is a mixture of ${experts} experts ("${architecture}" with expert_count); supported are the dense architectures ${architectures.join(', ')}`,
-    );
-  }
   for (const key of changesArithmetic) {
     if ((optionalNumber(metadata, `${architecture}.${key}`) ?? 0) !== 0) {
       const code = key.endsWith('lora_rank') ? 'UNSUPPORTED_ARCHITECTURE' : 'UNSUPPORTED_FEATURE';

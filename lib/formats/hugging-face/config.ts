@@ -8,6 +8,7 @@ import {
   type longGenDefaults,
   type ModelConfig,
 } from '../model-config.js';
+import { expertDefaults, readExperts } from './experts.js';
 import { Fields } from './json.js';
 import { readScheme } from './quantised/scheme.js';
 import { readRope } from './rope.js';
@@ -90,6 +91,49 @@ const families: Readonly<Record<string, Family>> = {
     ...gemma,
     defaults: { ...gemmaDefaults, max_position_embeddings: 131072 },
   },
+  mixtral: {
+    architecture: 'llama',
+    class: 'Mixtral',
+    ...other,
+    defaults: {
+      num_key_value_heads: 8,
+      rms_norm_eps: 1e-5,
+      max_position_embeddings: 131072,
+      ...expertDefaults.mixtral,
+    },
+  },
+  qwen2_moe: {
+    architecture: 'qwen2moe',
+    class: 'Qwen2Moe',
+    ...other,
+    defaults: {
+      num_key_value_heads: 16,
+      rms_norm_eps: 1e-6,
+      max_position_embeddings: 32768,
+      sliding_window: 4096,
+      max_window_layers: 28,
+      ...expertDefaults.qwen2_moe,
+    },
+  },
+  qwen3_moe: {
+    architecture: 'qwen3moe',
+    class: 'Qwen3Moe',
+    ...other,
+    defaults: {
+      num_key_value_heads: 4,
+      rms_norm_eps: 1e-6,
+      max_position_embeddings: 32768,
+      sliding_window: 4096,
+      max_window_layers: 28,
+      ...expertDefaults.qwen3_moe,
+    },
+  },
+  deepseek: {
+    architecture: 'deepseek',
+    class: 'Deepseek',
+    ...other,
+    defaults: { rms_norm_eps: 1e-6, max_position_embeddings: 2048, ...expertDefaults.deepseek },
+  },
   phi3: {
     architecture: 'phi3',
     class: 'Phi3',
@@ -144,6 +188,7 @@ export function readConfig(config: Fields, name: string, vocab: number, hasHead:
     normEpsilon: text.number('rms_norm_eps') ?? family.defaults.rms_norm_eps,
     rope: readRope(text, architecture, headDim, contextLength),
     ...(longGen(text, layers) ?? sliding(text, family, layers, number)),
+    experts: readExperts(text, family.class, family.defaults, layers),
     attentionSoftcap: number('attn_logit_softcapping'),
     finalSoftcap: number('final_logit_softcapping'),
     attentionScale: queryScalar === undefined || queryScalar === headDim ? undefined : 1 / Math.sqrt(queryScalar),
@@ -217,7 +262,7 @@ function sliding(
   number: (key: string) => number | undefined,
 ): Partial<ModelConfig> {
   const window = number('sliding_window') ?? 0;
-  const qwen = family.architecture === 'qwen2' || family.architecture === 'qwen3';
+  const qwen = family.architecture.startsWith('qwen');
   if (window === 0 || (qwen && text.boolean('use_sliding_window') !== true)) return {};
   const types = text.list('layer_types');
   if (types !== undefined) {
@@ -240,6 +285,9 @@ function sliding(
     phi3: () => true,
     qwen2: (layer) => layer >= first,
     qwen3: (layer) => layer >= first,
+    qwen2moe: (layer) => layer >= first,
+    qwen3moe: (layer) => layer >= first,
+    deepseek: () => true, // has none
     gemma2: (layer) => (layer + 1) % period !== 0,
     gemma3: (layer) => (layer + 1) % period !== 0,
   };

@@ -4,6 +4,7 @@ import { dtypes, type DType } from '../../program/dtype.js';
 import type { Architecture } from '../model-config.js';
 import type { TensorSource } from '../model-source.js';
 import type { SafetensorsTensor } from '../safetensors.js';
+import { ExpertTensors, expertPlace } from './experts.js';
 import type { PackedModule } from './quantised/modules.js';
 
 type Names = Readonly<Record<string, string>>;
@@ -33,13 +34,30 @@ const gemma: Names = {
 /** Fused in the files as in GGUF: rows of q, k, v; rows of gate, then up. */
 const phi3: Names = { ...shared, 'self_attn.qkv_proj': 'attn_qkv', 'mlp.gate_up_proj': 'ffn_up' };
 
+/** Experts themselves are in experts.ts. */
+const routed: Names = {
+  ...shared,
+  'block_sparse_moe.gate': 'ffn_gate_inp',
+  'mlp.gate': 'ffn_gate_inp',
+  'mlp.shared_expert.gate_proj': 'ffn_gate_shexp',
+  'mlp.shared_expert.up_proj': 'ffn_up_shexp',
+  'mlp.shared_expert.down_proj': 'ffn_down_shexp',
+  'mlp.shared_expert_gate': 'ffn_gate_inp_shexp',
+  'mlp.shared_experts.gate_proj': 'ffn_gate_shexp',
+  'mlp.shared_experts.up_proj': 'ffn_up_shexp',
+  'mlp.shared_experts.down_proj': 'ffn_down_shexp',
+};
+
 const layerNames: Readonly<Record<Architecture, Names>> = {
-  llama: shared,
+  llama: routed, // Mixtral is one
   qwen2: shared,
   qwen3: shared,
   gemma2: gemma,
   gemma3: gemma,
   phi3,
+  qwen2moe: routed,
+  qwen3moe: routed,
+  deepseek: routed,
 };
 
 /** Text models nested in models of several kinds of input, in the spellings of older and newer files; base models have none. */
@@ -56,12 +74,14 @@ export function canonicalName(name: string, architecture: Architecture): string 
   if (plain === 'lm_head.weight') return 'output.weight';
   const match = /^layers\.(0|[1-9]\d{0,4})\.(.+)\.(weight|bias)$/.exec(plain);
   const names = layerNames[architecture];
+  const biases = /^layers\.(0|[1-9]\d{0,4})\.mlp\.gate\.e_score_correction_bias$/.exec(plain);
+  if (biases !== null && names === routed) return `blk.${biases[1]}.exp_probs_b.bias`;
   if (match !== null && Object.hasOwn(names, match[2])) return `blk.${match[1]}.${names[match[2]]}.${match[3]}`;
   throw new VivaceError(
     'UNSUPPORTED_FEATURE',
     `The tensor \`${name}\` has no place in a model of the architecture ${architecture}`,
     {
-      remedy: 'Use a plain checkpoint: no adapters or experts.',
+      remedy: 'Use a plain checkpoint: no adapters.',
     },
   );
 }
@@ -89,7 +109,13 @@ export function canonicalTensors(
   architecture: Architecture,
 ): Map<string, TensorSource> {
   const result = new Map<string, TensorSource>();
+  const experts = new ExpertTensors();
   for (const { name: given, type, shape, file, offset, bytes } of tensors) {
+    const place = layerNames[architecture] === routed ? expertPlace(given.replace(prefixes, '')) : undefined;
+    if (place) {
+      experts.add(place, plainTensor({ name: given, type, shape, file, offset, bytes }, given));
+      continue;
+    }
     const name = canonicalName(given, architecture);
     if (name === undefined) continue;
     const tensor = plainTensor({ name: given, type, shape, file, offset, bytes }, name);
@@ -97,8 +123,11 @@ export function canonicalTensors(
       throw new VivaceError('FORMAT_INVALID', `Two tensors stand for \`${name}\`; one is \`${given}\``);
     // Gemma multiplies by 1 + weight; GGUF files hold the sum.
     const offsetNorm = architecture.startsWith('gemma') && name.endsWith('norm.weight');
-    result.set(name, offsetNorm ? { ...tensor, add: 1 } : tensor);
+    // A map to one number is a vector.
+    const flat = name.endsWith('.ffn_gate_inp_shexp.weight') && shape[0] === 1 ? { shape: shape.slice(1) } : {};
+    result.set(name, offsetNorm ? { ...tensor, add: 1 } : { ...tensor, ...flat });
   }
+  for (const tensor of experts.stacks()) result.set(tensor.name, tensor);
   return result;
 }
 
@@ -110,6 +139,11 @@ export function packedTensors(
 ): Map<string, TensorSource> {
   for (const { name: module, shape, dtype, bytes, packed } of modules) {
     const given = `${module}.weight`;
+    if (expertPlace(given.replace(prefixes, ''))) {
+      throw new VivaceError('UNSUPPORTED_FEATURE', `The checkpoint quantises experts (\`${given}\`)`, {
+        remedy: 'Use an F16 or BF16 checkpoint, or a GGUF file of the model.',
+      });
+    }
     const name = canonicalName(given, architecture);
     if (name === undefined) continue;
     if (plain.has(name))

@@ -315,7 +315,7 @@ describe('gemma', () => {
 describe('refused', () => {
   test.each<[string, string, Json]>([
     ['bert', 'UNSUPPORTED_ARCHITECTURE', { model_type: 'bert' }],
-    ['mixtral', 'UNSUPPORTED_ARCHITECTURE', { model_type: 'mixtral', num_local_experts: 8 }],
+    ['DeepSeek-V3', 'UNSUPPORTED_ARCHITECTURE', { model_type: 'deepseek_v3', n_routed_experts: 8 }],
     ['a name of Object.prototype', 'UNSUPPORTED_ARCHITECTURE', { model_type: 'constructor' }],
     [
       'mamba without a model_type',

@@ -1,6 +1,8 @@
-// What a family of quantised types gives to `linear`, `gated_linear` and `pack_panels`, for files compiled per level.
+// What a family of quantised types gives to `linear`, `gated_linear`, the ops of experts and `pack_panels`, for files
+// compiled per level.
 // Each family is a file of its own, so that compilers work on several at once.
 #pragma once
+#include "ops/linear/families/experts.h"
 #include "ops/linear/families/gated.h"
 #include "ops/linear/families/pack.h"
 #include "ops/linear/families/sums.h"
@@ -8,7 +10,7 @@
 namespace vivace::VIVACE_ISA {
 
 struct LinearBodies {
-  Kernel linear, gated, pack;
+  Kernel linear, gated, pack, expert_gate_up, expert_down;
 };
 
 // Null bodies for types of other families.
@@ -20,7 +22,7 @@ LinearBodies bodies_of_k_2_3_and_6(DType dtype);
 template <class Sums>
 void linear_with(const OpRun& run, Team& team) {
   const Tensor& weight = run.inputs[1];
-  Sums all(run);
+  Sums all(run.inputs[0]);
   alignas(64) BlockSums sums[2];
   const int64_t block = block_of_rows(run.inputs[0].stride, row_block);
   const auto write = [&](int64_t n, const BatchRows& batch, const BlockSums& from) {
@@ -58,8 +60,25 @@ void quantised_gated(const OpRun& run, Team& team) {
 }
 
 template <class Codec>
+void quantised_expert_gate_up(const OpRun& run, Team& team) {
+  if (run.inputs[1].panels)
+    expert_gate_up_with<PanelSums<Codec>>(run, team);
+  else
+    expert_gate_up_with<FileSums<Codec>>(run, team);
+}
+
+template <class Codec>
+void quantised_expert_down(const OpRun& run, Team& team) {
+  if (run.inputs[1].panels)
+    expert_down_with<PanelSums<Codec>>(run, team);
+  else
+    expert_down_with<FileSums<Codec>>(run, team);
+}
+
+template <class Codec>
 constexpr LinearBodies bodies() {
-  return {quantised_linear<Codec>, quantised_gated<Codec>, pack<Codec>};
+  return {quantised_linear<Codec>, quantised_gated<Codec>, pack<Codec>, quantised_expert_gate_up<Codec>,
+          quantised_expert_down<Codec>};
 }
 
 }  // namespace vivace::VIVACE_ISA

@@ -6,6 +6,13 @@
 
 namespace vivace::VIVACE_ISA {
 
+// Rows of the batch that meet a weight: some in a row, or those that a list names (of an expert).
+struct BatchRows {
+  int64_t first, count;
+  const int32_t* list = nullptr;
+  int64_t operator[](int64_t i) const { return list != nullptr ? list[first + i] : first + i; }
+};
+
 // Few rows: codes go from the bytes of a stretch straight into dot products.
 template <class Order, class Codec, int R>
 VIVACE_APART void multiply_raw(Raw raw, const Scales& scales, int count, const std::byte* next, const A8Block* const* x,
@@ -68,13 +75,14 @@ inline constexpr int raw_rows = dot_rows > 4 && !Order::is_panel && Codec::width
 // fetched meanwhile.
 template <class Order, class Codec>
 void multiply_stretch(Raw raw, Panel& panel, int group, int count, const std::byte* next, const Tensor& x,
-                      int64_t first, int64_t rows, float (*sums)[lanes]) {
+                      const BatchRows& batch, float (*sums)[lanes]) {
+  const int64_t rows = batch.count;
   read_scales<Order, Codec>(raw, count, panel.scales);
   const bool few = rows <= raw_rows<Order, Codec>;
   if (!few) unpack<Order, Codec>(raw, count, panel);
   const A8Block* rows_of_x[dot_rows];
   const auto multiply_rows = [&]<int R>(int64_t row) {
-    for (int r = 0; r < R; ++r) rows_of_x[r] = x.row<const A8Block>(first + row + r) + group;
+    for (int r = 0; r < R; ++r) rows_of_x[r] = x.row<const A8Block>(batch[row + r]) + group;
     if constexpr (R <= raw_rows<Order, Codec>) {
       if (few) return multiply_raw<Order, Codec, R>(raw, panel.scales, count, next, rows_of_x, sums + row);
     }

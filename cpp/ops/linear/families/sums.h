@@ -1,5 +1,5 @@
-// The sums of products that `linear` and `gated_linear` are made of: `lanes` rows of a quantised weight, or twice as
-// many, times a block of rows of the batch. For files compiled per level.
+// The sums of products that `linear`, `gated_linear` and the ops of experts are made of: `lanes` rows of a quantised
+// weight, or twice as many, times a block of rows of the batch. For files compiled per level.
 #pragma once
 #include "ops/linear/families/stretch.h"
 #include "ops/linear/panels.h"
@@ -10,11 +10,6 @@ namespace vivace::VIVACE_ISA {
 inline constexpr int row_block = 128;  // batch rows of a unit, at most
 
 using BlockSums = float[row_block][lanes];
-
-// Rows of the batch.
-struct BatchRows {
-  int64_t first, count;
-};
 
 // Rows [n, n + lanes) of a weight; rows beyond its last are zeros.
 struct WeightRows {
@@ -27,7 +22,7 @@ struct WeightRows {
 template <class Codec>
 class FileSums {
  public:
-  explicit FileSums(const OpRun& run) : x_(run.inputs[0]), all_groups_(static_cast<int>(x_.columns / 32)) {}
+  explicit FileSums(const Tensor& x) : x_(x), all_groups_(static_cast<int>(x_.columns / 32)) {}
 
   static bool pairs(int64_t) { return false; }
   static const std::byte* place(const Tensor& weight, int64_t n) { return weight.data + n * weight.stride; }
@@ -45,7 +40,7 @@ class FileSums {
         read_stretch<Codec>(stretches, raw_);
       else
         read_part<Codec>(stretches, weight_rows, count * 32 / Codec::width, raw_);
-      multiply_stretch<FileOrder, Codec>(raw_, panel_, group, count, next, x_, batch.first, batch.count, sums);
+      multiply_stretch<FileOrder, Codec>(raw_, panel_, group, count, next, x_, batch, sums);
       stretches.data += size;
       next += lanes * size;
     }
@@ -73,8 +68,8 @@ class PanelSums {
   static constexpr int shared_rows = has_pairs ? dot_rows / 2 : dot_rows;
 
  public:
-  explicit PanelSums(const OpRun& run)
-      : x_(run.inputs[0]),
+  explicit PanelSums(const Tensor& x)
+      : x_(x),
         all_groups_(static_cast<int>(x_.columns / 32)),
         unit_bytes_(panel_unit_bytes(Codec::width, sizeof(typename Codec::Block), x_.columns, lanes)) {}
 
@@ -87,7 +82,7 @@ class PanelSums {
     for (int group = 0; group < all_groups_; group += groups) {
       const int64_t at = group / groups * size;
       multiply_stretch<PanelOrder, Codec>(reinterpret_cast<Raw>(panel + at), panels_[0], group, groups_from(group),
-                                          fetched(part, panel, at), x_, batch.first, batch.count, sums);
+                                          fetched(part, panel, at), x_, batch, sums);
     }
   }
 
@@ -119,7 +114,7 @@ class PanelSums {
       }
       const A8Block* rows_of_x[shared_rows];
       const auto multiply_rows = [&]<int R>(int64_t row) {
-        for (int r = 0; r < R; ++r) rows_of_x[r] = x_.row<const A8Block>(batch.first + row + r) + group;
+        for (int r = 0; r < R; ++r) rows_of_x[r] = x_.row<const A8Block>(batch[row + r]) + group;
         const int64_t tile = row / shared_rows;  // each of the first two fetches for one panel
         const std::byte* next = tile < 2 ? fetched(parts[tile], places[tile], at) : nullptr;
         multiply_panels<Codec, 2, R>(panels_, count, next, rows_of_x, {sums[0] + row, sums[1] + row});

@@ -23,7 +23,7 @@ export const soft_cap: ReferenceOp = ({ inputs: [x], attributes: [cap] }) => una
 
 export const softCap = (value: number, cap: number): number => cap * Math.tanh(value / cap);
 
-const formulas: Readonly<Record<(typeof activations)[number], (x: number) => number>> = {
+export const formulas: Readonly<Record<(typeof activations)[number], (x: number) => number>> = {
   silu: (x) => x / (1 + Math.exp(-x)),
   gelu_tanh: (x) => (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
 };

@@ -1,0 +1,46 @@
+// Experts of a layer: a router in full precision, and for every row the weighted sum of what its experts make of it.
+import { VivaceError } from '../errors.js';
+import type { ExpertsConfig } from '../formats/model-config.js';
+import type { ProgramBuilder } from '../program/builder.js';
+import { dtypes } from '../program/dtype.js';
+import type { Value } from '../program/program.js';
+
+export interface Routed {
+  readonly ids: Value; // I32 [rows, used]
+  readonly weights: Value; // [rows, used]
+}
+
+/** Which experts each row goes to. Throws UNSUPPORTED_TENSOR_TYPE for a router that was quantised. */
+export function routeRows(builder: ProgramBuilder, experts: ExpertsConfig, x: Value, layer: number): Routed {
+  const router = builder.weight(`blk.${layer}.ffn_gate_inp.weight`, [experts.count, x.columns]);
+  if (dtypes[router.dtype].block > 1 || router.dtype.startsWith('W')) {
+    throw new VivaceError(
+      'UNSUPPORTED_TENSOR_TYPE',
+      `The router \`${router.name}\` is ${router.dtype}: rounded so coarsely, it sends rows to other experts`,
+      { remedy: 'Quantise the model again with a tool that leaves routers in F32, F16 or BF16.' },
+    );
+  }
+  const bias = `blk.${layer}.exp_probs_b.bias`;
+  return builder.route(
+    builder.linear(x, router), // [rows, count]
+    builder.has(bias) ? builder.weight(bias, [experts.count]) : undefined,
+    experts,
+  );
+}
+
+/** The weighted sum of each row's experts, [rows, width]. */
+export function expertFeedForward(
+  builder: ProgramBuilder,
+  { count, hidden }: ExpertsConfig,
+  x: Value,
+  routed: Routed,
+  layer: number,
+): Value {
+  const side = (name: string): Value => builder.weight(`blk.${layer}.ffn_${name}_exps.weight`, [count, hidden, x.columns]);
+  const gateUp = builder.expertGateUp(x, [side('gate'), side('up')], routed.ids, {
+    experts: count,
+    activation: 'silu',
+  });
+  const down = builder.weight(`blk.${layer}.ffn_down_exps.weight`, [count, x.columns, hidden]);
+  return builder.expertDown(gateUp, down, routed, count);
+}
