@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import type { ModelConfig } from '../../lib/formats/model-config.js';
+import type { ExpertsConfig, ModelConfig } from '../../lib/formats/model-config.js';
 import type { ModelSource } from '../../lib/formats/model-source.js';
 import { randomModel, randomModels, writeRandomGguf, writeRandomHuggingFace } from '../fixtures/random-model.js';
 import { cardName, emulatedDevice, isaLevels } from '../ops/executors.js';
@@ -122,6 +122,8 @@ describe('the comparison notices', () => {
     (change: (config: ModelConfig) => Partial<ModelConfig>) =>
     (source: ModelSource): ModelSource => ({ ...source, config: { ...source.config, ...change(source.config) } });
   const rope = (change: Partial<ModelConfig['rope']>) => config(({ rope: given }) => ({ rope: { ...given, ...change } }));
+  const rule = (change: Partial<ExpertsConfig>) =>
+    config(({ experts }) => ({ experts: { ...(experts as ExpertsConfig), ...change } }));
   const without = (tensor: RegExp) => (source: ModelSource) => ({
     ...source,
     tensors: new Map([...source.tensors].filter(([name]) => !tensor.test(name))),
@@ -146,10 +148,15 @@ describe('the comparison notices', () => {
     ['another scale of scores', 'mistral', config(() => ({ attentionScale: 1 / 11 }))],
     ['another epsilon', 'qwen3', config(() => ({ normEpsilon: 1e-2 }))],
     ['biases left out', 'llama-biases-tied', without(/attn_output\.bias$/)],
+    ['weights of experts not divided by their sum', 'mixtral', rule({ normalise: false })],
+    ['weights of experts divided by their sum', 'deepseek', rule({ normalise: true })],
+    ['one expert less', 'qwen3moe', rule({ used: 2 })],
+    ['other scores of experts', 'qwen2moe', rule({ scoring: 'sigmoid' })],
+    ['no shared expert', 'qwen2moe', rule({ sharedHidden: 0 })],
   ];
 
   test.each(mutations)('%s (%s)', async (_, name, mutate) => {
-    const one = architectures.find(({ model, dtype }) => model === name && dtype === 'F32');
+    const one = [...architectures, ...withExperts].find(({ model, dtype }) => model === name && dtype === 'F32');
     if (!one) throw new Error(name);
     const file = writeCase(one);
     expect((await deviation(file, one, best)).excess).toBeLessThanOrEqual(1);
