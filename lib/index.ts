@@ -88,6 +88,8 @@ export { bestRow, evaluate } from './model/evaluation/evaluate.js';
 export type { EvaluationOptions, EvaluationRow } from './model/evaluation/evaluate.js';
 export { evaluateNeedle } from './model/evaluation/needle.js';
 export type { NeedleCell, NeedleOptions, NeedleReport } from './model/evaluation/needle.js';
+export { evaluatePerplexity } from './model/evaluation/perplexity.js';
+export type { PerplexityOptions, PerplexityPart, PerplexityReport } from './model/evaluation/perplexity.js';
 export { annotateJudge } from './model/judge/annotate.js';
 export type { AnnotatedAnswer, AnnotatedExample, AnnotateOptions } from './model/judge/annotate.js';
 export { mineJudge } from './model/judge/mine.js';

@@ -32,6 +32,7 @@ import {
   type SpeculationFlags,
 } from '../speculation/options.js';
 import { needleCommand } from './needle.js';
+import { perplexityCommand } from './perplexity.js';
 import { openJudge, openVerifier } from '../speculation/verifiers.js';
 
 interface Options extends ModelOptions, SpeculationFlags {
@@ -61,6 +62,7 @@ export function evaluateCommand(): Command {
     .alias('eval')
     .enablePositionalOptions()
     .addCommand(needleCommand())
+    .addCommand(perplexityCommand())
     .description('measure answers and speed with a verifier that changes the text, and choose its settings')
     .argument('[model]', 'GGUF file or Hugging Face directory (default: the embedded model)')
     .option('--cases <file>', 'a task: a JSON object per line, {prompt, checker}; see docs/systems/judge.md')
@@ -79,7 +81,7 @@ export function evaluateCommand(): Command {
     const { cases: file } = options;
     if (file === undefined) {
       throw new VivaceError('INVALID_ARGUMENT', 'vivace evaluate needs --cases, the file of a task', {
-        remedy: 'What needs no task is `vivace evaluate needle`.',
+        remedy: 'What needs no task is `vivace evaluate needle`, and `vivace evaluate perplexity`.',
       });
     }
     const [drafter] = draftersOf(options);
