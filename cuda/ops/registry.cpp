@@ -16,6 +16,7 @@ void concat(const DeviceRun&);
 void add(const DeviceRun&);
 void attention(const DeviceRun&);
 size_t attention_state(const OpShapes&);
+Pattern attention_pattern(const double*, const DeviceKv&);
 void gated_activation(const DeviceRun&);
 void gated_activation_quantize(const DeviceRun&);
 void gated_linear(const DeviceRun&);
@@ -47,7 +48,7 @@ const DeviceOp table[] = {
     {"column_select", column_select, nullptr},
     {"concat", concat, nullptr},
     {"add", add, nullptr},
-    {"attention", attention, nullptr, attention_state},
+    {"attention", attention, nullptr, attention_state, nullptr, nullptr, attention_pattern},
     {"gated_activation", gated_activation, nullptr},
     {"gated_activation_quantize", gated_activation_quantize, nullptr},
     {"gated_linear", gated_linear, gated_linear_memory},

@@ -24,7 +24,7 @@ struct BatchSizes {
   int32_t rows, outputs;  // without the bucket's padding
   int32_t tree_words;     // 0: chains
   int32_t page_stride;
-  int32_t units, items, runs;  // of the plan for attention
+  int32_t units, items, runs;  // of the plan for attention that goes with the call's pattern
 };
 
 // What the rows of a run are, as far as it decides which kernels start; a graph is recorded for each.
@@ -84,6 +84,9 @@ struct DeviceOp {
   // Their weights lie in fragments and are of one type, and none reads what another writes.
   void (*launch_joined)(const DeviceRun* const* runs, int count) = nullptr;
   size_t (*joined_scratch)(const OpShapes*, int count, const DeviceProperties&) = nullptr;
+  // What rows see: calls of the same pattern have a plan of the batch's rows in common; null: the op has no use for
+  // one.
+  Pattern (*pattern)(const double* attributes, const DeviceKv&) = nullptr;
 };
 
 // The table of all ops (cuda/ops/registry.cpp); null: there is none of this name.

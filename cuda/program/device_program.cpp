@@ -27,6 +27,19 @@ DeviceProperties properties_of(int device) {
 std::mutex losses_mutex;
 std::map<int, std::string> losses;
 
+// What of a pattern counts for plans.
+Pattern planned(Pattern pattern) {
+  pattern.sinks = pattern.sinks > 0 ? 1 : 0;
+  pattern.head_step = pattern.head_offset = pattern.turn = pattern.turned = 0;
+  return pattern;
+}
+
+size_t find_pattern(const std::vector<Pattern>& patterns, const Pattern& wanted) {
+  size_t at = 0;
+  while (at < patterns.size() && std::memcmp(&patterns[at], &wanted, sizeof(Pattern)) != 0) ++at;
+  return at;
+}
+
 std::string loss_of(int device) {
   std::lock_guard lock(losses_mutex);
   const auto found = losses.find(device);
@@ -131,6 +144,18 @@ void DeviceProgram::measure_states() {
       state_bytes_ = std::max(state_bytes_, static_cast<int64_t>(ops_[i]->state(shapes_of(program_.calls[i], 1, 1))));
 }
 
+// What calls see, once each. Which heads see which blocks, and how far away sinks seem to be, changes no plan.
+std::vector<Pattern> DeviceProgram::patterns_of(const DeviceKv& kv) const {
+  std::vector<Pattern> patterns;
+  for (size_t i = 0; i < ops_.size(); ++i)
+    if (ops_[i]->pattern != nullptr) {
+      const Pattern own = planned(ops_[i]->pattern(program_.calls[i].attributes.data(), kv));
+      if (find_pattern(patterns, own) == patterns.size()) patterns.push_back(own);
+    }
+  if (patterns.empty()) patterns.push_back({});
+  return patterns;
+}
+
 // They grow with what the sequences of a round have in their caches.
 void DeviceProgram::reserve_states(int64_t count) {
   const int64_t wanted = count * state_bytes_;
@@ -201,7 +226,10 @@ void DeviceProgram::make_steps(Shape& shape, RowsKind kind) {
     for (size_t k = 0; k < call.outputs.size(); ++k) step.run.outputs[k] = tensor_of(call.outputs[k], shape);
     if (!call.outputs.empty() && step.run.outputs[0].rows == 0) continue;  // a prompt's chunk without outputs
     step.run.attributes = call.attributes.data();
-    step.run.batch = block_.batch(shape.layout);
+    size_t plan = 0;
+    if (ops_[i]->pattern != nullptr)
+      plan = find_pattern(shape.patterns, planned(ops_[i]->pattern(call.attributes.data(), shape.kv)));
+    step.run.batch = block_.batch(shape.layout, plan);
     step.run.batch.kind = kind;
     step.run.kv = shape.kv;
     step.run.states = states_.data();
@@ -226,7 +254,8 @@ DeviceProgram::Shape& DeviceProgram::shape_for(int64_t rows, int64_t outputs, si
   Shape& shape = shapes_[key];
   shape.plan = std::move(plan);
   if (cache < caches_.count()) shape.kv = caches_[cache];
-  shape.layout = RoundLayout(program_, rows, outputs, shape.kv);
+  shape.patterns = patterns_of(shape.kv);
+  shape.layout = RoundLayout(program_, rows, outputs, shape.kv, shape.patterns.size());
   return shape;
 }
 
@@ -319,7 +348,9 @@ void DeviceProgram::start(const VivaceDeviceRun& run) {
   try {
     // Runs without a cache are of a kind of their own.
     const size_t cache = run.batch != nullptr ? caches_.find(*run.batch->cache) : SIZE_MAX;
-    const RoundLayout layout(program_, rows, outputs, run.batch != nullptr ? caches_[cache] : DeviceKv{});
+    const DeviceKv kv = run.batch != nullptr ? caches_[cache] : DeviceKv{};
+    const std::vector<Pattern> patterns = patterns_of(kv);
+    const RoundLayout layout(program_, rows, outputs, kv, patterns.size());
     const int64_t pages = run.batch != nullptr
                               ? int64_t{run.batch->sequence_count} * run.batch->cache->groups * run.batch->page_stride
                               : 0;
@@ -328,7 +359,7 @@ void DeviceProgram::start(const VivaceDeviceRun& run) {
       shapes_.clear();
       block_.reserve(layout, pages);
     }
-    const RowPlanSizes plan = block_.fill(program_, layout, run);
+    const RowPlanSizes plan = block_.fill(program_, layout, run, patterns);
     reserve_states(plan.states);
     const RowsKind kind = plan.runs > 0 ? RowsKind::many : plan.several ? RowsKind::several : RowsKind::alone;
     Shape& shape = shape_for(rows, outputs, cache, kind);

@@ -49,6 +49,7 @@ class DeviceProgram {
   struct Shape {
     Plan plan;
     DeviceKv kv;
+    std::vector<Pattern> patterns;  // each with a plan of its own
     RoundLayout layout;
     std::vector<Step> steps;
     Graph graph;
@@ -73,6 +74,7 @@ class DeviceProgram {
   Plan plan_for(int64_t rows, int64_t outputs, int64_t& scratch) const;
   OpShapes shapes_of(const CallInfo& call, int64_t rows, int64_t outputs) const;
   void measure_states();
+  std::vector<Pattern> patterns_of(const DeviceKv& kv) const;
   void reserve_states(int64_t count);
   Shape& shape_for(int64_t rows, int64_t outputs, size_t cache, RowsKind kind);
   void join_calls();

@@ -7,11 +7,11 @@
 
 namespace vivace::cuda {
 
-// A run of chains alone has the plan of the one before it if as many rows belong
+// A run of chains alone, for the same pattern, has the plan of the one before it if as many rows belong
 // to the same sequences and none sees a chunk more or less: decoding makes a new one every 128 tokens of a sequence.
 class KeptRowPlan {
  public:
-  RowPlanSizes plan(const VivaceDeviceBatch& batch, int64_t rows, const RowPlan& plan);
+  RowPlanSizes plan(const VivaceDeviceBatch& batch, int64_t rows, const Pattern& pattern, const RowPlan& plan);
   int64_t made() const { return made_; }  // so far
 
  private:
@@ -21,6 +21,9 @@ class KeptRowPlan {
   bool fits(const VivaceDeviceBatch& batch, int64_t rows) const;
   void keep(const VivaceDeviceBatch& batch, const RowPlan& plan);
 
+  Row row_of(int32_t sequence, int slots) const;
+
+  Pattern pattern_{};
   std::vector<Row> rows_;  // empty: nothing is kept
   std::vector<RowUnit> units_;
   std::vector<RowRun> runs_;

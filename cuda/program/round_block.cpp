@@ -18,9 +18,13 @@ int64_t aligned(int64_t bytes) {
 
 }  // namespace
 
-RoundLayout::RoundLayout(const Program& program, int64_t bucket_rows, int64_t bucket_outputs, const DeviceKv& kv)
-    : rows(bucket_rows), outputs(bucket_outputs), inputs(program.values.size(), -1) {
-  int64_t at = aligned(sizeof(BatchSizes));
+RoundLayout::RoundLayout(const Program& program, int64_t bucket_rows, int64_t bucket_outputs, const DeviceKv& kv,
+                         size_t plan_count)
+    : rows(bucket_rows),
+      outputs(bucket_outputs),
+      plans(static_cast<int64_t>(plan_count)),
+      inputs(program.values.size(), -1) {
+  int64_t at = sizes_of(plan_count);
   for (size_t id = 0; id < program.values.size(); ++id) {
     const ValueInfo& value = program.values[id];
     if (value.kind != ValueKind::input) continue;
@@ -29,14 +33,24 @@ RoundLayout::RoundLayout(const Program& program, int64_t bucket_rows, int64_t bu
   }
   arrays = at;
   units = aligned(arrays + array_count * rows * 4);
-  runs = aligned(units + (2 * rows + 1) * static_cast<int64_t>(sizeof(RowUnit)));
+  runs = units_of(plan_count);
   states = aligned(runs + (rows / many_rows + 1) * static_cast<int64_t>(sizeof(RowRun)));
-  masks = aligned(states + rows * 4);
+  masks = states_of(plan_count);
   mask_words = std::max<int64_t>((rows + 63) / 64, VIVACE_TREE_CELLS / 64);
   added = aligned(masks + rows * mask_words * 8);
   angles = aligned(added + std::max(rows, most_added) * 4);
   skipped = aligned(angles + rows * kv.angles * 4);
   pages = aligned(skipped + (kv.places != nullptr ? rows * kv.groups * 4 : 0));
+}
+
+int64_t RoundLayout::sizes_of(size_t plan) const {
+  return static_cast<int64_t>(plan) * aligned(sizeof(BatchSizes));
+}
+int64_t RoundLayout::units_of(size_t plan) const {
+  return units + static_cast<int64_t>(plan) * aligned((2 * rows + 1) * static_cast<int64_t>(sizeof(RowUnit)));
+}
+int64_t RoundLayout::states_of(size_t plan) const {
+  return states + static_cast<int64_t>(plan) * aligned(rows * 4);
 }
 
 bool RoundBlock::fits(const RoundLayout& layout, int64_t page_entries) const {
@@ -49,11 +63,11 @@ void RoundBlock::reserve(const RoundLayout& layout, int64_t page_entries) {
   device_.reserve(size);
 }
 
-DeviceBatch RoundBlock::batch(const RoundLayout& layout) const {
+DeviceBatch RoundBlock::batch(const RoundLayout& layout, size_t plan) const {
   std::byte* base = device_.data();
   const auto* arrays = reinterpret_cast<const int32_t*>(base + layout.arrays);
   DeviceBatch batch;
-  batch.sizes = reinterpret_cast<const BatchSizes*>(base);
+  batch.sizes = reinterpret_cast<const BatchSizes*>(base + layout.sizes_of(plan));
   batch.sequences = arrays;
   batch.positions = arrays + layout.rows;
   batch.cells = arrays + 2 * layout.rows;
@@ -65,9 +79,9 @@ DeviceBatch RoundBlock::batch(const RoundLayout& layout) const {
   batch.pages = reinterpret_cast<std::byte* const*>(base + layout.pages);
   batch.skipped = reinterpret_cast<const int32_t*>(base + layout.skipped);
   batch.angles = reinterpret_cast<const float*>(base + layout.angles);
-  batch.units = reinterpret_cast<const RowUnit*>(base + layout.units);
+  batch.units = reinterpret_cast<const RowUnit*>(base + layout.units_of(plan));
   batch.runs = reinterpret_cast<const RowRun*>(base + layout.runs);
-  batch.states = reinterpret_cast<const int32_t*>(base + layout.states);
+  batch.states = reinterpret_cast<const int32_t*>(base + layout.states_of(plan));
   return batch;
 }
 
@@ -76,7 +90,8 @@ std::byte* RoundBlock::input(const RoundLayout& layout, int value) const {
   return offset < 0 ? nullptr : device_.data() + offset;
 }
 
-RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout, const VivaceDeviceRun& run) {
+RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout, const VivaceDeviceRun& run,
+                              const std::vector<Pattern>& patterns) {
   filling_ = 1 - filling_;
   std::byte* base = hosts_[filling_].data();
   // Everything up to the masks is small; padding is zeros.
@@ -91,9 +106,10 @@ RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout,
   }
   auto* arrays = reinterpret_cast<int32_t*>(base + layout.arrays);
   std::fill(arrays + 2 * layout.rows, arrays + 3 * layout.rows, -1);  // cells of padding
-  const RowPlan plan = {reinterpret_cast<RowUnit*>(base + layout.units), reinterpret_cast<RowRun*>(base + layout.runs),
-                        reinterpret_cast<int32_t*>(base + layout.states)};
-  std::fill(plan.states, plan.states + layout.rows, one_chunk);
+  for (size_t plan = 0; plan < patterns.size(); ++plan) {
+    auto* states = reinterpret_cast<int32_t*>(base + layout.states_of(plan));
+    std::fill(states, states + layout.rows, one_chunk);
+  }
   RowPlanSizes planned;
   filled_ = layout.masks;
   filled_end_ = layout.angles;
@@ -120,12 +136,22 @@ RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout,
     if (batch.angles != nullptr)
       std::memcpy(base + layout.angles, batch.angles, static_cast<size_t>(run.rows * batch.cache->angles) * 4);
     filled_end_ = layout.pages + pages;
-    planned = plan_.plan(batch, run.rows, plan);
-    sizes.units = planned.units;
-    sizes.items = planned.items;
-    sizes.runs = planned.runs;
   }
-  std::memcpy(base, &sizes, sizeof(sizes));
+  plans_.resize(std::max(plans_.size(), patterns.size()));
+  for (size_t i = 0; i < patterns.size(); ++i) {
+    if (run.batch != nullptr) {
+      const RowPlan plan = {reinterpret_cast<RowUnit*>(base + layout.units_of(i)),
+                            reinterpret_cast<RowRun*>(base + layout.runs),
+                            reinterpret_cast<int32_t*>(base + layout.states_of(i))};
+      const RowPlanSizes own = plans_[i].plan(*run.batch, run.rows, patterns[i], plan);
+      sizes.units = own.units;
+      sizes.items = own.items;
+      sizes.runs = planned.runs = own.runs;
+      planned.states = std::max(planned.states, own.states);
+      planned.several = planned.several || own.several;
+    }
+    std::memcpy(base + layout.sizes_of(i), &sizes, sizeof(sizes));
+  }
   return planned;
 }
 

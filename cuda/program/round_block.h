@@ -17,16 +17,21 @@ namespace vivace::cuda {
 // Offsets for a bucket and a kind of cache. Page tables come last, because their size is not the bucket's.
 struct RoundLayout {
   int64_t rows = 0, outputs = 0;            // of the bucket
+  int64_t plans = 1;                        // for attention
   std::vector<int64_t> inputs;              // by value, −1: no input
   int64_t arrays = 0;                       // six arrays of int32 [rows]
-  int64_t units = 0, runs = 0, states = 0;  // the plan for attention
+  int64_t units = 0, runs = 0, states = 0;  // the plans for attention: runs are those of all
   int64_t masks = 0, added = 0;             // masks and added positions: for trees
   int64_t mask_words = 0;                   // most per row
   int64_t angles = 0, skipped = 0;          // under a policy
   int64_t pages = 0;
 
   RoundLayout() = default;
-  RoundLayout(const Program& program, int64_t rows, int64_t outputs, const DeviceKv& kv);
+  RoundLayout(const Program& program, int64_t rows, int64_t outputs, const DeviceKv& kv, size_t plans);
+  // Of one plan.
+  int64_t sizes_of(size_t plan) const;
+  int64_t units_of(size_t plan) const;
+  int64_t states_of(size_t plan) const;
 };
 
 class RoundBlock {
@@ -34,16 +39,17 @@ class RoundBlock {
   // Whether there is room for the layout and `page_entries` page addresses. reserve() makes it; addresses change then.
   bool fits(const RoundLayout& layout, int64_t page_entries) const;
   void reserve(const RoundLayout& layout, int64_t page_entries);
-  // Fills the block from a run and gives what the plan of its rows needs.
-  RowPlanSizes fill(const Program& program, const RoundLayout& layout, const VivaceDeviceRun& run);
+  // Fills the block from a run, with a plan of its rows for each pattern, and gives what all of them need.
+  RowPlanSizes fill(const Program& program, const RoundLayout& layout, const VivaceDeviceRun& run,
+                    const std::vector<Pattern>& patterns);
   // Copies to the card what the last fill made.
   void send(const RoundLayout& layout, Stream& stream);
-  DeviceBatch batch(const RoundLayout& layout) const;
+  DeviceBatch batch(const RoundLayout& layout, size_t plan) const;
   std::byte* input(const RoundLayout& layout, int value) const;
   int64_t bytes() const { return device_.size(); }
 
  private:
-  KeptRowPlan plan_;
+  std::vector<KeptRowPlan> plans_;
   PinnedBuffer hosts_[2];
   int filling_ = 0;  // which of them the last fill made
   DeviceBuffer device_;

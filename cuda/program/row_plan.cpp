@@ -22,7 +22,8 @@ int tree_cells(const VivaceDeviceBatch& batch, int64_t row) {
 
 class Planner {
  public:
-  Planner(const VivaceDeviceBatch& batch, const RowPlan& plan) : batch_(batch), plan_(plan) {}
+  Planner(const VivaceDeviceBatch& batch, const Pattern& pattern, const RowPlan& plan)
+      : batch_(batch), pattern_(pattern), plan_(plan) {}
 
   // Rows [begin, end) of one sequence.
   void add(int64_t begin, int64_t end) {
@@ -34,19 +35,26 @@ class Planner {
       begin = prompt;
     }
     while (begin < end) {
-      const int chunk = chunk_of(slots(begin));
-      int shared = batch_.visible[begin] / chunk;
+      const int chunk = chunk_of(pattern_, slots(begin));
+      int shared = batch_.visible[begin] / chunk, first = first_chunk(begin, chunk);
       int64_t next = begin + 1;
-      for (; next < end && next - begin < rows_of_a_unit && chunk_of(slots(next)) == chunk; ++next)
+      // Blocks are in another order for every row.
+      const int64_t most = pattern_.block > 0 ? 1 : rows_of_a_unit;
+      for (; next < end && next - begin < most && chunk_of(pattern_, slots(next)) == chunk; ++next) {
         shared = std::min(shared, batch_.visible[next] / chunk);
-      if (next - begin == 1) shared = 0;
-      if (shared > 0) add_unit(begin, next - begin, chunk, 0, shared);
-      sizes_.several = sizes_.several || shared > 0;
+        first = std::min(first, first_chunk(next, chunk));
+      }
+      const bool together = next - begin > 1 && shared > first;
+      if (together) add_unit(begin, next - begin, chunk, first, shared - first);
+      sizes_.several = sizes_.several || together;
       for (; begin < next; ++begin) {
-        const int chunks = (slots(begin) + chunk - 1) / chunk;
-        if (chunks > shared) add_unit(begin, 1, chunk, shared, chunks - shared);
-        plan_.states[begin] = chunks > 1 ? static_cast<int32_t>(sizes_.states) : one_chunk;
-        if (chunks > 1) sizes_.states += chunks;
+        const int own = first_chunk(begin, chunk), left = together ? std::max(shared, own) : own;
+        const int chunks = (most_slots(pattern_, slots(begin)) + chunk - 1) / chunk;
+        if (chunks > left) add_unit(begin, 1, chunk, left, chunks - left);
+        const bool sinks = pattern_.sinks > 0 && first_slot(pattern_, slots(begin)) > 0;
+        const bool merged = chunks - own > 1 || sinks;
+        plan_.states[begin] = merged ? static_cast<int32_t>(sizes_.states) : one_chunk;
+        if (merged) sizes_.states += chunks - own;
       }
     }
   }
@@ -59,6 +67,7 @@ class Planner {
  private:
   bool is_drafted(int64_t row) const { return batch_.drafted != nullptr && batch_.drafted[row] != 0; }
   int slots(int64_t row) const { return batch_.visible[row] + tree_cells(batch_, row); }
+  int first_chunk(int64_t row, int chunk) const { return first_slot(pattern_, slots(row)) / chunk; }
   void add_unit(int64_t row, int64_t rows, int chunk, int first_chunk, int chunks) {
     plan_.units[sizes_.units++] = {static_cast<int32_t>(row), static_cast<int32_t>(rows), chunk, first_chunk,
                                    sizes_.items};
@@ -66,14 +75,15 @@ class Planner {
   }
 
   const VivaceDeviceBatch& batch_;
+  const Pattern& pattern_;
   RowPlan plan_;
   RowPlanSizes sizes_;
 };
 
 }  // namespace
 
-RowPlanSizes plan_rows(const VivaceDeviceBatch& batch, int64_t rows, const RowPlan& plan) {
-  Planner planner(batch, plan);
+RowPlanSizes plan_rows(const VivaceDeviceBatch& batch, int64_t rows, const Pattern& pattern, const RowPlan& plan) {
+  Planner planner(batch, pattern, plan);
   for (int64_t begin = 0, end; begin < rows; begin = end) {
     for (end = begin + 1; end < rows && batch.sequences[end] == batch.sequences[begin];) ++end;
     planner.add(begin, end);

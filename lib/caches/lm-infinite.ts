@@ -2,7 +2,7 @@
 import { integer } from '../decode/option-checks.js';
 import { expected } from '../errors.js';
 import { endlessPolicy } from './endless.js';
-import { noCards, storageOf, type CacheOptions, type CacheStorage, type PolicyRow } from './policy.js';
+import { storageOf, type CacheOptions, type CacheStorage, type PolicyRow } from './policy.js';
 
 export interface LmInfiniteOptions extends CacheStorage {
   /** First tokens of the text, which are always kept. Default 10. */
@@ -48,5 +48,5 @@ export const lmInfiniteRow: PolicyRow<LmInfinitePolicy> = {
     return endlessPolicy(model, { sinks, window: own, distance: 'ceiling', limit: distance ?? own });
   },
   endless: true,
-  refuses: { cards: noCards },
+  refuses: {},
 };

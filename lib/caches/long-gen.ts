@@ -3,7 +3,7 @@ import { flag, integer, word } from '../decode/option-checks.js';
 import { expected } from '../errors.js';
 import { longGenDefaults, longGenLayers, type LongGenConfig, type LongGenLayer } from '../formats/model-config.js';
 import { fullPattern, type LayerPattern } from '../program/kv-policy.js';
-import { noCards, storageOf, type CacheOptions, type CacheStorage, type PolicyRow } from './policy.js';
+import { storageOf, type CacheOptions, type CacheStorage, type PolicyRow } from './policy.js';
 
 export interface LongGenOptions extends CacheStorage {
   /**
@@ -154,5 +154,5 @@ export const longGenRow: PolicyRow<LongGenPolicy> = {
   },
   endless: false,
   alone: 'of one part of the text some layers have pages and others do not',
-  refuses: { cards: noCards },
+  refuses: {},
 };

@@ -2,7 +2,7 @@
 import { integer } from '../decode/option-checks.js';
 import { expected } from '../errors.js';
 import { endlessPolicy } from './endless.js';
-import { noCards, storageOf, type CacheOptions, type CacheStorage, type PolicyRow } from './policy.js';
+import { storageOf, type CacheOptions, type CacheStorage, type PolicyRow } from './policy.js';
 
 export interface WindowOptions extends CacheStorage {
   /** First tokens of the text, which are always kept. Default 4. */
@@ -46,5 +46,5 @@ export const windowRow: PolicyRow<WindowPolicy> = {
     return endlessPolicy(model, { sinks, window: kept + 1, distance: 'cacheIndex', limit: sinks + kept });
   },
   endless: true,
-  refuses: { cards: noCards },
+  refuses: {},
 };

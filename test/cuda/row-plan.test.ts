@@ -9,6 +9,7 @@ test('plans that are kept are those of each run', () => {
   if (lines === undefined) return;
   expect(lines).toEqual([
     'ok kept plans are those of each run',
+    'ok every chunk that a row sees is in one unit',
     'ok most of them were kept',
     'ok a sequence makes two per 128 tokens',
   ]);

@@ -6,14 +6,22 @@
 namespace vivace::cuda {
 
 // Both kernels or none: a row's bits must not depend on whether another sequence of the batch has a prompt.
-//   pages of a multiple of 16 cells, dims up to 256 that 16 divides, F32 pages for both or none, and room in a block's
-//   shared memory: 32 and more neighbouring rows of a chain by prefill_attention, all others by decode_attention
+//   pages and blocks of a multiple of 16 cells, dims up to 256 that 16 divides, F32 pages for both or none, and room in
+//   a block's shared memory: 32 and more neighbouring rows of a chain by prefill_attention, others by decode_attention
 //   anything else: plain_attention
 void attention(const DeviceRun& run) {
-  if (!prefill_serves(run.kv, *run.device) || !decode_attention(run))
+  const Pattern pattern = attention_pattern(run.attributes, run.kv);
+  if (!prefill_serves(run.kv, pattern, *run.device) || !decode_attention(run))
     plain_attention(run);
   else if (run.batch.kind == RowsKind::many)
     prefill_attention(run);
+}
+
+Pattern attention_pattern(const double* attributes, const DeviceKv& kv) {
+  if (kv.patterns != nullptr) return kv.patterns[static_cast<int>(attributes[0])];
+  Pattern pattern = {};
+  pattern.window = static_cast<int>(attributes[5]);
+  return pattern;
 }
 
 size_t attention_state(const OpShapes& shapes) {
@@ -34,7 +42,7 @@ bool decode_attention(const DeviceRun& run) {
   call.group = call.heads / run.kv.kv_heads;
   call.scale = static_cast<float>(a[3]);
   call.softcap = static_cast<float>(a[4]);
-  call.window = static_cast<int>(a[5]);
+  call.pattern = attention_pattern(a, run.kv);
   const DType keys = run.kv.key_dtype, values = run.kv.value_dtype;
   bool started = false;
   if (keys == DType::F16 && values == DType::F16) started = decode_f16(run, call);

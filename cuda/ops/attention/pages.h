@@ -77,20 +77,54 @@ __device__ inline VisibleSlots visible_slots(const DeviceBatch& batch, int64_t r
   VisibleSlots seen = {0, batch.visible[row], batch.visible[row]};
   if (batch.sizes->tree_words > 0) seen.end += tree_cells(batch, row, seen.prefix);
   if (window <= 0 || seen.end == 0) return seen;
+  if (batch.sizes->tree_words == 0) {
+    seen.begin = seen.end - window < 0 ? 0 : seen.end - window;
+    return seen;
+  }
   // Positions ascend along what a row sees, so a window cuts off the beginning.
   const int first = batch.first_cells[row], hidden = batch.positions[row] - window;
-  const int old = seen.prefix < first ? seen.prefix : first;
-  seen.begin = hidden + 1 < 0 ? 0 : hidden + 1 < old ? hidden + 1 : old;
+  const int32_t* added = batch.added_positions + batch.added_offsets[row];
+  const int shift = added[0] - first;  // of old cells: position − cell
+  const int old = seen.prefix < first ? seen.prefix : first, out = hidden + 1 - shift;
+  seen.begin = out < 0 ? 0 : out < old ? out : old;
   for (int end = seen.end; seen.begin < end;) {
     const int middle = seen.begin + (end - seen.begin) / 2, cell = cell_of_slot(batch, row, seen, middle);
-    const bool plain = cell < first || batch.sizes->tree_words == 0;
-    const int position = plain ? cell : batch.added_positions[batch.added_offsets[row] + cell - first];
-    if (position > hidden)
+    if ((cell < first ? cell + shift : added[cell - first]) > hidden)
       end = middle;
     else
       seen.begin = middle + 1;
   }
   return seen;
 }
+
+// Of a row's slots, the sinks that its window has left.
+__device__ inline int far_sinks(const Pattern& pattern, const VisibleSlots& seen) {
+  return pattern.sinks < seen.begin ? pattern.sinks : seen.begin;
+}
+
+// Value d of a row that is turned by angles, [pairs] cosines and [pairs] sines; value(i) is one of the row.
+template <class Value>
+__device__ inline float turned_value(const float* angles, int pairs, int d, Value&& value) {
+  if (d >= 2 * pairs) return value(d);
+  const bool low = d < pairs;
+  const int j = low ? d : d - pairs;
+  const float a = value(j), b = value(j + pairs);
+  return low ? a * angles[j] - b * angles[pairs + j] : b * angles[j] + a * angles[pairs + j];
+}
+
+// What turns a row's query, and the key of a sink, so that the sink seems to be where the policy wants it; pairs: how
+// many of them; keys: null if those stay.
+struct SinkTurn {
+  int pairs;
+  const float *query, *keys;
+  int stride;
+
+  __device__ SinkTurn(const DeviceBatch& batch, const DeviceKv& kv, const Pattern& pattern, int64_t row)
+      : pairs(pattern.turned),
+        query(batch.angles + row * kv.angles + pattern.turn),
+        keys(pairs > 0 && kv.sink_angles != nullptr ? kv.sink_angles + pattern.turn : nullptr),
+        stride(kv.angles) {}
+  __device__ const float* key(int sink) const { return keys + int64_t{sink} * stride; }
+};
 
 }  // namespace vivace::cuda

@@ -1,5 +1,5 @@
 // Options of cache policies: factories, command lines, what is refused and why.
-import { full, lmInfinite, longGen, window } from '../../../lib/index.js';
+import { full, lmInfinite, longGen, snapKv, window } from '../../../lib/index.js';
 import { parseCache, cacheNames } from '../../../lib/caches/parse.js';
 import { policyRows } from '../../../lib/caches/policies.js';
 import type { CacheModel } from '../../../lib/caches/policy.js';
@@ -118,12 +118,14 @@ test('more than the model was trained on is refused', () => {
 });
 
 test('what a policy excludes is refused with a reason, on cards too', () => {
-  expect(() => resolveCache(window(), { ...model, name: 'cuda' })).toThrow(
+  expect(() => resolveCache(snapKv({ budget: 40 }), { ...model, name: 'cuda' })).toThrow(
     expect.objectContaining({
       code: 'UNSUPPORTED_FEATURE',
-      message: 'Graphics cards and the cache policy window do not go together: kernels for cards read all cells',
+      message: 'Graphics cards and the cache policy snapkv do not go together: kernels for cards read all cells',
     }),
   );
+  for (const cache of [window(), lmInfinite(), longGen({ window: 16 })])
+    expect(resolveCache(cache, { ...model, name: 'cuda' })).toEqual(resolveCache(cache, model));
   for (const [kind, { refuses }] of Object.entries(policyRows)) {
     for (const feature of ['cards', 'speculation'] as const) {
       const attempt = () => refuse({ kind } as never, feature);

@@ -5,7 +5,7 @@ import type { NativeDevice, NativeKvCache } from '../../../lib/native.js';
 import { ProgramBuilder } from '../../../lib/program/builder.js';
 import { dtypes, rowBytes } from '../../../lib/program/dtype.js';
 import type { KvDType } from '../../../lib/program/executor.js';
-import type { KvLabels } from '../../../lib/program/kv-policy.js';
+import type { KvLabels, KvPolicy } from '../../../lib/program/kv-policy.js';
 import { NativeProgram } from '../../../lib/program/native-program.js';
 import type { Program } from '../../../lib/program/program.js';
 import { dequantiseRow } from '../../../lib/program/reference/dequantise.js';
@@ -25,6 +25,8 @@ export interface Shape {
   readonly valueType?: KvDType;
   readonly pageSize?: number; // default 16
   readonly labels?: KvLabels;
+  /** What rows see of every layer. */
+  readonly policy?: KvPolicy;
   /** How prompts are compressed. */
   readonly snap?: SnapPolicy;
 }
@@ -94,6 +96,7 @@ export class AttentionRun {
       ...sizes,
       ...types,
       ...labels,
+      ...(shape.policy ? { policy: nativePolicy(shape.policy) } : {}),
       ...snap,
       ...(place.device ? { device: place.device } : {}),
     });

@@ -12,7 +12,7 @@ struct DecodeCall {
   DeviceKv kv;
   int layer, heads, group;
   float scale, softcap;
-  int window;
+  Pattern pattern;
   int passes;  // of a kernel's columns over the query vectors of the largest unit
 };
 

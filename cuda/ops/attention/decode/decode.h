@@ -264,7 +264,11 @@ struct DecodeBlock {
     const int64_t vector = vector_of(column);
     float* out = call.y + vector * dim;
     if (state >= 0) {
-      out = call.states + (static_cast<int64_t>(state + chunk) * call.heads + vector % call.heads) * floats;
+      // States are of the chunks from that on in which the row's window begins.
+      int place = state + chunk;
+      if (call.pattern.window > 0)
+        place -= visible_slots(call.batch, row_of(column), call.pattern.window).begin / unit.chunk;
+      out = call.states + (static_cast<int64_t>(place) * call.heads + vector % call.heads) * floats;
       if (lane == 0) {
         out[dim] = highest;
         out[dim + 1] = total;
@@ -293,23 +297,30 @@ __global__ void __launch_bounds__(32 * warps, decode_blocks<NT, warps>) decode_c
     if (pass * Block::columns >= unit.rows * call.group) continue;
     const Block block = {call, unit, head, pass * Block::columns};
     const int chunk = unit.first_chunk + item - unit.first_item, begin = chunk * unit.chunk;
+    const Pattern& pattern = call.pattern;
+    const bool blocks = has_blocks(pattern, head, call.kv.kv_heads);
     int cut = 0;  // rows whose window begins within the chunk or behind it
-    if (unit.rows > 1 && call.window > 0)
-      for (int r = 0; r < unit.rows; ++r) cut += visible_slots(batch, unit.row + r, call.window).begin > begin ? 1 : 0;
+    if (unit.rows > 1 && pattern.window > 0)
+      for (int r = 0; r < unit.rows; ++r)
+        cut += visible_slots(batch, unit.row + r, pattern.window).begin > begin ? 1 : 0;
     const bool together = unit.rows > 1 && cut == 0;
     // Otherwise each row alone: what it does not see is not even multiplied by nothing.
     for (int first = 0; first < unit.rows;) {
-      int end = unit.rows, from = begin, to = begin + unit.chunk, prefix = to;
+      int end = unit.rows, from = begin, to = begin + unit.chunk, prefix = to, own = 0;
       if (!together) {
-        const VisibleSlots seen = visible_slots(batch, unit.row + first, call.window);
+        const VisibleSlots seen = visible_slots(batch, unit.row + first, pattern.window);
+        own = seen.end - 1;
+        const bool some = blocks && own >= 0;
+        const int last = some ? BlockOrder(pattern, head, own / pattern.block).count(seen.end) : seen.end;
         end = first + 1;
         from = max(seen.begin, from);
-        to = min(seen.end, to);
+        to = min(last, to);
         prefix = seen.prefix;
       }
       if (from < to) {
         const StripPlace place(batch, call.kv, unit.row, call.layer, head);
-        block.attend(first, end, StripWork{unit.row + first, from, to, prefix}, place, chunk);
+        const StripWork work = {unit.row + first, from, to, prefix, pattern, blocks, head, own};
+        block.attend(first, end, work, place, chunk);
       }
       first = end;
     }

@@ -3,27 +3,39 @@
 #include "cuda/core/reduce.h"
 #include "cuda/core/unroll.h"
 #include "cuda/ops/attention/decode/call.h"
+#include "cuda/ops/attention/decode/sinks.h"
 
 namespace vivace::cuda {
 
 inline constexpr int merge_warps = 8;
-inline constexpr int merge_dims = 8;  // a lane has dims l, l + 32 … of a vector: 256 at most
 
-// Chunks [first, end) of a query vector, whose row's states begin at `state`; a block. Each warp has every eighth
-// chunk; merged are chunks in the order of warps, then of numbers: it follows from the row's slots.
-__device__ inline void merge_vector(const DecodeCall& call, int64_t vector, int state, int first, int end) {
+// Chunks [first, end) of a query vector, of which its row has states from `state` on, and so many sinks; a block. Each
+// warp has every eighth sink and chunk; merged are sinks and chunks in the order of warps, then of numbers: it follows
+// from the row's slots.
+template <bool with_sinks = false>
+__device__ inline void merge_vector(const DecodeCall& call, int64_t vector, int state, int first, int end,
+                                    int sinks = 0) {
   SHARED(float, sums, merge_warps * 256);
   SHARED(float, totals, merge_warps);
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32, dim = call.kv.value_dim;
   const int floats = state_floats(dim);
   const float* states = call.states + (static_cast<int64_t>(state) * call.heads + vector % call.heads) * floats;
   const int64_t stride = static_cast<int64_t>(call.heads) * floats;
-  float top = -INFINITY;
-  for (int c = first + thread; c < end; c += 32 * merge_warps) top = fmaxf(top, states[c * stride + dim]);
+  const int chunks = end - first;
+  WarpState before;
+  if (with_sinks && sinks > 0) before = attend_sinks<merge_warps>(call, vector, sinks);
+  float top = before.top;
+  for (int c = thread; c < chunks; c += 32 * merge_warps) top = fmaxf(top, states[c * stride + dim]);
   top = max_of_block(top);
   if (top == -INFINITY) top = 0.0f;
   float sum[merge_dims] = {}, total = 0;
-  for (int c = first + warp; c < end; c += merge_warps) {
+  if (with_sinks && sinks > 0) {
+    const float weight = exp2f(before.top - top);
+    total = weight * before.total;
+    UNROLL
+    for (int i = 0; i < merge_dims; ++i) sum[i] = weight * before.sum[i];
+  }
+  for (int c = warp; c < chunks; c += merge_warps) {
     const float* own = states + c * stride;
     const float weight = exp2f(own[dim] - top);
     total = fmaf(weight, own[dim + 1], total);

@@ -17,30 +17,48 @@ inline bool fits_strips(const DeviceKv& kv) {
          kv.value_dim <= 256;
 }
 
-// Slots [from, to) of a row in one KV head. Slots below `prefix` are the cells of the same number.
+// Slots [from, to) of a row in one KV head, in the order of its pattern. Of the row's own slots those below `prefix`
+// are the cells of the same number, and `own` is the last.
 struct StripWork {
   int64_t row;
   int from, to, prefix;
+  const Pattern& pattern;
+  bool blocks;
+  int head, own;
 
   // Whether slots up to `end` are neighbouring cells; and the cell of any slot before it.
-  __device__ bool plain(int end) const { return end <= prefix; }
+  __device__ bool plain(int end) const { return !blocks && end <= prefix; }
   __device__ int cell(const DeviceBatch& batch, int slot, int end) const {
+    if (blocks) {
+      const int seen = BlockOrder(pattern, head, own / pattern.block).own_slot(slot < end ? slot : end - 1);
+      return seen < prefix ? seen : tree_cell(batch, row, prefix, seen - prefix);
+    }
     return slot < prefix ? slot : slot < end ? tree_cell(batch, row, prefix, slot - prefix) : 0;
   }
 };
 
 // Pages of a row's sequence, and where keys and values of a layer and head begin in them. Of pages that come before
-// what is skipped there are none here: who reads them asks the table.
+// what is skipped there are none here, unless it is for those alone.
 struct StripPlace {
   std::byte* const* pages;  // by their number
   int64_t keys, values;
 
-  __device__ StripPlace(const DeviceBatch& batch, const DeviceKv& kv, int64_t row, int layer, int head) {
-    const VivaceDevicePlace place = place_of(kv, layer, head);
+  __device__ StripPlace(const DeviceBatch& batch, const DeviceKv& kv, int64_t row, int layer, int head,
+                        bool skipping = true)
+      : StripPlace(batch, kv, row, place_of(kv, layer, head), skipping) {}
+  __device__ StripPlace(const DeviceBatch& batch, const DeviceKv& kv, int64_t row, const VivaceDevicePlace& place,
+                        bool skipping) {
     const PageTable table(batch, kv, row, place);
-    pages = table.pages - table.skipped;
+    pages = table.pages - (skipping ? table.skipped : 0);
     keys = place.key;
     values = place.value;
+  }
+  // Of a cache whose pages have all layers and heads: nothing is held that is not easily computed again.
+  __device__ static StripPlace in_whole(const DeviceBatch& batch, const DeviceKv& kv, int64_t row, int layer,
+                                        int head) {
+    DeviceKv whole = kv;
+    whole.places = nullptr;
+    return {batch, whole, row, layer, head};
   }
 };
 
@@ -87,6 +105,8 @@ __device__ inline void copy_strip(const DeviceBatch& batch, const DeviceKv& kv, 
   int cell = first + lane % strip_slots;
   if (!plain) cell = work.cell(batch, cell, end);
   if (lane < strip_slots && (Keys::shifted || Values::shifted)) stage.cells[lane] = cell % strip_slots;
+  // One that is there.
+  const int some = plain ? 0 : __shfl_sync(0xffffffffu, cell, work.from > first ? work.from - first : 0);
   const std::byte* page = plain ? place.pages[first / kv.page_size] : nullptr;
   const int within = first % kv.page_size;
   ROLLED
@@ -98,7 +118,7 @@ __device__ inline void copy_strip(const DeviceBatch& batch, const DeviceKv& kv, 
     if (!plain) {
       const int other = __shfl_sync(0xffffffffu, cell, r);
       own = other % kv.page_size;
-      base = place.pages[(there ? other : work.from) / kv.page_size];
+      base = place.pages[(there ? other : some) / kv.page_size];
     }
     const int key_shift = Keys::shifted ? static_cast<int>(own * kv.key_row & 15) : 0;
     const int value_shift = Values::shifted ? static_cast<int>(own * kv.value_row & 15) : 0;

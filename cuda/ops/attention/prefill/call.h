@@ -11,7 +11,7 @@ struct PrefillCall {
   DeviceKv kv;
   int layer, heads, group;
   float scale, softcap;
-  int window;
+  Pattern pattern;
 };
 
 }  // namespace vivace::cuda

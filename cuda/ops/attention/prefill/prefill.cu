@@ -21,18 +21,20 @@ void start(const DeviceRun& run, const PrefillCall& call) {
   const int64_t rows = run.inputs[0].rows, most = rows * call.group / Tile::vectors + rows / many_rows + 1;
   const Launch how = {dim3(static_cast<unsigned>(most), static_cast<unsigned>(call.kv.kv_heads)), dim3(Tile::threads),
                       bytes_of<VT>(call.kv), run.stream};
-  if (is_direct(call.kv))
-    launch<prefill_tiles<VT, true>>(how, call);
+  const bool patterned = call.kv.places != nullptr || call.pattern.sinks > 0 || call.pattern.block > 0;
+  const bool direct = is_direct(call.kv);
+  if (patterned)
+    direct ? launch<prefill_tiles<VT, true, true>>(how, call) : launch<prefill_tiles<VT, false, true>>(how, call);
   else
-    launch<prefill_tiles<VT, false>>(how, call);
+    direct ? launch<prefill_tiles<VT, true, false>>(how, call) : launch<prefill_tiles<VT, false, false>>(how, call);
 }
 
 }  // namespace
 
-bool prefill_serves(const DeviceKv& kv, const DeviceProperties& device) {
+bool prefill_serves(const DeviceKv& kv, const Pattern& pattern, const DeviceProperties& device) {
   const size_t bytes = kv.value_dim <= 64 ? bytes_of<4>(kv) : kv.value_dim <= 128 ? bytes_of<8>(kv) : bytes_of<16>(kv);
   // 256 bytes: the kernel's own.
-  return fits_strips(kv) && bytes + 256 <= static_cast<size_t>(device.shared_bytes);
+  return fits_strips(kv) && pattern.block % strip_slots == 0 && bytes + 256 <= static_cast<size_t>(device.shared_bytes);
 }
 
 void prefill_attention(const DeviceRun& run) {
@@ -47,7 +49,7 @@ void prefill_attention(const DeviceRun& run) {
                             heads / run.kv.kv_heads,
                             static_cast<float>(a[3]),
                             static_cast<float>(a[4]),
-                            static_cast<int>(a[5])};
+                            attention_pattern(a, run.kv)};
   if (run.kv.value_dim <= 64)
     start<4>(run, call);
   else if (run.kv.value_dim <= 128)
