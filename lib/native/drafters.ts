@@ -34,6 +34,8 @@ export interface NativeModelDrafter {
   readonly fed?: NativeExecutable;
   /** An output's logits are those of so many levels side by side, of one row that nothing is kept of. */
   readonly levels?: number;
+  /** What becomes of drafts is counted, for `studied`; with `levels` alone. */
+  readonly studies?: boolean;
 }
 
 export interface NativeDrafter {
@@ -49,6 +51,11 @@ export interface NativeDrafter {
     maxNodes: number,
     cycle: number,
   ): Promise<{ tokens: Int32Array; parents: Int32Array; scores: Float32Array }>;
+  /**
+   * Of each draft since the last call how many of its nodes were kept, with the root, then of each of these depth, children,
+   * and which child was kept, −1 for none. May be asked while a run has the drafter.
+   */
+  studied(): Int32Array;
   fork(): NativeDrafter;
   readonly bytes: number;
   dispose(): void;

@@ -220,10 +220,12 @@ export interface ModelDrafting {
   readonly context: number;
   /** How trees grow, whose sizes are the drafts'. */
   readonly tree?: GrownShape;
-  /** The trees that are drawn instead where there is a proposal, one for each number of nodes that drafts may have, ascending. */
+  /** Trees of one shape instead, one for each number of nodes that drafts may have, ascending; where there is a proposal. */
   readonly shapes?: readonly (FixedShape & { readonly nodes: number })[];
   /** As `DraftTree.levels`. */
   readonly levels?: number;
+  /** What becomes of drafts is counted: `NativeDrafter.studied`. With `levels`. */
+  readonly studies?: boolean;
 }
 
 /** The laws that a draft's tokens were drawn from. Made by `Executor.createProposal`. */

@@ -182,8 +182,8 @@ std::unique_ptr<Drafter> make(const Napi::Object& given) {
   throw Error("INVALID_ARGUMENT", "There is no drafter of kind \"" + kind + "\"");
 }
 
-// new Drafter(options); accept(tokens); hear(features); truncate(length); draft(…); draftLater(…); fork(); bytes;
-// dispose()
+// new Drafter(options); accept(tokens); hear(features); truncate(length); draft(…); draftLater(…); fork(); studied();
+// bytes; dispose()
 class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
  public:
   static Napi::Function define(Napi::Env env) {
@@ -192,7 +192,8 @@ class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
         {InstanceMethod<&DrafterWrap::accept>("accept"), InstanceMethod<&DrafterWrap::hear>("hear"),
          InstanceMethod<&DrafterWrap::truncate>("truncate"), InstanceMethod<&DrafterWrap::draft>("draft"),
          InstanceMethod<&DrafterWrap::draft_later>("draftLater"), InstanceMethod<&DrafterWrap::fork>("fork"),
-         InstanceAccessor<&DrafterWrap::bytes>("bytes"), InstanceMethod<&DrafterWrap::dispose>("dispose")});
+         InstanceMethod<&DrafterWrap::studied>("studied"), InstanceAccessor<&DrafterWrap::bytes>("bytes"),
+         InstanceMethod<&DrafterWrap::dispose>("dispose")});
   }
   explicit DrafterWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DrafterWrap>(info) {
     guarded(info.Env(), [&] {
@@ -283,6 +284,16 @@ class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
   }
   Napi::Value bytes(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), shared_ ? static_cast<double>(shared_->drafter->bytes()) : 0);
+  }
+  // studied(): Int32Array, as Drafter::studied() says
+  Napi::Value studied(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] {
+      std::vector<int32_t> found;
+      if (shared_) shared_->drafter->studied(found);
+      Napi::Int32Array array = Napi::Int32Array::New(info.Env(), found.size());
+      std::copy(found.begin(), found.end(), array.Data());
+      return array;
+    });
   }
   void dispose(const Napi::CallbackInfo&) { shared_.reset(); }
 

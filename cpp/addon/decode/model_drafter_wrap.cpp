@@ -112,6 +112,7 @@ std::unique_ptr<Drafter> make_model_drafter(const Napi::Object& given) {
     for (uint32_t i = 0; i < list.Length(); ++i)
       options.shapes.fixed.push_back(read_shape(list.Get(i).As<Napi::Object>()));
   }
+  options.studies = given.Get("studies").ToBoolean().Value();
   if (const Napi::Value levels = given.Get("levels"); levels.IsNumber()) {
     const int count = levels.As<Napi::Number>().Int32Value();
     if (count < 1 || head.features < 0) throw Error("INTERNAL", "run: heads want features");

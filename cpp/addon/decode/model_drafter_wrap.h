@@ -10,8 +10,7 @@
 namespace vivace {
 
 // { executable, kv, sequence, logits, sampler, proposal?, least, context, tree?, shapes?, features?, feedback?,
-// fed?, levels? }; throws DISPOSED, INTERNAL. The caller keeps
-// the object alive as long as the drafter is.
+// fed?, levels?, studies? }; throws DISPOSED, INTERNAL. The caller keeps the object alive as long as the drafter is.
 std::unique_ptr<Drafter> make_model_drafter(const Napi::Object& given);
 
 // [input, output] of the program that runs rows which are fed; throws INTERNAL.

@@ -122,11 +122,11 @@ int64_t ModelDrafter::keep_tree(const int32_t* tokens, int64_t count) {
   return static_cast<int64_t>(cells.size());
 }
 
-TreeShape DrawnShapes::of(DraftSize size, bool drawn) const {
+TreeShape DrawnShapes::of(DraftSize size) const {
   TreeShape shape = grown;
   shape.depth = size.tokens;
   shape.nodes = size.nodes;
-  if (!drawn) return shape;
+  if (fixed.empty()) return shape;
   for (const TreeShape& one : fixed)
     if (one.nodes <= size.nodes) shape = one;
   // No deeper than it may be.
@@ -265,8 +265,8 @@ void ModelDrafter::draft_trees(const std::vector<Seat>& seats) {
     ModelDrafter& own = *seat.drafter;
     const ModelDrafterOptions& given = own.options_;
     run.add_text(own, 0, own.pending_.size());
-    trees.push_back(std::make_unique<GrowingTree>(given.shapes.of(seat.size, given.proposal != nullptr), given.sampler,
-                                                  given.proposal, own.terms_.cycle));
+    trees.push_back(
+        std::make_unique<GrowingTree>(given.shapes.of(seat.size), given.sampler, given.proposal, own.terms_.cycle));
     run.draws.samplers.push_back(nullptr);
     run.draws.trees.push_back({trees.back().get(), static_cast<int64_t>(cells.size())});
     cells.push_back(own.end_ - own.known());

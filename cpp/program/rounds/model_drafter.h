@@ -18,9 +18,9 @@ namespace vivace {
 
 // Which trees are drafted.
 struct DrawnShapes {
-  TreeShape grown;               // how they grow where tokens are chosen; a draft's size limits them further
-  std::vector<TreeShape> fixed;  // where they are drawn: the tree of so many nodes (`TreeShape::nodes`), ascending
-  TreeShape of(DraftSize size, bool drawn) const;
+  TreeShape grown;  // how they grow where tokens are chosen and none is fixed; a draft's size limits them further
+  std::vector<TreeShape> fixed;  // the tree of so many nodes (`TreeShape::nodes`), ascending; drawn ones are
+  TreeShape of(DraftSize size) const;
 };
 
 // Of a program that reads, beside a token, what the verifying one knew of the row before it.
@@ -41,6 +41,7 @@ struct ModelDrafterOptions {
   float least = 0;               // of a chain: nothing follows a token that the program finds less probable
   int64_t context = 0;           // no draft goes beyond so many tokens of text
   DrawnShapes shapes;            // of trees
+  bool studies = false;          // what becomes of drafts is counted: TokenHeadsDrafter alone
   HeadOptions head;
 };
 

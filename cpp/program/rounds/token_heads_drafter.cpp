@@ -10,8 +10,37 @@
 namespace vivace {
 
 void TokenHeadsDrafter::accept(const int32_t* tokens, int64_t count) {
+  if (drafted_ != nullptr) study(tokens, count);
+  drafted_ = nullptr;
   options_.sampler->accept(tokens, count);
   text_ += count;
+}
+
+// Along the path that was said.
+void TokenHeadsDrafter::study(const int32_t* said, int64_t count) {
+  std::vector<int32_t> nodes;
+  int32_t node = -1;
+  for (int64_t depth = 0; depth < count; ++depth) {
+    int32_t children = 0, rank = -1, kept = -1;
+    for (int32_t i = 0; i < drafted_->size(); ++i) {
+      if (drafted_->parents[static_cast<size_t>(i)] != node) continue;
+      if (drafted_->tokens[static_cast<size_t>(i)] == said[depth]) rank = children, kept = i;
+      ++children;
+    }
+    if (children == 0) break;
+    nodes.insert(nodes.end(), {static_cast<int32_t>(depth), children, rank});
+    if (rank < 0) break;
+    node = kept;
+  }
+  std::lock_guard lock(studied_mutex_);
+  studied_.push_back(static_cast<int32_t>(nodes.size() / 3));
+  studied_.insert(studied_.end(), nodes.begin(), nodes.end());
+}
+
+void TokenHeadsDrafter::studied(std::vector<int32_t>& out) {
+  std::lock_guard lock(studied_mutex_);
+  out = std::move(studied_);
+  studied_.clear();
 }
 
 void TokenHeadsDrafter::hear(const float* features, int64_t rows) {
@@ -30,7 +59,7 @@ void TokenHeadsDrafter::draft(int max_tokens, int max_nodes, Draft& out) {
 
 TreeShape TokenHeadsDrafter::shape_for(DraftSize size) const {
   const bool drawn = options_.proposal != nullptr;
-  if (size.is_tree()) return options_.shapes.of(size, drawn);
+  if (size.is_tree()) return options_.shapes.of(size);
   TreeShape chain;
   chain.depth = chain.nodes = size.tokens;
   chain.least = options_.least;
@@ -45,6 +74,7 @@ void TokenHeadsDrafter::draft_together(std::vector<DraftAsk>& asks) {
   std::vector<float> features;
   std::vector<std::unique_ptr<GrowingTree>> trees;
   std::vector<Draft*> drafts;
+  std::vector<TokenHeadsDrafter*> drafters;
   for (DraftAsk& ask : asks) {
     auto& own = *static_cast<TokenHeadsDrafter*>(ask.drafter);
     const ModelDrafterOptions& given = own.options_;
@@ -55,15 +85,17 @@ void TokenHeadsDrafter::draft_together(std::vector<DraftAsk>& asks) {
     if (!ask.most.is_tree()) size.nodes = size.tokens;
     // Before a token was said, what was heard is of a row where the prompt was cut, which the clock decides.
     if (size.tokens < 1 || own.terms_.cycle == 1 || own.features_.empty()) continue;
+    const std::vector<float> heard = std::exchange(own.features_, {});
+    TreeShape shape = own.shape_for(size);
+    if (given.studies && size.is_tree() && shape.parents.empty()) continue;  // nothing was ever kept
     constexpr int32_t any_token = 0;
     rows.add_chain(given.sequence, 0, &any_token, 1);
-    features.insert(features.end(), own.features_.begin(), own.features_.end());
-    own.features_.clear();
-    trees.push_back(
-        std::make_unique<GrowingTree>(own.shape_for(size), given.sampler, given.proposal, own.terms_.cycle));
+    features.insert(features.end(), heard.begin(), heard.end());
+    trees.push_back(std::make_unique<GrowingTree>(std::move(shape), given.sampler, given.proposal, own.terms_.cycle));
     draws.trees.push_back({trees.back().get(), static_cast<int64_t>(drafts.size()), levels_});
     draws.samplers.push_back(nullptr);
     drafts.push_back(ask.out);
+    drafters.push_back(&own);
   }
   if (drafts.empty()) return;
   draws.clear();
@@ -75,8 +107,11 @@ void TokenHeadsDrafter::draft_together(std::vector<DraftAsk>& asks) {
     options_.state->executable->run(batch.rows, batch.outputs, bindings, &batch, options_.kv.get(), &draws);
   }
   std::vector<int32_t> cells;  // none
-  for (size_t i = 0; i < drafts.size(); ++i)
-    if (trees[i]->error() == SampleError::none) trees[i]->finish(*drafts[i], cells);
+  for (size_t i = 0; i < drafts.size(); ++i) {
+    if (trees[i]->error() != SampleError::none) continue;
+    trees[i]->finish(*drafts[i], cells);
+    if (drafters[i]->options_.studies) drafters[i]->drafted_ = std::make_unique<Draft>(*drafts[i]);
+  }
 }
 
 void TokenHeadsDrafter::truncate(int64_t) {

@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { AcceptanceProfile, eagle, embeddedModelPath, loadModel, medusa, VivaceError } from '../../../lib/index.js';
-import type { GenerateOptions, Model } from '../../../lib/index.js';
+import type { Drafter, GenerateOptions, Model } from '../../../lib/index.js';
 import { headWeights } from '../../../lib/formats/hugging-face/heads/directory.js';
 import { openMedusaHeads } from '../../../lib/formats/hugging-face/heads/medusa.js';
 import { WeightStore } from '../../../lib/formats/weight-store.js';
@@ -46,6 +46,27 @@ async function said(model: Model, directory: string, feature: Float32Array): Pro
   own.close();
   return Array.from({ length: opened.heads }, (_, i) => logits.subarray(i * config.vocab, (i + 1) * config.vocab));
 }
+
+/** The same, which says how often JavaScript asks for a draft; without `native` in every round. */
+const asking = (drafter: Drafter, native: boolean, asked: () => void): Drafter => ({
+  name: drafter.name,
+  start(context) {
+    const own = drafter.start(context);
+    return {
+      ...(own.taps ? { taps: own.taps } : {}),
+      draws: own.draws,
+      get native() {
+        return native ? own.native : undefined;
+      },
+      accept: (tokens) => own.accept(tokens),
+      draft(most, nodes, cycle) {
+        asked();
+        return own.draft(most, nodes, cycle);
+      },
+      dispose: () => own.dispose(),
+    };
+  },
+});
 
 const cases: [string, DType, RandomMedusa][] = [
   ['llama', 'F32', { heads: 3, layers: 2 }],
@@ -124,6 +145,43 @@ describe.each(testDevices())('on %s', (device) => {
       }
     }
     if (!few) expect(accepted).toBeGreaterThan(options.temperature === 0 ? 60 : 20);
+    model.dispose();
+  });
+
+  test('trees of one shape need no JavaScript: the same texts, and the profile knows as much', async () => {
+    const model = await loadModel(few ? modelFile('llama', 'F16', true) : 'default', { threads: 1, device });
+    const directory = few ? headsOf(model, { outputs: false, dtype: 'F16' }) : ownHeads;
+    const taught = new AcceptanceProfile('made up');
+    for (let i = 0; i < 63; i++) {
+      const rank = [0, 1, 0, 2, 0, 1, 3][i % 7];
+      taught.record([0, 1, 2].map((depth) => ({ depth, children: 4, rank })));
+    }
+    for (const options of kinds.map(([, one]) => one).slice(few ? 1 : 0, few ? 2 : 3)) {
+      const results = [];
+      const asked = [0, 0];
+      for (const isNative of [true, false]) {
+        const profile = new AcceptanceProfile('made up', taught.toJSON());
+        using drafter = medusa(model, directory, { profile });
+        const counted = asking(drafter, isNative, () => asked[isNative ? 0 : 1]++);
+        const speculation = { drafter: counted, adaptive: false, maxDraft: 3, maxNodes: 9 };
+        using session = model.createSession();
+        const texts = [];
+        // The second one with trees by what the first one has taught.
+        for (const prompt of [promptOf(few ? 5 : 40), promptOf(3)])
+          texts.push(await answer(session, prompt, { ...options, maxTokens: few ? 6 : 90, speculation }));
+        results.push({
+          tokens: texts.map(({ tokens }) => tokens),
+          rounds: texts.map(({ speculation: books }) => [books!.rounds, books!.drafted, books!.accepted]),
+          profile: JSON.stringify(profile),
+        });
+      }
+      expect(results[0]).toEqual(results[1]);
+      expect(results[0].rounds[0][1]).toBeGreaterThan(5);
+      const rounds = results[0].rounds.reduce((sum, [count]) => sum + count, 0);
+      expect(asked[0]).toBeLessThan(rounds / 2);
+      expect(asked[1]).toBeGreaterThan(rounds / 2);
+      expect(results[0].profile).not.toBe(JSON.stringify(taught));
+    }
     model.dispose();
   });
 

@@ -256,7 +256,7 @@ export function nativeTrees(
   if (!('parents' in whole)) return { tree: whole };
   const shapes = [];
   for (let nodes = maxDraft + 1; nodes <= maxNodes; nodes++) {
-    const { parents, scores } = shape(maxDraft, nodes, true) as FixedShape;
+    const { parents, scores } = shape(maxDraft, nodes, drawn) as FixedShape;
     shapes.push({ nodes, parents, ...(scores ? { scores } : {}) });
   }
   return { shapes };

@@ -2,6 +2,7 @@
 import { nativeCall, type NativeDrafter } from '../../../native.js';
 import type { DraftedTree, Proposal, TreeShape } from '../../../program/executor.js';
 import type { JobTaps } from '../../rounds.js';
+import { clipShape } from '../trees/best-shape.js';
 import type { Draft, DraftContext, Drafter, GenerationDrafter } from '../drafter.js';
 import { keptNodes, nativeTrees, type ModelDrafting } from './draft-model.js';
 import { draftByItself, draftingLike, DraftSequence, noDraft } from './draft-sequence.js';
@@ -30,6 +31,7 @@ class TokenHeadsDrafter implements GenerationDrafter {
   private readonly sizes: { readonly maxDraft: number; readonly maxNodes: number };
   private itself: NativeDrafter | undefined;
   private drafted: DraftedTree | undefined;
+  private known: ReturnType<typeof nativeTrees> | undefined;
 
   constructor(
     private readonly seat: TokenHeadsSeat,
@@ -47,15 +49,29 @@ class TokenHeadsDrafter implements GenerationDrafter {
     return this.proposal !== undefined;
   }
 
-  /** Its part of a round needs no JavaScript, where the executor can do without and no profile wants to know of each. */
+  /** Trees of this generation: what a profile learns meanwhile is for the next one. */
+  private get trees(): ReturnType<typeof nativeTrees> {
+    const { maxDraft, maxNodes } = this.sizes;
+    const sizes = { maxDraft: Math.min(maxDraft, this.seat.heads), maxNodes };
+    return (this.known ??= nativeTrees(this.options.shape, sizes, this.draws));
+  }
+
+  /** Its part of a round needs no JavaScript, where the executor can do without. */
   get native(): NativeDrafter | undefined {
     const { kv, sequence, executor, contextLength: context, heads } = this.seat;
-    const { minProbability: least, shape, profile } = this.options;
-    if (profile) return undefined;
-    const own = { kv, sequence, sampler: this.own.sampler, least, context, levels: heads };
+    const { minProbability: least, profile } = this.options;
+    if (profile && this.sizes.maxDraft < 1) return undefined; // its trees are not known yet
+    const own = {
+      kv,
+      sequence,
+      sampler: this.own.sampler,
+      least,
+      context,
+      levels: heads,
+      studies: profile !== undefined,
+    };
     const record = this.proposal ? { proposal: this.proposal } : {};
-    const trees = nativeTrees(shape, this.sizes, this.draws);
-    this.itself ??= executor.createDrafter?.({ ...own, ...record, ...trees });
+    this.itself ??= executor.createDrafter?.({ ...own, ...record, ...this.trees });
     return this.itself;
   }
 
@@ -77,6 +93,7 @@ class TokenHeadsDrafter implements GenerationDrafter {
 
   async draft(maxTokens: number, maxNodes: number, cycle: number): Promise<Draft> {
     const { seat, proposal, feature } = this;
+    this.study();
     if (this.itself) return draftByItself(this.itself, seat, [maxTokens, maxNodes, cycle], proposal);
     const { kv, sequence, heads: levels } = seat;
     const depth = Math.min(maxTokens, levels, seat.contextLength - this.length);
@@ -84,8 +101,7 @@ class TokenHeadsDrafter implements GenerationDrafter {
     // Before a token was said, what was heard is of a row where the prompt was cut, which the clock decides.
     if (depth < 1 || cycle === 1 || !feature || this.own.gone) return noDraft;
     kv.truncate(sequence, 0); // no row knows of another
-    const shape =
-      maxNodes > maxTokens ? this.options.shape(depth, maxNodes, proposal !== undefined) : this.chain(depth);
+    const shape = maxNodes > maxTokens ? this.tree(depth, maxNodes) : this.chain(depth);
     if ('parents' in shape && shape.parents.length === 0) return noDraft; // nothing was ever kept
     const record = { cycle, ...(proposal ? { proposal } : {}) };
     const done = await this.own.run({
@@ -99,12 +115,31 @@ class TokenHeadsDrafter implements GenerationDrafter {
     return { tokens, parents, scores, ...(proposal ? { proposal } : {}) };
   }
 
+  private tree(depth: number, nodes: number): TreeShape {
+    const { profile, shape } = this.options;
+    const whole = profile && this.trees.shapes?.findLast((one) => one.nodes <= nodes);
+    return whole ? clipShape(whole, depth, nodes) : shape(depth, nodes, this.draws);
+  }
+
+  /** What runs have counted by themselves. */
+  private study(): void {
+    const { itself } = this;
+    const { profile } = this.options;
+    if (!itself || !profile) return;
+    const counts = nativeCall(() => itself.studied());
+    for (let at = 0; at < counts.length; at += 1 + 3 * counts[at]) {
+      const nodes = Array.from({ length: counts[at] }, (_, i) => counts.subarray(at + 1 + 3 * i, at + 4 + 3 * i));
+      profile.record(nodes.map(([depth, children, rank]) => ({ depth, children, rank })));
+    }
+  }
+
   private chain(depth: number): TreeShape {
     if (this.proposal) return { parents: Int32Array.from({ length: depth }, (_, i) => i - 1) };
     return { depth, nodes: depth, topK: 1, width: 1, least: this.options.minProbability };
   }
 
   dispose(): void {
+    this.study();
     this.itself?.dispose();
     this.own.dispose();
   }
