@@ -75,7 +75,8 @@ export type {
   TypicalVerifier,
   Verifier,
 } from './decode/speculation/options.js';
-export type { JudgeHead, JudgeThreshold } from './decode/speculation/judge/head.js';
+export type { JudgeFeature, JudgeHead, JudgeThreshold } from './decode/speculation/judge/head.js';
+export type { Where } from './decode/speculation/where.js';
 export type { JudgeVerifier } from './decode/speculation/judge/options.js';
 export { areaUnderCurve, trainJudge } from './decode/speculation/judge/train.js';
 export type { JudgeExample, JudgeTrainOptions, TrainedJudge } from './decode/speculation/judge/train.js';

@@ -54,8 +54,6 @@ export interface NativeRequest extends NativeFeedback {
    */
   readonly sampling?: {
     readonly logits: number;
-    /** For judges: the value of `bindings` that they read. */
-    readonly hidden?: number;
     readonly samplers: readonly (NativeSampler | null)[];
     readonly masks?: readonly (Uint32Array | null)[]; // per output: the tokens that its sampler may draw, as bits
     readonly tokens: Int32Array;

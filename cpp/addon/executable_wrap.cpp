@@ -123,7 +123,7 @@ std::vector<RunBinding> read_bindings(const Runner& executable, const Napi::Arra
 }
 
 // [{ output, rows, … of read_walk }]
-void read_walks(const Napi::Array& list, int hidden, Round& round) {
+void read_walks(const Napi::Array& list, Round& round) {
   if (!round.has_batch || (round.ahead && !round.ahead->drafts))
     throw Error("INTERNAL", "run: drafts want a batch and one round, or drafters that go on");
   for (uint32_t i = 0; i < list.Length(); ++i) {
@@ -140,7 +140,11 @@ void read_walks(const Napi::Array& list, int hidden, Round& round) {
       if (walk.output < other.output + other.outputs() && other.output < walk.output + walk.outputs())
         throw Error("INTERNAL", "run: two drafts share an output");
     const int32_t root = round.batch.batch().output_rows[static_cast<size_t>(walk.output)];
-    if (walk.judge.weights != nullptr) find_hidden(walk, *round.state->executable, round.bindings, hidden, root);
+    if (walk.judge.weights != nullptr) {
+      const Napi::Value value = given.Get("judge").As<Napi::Object>().Get("value");
+      const int feature = value.IsNumber() ? value.As<Napi::Number>().Int32Value() : -1;
+      find_hidden(walk, *round.state->executable, round.bindings, feature, root);
+    }
     round.draws.walks.push_back(std::move(walk));
   }
 }
@@ -161,7 +165,7 @@ void read_drafts(const Napi::Object& given, Round& round) {
   }
 }
 
-// { logits, hidden?, samplers, masks?, walks?, drafts?, tokens, logprobs, errors, kept }
+// { logits, samplers, masks?, walks?, drafts?, tokens, logprobs, errors, kept }
 void read_sampling(const Napi::Object& given, Round& round) {
   const Runner& executable = *round.state->executable;
   round.draws.logits = given.Get("logits").As<Napi::Number>().Int32Value();
@@ -188,11 +192,7 @@ void read_sampling(const Napi::Object& given, Round& round) {
     }
   }
   round.draws.clear();
-  if (given.Get("walks").IsArray()) {
-    const Napi::Value hidden = given.Get("hidden");
-    read_walks(given.Get("walks").As<Napi::Array>(), hidden.IsNumber() ? hidden.As<Napi::Number>().Int32Value() : -1,
-               round);
-  }
+  if (given.Get("walks").IsArray()) read_walks(given.Get("walks").As<Napi::Array>(), round);
   if (given.Get("drafts").IsObject()) read_drafts(given.Get("drafts").As<Napi::Object>(), round);
   if (given.Get("trees").IsArray()) read_trees(given.Get("trees").As<Napi::Array>(), round);
   if (!round.ahead) return;

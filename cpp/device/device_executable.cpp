@@ -172,7 +172,7 @@ void DeviceExecutable::describe(const Walk& walk, const std::vector<std::vector<
   if (rule == VerifyRule::block && (judge.weights != nullptr || !is_drawn_chain(walk))) rule = VerifyRule::ratio;
   std::vector<VivaceDeviceLaw> laws(walk.tokens.size());
   bool some = twice || judge.weights != nullptr || (rule != VerifyRule::match && rule != VerifyRule::ratio);
-  const bool wants_laws = rule == VerifyRule::ratio || rule == VerifyRule::block;
+  const bool wants_laws = rule == VerifyRule::ratio || rule == VerifyRule::block || rule == VerifyRule::divergence;
   const size_t known = wants_laws && walk.proposal != nullptr ? walk.proposal->nodes.size() : 0;
   for (size_t row = 0; row < std::min(laws.size(), known); ++row) {
     const Proposal::Node& node = walk.proposal->nodes[row];

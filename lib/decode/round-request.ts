@@ -130,7 +130,7 @@ export function buildRequest(
     }
     row += rowsOf(share);
   }
-  const judges = shares.some(({ draft }) => draft?.judge) ? ['hidden'] : [];
+  const judges = shares.flatMap(({ draft }) => (draft?.judge ? [draft.judge.feature] : []));
   const wanted = shares.flatMap(({ entry }) => entry.taps?.names ?? []);
   const tapped = [...new Set([...judges, ...wanted])].sort();
   const compressing = shares.filter(compresses);
@@ -153,7 +153,7 @@ export function buildRequest(
     ...(tapped.length > 0
       ? { taps: Object.fromEntries(tapped.map((name) => [name, new Float32Array(rows * executor.taps[name])])) }
       : {}),
-    ...(judges.length > 0 && !wanted.includes('hidden') ? { hiddenIsJudged: true } : {}),
+    ...(judges.length > 0 ? { judged: judges.filter((name) => !wanted.includes(name)) } : {}),
     ...(asking.length > 0 ? { logits: logitsOf(shares, asking, outputs.length, vocab) } : {}),
   };
   return { request, places };

@@ -29,6 +29,11 @@ export interface CrossVocabularyOptions extends AdaptOptions {
    * With `match` and `greedy`: cut drafts as the target's tokenizer cuts texts, and not by runs. Default false.
    */
   readonly recut?: boolean;
+  /**
+   * So many tokens at the end of the drafter's text are written anew after each round, as its own tokenizer would write these
+   * words: what the target says piece by piece it may never have read so. 0 to 64, default 0. Not with `adapt`.
+   */
+  readonly resegmentTail?: number;
   /** Control tokens that mean the same: the drafter's id → the target's. */
   readonly pairs?: Readonly<Record<number, number>>;
   /** A file that keeps what was learned; it holds tokens that the target said. Default: none. */
@@ -53,6 +58,7 @@ export function crossVocabulary(model: Model, options: CrossVocabularyOptions = 
     'evict',
     'warm',
     'recut',
+    'resegmentTail',
     'pairs',
     'cachePath',
     'adapt',
@@ -69,6 +75,10 @@ export function crossVocabulary(model: Model, options: CrossVocabularyOptions = 
   for (const [own, other] of Object.entries(pairs)) {
     if (!id(Number(own)) || !id(other)) throw expected('token ids', `pairs[${own}]`, other);
   }
+  const resegmentTail = integer('resegmentTail', options.resegmentTail, 0, 0, 64);
+  if (resegmentTail > 0 && adapt) {
+    throw expected('0', 'resegmentTail', resegmentTail, 'A drafter that learns keeps the places of what it has read.');
+  }
   bindAdaptation(model, adapt);
   return new CrossVocabularyDrafter(() => adapt?.seat() ?? model.lend(), {
     ...(adapt ? { adapt } : {}),
@@ -81,5 +91,6 @@ export function crossVocabulary(model: Model, options: CrossVocabularyOptions = 
     cachePath,
     warm,
     recut,
+    resegmentTail,
   });
 }

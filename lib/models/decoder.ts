@@ -154,7 +154,8 @@ export class Decoder {
   /** Final norm and head over the selected rows. */
   finish(x: Value): Program {
     const hidden = this.norm(x, 'output_norm');
-    return this.builder.finish({ logits: this.logits(hidden) }, this.kv(), { taps: { ...this.taps, hidden } });
+    const taps = { ...this.taps, hidden, unnormed: x };
+    return this.builder.finish({ logits: this.logits(hidden) }, this.kv(), { taps });
   }
 
   /**

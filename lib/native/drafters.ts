@@ -5,7 +5,7 @@ import type { NativeSampler, NativeShape } from './sampling.js';
 /** Options of native drafters, all of them given; ranges are those of lib/decode/speculation/drafters. */
 export type NativeDrafterOptions =
   | { kind: 'n-gram'; minN: number; maxN: number; latest: boolean; branches: number }
-  | { kind: 'input-copy'; minGram: number; maxGram: number; branches: number; input?: Int32Array }
+  | { kind: 'input-copy'; minGram: number; maxGram: number; branches: number; firstDraft: number; input?: Int32Array }
   | { kind: 'suffix'; depth: number; factor: number; offset: number; minProb: number; cache?: NativeSuffixCache }
   | { kind: 'datastore'; minSpan: number; maxSpan: number; samples: number; datastore: NativeDatastore }
   | NativeModelDrafter;

@@ -44,8 +44,8 @@ export interface RunRequest {
   readonly inputs?: Readonly<Record<string, Float32Array>>;
   /** Values in between (`Program.taps`) to fill, [rows, width] each: a run with them computes them for all of its rows. */
   readonly taps?: Readonly<Record<string, Float32Array>>;
-  /** Nobody but judges reads the tap `hidden`: a device need not fill it. */
-  readonly hiddenIsJudged?: boolean;
+  /** Names of taps that nobody but judges reads: a device need not fill them. */
+  readonly judged?: readonly string[];
   /** Per output: the sampler that draws a token from its logits, and accepts it, or null. */
   readonly samplers?: readonly (RowSampler | null)[];
   /** Per output: the tokens that its sampler may draw, token t being bit t % 32 of word t >> 5; null: all. Not with `ahead`. */
@@ -90,11 +90,16 @@ export interface RunRequest {
   };
 }
 
-/** How a draft is verified (lib/decode/speculation/rules.ts). `first` and `second` are the two lossy rules' settings. */
+/** How a draft is verified (lib/decode/speculation/rules.ts). */
 export type VerifyRule =
   | { readonly name: 'match' | 'ratio' | 'block' }
   | { readonly name: 'typical'; readonly epsilon: number; readonly delta: number }
-  | { readonly name: 'relaxed'; readonly top: number; readonly gap: number };
+  | { readonly name: 'relaxed'; readonly top: number; readonly gap: number }
+  | { readonly name: 'divergence'; readonly bound: number; readonly measure: Measure };
+
+/** How far a draft's law q is from the target's p: Σ p · ln(p / q), Σ q · ln(q / p), or half the sum of both's from their mean. */
+export const measures = ['p from q', 'q from p', 'jensen-shannon'] as const;
+export type Measure = (typeof measures)[number];
 
 /**
  * A sequence whose last rows are a draft: the root, which is the last token of its text, and behind it the drafted tokens,
@@ -116,14 +121,15 @@ export interface DraftWalk {
    * follows a refused token if `corrects`. These rows come after the draft's in the run and are never kept.
    */
   readonly reflection?: { readonly alpha: number; readonly corrects: boolean; readonly rows: Int32Array };
-  /** Keeps drafted tokens that the rule refuses. The run must tap `hidden`. */
+  /** Keeps drafted tokens that the rule refuses. The run must tap its `feature`. */
   readonly judge?: WalkJudge;
   /** [rows]: the tokens that may follow each row, as those of `RunRequest.masks`. */
   readonly masks?: readonly (Uint32Array | null)[];
 }
 
-/** A linear head on the hidden state of a drafted token's own row: above `bound` the token is right. */
+/** A linear head on a value of a drafted token's own row: above `bound` the token is right. */
 export interface WalkJudge {
+  readonly feature: 'hidden' | 'unnormed'; // what the output matrix multiplies, or the same before the last norm
   /** [width] */
   readonly weights: Float32Array;
   readonly bias: number;

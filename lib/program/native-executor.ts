@@ -180,7 +180,7 @@ export class NativeExecutor implements Executor {
         ...(logits ? [[this.logits, logits] as const] : []),
         ...Object.entries(inputs ?? {}).map(([name, data]) => [compiled.inputId(name), data] as const),
         ...Object.entries(taps ?? {})
-          .filter(([name]) => !(this.device && request.hiddenIsJudged && name === 'hidden'))
+          .filter(([name]) => !(this.device && request.judged?.includes(name)))
           .map(([name, data]) => [compiled.program.outputs[name].id, data] as const),
       ],
       batch: nativeBatch(request, kv.native),
@@ -188,10 +188,9 @@ export class NativeExecutor implements Executor {
         ? {
             sampling: {
               logits: this.logits,
-              ...(taps?.['hidden'] ? { hidden: compiled.program.outputs['hidden'].id } : {}),
               samplers: samplers.map((sampler) => toNative(sampler)),
               ...(request.masks ? { masks: request.masks } : {}),
-              ...(walks ? { walks: walks.map((walk) => nativeWalk(walk)) } : {}),
+              ...(walks ? { walks: walks.map((walk) => nativeWalk(walk, compiled.program)) } : {}),
               ...(drafts ? { drafts: nativeDrafts(drafts) } : {}),
               ...(trees ? { trees } : {}),
               ...drawn,

@@ -1,6 +1,7 @@
 // Samplers and drafts of native runs, as the addon wants them.
 import { expected } from '../errors.js';
 import { nativeCall } from '../native.js';
+import { measures } from './executor.js';
 import type {
   NativeKvCache,
   NativeProposal,
@@ -66,7 +67,7 @@ export function nativeProposal(proposal: Proposal): NativeProposal {
   return proposal.native;
 }
 
-export function nativeWalk(walk: DraftWalk): NativeWalk & { output: number; rows: number } {
+export function nativeWalk(walk: DraftWalk, { outputs }: Program): NativeWalk & { output: number; rows: number } {
   const { output, rows, sampler, rule, proposal, cycle, reflection, judge, masks } = walk;
   const own = toNative(sampler);
   if (own === null) throw expected('a sampler', 'walks', sampler);
@@ -77,7 +78,7 @@ export function nativeWalk(walk: DraftWalk): NativeWalk & { output: number; rows
     ...ruleSettings(rule),
     ...(proposal ? { proposal: proposal.native } : {}),
     ...(reflection ? { reflection } : {}),
-    ...(judge ? { judge } : {}),
+    ...(judge ? { judge: { ...judge, value: outputs[judge.feature]?.id ?? -1 } } : {}),
     ...(masks ? { masks } : {}),
   };
   return { output, rows, sampler: own, cycle, ...settings };
@@ -139,9 +140,10 @@ export function treeOf({ tokens, above, probabilities, rows, count: [count] }: N
 
 /** A rule in the words of cpp/decode/verify/verify.h. */
 export function ruleSettings(rule: DraftWalk['rule']): { rule: number; first: number; second: number } {
-  const number = ['match', 'ratio', 'block', 'typical', 'relaxed'].indexOf(rule.name);
+  const number = ['match', 'ratio', 'block', 'typical', 'relaxed', 'divergence'].indexOf(rule.name);
   if (rule.name === 'typical') return { rule: number, first: rule.epsilon, second: rule.delta };
   if (rule.name === 'relaxed') return { rule: number, first: rule.top, second: rule.gap };
+  if (rule.name === 'divergence') return { rule: number, first: rule.bound, second: measures.indexOf(rule.measure) };
   return { rule: number, first: 0, second: 0 };
 }
 

@@ -17,7 +17,8 @@ export function tappedProgram(program: Program, names: readonly string[]): Progr
     });
   });
   let calls: readonly OpCall[] = program.calls;
-  for (const value of wanted) if (value.rows === 'outputs') calls = withAllRows(value, calls, values);
+  // Of those before another one all rows may be computed by then.
+  for (const value of wanted) if (values[value.id].rows === 'outputs') calls = withAllRows(value, calls, values);
   const outputs = Object.fromEntries(names.map((name, index) => [name, values[wanted[index].id]]));
   return { name: program.name, values, calls, outputs: { ...program.outputs, ...outputs }, kv: program.kv };
 }

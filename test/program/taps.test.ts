@@ -108,7 +108,7 @@ const models: [string, DType][] = [
 
 describe.each(models)('%s in %s', (name, dtype) => {
   const opened = () => open(name, dtype);
-  const names = ['hidden', 'residual.0', 'residual.1'];
+  const names = ['hidden', 'residual.0', 'residual.1', 'unnormed'];
 
   test('the reference: hidden times the output matrix is the logits, residual.0 the embedding', async () => {
     const { config, program, bytes, store } = opened();
@@ -129,6 +129,13 @@ describe.each(models)('%s in %s', (name, dtype) => {
         let sum = rowOf(head, token).reduce((total, value, i) => total + value * hidden[i], 0);
         if (config.finalSoftcap) sum = config.finalSoftcap * Math.tanh(sum / config.finalSoftcap);
         expect(logits[output * config.vocab + token]).toBeCloseTo(sum, 4);
+      });
+      // The last norm is all that lies between the two.
+      const [gain] = [rowOf('output_norm.weight', 0)];
+      tokens.forEach((_, row) => {
+        const before = taps['unnormed'].subarray(row * config.width, (row + 1) * config.width);
+        const scale = 1 / Math.sqrt(before.reduce((sum, x) => sum + x * x, 0) / config.width + config.normEpsilon);
+        before.forEach((x, i) => expect(taps['hidden'][row * config.width + i]).toBeCloseTo(x * scale * gain[i], 4));
       });
       if (name === 'gemma2') return; // its embedding is scaled
       tokens.forEach((token, row) => {
@@ -167,6 +174,7 @@ describe.each(models)('%s in %s', (name, dtype) => {
     };
     check(await play(executor, config.vocab, names), names);
     check(await play(executor, config.vocab, ['hidden']), ['hidden']);
+    check(await play(executor, config.vocab, ['unnormed']), ['unnormed']);
     // Weights in another order are read by both programs.
     for await (const done of executor.repack()) expect(done).toBeLessThanOrEqual(1);
     check(await play(executor, config.vocab, ['residual.1']), ['residual.1']);
@@ -193,7 +201,7 @@ test('names that a program does not have', () => {
   expect(() => tappedProgram(program, ['residual.9'])).toThrow(
     expect.objectContaining({
       code: 'INVALID_ARGUMENT',
-      remedy: expect.stringMatching(/^There are .*residual\.0, .*residual\.1, .*hidden\.$/),
+      remedy: expect.stringMatching(/^There are .*residual\.0, .*residual\.1, .*hidden, unnormed\.$/),
     }),
   );
   store.close();

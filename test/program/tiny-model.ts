@@ -62,7 +62,7 @@ export function tinyModel(window = 0, tokenCount = vocab): TinyModel {
   const program = builder.finish(
     { logits },
     { layers, kvHeads, keyDim: headDim, valueDim: headDim },
-    { taps: { ...taps, hidden: last } },
+    { taps: { ...taps, hidden: last, unnormed: x } },
   );
 
   const known = new Map<string, Uint8Array>();

@@ -154,6 +154,7 @@ std::unique_ptr<Drafter> make(const Napi::Object& given) {
     options.min_gram = integer(given, "minGram", 1, NGramIndex::most);
     options.max_gram = integer(given, "maxGram", options.min_gram, NGramIndex::most);
     options.branches = integer(given, "branches", 1, 64);
+    options.first_draft = integer(given, "firstDraft", 1, 4096);
     if (const Napi::Value input = given.Get("input"); !input.IsUndefined()) {
       const Napi::Int32Array tokens = integers(input, "input");
       options.input.emplace(tokens.Data(), tokens.Data() + tokens.ElementLength());

@@ -186,7 +186,7 @@ Walk read_walk(const Napi::Object& given, const void* place) {
   Walk walk;
   walk.sampler = unwrap_sampler(given.Get("sampler"));
   const int32_t rule = given.Get("rule").As<Napi::Number>().Int32Value();
-  if (rule < 0 || rule > static_cast<int32_t>(VerifyRule::relaxed)) throw Error("INTERNAL", "verify: no such rule");
+  if (rule < 0 || rule > static_cast<int32_t>(VerifyRule::divergence)) throw Error("INTERNAL", "verify: no such rule");
   walk.options.rule = static_cast<VerifyRule>(rule);
   const auto number = [&](const char* name) {
     const Napi::Value value = given.Get(name);

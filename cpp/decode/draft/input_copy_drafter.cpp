@@ -102,9 +102,9 @@ void InputCopyDrafter::draft(int max_tokens, int max_nodes, Draft& out) {
     find_candidates(options_.branches);
   else
     candidates_.clear();
-  const int length = std::min(max_tokens, max_nodes);
   for (const int32_t candidate : candidates_) {
     const int64_t same = matched(static_cast<int64_t>(output_.size()), candidate);
+    const int length = std::min({max_tokens, max_nodes, std::max(options_.first_draft, static_cast<int>(2 * same))});
     double weight = odds_.of(same) / static_cast<double>(candidates_.size());
     int node = 0;
     for (int depth = 0; depth < length && candidate + depth < static_cast<int64_t>(input_.size());

@@ -19,6 +19,7 @@ namespace vivace {
 struct InputCopyOptions {
   int min_gram = 1, max_gram = 3;  // 1 to NGramIndex::most
   int branches = 1;
+  int first_draft = 16;  // tokens at most while the copy has not been borne out; behind n tokens that were right 2 n
   std::optional<std::vector<int32_t>> input;  // otherwise the prompt
 };
 

@@ -1,6 +1,8 @@
 #include "decode/verify/residual.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 namespace vivace {
 namespace {
@@ -68,6 +70,30 @@ double excess(const Law& law, const Law& other, double scale) {
   double sum = 0;
   merge(law, other, [&](int64_t place, double q) { sum += std::max(scale * law.weights[place] / law.total - q, 0.0); });
   return sum;
+}
+
+double divergence(const Law& law, const Law& other, Measure measure) {
+  constexpr double rounding = 1e-6;  // of normalised weights' sum
+  constexpr double infinite = std::numeric_limits<double>::infinity();
+  double sum = 0, shared = 0;
+  bool missing = false;
+  merge(law, other, [&](int64_t place, double q) {
+    const double p = law.weights[place] / law.total;
+    if (p <= 0) return;
+    shared += q;
+    if (measure == Measure::of_law) {
+      missing = missing || q <= 0;
+      if (q > 0) sum += p * std::log(p / q);
+    } else if (measure == Measure::of_other) {
+      if (q > 0) sum += q * std::log(q / p);
+    } else {
+      sum += 0.5 * (p * std::log(2 * p / (p + q)) + (q > 0 ? q * std::log(2 * q / (p + q)) : 0));
+    }
+  });
+  const double rest = std::max(0.0, 1 - shared);  // what `other` has and `law` does not
+  if (measure == Measure::of_law) return missing ? infinite : sum;
+  if (measure == Measure::of_other) return rest > rounding ? infinite : sum;
+  return sum + 0.5 * rest * std::log(2.0);
 }
 
 }  // namespace vivace

@@ -28,4 +28,14 @@ class Residual {
 // What max(scale · law − other, 0) sums to.
 double excess(const Law& law, const Law& other, double scale);
 
+// Ways to say how far two laws are from each other, in nats.
+enum class Measure : int32_t {
+  of_law,         // Σ law · ln(law / other)
+  of_other,       // Σ other · ln(other / law)
+  jensen_shannon  // half the sum of both laws' divergences from their mean
+};
+
+// Infinite where the first law of the measure has a token that the second one does not.
+double divergence(const Law& law, const Law& other, Measure measure);
+
 }  // namespace vivace

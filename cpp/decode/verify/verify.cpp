@@ -62,6 +62,16 @@ int32_t by_rank(const Walk& walk, const Law& p, int32_t row) {
   return Residual(p).draw(walk.sampler->uniform(lane_of(walk.cycle, Lane::residual, 0)));
 }
 
+// The training-free baseline of judges (arXiv 2601.04766): what was drawn stays where the draft's law is near to the
+// target's, whatever it is.
+int32_t by_divergence(const Walk& walk, const Law& p, const Proposal::Node& node) {
+  const auto measure = static_cast<Measure>(static_cast<int32_t>(walk.options.second));
+  if (divergence(p, node.law.view(), measure) < walk.options.first)
+    for (const int32_t token : node.drawn)
+      if (p.probability(token) > 0) return token;
+  return by_ratio(walk, p, node);
+}
+
 // What follows a refused token by the first reading, where a second one refused it: the draft's law, or the children
 // that were chosen, are taken away from the law.
 SampleError correct(const Walk& walk, int32_t at, float* logits, int64_t vocab, const Proposal::Node* node,
@@ -247,16 +257,18 @@ void verify(Walk& walk, float* logits, int64_t vocab, SampleResult* results, std
     const bool drawn = node != nullptr && !node->law.empty() && !node->drawn.empty() && walk.has_children(at);
     int32_t token = -1;
     result.token = -1;
-    if (rule == VerifyRule::match || (rule == VerifyRule::ratio && !drawn)) {
+    const bool by_laws = rule == VerifyRule::ratio || rule == VerifyRule::divergence;
+    if (rule == VerifyRule::match || (by_laws && !drawn)) {
       walk.sampler->sample(row, vocab, result);
       token = result.token;
     } else {
       Law p;
       result.error = walk.sampler->law(row, vocab, p);
       if (result.error == SampleError::none)
-        token = rule == VerifyRule::ratio     ? by_ratio(walk, p, *node)
-                : rule == VerifyRule::typical ? by_type(walk, p, at)
-                                              : by_rank(walk, p, at);
+        token = rule == VerifyRule::ratio        ? by_ratio(walk, p, *node)
+                : rule == VerifyRule::divergence ? by_divergence(walk, p, *node)
+                : rule == VerifyRule::typical    ? by_type(walk, p, at)
+                                                 : by_rank(walk, p, at);
     }
     if (result.error != SampleError::none) return;
     int32_t next = walk.child(at, token);
@@ -271,8 +283,7 @@ void verify(Walk& walk, float* logits, int64_t vocab, SampleResult* results, std
       if (judged) next = other;
     }
     if (next < 0 && rows.mixed && !walk.reflection.corrects && walk.has_children(at)) {
-      const bool ratio = rule == VerifyRule::ratio && drawn;
-      result.error = correct(walk, at, rows.first(at), vocab, ratio ? node : nullptr, token);
+      result.error = correct(walk, at, rows.first(at), vocab, by_laws && drawn ? node : nullptr, token);
       if (result.error != SampleError::none) return;
       next = walk.child(at, token);
     }

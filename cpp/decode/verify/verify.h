@@ -11,17 +11,18 @@
 namespace vivace {
 
 enum class VerifyRule : int32_t {
-  match,    // a token is drawn as without a draft; a child that is this token stays
-  ratio,    // drawn children stay with probability p / q; else the residual is drawn from
-  block,    // a drawn chain, judged as a whole
-  typical,  // lossy: children stay that are probable enough for the law's entropy
-  relaxed,  // lossy: children stay that are among the most probable and near to the first
+  match,       // a token is drawn as without a draft; a child that is this token stays
+  ratio,       // drawn children stay with probability p / q; else the residual is drawn from
+  block,       // a drawn chain, judged as a whole
+  typical,     // lossy: children stay that are probable enough for the law's entropy
+  relaxed,     // lossy: children stay that are among the most probable and near to the first
+  divergence,  // lossy: drawn children stay where the two laws are near to each other; elsewhere as `ratio`
 };
 
 struct VerifyOptions {
   VerifyRule rule = VerifyRule::match;
-  double first = 0;   // typical: epsilon; relaxed: how many of the most probable
-  double second = 0;  // typical: delta; relaxed: how much less probable than the first
+  double first = 0;   // typical: epsilon; relaxed: how many of the most probable; divergence: less than this is near
+  double second = 0;  // typical: delta; relaxed: how much less probable than the first; divergence: a Measure
 };
 
 // The draft is in the run twice: after it the model is asked to check it, and reads it again. What it says then is

@@ -110,6 +110,22 @@ __device__ inline void subtract(Residual& law, const DraftLaw& other, const int3
   law.total = total;
 }
 
+// As divergence() of cpp/decode/verify/residual.h.
+__device__ inline double divergence(const Residual& law, const DraftLaw& other, int measure) {
+  const auto share_of = [&](int i) { return law.values[i] > 0 ? other.probability(law.token(i)) : 0.0; };
+  const double rest = 1 - sum_of_list(law.count, share_of);  // what `other` has and `law` does not
+  const double sum = sum_of_list(law.count, [&](int i) {
+    const double p = law.values[i] / law.total;
+    if (p <= 0) return 0.0;
+    const double q = share_of(i);
+    if (measure == 0) return q > 0 ? p * log(p / q) : static_cast<double>(INFINITY);
+    const double back = q > 0 ? q * log(measure == 1 ? q / p : 2 * q / (p + q)) : 0.0;
+    return measure == 1 ? back : 0.5 * (p * log(2 * p / (p + q)) + back);
+  });
+  if (measure == 1) return rest > 1e-6 ? static_cast<double>(INFINITY) : sum;
+  return measure == 2 && rest > 0 ? sum + 0.5 * rest * log(2.0) : sum;
+}
+
 __device__ inline int32_t draw_from(const Residual& law, double uniform) {
   double total = 0;
   const Found found = find_in_list(

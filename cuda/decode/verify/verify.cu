@@ -46,6 +46,15 @@ __device__ int32_t choose_by_ratio(const WalkRow& row, Residual& left, const int
   return choose_residual(row, left);
 }
 
+// What was drawn stays where the two laws are near to each other. `second`: Measure of cpp/decode/verify/residual.h.
+__device__ int32_t choose_by_divergence(const WalkRow& row, Residual& law, const int32_t* drawn, int drawn_count) {
+  const DraftLaw q(row.nodes[row.at].law);
+  if (divergence(law, q, static_cast<int>(row.walk.second)) < row.walk.first)
+    for (int i = 0; i < drawn_count; ++i)
+      if (law.probability(drawn[i]) > 0) return drawn[i];
+  return choose_by_ratio(row, law, drawn, drawn_count);
+}
+
 // The first child that is probable enough for the law's entropy.
 __device__ int32_t choose_by_type(const WalkRow& row, const Residual& law) {
   const double entropy = sum_of_list(law.count, [&](int i) {
@@ -164,16 +173,18 @@ __global__ void verify_rows(SampleRun run, VerifyLists lists, int blocks, double
     const bool mixed = reading != index;
     const GreedyChoice choice = run.choices[index], said = run.choices[reading];
     const int32_t* drawn = lists.drawn + node.drawn_begin;
-    const bool by_law = walk.rule == rule_ratio && node.law.head != nullptr && node.drawn_count > 0;
+    const bool by_law =
+        (walk.rule == rule_ratio || walk.rule == rule_divergence) && node.law.head != nullptr && node.drawn_count > 0;
     int32_t token = said.token, error = said.error;
     int32_t marks = mixed && run.mixes.changed[node.mix] != 0 ? mark_changed : 0;
     int to = walk.rows;
     if (error == 0) {
       if (by_law || walk.rule == rule_typical || walk.rule == rule_relaxed) {
         Residual law = law_of(run, reading, blocks, &run.choices[reading].token, values);
-        token = walk.rule == rule_typical   ? choose_by_type(row, law)
-                : walk.rule == rule_relaxed ? choose_by_rank(row, law)
-                                            : choose_by_ratio(row, law, drawn, node.drawn_count);
+        token = walk.rule == rule_typical      ? choose_by_type(row, law)
+                : walk.rule == rule_relaxed    ? choose_by_rank(row, law)
+                : walk.rule == rule_divergence ? choose_by_divergence(row, law, drawn, node.drawn_count)
+                                               : choose_by_ratio(row, law, drawn, node.drawn_count);
       }
       to = child_of(walk, nodes, at, token);
       if (judges && (to == walk.rows || chosen)) {

@@ -11,7 +11,7 @@
 namespace vivace::cuda {
 
 // Numbers of VerifyRule in cpp/decode/verify/verify.h; by `match` only drafts that are read twice or judged are walks.
-constexpr int32_t rule_ratio = 1, rule_block = 2, rule_typical = 3, rule_relaxed = 4;
+constexpr int32_t rule_ratio = 1, rule_block = 2, rule_typical = 3, rule_relaxed = 4, rule_divergence = 5;
 
 // Of GreedyChoice, as VivaceDeviceMark.
 constexpr int32_t mark_judged = 1, mark_changed = 2;
@@ -45,7 +45,7 @@ struct JudgedPath {
 // One sequence's draft: outputs [output, output + rows), the root first, every parent before its children.
 struct VerifyWalk {
   uint64_t cycle;
-  double first, second;  // of the rules `typical` and `relaxed`
+  double first, second;  // of the rules `typical`, `relaxed` and `divergence`
   int32_t output, rows, node_begin;
   int32_t replacement;   // whether a node's children were drawn with replacement
   int32_t rule;          // `block`: a chain, every token of it drawn

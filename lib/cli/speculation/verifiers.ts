@@ -13,6 +13,7 @@ import { integer } from '../arguments.js';
 
 export interface VerifierFlags {
   readonly verifier?: string;
+  readonly divergenceBound?: number;
   readonly judgeHead?: string;
   readonly judgeThreshold?: number;
   readonly maxJudgedRun?: number;
@@ -38,6 +39,11 @@ const verifiers: Readonly<Record<string, Row>> = {
   block: { settings: [], make: () => 'block' },
   typical: { settings: [], make: () => ({ name: 'typical' }) },
   relaxed: { settings: [], make: () => ({ name: 'relaxed' }) },
+  divergence: {
+    settings: ['divergenceBound'],
+    needs: true,
+    make: ({ divergenceBound: bound = 0 }) => ({ name: 'divergence', bound }),
+  },
   judge: {
     settings: ['judgeHead', 'judgeThreshold', 'maxJudgedRun'],
     needs: true,
@@ -59,18 +65,25 @@ const verifiers: Readonly<Record<string, Row>> = {
     }),
   },
 };
-const names: readonly string[] = Object.keys(verifiers);
+export const verifierNames: readonly string[] = Object.keys(verifiers);
 
 export function addVerifierOptions(command: Command): Command {
   return command
     .addOption(
       new Option(
         '--verifier <name>',
-        'which drafts stay: lossless (default), match, block; typical, relaxed, judge and reflective change the text',
+        'which drafts stay: lossless (default), match, block; ' +
+          'typical, relaxed, divergence, judge and reflective change the text',
       ).argParser((text) => {
-        if (names.includes(text)) return text;
-        throw new InvalidArgumentError(`Expected one of ${names.join(', ')}.`);
+        if (verifierNames.includes(text)) return text;
+        throw new InvalidArgumentError(`Expected one of ${verifierNames.join(', ')}.`);
       }),
+    )
+    .addOption(
+      new Option(
+        '--divergence-bound <nats>',
+        'the verifier divergence keeps what was drawn where the laws are nearer than this',
+      ).argParser(amountOf),
     )
     .option('--judge-head <file>', 'the head that the verifier judge asks')
     .addOption(
@@ -143,6 +156,12 @@ export async function openVerifier(flags: VerifierFlags, model: Model): Promise<
 }
 
 const flag = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
+function amountOf(text: string): number {
+  const value = text.trim() === '' ? NaN : Number(text);
+  if (value >= 0) return value;
+  throw new InvalidArgumentError('Expected a number from 0.');
+}
 
 function share(text: string): number {
   const value = text.trim() === '' ? NaN : Number(text);

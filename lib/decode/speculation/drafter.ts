@@ -99,5 +99,7 @@ export interface GenerationDrafter {
 /** A way to draft, for `speculation.drafter`; any number of generations may use it. */
 export interface Drafter {
   readonly name: string;
+  /** Tokens of a chain at most, where callers do not say; 0 to 64. Default 16. */
+  readonly maxDraft?: number;
   start(context: DraftContext): GenerationDrafter;
 }

@@ -1,18 +1,19 @@
 // What a caller may ask of speculative decoding, with defaults and checks.
 import { expected } from '../../errors.js';
-import type { SamplerOptions, VerifyRule } from '../../program/executor.js';
-import { checkNames, integer, number } from '../option-checks.js';
+import { measures, type Measure, type SamplerOptions, type VerifyRule } from '../../program/executor.js';
+import { checkNames, integer, number, word } from '../option-checks.js';
 import type { Drafter } from './drafter.js';
 import { resolveJudge, type JudgeVerifier, type ResolvedJudge } from './judge/options.js';
 import { checkReflectiveNames, resolveReflection } from './reflective/options.js';
 import type { ReflectiveSettings, ResolvedReflection } from './reflective/options.js';
+import { checkWhere, type Where } from './where.js';
 
 /**
  * Which drafted tokens stay. Lossless ones leave the text (greedy) or its law (sampled) as it is; the others are faster and
  * change it, so they are asked for by name. lib/decode/speculation/rules.ts says what each does.
  */
 export type Verifier = BaseVerifier | JudgeVerifier | ReflectiveVerifier;
-export type BaseVerifier = 'lossless' | 'match' | 'block' | TypicalVerifier | RelaxedVerifier;
+export type BaseVerifier = 'lossless' | 'match' | 'block' | TypicalVerifier | RelaxedVerifier | DivergenceVerifier;
 
 /** Keeps tokens with p > min(epsilon, delta · e^−entropy), Cai et al. 2024 (Medusa), section 2.3.1. Lossy. */
 export interface TypicalVerifier {
@@ -30,6 +31,20 @@ export interface RelaxedVerifier {
   readonly top?: number;
   /** 0 to 1, default 0.1. */
   readonly gap?: number;
+  /** Where in the answer; elsewhere it is `lossless`. Default `all`. */
+  readonly within?: Where;
+}
+
+/**
+ * Keeps what was drawn, whatever it is, where the laws of model and drafter are near to each other; elsewhere `lossless`, and so
+ * wherever tokens were chosen and not drawn. What a judge is compared with: it needs no training (arXiv 2601.04766). Lossy.
+ */
+export interface DivergenceVerifier {
+  readonly name: 'divergence';
+  /** In nats; near is what is less. 0 or more; 0 is `lossless`. There is no default: `vivace evaluate` finds one for a task. */
+  readonly bound: number;
+  /** Default `p from q`: Σ p · ln(p / q), p being the model's law. Of laws as they are drawn from. */
+  readonly measure?: Measure;
 }
 
 /** Any other one, applied to what the model says when it has read the draft twice. Lossy. */
@@ -44,7 +59,7 @@ export interface SpeculationOptions {
   readonly drafter: Drafter;
   /** Default `lossless`: by the ratio of the laws where tokens were drawn, else by matching. */
   readonly verifier?: Verifier;
-  /** Tokens of a draft from its root to a leaf at most, 0 to 64. Default 16. */
+  /** Tokens of a draft from its root to a leaf at most, 0 to 64. Default 16, of `inputCopy` chains 64. */
   readonly maxDraft?: number;
   /** Tokens of a draft at most; more than `maxDraft` allow a tree. 0 to 512. Default `maxDraft`: a chain. */
   readonly maxNodes?: number;
@@ -58,6 +73,8 @@ export interface SpeculationOptions {
 export interface ResolvedSpeculation {
   readonly drafter: Drafter;
   readonly rule: VerifyRule;
+  /** Where the rule is in use; elsewhere the ratio is. Absent: everywhere. */
+  readonly within?: Where;
   readonly reflection?: ResolvedReflection;
   readonly judge?: ResolvedJudge;
   readonly maxDraft: number;
@@ -74,7 +91,8 @@ export function resolveSpeculation(given: SpeculationOptions | undefined): Resol
     throw expected('a drafter', 'speculation.drafter', drafter, 'For instance `nGram()`, or `draftModel(model)`.');
   }
   if (typeof adaptive !== 'boolean') throw expected('true or false', 'speculation.adaptive', adaptive);
-  const maxDraft = integer('speculation.maxDraft', given.maxDraft, 16, 0, 64);
+  const usual = given.maxNodes === undefined ? drafter.maxDraft : undefined; // trees are allowed by what is above it
+  const maxDraft = integer('speculation.maxDraft', given.maxDraft, usual ?? 16, 0, 64);
   return {
     drafter,
     ...verifierOf(given.verifier),
@@ -84,7 +102,9 @@ export function resolveSpeculation(given: SpeculationOptions | undefined): Resol
   };
 }
 
-function verifierOf(verifier: Verifier | undefined): Pick<ResolvedSpeculation, 'rule' | 'reflection' | 'judge'> {
+type Resolved = Pick<ResolvedSpeculation, 'rule' | 'within' | 'reflection' | 'judge'>;
+
+function verifierOf(verifier: Verifier | undefined): Resolved {
   if (typeof verifier === 'object' && verifier?.name === 'reflective') {
     checkReflectiveNames(verifier);
     return { ...baseOf(verifier.rule), reflection: resolveReflection(verifier) };
@@ -92,8 +112,12 @@ function verifierOf(verifier: Verifier | undefined): Pick<ResolvedSpeculation, '
   return baseOf(verifier);
 }
 
-function baseOf(verifier: BaseVerifier | JudgeVerifier | undefined): Pick<ResolvedSpeculation, 'rule' | 'judge'> {
-  if (typeof verifier !== 'object' || verifier?.name !== 'judge') return { rule: ruleOf(verifier) };
+function baseOf(verifier: BaseVerifier | JudgeVerifier | undefined): Resolved {
+  if (typeof verifier !== 'object' || verifier?.name !== 'judge') {
+    const rule = ruleOf(verifier);
+    const within = typeof verifier === 'object' && verifier.name === 'relaxed' ? verifier.within : undefined;
+    return { rule, ...(within === undefined ? {} : { within: checkWhere('within', within) }) };
+  }
   return { judge: resolveJudge(verifier), rule: ruleOf(verifier.rule) };
 }
 
@@ -109,15 +133,21 @@ function ruleOf(verifier: BaseVerifier = 'lossless'): VerifyRule {
     };
   }
   if (typeof verifier === 'object' && verifier?.name === 'relaxed') {
-    checkNames(verifier, ['name', 'top', 'gap'], 'the relaxed verifier');
+    checkNames(verifier, ['name', 'top', 'gap', 'within'], 'the relaxed verifier');
     return {
       name: 'relaxed',
       top: integer('top', verifier.top, 3, 1, 1000),
       gap: number('gap', verifier.gap, 0.1, 0, 1),
     };
   }
+  if (typeof verifier === 'object' && verifier?.name === 'divergence') {
+    checkNames(verifier, ['name', 'bound', 'measure'], 'the divergence verifier');
+    const { bound } = verifier;
+    if (!(typeof bound === 'number' && bound >= 0)) throw expected('a number from 0', 'bound', bound);
+    return { name: 'divergence', bound, measure: word('measure', verifier.measure, 'p from q', measures) };
+  }
   const words =
-    "'lossless', 'match', 'block', { name: 'typical' }, { name: 'relaxed' }, { name: 'judge' } or { name: 'reflective' }";
+    "'lossless', 'match', 'block', or { name } of typical, relaxed, divergence, judge or reflective with its settings";
   throw expected(words, 'speculation.verifier', verifier);
 }
 

@@ -20,9 +20,11 @@
 // Lossy:
 //   typical a child with p(child) > min(ε, δ · e^−H(p)) is kept: Cai et al. 2024 (2401.10774), section 2.3.1.
 //   relaxed a child among the `top` most probable tokens, not less probable than the first by more than `gap`, is kept.
+//   divergence  where the law of a row's drawn children is nearer to p than `bound`, the first of them that p allows is kept
+//           whatever it is; elsewhere as ratio. The threshold without training that a judge is compared with (arXiv 2601.04766).
 // Beyond the rules, and lossy: a second reading of the draft may have changed p (reflective/), and a judge may keep what a
 // rule refuses (judge/).
-import type { VerifyRule } from '../../program/executor.js';
+import type { Measure, VerifyRule } from '../../program/executor.js';
 import { bestJudged, bestPath } from './judge/rule.js';
 import type { Allows, Judgement } from './judge/rule.js';
 
@@ -102,7 +104,9 @@ export function verifyDraft(
     if (rule.name === 'typical') token = byType(law, children, rule.epsilon, rule.delta);
     else if (rule.name === 'relaxed') token = byRank(law, children, rule.top, rule.gap);
     else if (rule.name !== 'match' && drawing && node && node.drawn.length > 0 && children.length > 0) {
-      token = byRatio(law, node, drawing.replacement, chance, after);
+      token =
+        (rule.name === 'divergence' ? byDivergence(law, node, rule.bound, rule.measure) : undefined) ??
+        byRatio(law, node, drawing.replacement, chance, after);
     } else token = chance.draws(law, after, 'plain');
     token ??= chance.draws(law, after, 'residual');
     let next = childOf(draft, row, token);
@@ -232,6 +236,27 @@ function byRank(p: Float64Array, children: readonly number[], top: number, gap: 
     const better = p.reduce((count, value) => count + Number(value > p[token]), 0);
     return p[token] > 0 && p[token] >= greatest - gap && better < top;
   });
+}
+
+/** In nats; infinite where the first law has a token that the second one does not. */
+export function divergence(p: Float64Array, q: Float64Array, measure: Measure): number {
+  const from = (a: Float64Array, b: Float64Array): number =>
+    sum(a.map((value, token) => (value > 0 ? value * Math.log(value / b[token]) : 0)));
+  // A drafter's law may have an id beyond the target's tokens.
+  const own = Float64Array.from(q, (_, token) => p[token] ?? 0);
+  if (measure === 'p from q') return from(own, q);
+  if (measure === 'q from p') return from(q, own);
+  const mean = q.map((value, token) => (value + own[token]) / 2);
+  return (from(own, mean) + from(q, mean)) / 2;
+}
+
+function byDivergence(
+  p: Float64Array,
+  { law, drawn }: DrawnChildren,
+  bound: number,
+  measure: Measure,
+): number | undefined {
+  return divergence(p, law, measure) < bound ? drawn.find((token) => p[token] > 0) : undefined;
 }
 
 /** One token was drawn behind each row. Two that happen to be equal are none: a rule must not depend on what was drawn. */

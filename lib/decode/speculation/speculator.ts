@@ -12,6 +12,7 @@ import { Planner } from './planner.js';
 import { assumedCosts, SteadyPlan } from './scaling/steady-plan.js';
 import { Reflector } from './reflective/reflector.js';
 import type { ReflectionResult } from './reflective/reflector.js';
+import { Whereabouts } from './where.js';
 
 /** How drafts went. */
 export interface SpeculationResult {
@@ -38,6 +39,9 @@ export interface SpeculationResult {
 /** Tokens that may be drawn ahead while drafts find nothing: more each time, for they cannot be verified together. */
 const MOST_AHEAD = 8;
 
+/** Rules that weigh the law that a draft was drawn from. */
+const byLaws: readonly VerifyRule['name'][] = ['ratio', 'block', 'divergence'];
+
 /** Rounds of a generation that say nothing of how fast its drafts are. */
 const FEW = 12;
 
@@ -46,6 +50,7 @@ export class Speculator {
   private readonly planner: Planner | undefined;
   private readonly reflector: Reflector | undefined;
   private readonly guard: Guard | undefined;
+  private readonly where: Whereabouts | undefined; // the rule is in use
   private prober: RowSampler | undefined;
   private judged = 0;
   /** Drafts of native drafters: a run of rounds asks for them by itself. Ask for `plan`, and not for `next`. */
@@ -84,14 +89,15 @@ export class Speculator {
       draws = true;
       return executor.createProposal(replacement);
     };
-    this.guard = options.judge && new Guard(options.judge, context.tokenizer, stop, taps['hidden']);
+    this.guard = options.judge && new Guard(options.judge, context.tokenizer, stop, taps[options.judge.feature]);
     this.reflector = options.reflection && new Reflector(options.reflection, context.tokenizer);
     const { maxDraft, maxNodes, adaptive } = options;
     this.drafter = options.drafter.start({ ...context, createProposal, maxDraft, maxNodes });
     const matches = this.rule(draws).name === 'match' || context.sampler.temperature === 0;
     this.decides = !matches || this.guard !== undefined || this.reflector !== undefined;
     const byTheClock = adaptive && !this.decides;
-    const alone = !this.reflector && !this.guard && !this.fence && executor.drafts === true;
+    this.where = options.within === undefined ? undefined : new Whereabouts(options.within, context.tokenizer);
+    const alone = !this.reflector && !this.guard && !this.where && !this.fence && executor.drafts === true;
     this.shapes = alone && byTheClock && maxNodes > maxDraft && this.drafter.anyShape ? this.shapeRates() : undefined;
     this.maxNodes = this.shapes?.choose() === 'chain' ? maxDraft : maxNodes;
     this.goesOn = alone && this.drafter.native !== undefined;
@@ -198,6 +204,7 @@ export class Speculator {
   accept(tokens: Int32Array, laws?: readonly JobResult['top'][]): void {
     this.reflector?.accept(tokens);
     this.guard?.accept(tokens);
+    this.where?.accept(tokens);
     this.drafter.accept(tokens, laws);
   }
 
@@ -298,8 +305,8 @@ export class Speculator {
 
   /** Without laws there is nothing to weigh, and matching can be done where the logits are. */
   private rule(drawn = false): VerifyRule {
-    const { rule } = this.options;
-    return !drawn && (rule.name === 'ratio' || rule.name === 'block') ? { name: 'match' } : rule;
+    const rule: VerifyRule = this.where?.inside === false ? { name: 'ratio' } : this.options.rule;
+    return !drawn && byLaws.includes(rule.name) ? { name: 'match' } : rule;
   }
 
   /** A round is over, which took `ms`; the drafter hears of its tokens. `prompt`: it had more rows than a draft. */

@@ -1,5 +1,6 @@
 // Examples for a judge from answers whose first mistake somebody has marked: Bachmann et al. 2025, "Judge Decoding" (arXiv 2501.19309),
 // section 4. One run of the model per answer, without drawing.
+import type { JudgeFeature } from '../../decode/speculation/judge/head.js';
 import type { JudgeExample } from '../../decode/speculation/judge/train.js';
 import { expected } from '../../errors.js';
 import type { Model } from '../model.js';
@@ -23,6 +24,8 @@ export interface AnnotateOptions {
    * and the rest no examples.
    */
   readonly afterMistake?: 'wrong' | 'ignore' | number;
+  /** What the head will read. Default `final_norm`. */
+  readonly feature?: JudgeFeature;
 }
 
 export interface AnnotatedExample extends JudgeExample {
@@ -33,7 +36,7 @@ export interface AnnotatedExample extends JudgeExample {
 
 /** Throws INVALID_ARGUMENT, and what runs of the model throw. */
 export async function annotateJudge(options: AnnotateOptions): Promise<AnnotatedExample[]> {
-  const { model, answers, afterMistake = 'wrong' } = options;
+  const { model, answers, afterMistake = 'wrong', feature } = options;
   if (!Array.isArray(answers) || answers.length === 0) throw expected('at least one answer', 'answers', answers);
   const span = afterMistake === 'wrong' ? Infinity : afterMistake === 'ignore' ? 0 : afterMistake;
   if (!(span >= 0)) throw expected("'wrong', 'ignore' or a number of tokens", 'afterMistake', afterMistake);
@@ -45,7 +48,7 @@ export async function annotateJudge(options: AnnotateOptions): Promise<Annotated
     }
     const before = [...model.tokenizer.encode(prompt)];
     const { tokens, offsets } = model.tokenizer.encodeWithOffsets(answer, { addSpecial: false });
-    const states = await hiddenStates(model, [...before, ...tokens]);
+    const states = await hiddenStates(model, [...before, ...tokens], feature);
     // The token that has the mistake's first unit: the last one that does not begin behind it.
     const begin = mistake === Infinity ? Infinity : offsets.findLastIndex((offset) => offset <= mistake);
     tokens.forEach((token, place) => {

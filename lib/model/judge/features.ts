@@ -1,8 +1,13 @@
 // What a model knows of a text, token by token: the hidden states that judges read.
+import { tapOf, type JudgeFeature } from '../../decode/speculation/judge/head.js';
 import type { Model } from '../model.js';
 
-/** The hidden state after the final norm at each token's own row, [tokens, width]. Throws what runs throw. */
-export async function hiddenStates(model: Model, tokens: ArrayLike<number>): Promise<Float32Array> {
+/** The hidden state at each token's own row, after the final norm or before it, [tokens, width]. Throws what runs throw. */
+export async function hiddenStates(
+  model: Model,
+  tokens: ArrayLike<number>,
+  feature?: JudgeFeature,
+): Promise<Float32Array> {
   const { rounds, kv, sequence } = model.lend();
   const width = model.hiddenWidth();
   const states = new Float32Array(tokens.length * width);
@@ -13,7 +18,7 @@ export async function hiddenStates(model: Model, tokens: ArrayLike<number>): Pro
       sequence,
       tokens: Int32Array.from(tokens),
       taps: {
-        names: ['hidden'],
+        names: [tapOf(feature)],
         hear: ([values], rows) => {
           states.set(values.subarray(0, rows * width), done * width);
           done += rows;

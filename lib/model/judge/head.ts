@@ -1,5 +1,5 @@
 // Heads of judges and the models that they belong to: loading, with checks, and saving.
-import { readHead, writeHead, type JudgeHead } from '../../decode/speculation/judge/head.js';
+import { readHead, writeHead, type JudgeFeature, type JudgeHead } from '../../decode/speculation/judge/head.js';
 import type { TrainedJudge } from '../../decode/speculation/judge/train.js';
 import { scoresOf } from '../../decode/speculation/judge/train.js';
 import { expected, VivaceError } from '../../errors.js';
@@ -62,16 +62,19 @@ export async function loadJudge(
   return head;
 }
 
-/** The head of what was trained, for this model, with the scores that `loadJudge` compares. */
+/** The head of what was trained, on that feature of this model, with the scores that `loadJudge` compares. */
 export async function headOf(
   model: Model,
   trained: TrainedJudge,
   kind: JudgeHead['kind'],
   name: string,
+  feature: JudgeFeature = 'final_norm',
 ): Promise<JudgeHead> {
   const { weights, bias, threshold, thresholds } = trained;
   const tokens = [...model.tokenizer.encode(PROBE)].slice(0, MOST_PROBE);
-  const plain = { weights, bias, threshold, thresholds, kind, target: name, targetHash: model.fingerprint() };
+  const belongs = { kind, target: name, targetHash: model.fingerprint() };
+  const read = feature === 'final_norm' ? {} : { feature };
+  const plain = { weights, bias, threshold, thresholds, ...belongs, ...read };
   return { ...plain, probe: { tokens, scores: await probeOf(model, plain, tokens) } };
 }
 
@@ -89,10 +92,10 @@ function readBeginning(file: string): number {
 
 async function probeOf(
   model: Model,
-  head: Pick<JudgeHead, 'weights' | 'bias'>,
+  head: Pick<JudgeHead, 'weights' | 'bias' | 'feature'>,
   tokens: readonly number[],
 ): Promise<number[]> {
-  const states = await hiddenStates(model, tokens);
+  const states = await hiddenStates(model, tokens, head.feature);
   const width = head.weights.length;
   return scoresOf(
     tokens.map((_, row) => ({ hidden: states.subarray(row * width, (row + 1) * width) })),

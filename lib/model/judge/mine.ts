@@ -2,6 +2,7 @@
 // else than the model, the model goes on from that, and what it answers in the end says whether the token mattered.
 // Garipov et al. 2025, "AutoJudge" (arXiv 2504.20039), algorithm 1.
 import { Draws } from '../../decode/speculation/judge/draws.js';
+import type { JudgeFeature } from '../../decode/speculation/judge/head.js';
 import type { JudgeExample } from '../../decode/speculation/judge/train.js';
 import { expected } from '../../errors.js';
 import type { Model } from '../model.js';
@@ -23,6 +24,8 @@ export interface MineOptions {
   readonly others?: number;
   /** Of these. Default 52. */
   readonly seed?: number;
+  /** What the head will read. Default `final_norm`. */
+  readonly feature?: JudgeFeature;
   /** Number of the first prompt, for `JudgeExample.group`. Default 0. */
   readonly firstGroup?: number;
 }
@@ -54,7 +57,7 @@ export async function mineJudge(
       const rest = ends ? [] : await complete(target, [...begin, ...changed], maxTokens - changed.length);
       const other = ends ? changed.slice(0, -1) : [...changed, ...rest];
       const right = same(target.tokenizer.decode(other), first, prompt);
-      const states = await hiddenStates(target, [...begin, ...changed]);
+      const states = await hiddenStates(target, [...begin, ...changed], options.feature);
       const own = await logitsOf(target, [...begin, ...answer].slice(0, row + 1));
       examples.push({
         group: firstGroup + index,

@@ -138,7 +138,7 @@ export class ReferenceExecutor implements Executor {
         : nothing;
     });
     const kept = new Int32Array(outputs.length);
-    for (const walk of request.walks ?? []) verifyWalk(walk, request, rowAt, drawn, kept, found['hidden']);
+    for (const walk of request.walks ?? []) verifyWalk(walk, request, rowAt, drawn, kept, found);
     this.commitWalks(kv, request, kept);
     const result = {
       tokens: Int32Array.from(drawn, ({ token }) => token),
@@ -218,7 +218,7 @@ function verifyWalk(
   rowAt: (output: number) => Float64Array,
   drawn: Outcome[],
   keeps: Int32Array,
-  hidden: Float64Array | undefined,
+  found: Readonly<Record<string, Float64Array>>,
 ): void {
   const own = Array.from({ length: rows }, (_, i) => output + i);
   const root = outputs[output];
@@ -230,6 +230,7 @@ function verifyWalk(
   const drawing = proposal instanceof ReferenceProposal ? proposal : undefined;
   drawn[output] = attempt(() => {
     const again = Array.from(reflection?.rows ?? [], (_, i) => output + rows + i);
+    const hidden = judge && found[judge.feature];
     if (judge && !hidden) throw new VivaceError('INTERNAL', 'run: a judge wants hidden states');
     const lossy = {
       ...(reflection ? { reflection } : {}),

@@ -35,6 +35,8 @@ test('kernels give what the plainest rules and the host give', () => {
         (rule) => `ok verdicts by ${rule} ${beyond} are the host's`,
       ),
     ),
+    "ok verdicts by the laws' divergence are the host's",
+    "ok verdicts by the laws' divergence with all of them are the host's",
     'ok the law of a chosen tree, by match',
     'ok the law of a drawn chain, by ratio',
     'ok the law of a drawn chain, by block',

@@ -1,6 +1,7 @@
 // Verification on the card against the host's: the same tokens stay and the same ones follow, by every rule.
 #include "cuda/decode/verify/verify.h"
 
+#include "decode/verify/residual.h"
 #include "decode/verify/verify.h"
 #include "test/cuda/decode/decode.h"
 
@@ -67,6 +68,10 @@ void grow(Walk& walk, Proposal& proposal, const float* rows, int stride, int voc
 VerifyOptions options_of(VerifyRule rule) {
   if (rule == VerifyRule::typical) return {rule, 0.3 * unit(), 0.6 * unit()};
   if (rule == VerifyRule::relaxed) return {rule, 1.0 + below(4), 0.4 * unit()};
+  if (rule == VerifyRule::divergence) {
+    const int measure = below(3);
+    return {rule, (measure == static_cast<int>(Measure::jensen_shannon) ? 0.4 : 2.0) * unit(), 1.0 * measure};
+  }
   return {rule, 0, 0};
 }
 
@@ -294,6 +299,9 @@ void verification() {
       const std::string name = std::string("verdicts by ") + names[i] + " " + what + " are the host's";
       same_verdicts(name.c_str(), rules[i], few, rounds, rules[i] == VerifyRule::block ? 1 : 3, 3, beyond);
     }
+  same_verdicts("verdicts by the laws' divergence are the host's", VerifyRule::divergence, several, 16, 2, 3);
+  same_verdicts("verdicts by the laws' divergence with all of them are the host's", VerifyRule::divergence, few,
+                2 * rounds, 2, 3, with_bans | with_readings | with_judge);
 }
 
 }  // namespace vivace::cuda

@@ -1,5 +1,5 @@
 // Input-guided drafts against their definition, and the course of copies that the method promises.
-import { InputCopyDrafter } from '../../../lib/decode/speculation/drafters/input-copy.js';
+import { InputCopyDrafter, type InputCopyOptions } from '../../../lib/decode/speculation/drafters/input-copy.js';
 import { merged } from './candidates.js';
 import { matchLength, oddsOf, type Judged } from './match-odds.js';
 import { integerBelow, nodesOf, numbers, texts, walk } from './texts.js';
@@ -9,6 +9,7 @@ interface Options {
   readonly minGram: number;
   readonly maxGram: number;
   readonly branches: number;
+  readonly firstDraft?: number;
   readonly input?: Int32Array;
 }
 
@@ -61,9 +62,10 @@ function expected(options: Options) {
     places = places.filter((one) => one < input.length);
     const odds = oddsOf(judged);
     const candidates = places.map((start) => {
-      const tokens = input.slice(start, start + Math.min(maxTokens, maxNodes));
       const weights: number[] = [];
       const matched = matchLength(output, output.length - 1, input, start - 1);
+      const most = Math.max(options.firstDraft ?? 16, 2 * matched);
+      const tokens = input.slice(start, start + Math.min(maxTokens, maxNodes, most));
       let weight = odds(matched) / places.length;
       for (let depth = 0; depth < tokens.length; weight *= odds(matched + depth)) {
         weights.push(weight);
@@ -79,10 +81,11 @@ const variants: Options[] = [
   { minGram: 1, maxGram: 3, branches: 1 },
   { minGram: 1, maxGram: 2, branches: 4 },
   { minGram: 2, maxGram: 4, branches: 2 },
+  { minGram: 1, maxGram: 3, branches: 1, firstDraft: 2 },
   { minGram: 1, maxGram: 3, branches: 3, input: Int32Array.from([0, 1, 0, 0, 1, 5, 7, 7, 7, 0, 1, 2, 3]) },
 ];
 
-describe.each(variants)('$minGram to $maxGram, $branches branches, input $input', (options) => {
+describe.each(variants)('$minGram to $maxGram, $branches branches, first $firstDraft, input $input', (options) => {
   test.each(Object.keys(texts))('%s', (name) => {
     let drafted = 0;
     for (let seed = 0; seed < 5; seed++) {
@@ -108,8 +111,8 @@ describe.each(variants)('$minGram to $maxGram, $branches branches, input $input'
 });
 
 /** Rows of each pass and what it kept, as a greedy model that writes `output` then 0 would have it. */
-function course(input: readonly number[], output: readonly number[]): string {
-  const drafter = new InputCopyDrafter();
+function course(input: readonly number[], output: readonly number[], options: InputCopyOptions = {}): string {
+  const drafter = new InputCopyDrafter(options);
   drafter.accept(Int32Array.from(input));
   const truth = [...output, 0];
   const passes: string[] = [];
@@ -135,4 +138,18 @@ test.each([
   ['equal tokens go on where they would be', Array(8).fill(5), [5, 5, 5, 99, 5, 5, 5, 5], 'copy 9→4, step, copy 4→4'],
 ])('%s', (_, input, output, passes) => {
   expect(course(input, output)).toBe(passes);
+});
+
+const hundred = Array.from({ length: 100 }, (_, i) => 100 + i);
+test.each<[string, readonly number[], InputCopyOptions, string]>([
+  ['a copy is trusted with more the longer it holds', hundred, {}, 'copy 17→17, copy 35→35, copy 49→49'],
+  ['all at once where that is asked for', hundred, { firstDraft: 4096 }, 'copy 101→101'],
+  [
+    'after a mistake it begins again',
+    [...hundred.slice(0, 30), 7, ...hundred.slice(31)],
+    {},
+    'copy 17→17, copy 35→14, step, copy 17→17, copy 37→37, copy 15→15',
+  ],
+])('long inputs: %s', (_, output, options, passes) => {
+  expect(course(hundred, output, options)).toBe(passes);
 });

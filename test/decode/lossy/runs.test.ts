@@ -53,6 +53,8 @@ function randomCase(random: Generator, trial: number): Case {
       },
       text,
     );
+    // Judges of one round may read different features.
+    const feature = (sequence + trial) % 2 === 0 ? 'hidden' : 'unnormed';
     const guarded = Int32Array.from({ length: 1 + parents.length }, () => Number(random.integer(0, 4) === 0));
     return {
       tokens: draft.tokens,
@@ -61,7 +63,9 @@ function randomCase(random: Generator, trial: number): Case {
       cycle: 1,
       // One of the two sequences is read twice, the other one judged, and sometimes both both.
       ...(again && (sequence === 0 || trial % 3 === 1) ? { again } : {}),
-      ...(sequence === 1 || trial % 3 === 1 ? { judge: { weights, bias: 0.2, bound: -0.3, guarded, longest: 0 } } : {}),
+      ...(sequence === 1 || trial % 3 === 1
+        ? { judge: { feature, weights, bias: 0.2, bound: -0.3, guarded, longest: 0 } }
+        : {}),
     };
   });
   return { texts, drafts, temperature: trial % 3 === 2 ? 0.7 : 0 };

@@ -3,7 +3,8 @@ import { createReferenceSampler } from '../../../lib/decode/reference-sampler.js
 import { fuse } from '../../../lib/decode/speculation/reflective/fuse.js';
 import { native } from '../../../lib/native.js';
 import type { NativeWalk } from '../../../lib/native.js';
-import type { SamplerOptions, VerifyRule } from '../../../lib/program/executor.js';
+import { divergence } from '../../../lib/decode/speculation/rules.js';
+import { measures, type SamplerOptions, type VerifyRule } from '../../../lib/program/executor.js';
 import { Generator } from '../../fixtures/random/generator.js';
 import { plain } from '../sampler-options.js';
 import { randomDraft, randomOptions, unit, verifyNative } from '../speculation/random-drafts.js';
@@ -15,6 +16,7 @@ const rules: VerifyRule[] = [
   { name: 'block' },
   { name: 'typical', epsilon: 0.09, delta: 0.3 },
   { name: 'relaxed', top: 4, gap: 0.2 },
+  { name: 'divergence', bound: 0.2, measure: 'jensen-shannon' },
 ];
 const width = 37;
 
@@ -147,6 +149,59 @@ test('a judge that trusts everything keeps the whole draft, and less the less it
     expect(lengths[0]).toBe(6);
     expect([...lengths].sort((a, b) => b - a)).toEqual(lengths);
   }
+});
+
+test('divergence: 0 is the ratio, and the larger the bound the more of what was drawn stays', () => {
+  const random = new Generator(14, 'near');
+  const kept = new Map<string, number>();
+  const [vocab, rows] = [11, 6];
+  for (let trial = 0; trial < 200; trial++) {
+    const logits = Float32Array.from({ length: rows * vocab }, () => random.normal());
+    // The draft's law is the row's with noise, and its token is drawn from it.
+    const tokens = [0];
+    const nodes = Array.from({ length: rows - 1 }, (_, row) => {
+      const noise = unit(random);
+      const weights = Float64Array.from({ length: vocab }, (__, token) =>
+        Math.fround(Math.exp(logits[row * vocab + token] + noise * random.normal())),
+      );
+      let left = unit(random) * weights.reduce((a, b) => a + b);
+      const token = Math.max(
+        0,
+        weights.findIndex((weight) => (left -= weight) < 0),
+      );
+      tokens.push(token);
+      const total = weights.reduce((a, b) => a + b);
+      return { law: weights.map((weight) => weight / total), drawn: [token] };
+    });
+    const draft = {
+      tokens: Int32Array.from(tokens),
+      parents: Int32Array.from(tokens.keys(), (row) => row - 1),
+      drawing: { nodes, replacement: false },
+    };
+    const play = (rule: VerifyRule): ReturnType<typeof verifyNative> =>
+      verifyNative(new (native().Sampler)({ ...plain, vocab, seed: BigInt(trial) }), draft, logits, rule, 1);
+    for (const measure of measures) {
+      expect(play({ name: 'divergence', bound: 0, measure })).toEqual(play({ name: 'ratio' }));
+      for (const bound of [0, 0.02, 0.1, 0.5, Infinity]) {
+        const stay = bits(play({ name: 'divergence', bound, measure }).kept, 1).length;
+        kept.set(`${measure} ${bound}`, (kept.get(`${measure} ${bound}`) ?? 0) + stay);
+      }
+    }
+  }
+  for (const measure of measures) {
+    const lengths = [0, 0.02, 0.1, 0.5, Infinity].map((bound) => kept.get(`${measure} ${bound}`)!);
+    expect(lengths).toEqual([...lengths].sort((a, b) => a - b));
+    expect(lengths[4]).toBe(200 * rows);
+    expect(lengths[2]).toBeGreaterThan(1.05 * lengths[0]);
+  }
+  // By hand: p = (½, ½, 0), q = (¼, ¼, ½).
+  const [p, q] = [Float64Array.of(0.5, 0.5, 0), Float64Array.of(0.25, 0.25, 0.5)];
+  expect(divergence(p, q, 'p from q')).toBeCloseTo(Math.log(2), 12);
+  expect(divergence(p, q, 'q from p')).toBe(Infinity);
+  expect(divergence(q, p, 'q from p')).toBeCloseTo(Math.log(2), 12);
+  const both = 0.5 * Math.log(4 / 3) + 0.5 * (0.5 * Math.log(2 / 3) + 0.5 * Math.log(2));
+  expect(divergence(p, q, 'jensen-shannon')).toBeCloseTo(both, 12);
+  expect(divergence(q, p, 'jensen-shannon')).toBeCloseTo(both, 12);
 });
 
 test('what lies behind a refused token changes nothing', () => {

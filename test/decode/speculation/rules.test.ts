@@ -168,6 +168,7 @@ const broken: [string, Drafter, Verifier][] = [
   ['a number for each chosen child, but the law of one', drafter(q, 1, 2, 'chosen'), mixed],
   ['the same of drawn children', drafter(q, 1, 2, 'drawn'), mixed],
   ['typical acceptance', drafter(q, 2, 1, 'chosen'), verifier({ name: 'typical', epsilon: 0.2, delta: 0.3 })],
+  ['laws that are near', drafter(q, 2, 1, 'drawn'), verifier({ name: 'divergence', bound: 9, measure: 'q from p' })],
   ['relaxed acceptance', drafter(q, 2, 1, 'chosen'), verifier({ name: 'relaxed', top: 2, gap: 0.5 })],
 ];
 

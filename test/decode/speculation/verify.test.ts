@@ -13,6 +13,9 @@ const rules: VerifyRule[] = [
   { name: 'block' },
   { name: 'typical', epsilon: 0.09, delta: 0.3 },
   { name: 'relaxed', top: 4, gap: 0.2 },
+  { name: 'divergence', bound: 1.5, measure: 'q from p' },
+  { name: 'divergence', bound: 0.2, measure: 'jensen-shannon' },
+  { name: 'divergence', bound: 1, measure: 'p from q' },
 ];
 
 test('native code keeps the same rows and says the same tokens as the reference', () => {

@@ -9,6 +9,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
+import { drafterNames } from '../../../lib/cli/speculation/options.js';
+import { verifierNames } from '../../../lib/cli/speculation/verifiers.js';
 import { tokenMask, VivaceError } from '../../../lib/index.js';
 import type {
   Constraint,
@@ -49,8 +51,12 @@ const verifiersOf = (head: JudgeHead, prompt: { prompt?: number[] }): readonly J
   { verifier: 'block' },
   { verifier: { name: 'typical', epsilon: 0.2 }, changes: 'drawn' },
   { verifier: { name: 'relaxed', top: 3, gap: 0.4 }, changes: 'drawn' },
+  { verifier: { name: 'divergence', bound: 0.3, measure: 'jensen-shannon' }, changes: 'drawn' },
   { verifier: { name: 'judge', head, threshold: 1 } },
-  { verifier: { name: 'judge', head, maxJudgedRun: 2, protect: [10, 44] }, changes: 'any' },
+  {
+    verifier: { name: 'judge', head: { ...head, feature: 'pre_norm' }, maxJudgedRun: 2, protect: [10, 44] },
+    changes: 'any',
+  },
   { verifier: { name: 'reflective', alpha: 0, autoSkip: false, ...prompt } },
   { verifier: { name: 'reflective', autoSkip: false, reflectPaths: 2, anchorTokens: 2, ...prompt }, changes: 'any' },
   {
@@ -333,6 +339,14 @@ describe.each(testDevices())('on %s', (device) => {
   });
   afterAll(() => setting.dispose());
 
+  test('every drafter and every verifier that has a name on the command line is here', () => {
+    const drafters = new Set(setting.names.map((name) => setting.make(name).name));
+    expect(drafterNames.filter((name) => !drafters.has(name))).toEqual([]);
+    const judged = verifiersOf(headOf(8), {}).map(({ verifier }) => verifier);
+    const verifiers: string[] = judged.map((one) => (typeof one === 'string' ? one : one.name));
+    expect(verifierNames.filter((name) => !verifiers.includes(name))).toEqual([]);
+  });
+
   test('sessions with drafts live as those without', async () => {
     const tried = new Map<string, number>(); // drafters and verifiers
     const count = (name: string, more: number): void => void tried.set(name, (tried.get(name) ?? 0) + more);
@@ -363,11 +377,12 @@ describe.each(testDevices())('on %s', (device) => {
     });
     const { names } = setting;
     // Each drafter in turn, with two verifiers, is that of one of the lives that go on at once; on a card any.
-    const firsts = few ? [life] : names.map((name, place) => firstOf(name, place));
-    function firstOf(name: string, place: number): fc.Arbitrary<Life> {
-      const judged = fc.constantFrom(...[0, 5].map((step) => verifiers[(place + step) % verifiers.length]));
-      return fc.tuple(life, judged).map(([one, chosen]): Life => ({ ...one, name, judged: chosen }));
-    }
+    const firstOf = (name: string, place: number): fc.Arbitrary<Life>[] =>
+      [0, 5].map((step) => {
+        const judged = verifiers[(place + step) % verifiers.length];
+        return life.map((one) => ({ ...one, name, judged, shape: { ...one.shape, adaptive: step === 0 } }));
+      });
+    const firsts = few ? [life] : names.flatMap(firstOf);
     for (const [place, own] of firsts.entries()) {
       await fc.assert(
         fc.asyncProperty(own, fc.array(life, { maxLength: few ? 1 : 2 }), async (first, others) => {
@@ -375,7 +390,7 @@ describe.each(testDevices())('on %s', (device) => {
           for (const end of ends) if (end.status === 'rejected') throw end.reason;
           expect(setting.isEmpty()).toBe(true);
         }),
-        { numRuns: Math.ceil(lives / (few ? 13 : names.length)), seed: 5 + place },
+        { numRuns: Math.ceil(lives / (few ? 13 : firsts.length)), seed: 5 + place },
       );
     }
     // None was only looked at; fewer lives may not come to all.

@@ -12,6 +12,11 @@ export interface InputCopyOptions {
   readonly maxGram?: number;
   /** Places that a draft is made of when `maxGram` tokens stand in several, 1 to 64. Default 1: none then. */
   readonly branches?: number;
+  /**
+   * Tokens of a draft at most while the copy has not been borne out, 1 to 4096, default 16. Behind n tokens that are the input's
+   * (32 are counted) it may have 2n.
+   */
+  readonly firstDraft?: number;
 }
 
 /**
@@ -25,11 +30,11 @@ export interface InputCopyOptions {
  *
  * Throws INVALID_ARGUMENT for options outside of their ranges. Method: input-guided aggressive decoding (Ge et al.,
  * "Lossless Acceleration for Seq2seq Generation with Aggressive Decoding", 2022, section on IAD), for models without an
- * encoder; branches and scores are ours.
+ * encoder; branches, scores, the growth of drafts and going on where no place is the only one are ours.
  */
 export class InputCopyDrafter extends NativeTokenDrafter {
   constructor(options: InputCopyOptions = {}) {
-    checkNames(options, ['input', 'minGram', 'maxGram', 'branches'], 'the options of InputCopyDrafter');
+    checkNames(options, ['input', 'minGram', 'maxGram', 'branches', 'firstDraft'], 'the options of InputCopyDrafter');
     const { input } = options;
     if (input !== undefined && !(input instanceof Int32Array)) throw expected('an Int32Array', 'input', input);
     const minGram = integer('minGram', options.minGram, 1, 1, 32);
@@ -39,6 +44,7 @@ export class InputCopyDrafter extends NativeTokenDrafter {
         minGram,
         maxGram: integer('maxGram', options.maxGram, Math.max(3, minGram), minGram, 32),
         branches: integer('branches', options.branches, 1, 1, 64),
+        firstDraft: integer('firstDraft', options.firstDraft, 16, 1, 4096),
         ...(input === undefined ? {} : { input }),
       }),
     );

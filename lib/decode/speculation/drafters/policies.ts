@@ -15,9 +15,11 @@ export const nGram = (options: NGramOptions = {}): Drafter => policy('ngram', ()
 /** Drafts by counts of everything in the text, and in finished answers if there is a `cache`. */
 export const suffix = (options: SuffixOptions = {}): Drafter => policy('suffix', () => new SuffixDrafter(options));
 
-/** Drafts a copy of an input, the prompt by default: for corrections and edits. */
-export const inputCopy = (options: InputCopyOptions = {}): Drafter =>
-  policy('input-copy', () => new InputCopyDrafter(options));
+/** Drafts a copy of an input, the prompt by default: for corrections and edits. The longer it holds, the longer drafts may be. */
+export const inputCopy = (options: InputCopyOptions = {}): Drafter => ({
+  ...policy('input-copy', () => new InputCopyDrafter(options)),
+  maxDraft: 64,
+});
 
 /**
  * Drafts n-grams that the target itself has guessed in rows beside its rounds: without another model, in any text; for models

@@ -32,10 +32,10 @@ export class Guard {
   }
 
   view({ tokens, parents }: Draft): Pick<JobDraft, 'judge'> {
-    const { weights, bias, bound, longest } = this.judge;
+    const { feature, weights, bias, bound, longest } = this.judge;
     const guarded = new Int32Array(1 + tokens.length);
     tokens.forEach((_, node) => (guarded[1 + node] = Number(this.protects(tokens, parents, node))));
-    return { judge: { weights, bias, bound, longest, guarded } };
+    return { judge: { feature, weights, bias, bound, longest, guarded } };
   }
 
   private protects(tokens: Int32Array, parents: Int32Array, node: number): boolean {

@@ -4,6 +4,7 @@ import { VivaceError, expected } from '../../../errors.js';
 import { openSafetensors } from '../../../formats/safetensors.js';
 import { readExactly, withFile } from '../../../formats/file.js';
 import { writeSafetensors } from '../../../formats/safetensors-writer.js';
+import type { WalkJudge } from '../../../program/executor.js';
 
 /** One choice of a threshold, as measured on examples that the head was not trained on. */
 export interface JudgeThreshold {
@@ -16,8 +17,15 @@ export interface JudgeThreshold {
   readonly accepted: number;
 }
 
+export const judgeFeatures = ['final_norm', 'pre_norm'] as const;
+export type JudgeFeature = (typeof judgeFeatures)[number];
+
+/** The value of a model's program that has it. */
+export const tapOf = (feature: JudgeFeature = 'final_norm'): WalkJudge['feature'] =>
+  feature === 'final_norm' ? 'hidden' : 'unnormed';
+
 export interface JudgeHead {
-  /** [width]; the feature is the hidden state after the final norm, at the row whose input is the token. */
+  /** [width]; the feature is the hidden state at the row whose input is the token. */
   readonly weights: Float32Array;
   readonly bias: number;
   /** A token is right where sigmoid(weights · hidden + bias) is above it; 0 to 1. */
@@ -25,6 +33,8 @@ export interface JudgeHead {
   readonly thresholds: readonly JudgeThreshold[];
   /** `judge`: from annotated answers; `autojudge`: mined by a checker of final answers. */
   readonly kind: 'judge' | 'autojudge';
+  /** Whether the hidden state is read after the final norm or before it. Default `final_norm`. */
+  readonly feature?: JudgeFeature;
   /** The model's name, and `Model.fingerprint()`. */
   readonly target: string;
   readonly targetHash: string;
@@ -36,7 +46,7 @@ const FORMAT = 'judge-v1';
 
 /** Writes a head. Throws FILE_*. */
 export function writeHead(path: string, head: JudgeHead): void {
-  const { weights, bias, threshold, thresholds, kind, target, targetHash, probe } = head;
+  const { weights, bias, threshold, thresholds, kind, target, targetHash, probe, feature = 'final_norm' } = head;
   const bytes = (values: Float32Array): Buffer => Buffer.from(values.buffer, values.byteOffset, values.byteLength);
   writeSafetensors(path, {
     tensors: [
@@ -48,7 +58,7 @@ export function writeHead(path: string, head: JudgeHead): void {
       kind,
       target,
       target_hash: targetHash,
-      feature: 'final_norm',
+      feature,
       threshold: String(threshold),
       thresholds_json: JSON.stringify(thresholds),
       ...(probe ? { probe_json: JSON.stringify(probe) } : {}),
@@ -56,7 +66,7 @@ export function writeHead(path: string, head: JudgeHead): void {
   });
 }
 
-/** Reads a head. Throws FILE_*, FORMAT_*, UNSUPPORTED_FEATURE for features that are not the final norm's. */
+/** Reads a head. Throws FILE_*, FORMAT_*, UNSUPPORTED_FEATURE for features that are none of a model alone. */
 export function readHead(path: string): JudgeHead {
   const { tensors, metadata } = openSafetensors(path);
   const invalid = (what: string): VivaceError =>
@@ -66,9 +76,9 @@ export function readHead(path: string): JudgeHead {
   const isVector = weight?.type === 'F32' && weight.shape.length === 2 && weight.shape[0] === 1 && weight.shape[1] > 0;
   if (!isVector || bias?.type !== 'F32' || bias.bytes !== 4) throw invalid('judge.weight or judge.bias is missing');
   const feature = metadata.get('feature') ?? 'final_norm';
-  if (feature !== 'final_norm') {
+  if (feature !== 'final_norm' && feature !== 'pre_norm') {
     throw new VivaceError('UNSUPPORTED_FEATURE', `${path}: heads on \`${feature}\` are not supported`, {
-      remedy: 'Train one on the hidden state after the final norm.',
+      remedy: 'Train one on the model’s hidden state, after the final norm or before it.',
     });
   }
   const kind = metadata.get('kind');
@@ -103,6 +113,7 @@ export function readHead(path: string): JudgeHead {
     kind,
     target: metadata.get('target') ?? '',
     targetHash: metadata.get('target_hash') ?? '',
+    ...(feature === 'final_norm' ? {} : { feature }),
     ...(probe ? { probe } : {}),
   };
 }

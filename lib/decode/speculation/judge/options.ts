@@ -1,7 +1,8 @@
 // What a caller may ask of the judge verifier, with defaults and checks.
 import { expected } from '../../../errors.js';
-import { checkNames, integer, number } from '../../option-checks.js';
-import { checkHead, type JudgeHead } from './head.js';
+import { checkNames, integer, number, word } from '../../option-checks.js';
+import type { WalkJudge } from '../../../program/executor.js';
+import { checkHead, judgeFeatures, tapOf, type JudgeHead } from './head.js';
 
 /** Also keeps tokens that a trained head finds right, though the model would not have said them. Lossy: docs/systems/judge.md. */
 export interface JudgeVerifier {
@@ -19,6 +20,7 @@ export interface JudgeVerifier {
 }
 
 export interface ResolvedJudge {
+  readonly feature: WalkJudge['feature'];
   readonly weights: Float32Array;
   readonly bias: number;
   readonly bound: number;
@@ -39,6 +41,7 @@ export function resolveJudge(given: JudgeVerifier): ResolvedJudge {
   }
   const threshold = number('threshold', given.threshold, head.threshold, 0, 1);
   return {
+    feature: tapOf(word('feature', head.feature, 'final_norm', judgeFeatures)),
     weights: head.weights,
     bias: head.bias,
     bound: Math.log(threshold / (1 - threshold)), // −∞ at 0, ∞ at 1

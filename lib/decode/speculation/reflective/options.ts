@@ -3,6 +3,7 @@ import { expected, VivaceError } from '../../../errors.js';
 import type { Tokenizer } from '../../../formats/tokenizer/tokenizer.js';
 import { checkNames, integer, number } from '../../option-checks.js';
 import type { ReadingOptions } from './reading.js';
+import { checkWhere, type Where } from '../where.js';
 
 /**
  * The model reads each draft twice in one run, the second time after a request to check it; what it says then is mixed into
@@ -27,6 +28,8 @@ export interface ReflectiveSettings {
   readonly probeEvery?: number;
   /** Reads twice only what the drafter gives a mean probability below this, 0 to 1. Default: any draft. */
   readonly entropyGate?: number;
+  /** Where in the answer drafts are read twice; a function is not kept in a file. Default `all`. */
+  readonly reflectIn?: Where;
   /** Allows `alpha` above 0.5, where the model repeats nearly any draft. */
   readonly force?: boolean;
 }
@@ -41,6 +44,7 @@ export const reflectiveNames = [
   'autoSkip',
   'probeEvery',
   'entropyGate',
+  'reflectIn',
   'force',
 ] as const satisfies readonly (keyof ReflectiveSettings)[];
 
@@ -52,6 +56,7 @@ export interface ResolvedReflection extends Omit<ReadingOptions, 'prompt'> {
   readonly autoSkip: boolean;
   readonly probeEvery: number;
   readonly entropyGate?: number;
+  readonly reflectIn: Where;
 }
 
 /** Throws INVALID_ARGUMENT. */
@@ -90,6 +95,7 @@ export function resolveReflection(given: ReflectiveSettings): ResolvedReflection
     reflectPaths: integer('reflectPaths', given.reflectPaths, 1, 0, 4),
     autoSkip: flag('autoSkip', given.autoSkip, true),
     probeEvery: integer('probeEvery', given.probeEvery, 16, 2, 256),
+    reflectIn: checkWhere('reflectIn', given.reflectIn),
     ...(entropyGate === undefined ? {} : { entropyGate: number('entropyGate', entropyGate, 0, 0, 1) }),
   };
 }

@@ -5,6 +5,7 @@ import type { Draft } from '../drafter.js';
 import { Gate } from './gate.js';
 import { promptTokens, type ResolvedReflection } from './options.js';
 import { rowsOfReading, secondReading, type ReadingOptions } from './reading.js';
+import { Whereabouts } from '../where.js';
 
 export interface ReflectionResult {
   /** Drafts that were read twice. */
@@ -21,6 +22,7 @@ export interface ReflectionResult {
 export class Reflector {
   private readonly reading: ReadingOptions;
   private readonly gate: Gate;
+  private readonly where: Whereabouts;
   private text: number[] = []; // its end
   private rounds = 0;
   private topChanged = 0;
@@ -30,18 +32,20 @@ export class Reflector {
     private readonly options: ResolvedReflection,
     tokenizer: Tokenizer,
   ) {
+    this.where = new Whereabouts(options.reflectIn, tokenizer);
     this.reading = { ...options, prompt: promptTokens(options.prompt, tokenizer) };
     this.gate = new Gate(options.probeEvery);
   }
 
   accept(tokens: Int32Array): void {
+    this.where.accept(tokens);
     this.text = [...this.text, ...tokens.slice(-this.options.anchorTokens)].slice(-this.options.anchorTokens);
   }
 
   /** `room`: rows that fit behind the text. */
   read(draft: Draft, room: number): Pick<JobDraft, 'again'> {
     const { entropyGate, autoSkip, reflectPaths } = this.options;
-    if (reflectPaths === 0 || (autoSkip && !this.gate.reads)) return {};
+    if (reflectPaths === 0 || !this.where.inside || (autoSkip && !this.gate.reads)) return {};
     if (entropyGate !== undefined && !(meanProbability(draft) < entropyGate)) return {};
     // A reading that does not fit is left out whole.
     const paths = Math.min(reflectPaths, draft.tokens.length);

@@ -1,5 +1,5 @@
 // Settings of the reflective verifier that were found for a model, in a file beside it: JSON, `reflect-v1`.
-import { VivaceError } from '../../../errors.js';
+import { expected, VivaceError } from '../../../errors.js';
 import { readText, writeFile } from '../../../formats/file.js';
 import { checkReflectiveNames, reflectiveNames, resolveReflection } from './options.js';
 import type { ReflectiveSettings } from './options.js';
@@ -19,6 +19,9 @@ export interface ReflectionFile {
 export function writeReflection(path: string, { settings, model, modelHash, evaluated }: ReflectionFile): void {
   checkReflectiveNames(settings);
   resolveReflection(settings);
+  if (typeof settings.reflectIn === 'function') {
+    throw expected("'all', 'text' or 'thinking'", 'reflectIn', settings.reflectIn, 'Functions are not kept in files.');
+  }
   const { prompt } = settings;
   const given = typeof prompt === 'object' ? { ...settings, prompt: Array.from(prompt) } : settings;
   const data = { format: FORMAT, model, model_hash: modelHash, ...given, evaluated };

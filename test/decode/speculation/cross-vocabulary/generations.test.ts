@@ -45,6 +45,7 @@ test.each<[string, CrossVocabularyOptions]>([
   ['one run, which is always another', { maxEntries: 1, evict: 'lfu', warm: false }],
   ['as the target cuts texts', { recut: true }],
   ['direct', { exactness: 'direct' }],
+  ['the end of the text written anew', { resegmentTail: 16, warm: false }],
 ])('greedy: the target’s text, 200 prompts: %s', async (_, options) => {
   for (const [target, drafter] of [
     [large, small],
@@ -68,7 +69,7 @@ test.each<[string, CrossVocabularyOptions]>([
 });
 
 test('sampled and matched: the target’s text for every seed, with penalties and beside others', async () => {
-  const drafter = crossVocabulary(small, { minProbability: 0 });
+  const drafter = crossVocabulary(small, { minProbability: 0, resegmentTail: 12 });
   const kinds: GenerateOptions[] = [
     loose,
     { temperature: 0.8, repetitionPenalty: 1.2, presencePenalty: 0.3, topP: 0.9 },
@@ -162,6 +163,7 @@ test('mistakes are named', async () => {
   expect(() => crossVocabulary({} as Model)).toThrow(/model/);
   expect(() => crossVocabulary(small, { exactness: 'exact' as 'match' })).toThrow(/exactness/);
   expect(() => crossVocabulary(small, { maxN: 1 })).toThrow(/maxN/);
+  expect(() => crossVocabulary(small, { resegmentTail: 65 })).toThrow(/resegmentTail/);
   expect(() => crossVocabulary(small, { maxEntires: 1 } as CrossVocabularyOptions)).toThrow(
     expect.objectContaining({ remedy: 'Did you mean `maxEntries`?' }),
   );

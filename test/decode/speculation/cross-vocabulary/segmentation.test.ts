@@ -1,10 +1,11 @@
 // A drafter that knows the text letter by letter, for a target that says it in larger tokens: runs make all of it right.
 import { MergingDrafter } from '../../../../lib/decode/speculation/drafters/cross-vocabulary/merging-drafter.js';
 import type { DraftSeat } from '../../../../lib/decode/speculation/drafters/draft-model.js';
+import { TokenList } from '../../../../lib/decode/token-list.js';
 import { Engine } from '../../../../lib/engine.js';
 import type { Proposal, SamplerOptions } from '../../../../lib/program/executor.js';
 import { FakeExecutor } from '../../../session/fake-executor.js';
-import { bpe, cacheOptions, story, translationOf } from './vocabularies.js';
+import { bpe, bytesOf, cacheOptions, pairs, story, translationOf } from './vocabularies.js';
 
 const letters = bpe(0); // a token per byte
 const target = bpe(150);
@@ -34,7 +35,7 @@ async function run(
   const drafter = new MergingDrafter(
     seat,
     translation,
-    { how, minProbability: 0 },
+    { how, minProbability: 0, resegmentTail: 0 },
     {
       tokenizer: target,
       sampler: { vocab: target.vocabSize, temperature: 0 } as SamplerOptions,
@@ -81,4 +82,31 @@ test('no runs: only what is one letter is ever right', async () => {
   const { right, lone } = await run(false, 'chosen', 0);
   expect(right).toBeGreaterThan(0);
   expect(lone).toBe(true);
+});
+
+test.each(pairs)('the end of a text is written anew as the drafter writes it: %s', (_, makeTarget, makeDrafter) => {
+  const [from, drafter] = [makeTarget(), makeDrafter()];
+  const translation = translationOf(from, drafter);
+  const text = new TokenList();
+  let changed = 0;
+  for (const token of from.encode(story.slice(0, 300), { addSpecial: false })) {
+    text.append(translation.tokensOf(token));
+    const before = text.slice();
+    const again = translation.resegmented(text, 16);
+    if (!again) continue;
+    changed++;
+    expect(again.begin).toBeGreaterThanOrEqual(Math.max(0, before.length - 16));
+    text.truncate(again.begin);
+    text.append(again.tokens);
+    expect(bytesOf(drafter, text.slice()).equals(bytesOf(drafter, before))).toBe(true);
+    expect(translation.resegmented(text, 16)).toBeUndefined(); // it is written so now
+  }
+  // Words that are whole are those of the drafter's own tokenizer.
+  const plain = story.slice(0, 300).split(' ').slice(0, -1).join(' ');
+  const wanted = drafter.encode(plain, { addSpecial: false });
+  const share = wanted.reduce((same, token, i) => same + Number(text.at(i) === token), 0) / wanted.length;
+  expect(share).toBeGreaterThan(from.addsSpacePrefix === drafter.addsSpacePrefix ? 0.99 : 0);
+  // Bytes are written in one way only.
+  if (drafter.vocabSize > 300) expect(changed).toBeGreaterThan(0);
+  else expect([drafter.vocabSize, changed]).toEqual([expect.any(Number), expect.any(Number)]);
 });

@@ -18,6 +18,8 @@ const LANE = 9n;
 
 export interface ExactOptions {
   readonly minProbability: number;
+  /** As `MergingOptions.resegmentTail`. */
+  readonly resegmentTail: number;
 }
 
 interface Step {
@@ -71,6 +73,11 @@ export class ExactDrafter implements GenerationDrafter {
       this.spoken?.(token, own, text, 0);
       text.append(own);
     });
+    const again = translation.resegmented(text, this.options.resegmentTail);
+    if (again) {
+      text.truncate(again.begin);
+      text.append(again.tokens);
+    }
     // What was read beyond goes, and the last token is read again: its law is needed.
     const same = Math.min(text.commonPrefix(this.read), text.length - 1);
     this.read.length = same;

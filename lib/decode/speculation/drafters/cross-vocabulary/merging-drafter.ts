@@ -24,6 +24,8 @@ export interface MergingOptions {
    */
   readonly how: 'chosen' | 'recut' | 'direct' | 'paper';
   readonly minProbability: number;
+  /** So many tokens at the end of its text are written anew as its tokenizer would; 0: none. */
+  readonly resegmentTail: number;
 }
 
 export class MergingDrafter implements GenerationDrafter {
@@ -94,6 +96,13 @@ export class MergingDrafter implements GenerationDrafter {
     }
     this.own.sampler.accept(Int32Array.from(fresh));
     text.append(fresh);
+    const again = translation.resegmented(text, this.options.resegmentTail);
+    if (!again) return;
+    this.own.sampler.retract(text.slice(again.begin));
+    this.own.sampler.accept(again.tokens);
+    text.truncate(again.begin);
+    text.append(again.tokens);
+    if (kv.length(sequence) > again.begin) kv.truncate(sequence, again.begin);
   }
 
   async draft(maxTokens: number, maxNodes: number, cycle: number): Promise<Draft> {

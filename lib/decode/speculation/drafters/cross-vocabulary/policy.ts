@@ -29,6 +29,7 @@ export interface ResolvedCrossVocabulary extends NGramCacheOptions {
   readonly cachePath: string | undefined;
   readonly warm: boolean;
   readonly recut: boolean;
+  readonly resegmentTail: number;
   /** Learns from the target. */
   readonly adapt?: Adaptation;
 }
@@ -127,7 +128,7 @@ export class CrossVocabularyDrafter implements Drafter {
     spoken?: Spoken,
     ends?: DraftEnds,
   ): GenerationDrafter {
-    const { exactness = 'match', minProbability, recut } = this.options;
+    const { exactness = 'match', minProbability, recut, resegmentTail } = this.options;
     const greedy = context.sampler.temperature === 0;
     if (exactness === 'greedy' && !greedy) {
       throw new VivaceError('INVALID_ARGUMENT', 'The exactness `greedy` is for temperature 0', {
@@ -140,10 +141,10 @@ export class CrossVocabularyDrafter implements Drafter {
       });
     }
     if (exactness === 'ngram-exact' && !greedy)
-      return new ExactDrafter(seat, translation, { minProbability }, context, spoken, ends);
+      return new ExactDrafter(seat, translation, { minProbability, resegmentTail }, context, spoken, ends);
     // At temperature 0 laws are one token, and drawing is choosing.
     const how =
       exactness === 'direct' ? 'direct' : exactness === 'paper' && !greedy ? 'paper' : recut ? 'recut' : 'chosen';
-    return new MergingDrafter(seat, translation, { how, minProbability }, context, spoken, ends);
+    return new MergingDrafter(seat, translation, { how, minProbability, resegmentTail }, context, spoken, ends);
   }
 }

@@ -1,4 +1,5 @@
 // What a target says, in a drafter's tokens; and what a drafter drafts, in the target's.
+import type { TokenList } from '../../../token-list.js';
 import { Alignment, segment } from './alignment.js';
 import { NGramCache, type NGramCacheOptions } from './n-gram-cache.js';
 
@@ -158,6 +159,26 @@ export class Translation {
     const end = direct[last] ?? -1;
     if (begin === ends.length && end >= 0) groups.push({ targets: [end], begin, end: begin + 1 });
     return groups;
+  }
+
+  /**
+   * The end of the drafter's text as its own tokenizer writes it: of the last `most` tokens those from the first one that begins
+   * with white space to the last such one, behind which a word may be unfinished. Undefined: it is written so already.
+   */
+  resegmented(text: TokenList, most: number): { readonly begin: number; readonly tokens: Int32Array } | undefined {
+    const { drafter, drafterPieces } = this.alignment;
+    const first = Math.max(0, text.length - most);
+    const tail = text.slice(first);
+    const isSpace = (token: number): boolean => drafter.piece(token)[0] === 0x20 || drafter.piece(token)[0] === 0x0a;
+    const after = tail.findLastIndex((token) => drafter.isSpecial(token)) + 1;
+    const begin = tail.findIndex((token, i) => i >= after && i + first > 0 && isSpace(token));
+    const end = tail.findLastIndex((token) => isSpace(token));
+    if (begin < 0 || end <= begin) return undefined;
+    const old = tail.subarray(begin, end);
+    const bytes = Buffer.concat(Array.from(old, (token) => drafter.piece(token).slice()));
+    const words = segment(bytes, drafter, drafterPieces);
+    if (!words || (words.length === old.length && words.every((token, i) => token === old[i]))) return undefined;
+    return { begin: first + begin, tokens: Int32Array.from([...words, ...tail.subarray(end)]) };
   }
 
   /** A token of the drafter as several of the target's; empty: they cannot say it. */
