@@ -1,6 +1,6 @@
 // vivace against node-llama-cpp on the same file, in fresh processes that take turns; medians of the rounds, with the
 // limits of this machine measured in between. Usage:
-//   node compare.mjs [--types Q4_0,Q8_0,F16] [--size full|quarter] [--model file.gguf] [--prompt 512] [--generate 96]
+//   node compare.mjs [--types Q4_0,Q8_0,F16] [--size full|quarter|experts] [--model file.gguf] [--prompt 512] [--generate 96]
 //                    [--depth 0] [--rounds 5] [--threads 2] [--cache q8_0] [--attention both|flash] [--save name]
 // --cache: type of keys and values, for both peers. llama.cpp reads quantised values with flash attention only.
 // Needs `npm ci` in this folder and `npm run build` in the project.

@@ -21,14 +21,21 @@ double attribute(const CallInfo& call, const char* name) {
 }  // namespace
 
 Profile::Profile(const Program& program) : program_(&program), times_(program.calls.size()) {
-  for (size_t i = 0; i < program.calls.size(); ++i)
-    if (is(program.calls[i], "attention"))
-      cells_.push_back({i, static_cast<int64_t>(attribute(program.calls[i], "window"))});
+  for (size_t i = 0; i < program.calls.size(); ++i) {
+    const CallInfo& call = program.calls[i];
+    if (is(call, "attention")) cells_.push_back({i, static_cast<int64_t>(attribute(call, "window"))});
+    const bool gate = is(call, "expert_gate_up");
+    if (!gate && !is(call, "expert_down")) continue;
+    const ValueInfo& ids = program.values[static_cast<size_t>(call.inputs[gate ? 3 : 2])];
+    experts_.push_back({i, attribute(call, "experts"), static_cast<double>(ids.columns), ids.rows == outputs_symbol});
+  }
 }
 
 void Profile::ran(int64_t rows, int64_t outputs, const Batch* batch, const PagedKv* kv) {
   rows_ += static_cast<double>(rows);
   outputs_ += static_cast<double>(outputs);
+  for (Experts& one : experts_)
+    one.met += std::min(one.count, one.used * static_cast<double>(one.of_outputs ? outputs : rows));
   if (batch == nullptr || kv == nullptr) return;
   cell_bytes_ = kv->options().kv_heads * static_cast<double>(kv->key_row_bytes() + kv->value_row_bytes());
   head_dims_ = kv->options().key_dim + kv->options().value_dim;
@@ -50,10 +57,6 @@ void Profile::ran(int64_t rows, int64_t outputs, const Batch* batch, const Paged
 
 std::vector<CallProfile> Profile::entries() const {
   std::vector<CallProfile> list;
-  const auto rows_of = [&](int id) { return program_->values[static_cast<size_t>(id)].rows; };
-  const auto ids_of = [&](const CallInfo& call) {
-    return static_cast<size_t>(call.inputs[is(call, "expert_gate_up") ? 3 : 2]);
-  };
   for (size_t i = 0; i < times_.size(); ++i) {
     const CallInfo& call = program_->calls[i];
     const auto calls = static_cast<double>(times_[i].calls);
@@ -62,11 +65,12 @@ std::vector<CallProfile> Profile::entries() const {
     entry.calls = times_[i].calls;
     entry.seconds = times_[i].seconds;
     const bool looks_up = is(call, "embedding");
-    const double experts = is(call, "expert_gate_up") || is(call, "expert_down") ? attribute(call, "experts") : 0;
-    const bool of_outputs = !call.outputs.empty() && rows_of(call.outputs[0]) == outputs_symbol;
+    const bool of_outputs =
+        !call.outputs.empty() && program_->values[static_cast<size_t>(call.outputs[0])].rows == outputs_symbol;
     const double rows = of_outputs ? outputs_ : rows_;
-    double used = 0;  // experts of a row
-    if (experts > 0) used = static_cast<double>(program_->values[ids_of(call)].columns);
+    const auto found =
+        std::find_if(experts_.begin(), experts_.end(), [&](const Experts& one) { return one.call == i; });
+    const Experts* const experts = found == experts_.end() ? nullptr : &*found;
     const auto count = [&](int id) {
       if (id < 0) return;
       const ValueInfo& value = program_->values[static_cast<size_t>(id)];
@@ -82,17 +86,17 @@ std::vector<CallProfile> Profile::entries() const {
         entry.bytes += rows_ * row;
       } else if (value.rows == outputs_symbol) {
         entry.bytes += outputs_ * row;
-      } else if (is_matrix && experts > 0) {  // at most: rows may have chosen the same
-        entry.bytes += std::min(calls * experts, rows * used) / experts * static_cast<double>(value.rows) * row;
+      } else if (is_matrix && experts != nullptr) {
+        entry.bytes += experts->met / experts->count * static_cast<double>(value.rows) * row;
       } else {
         entry.bytes += calls * static_cast<double>(value.rows) * row;
       }
     };
     for (int id : call.inputs) count(id);
     for (int id : call.outputs) count(id);
-    if (is(call, "linear") || is(call, "gated_linear") || experts > 0) {
+    if (is(call, "linear") || is(call, "gated_linear") || experts != nullptr) {
       entry.operations = 2 * rows * static_cast<double>(entry.rows) * static_cast<double>(entry.columns);
-      if (experts > 0) entry.operations *= used / experts;
+      if (experts != nullptr) entry.operations *= experts->used / experts->count;
       if (is(call, "gated_linear") || is(call, "expert_gate_up")) entry.operations *= 2;
     }
     list.push_back(std::move(entry));

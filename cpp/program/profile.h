@@ -49,10 +49,18 @@ class Profile {
     int64_t window;
     double read = 0, scored = 0;
   };
+  // Of a call that multiplies with experts: those that rows may have met, at most; rows can choose the same.
+  struct Experts {
+    size_t call;
+    double count, used;
+    bool of_outputs;
+    double met = 0;
+  };
   const Program* program_ = nullptr;
   std::vector<Time> times_;
   Time draws_;
   std::vector<Cells> cells_;
+  std::vector<Experts> experts_;
   double rows_ = 0, outputs_ = 0;
   double cell_bytes_ = 0;  // of a cell in one layer
   int head_dims_ = 0;      // of a key and a value

@@ -59,13 +59,15 @@ export function estimateMemory(
   return { mapped, weights, kv, kvPerToken, activations, total: mapped + weights + kv + activations };
 }
 
+/** The part of a tensor that one token meets: of experts, as many as it goes to. */
+export const activeShare = ({ experts }: Pick<ModelConfig, 'experts'>, tensor: string): number =>
+  experts && tensor.endsWith('_exps.weight') ? experts.used / experts.count : 1;
+
 /** Weights that one token meets: all but those of experts that it does not go to. */
 export function activeParameters({ config, tensors }: Pick<ModelSource, 'config' | 'tensors'>): number {
-  const share = config.experts ? config.experts.used / config.experts.count : 1;
   let sum = 0;
   for (const { name, shape } of tensors.values()) {
-    const all = shape.reduce((product, size) => product * size, 1);
-    sum += name.endsWith('_exps.weight') ? all * share : all;
+    sum += activeShare(config, name) * shape.reduce((product, size) => product * size, 1);
   }
   return Math.round(sum);
 }

@@ -208,6 +208,20 @@ describe('vivace bench', () => {
     expect([min, median, max]).toEqual([min, median, max].sort((a, b) => a - b));
   });
 
+  test('--profile counts the experts that a token met, not all', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vivace-'));
+    const file = join(folder, 'experts.gguf');
+    writeRandomGguf(file, randomModel('mixtral'), 'F16');
+    type Rows = { rows: { op: string; bytes: number; operations: number }[] };
+    const args = ['bench', file, '--profile', '--prompt', '8', '--generate', '8', '--repeat', '1', '--threads', '1'];
+    const { decode } = await vivaceJson<{ decode: Rows }>(args);
+    rmSync(folder, { recursive: true });
+    const matrix = 256 * 256; // two experts of four in each of two layers, gate and up
+    const { bytes, operations } = decode.rows.find(({ op }) => op === 'expert_gate_up') ?? { bytes: 0, operations: 0 };
+    expect(operations).toBe(2 * 2 * 2 * 2 * matrix);
+    expect(bytes / (2 * 2 * 2 * 2 * matrix)).toBeCloseTo(1, 1); // and rows of x, ids and y
+  });
+
   test('--profile shows where the time of a token and of a prompt goes', async () => {
     interface Row {
       op: string;

@@ -1,14 +1,17 @@
 // What a decode step must read from memory, and how fast this machine reads: the limit that decoding runs against.
 import { availableParallelism } from 'node:os';
 import type { ModelSource } from '../../formats/model-source.js';
-import { kvBytesPerToken } from '../../models/memory.js';
+import { activeShare, kvBytesPerToken } from '../../models/memory.js';
 import { native, nativeCall } from '../../native.js';
 import type { KvDType } from '../../program/executor.js';
 
 /** Larger than any cache, so that the measurement is one of memory. */
 export const MEASURED_BYTES = 256 * 2 ** 20;
 
-/** Bytes read for one token behind `past` others: every weight once (of the embedding its row), and what is cached. */
+/**
+ * Bytes read for one token behind `past` others: every weight once (of the embedding its row, of experts those of
+ * the token), and what is cached.
+ */
 export function bytesPerToken(
   { config, tensors }: Pick<ModelSource, 'config' | 'tensors'>,
   past: number,
@@ -17,7 +20,8 @@ export function bytesPerToken(
   let bytes = past * kvBytesPerToken(config, cache, cache);
   for (const tensor of tensors.values()) {
     const isEmbedding = tensor.name === 'token_embd.weight';
-    bytes += isEmbedding && !config.tiedEmbedding ? tensor.bytes / config.vocab : tensor.bytes;
+    const share = isEmbedding && !config.tiedEmbedding ? 1 / config.vocab : activeShare(config, tensor.name);
+    bytes += share * tensor.bytes;
   }
   return Math.round(bytes);
 }

@@ -1,11 +1,12 @@
 // Experts with random weights: the op's program, and what one expert after the other computes by linear and gated_linear.
 import { ProgramBuilder } from '../../../lib/program/builder.js';
+import { rowBytes } from '../../../lib/program/dtype.js';
 import type { DType } from '../../../lib/program/dtype.js';
 import { NativeProgram } from '../../../lib/program/native-program.js';
 import type { NativeProgramOptions } from '../../../lib/program/native-program.js';
 import type { Program } from '../../../lib/program/program.js';
 import { Generator } from '../../fixtures/random/generator.js';
-import { quantise } from '../linear/cases.js';
+import { randomMatrix } from '../../fixtures/random/blocks.js';
 import { random } from '../op-case.js';
 
 export interface Experts {
@@ -21,8 +22,7 @@ export type Weights = Readonly<Record<'gate' | 'up' | 'down', Uint8Array>>;
 /** `shows` as for the program: what only makes `h` needs no down. */
 export function expertWeights({ dtype, experts, width, hidden }: Experts, shows: 'y' | 'h' = 'y'): Weights {
   const side = (name: string, rows: number, columns: number): Uint8Array => {
-    const values = random(`${name} ${dtype}`, experts * rows * columns, 1 / Math.sqrt(columns));
-    return quantise(dtype, values, experts * rows, columns);
+    return randomMatrix(new Generator(3, `${name} ${dtype}`), dtype, experts * rows, columns, 1 / Math.sqrt(columns));
   };
   return {
     gate: side('gate', hidden, width),
@@ -122,7 +122,7 @@ export function expertAlone(
 ): Float32Array {
   const slice = (bytes: Uint8Array, experts: number): Uint8Array =>
     bytes.subarray((bytes.length / experts) * e, (bytes.length / experts) * (e + 1));
-  const experts = weights.gate.length / quantise(dtype, new Float32Array(hidden * width), hidden, width).length;
+  const experts = weights.gate.length / (hidden * rowBytes(dtype, width));
   const build = () => {
     const builder = new ProgramBuilder('alone', (name) => ({
       dtype,
