@@ -50,10 +50,7 @@ export interface RunRequest {
   readonly samplers?: readonly (RowSampler | null)[];
   /** Per output: the tokens that its sampler may draw, token t being bit t % 32 of word t >> 5; null: all. Not with `ahead`. */
   readonly masks?: readonly (Uint32Array | null)[];
-  /**
-   * Per output, where its draws are a draft: what they are drawn from is written to `proposal`, and the random numbers are
-   * those of draft number `cycle`, from 1.
-   */
+  /** Per output whose draws are draft number `cycle`, from 1: what they are drawn from is written to `proposal`. */
   readonly drafts?: readonly ({ readonly proposal: Proposal; readonly cycle: number } | null)[];
   /** Trees that are drafted: their outputs, the last rows of sequences, have no sampler. Needs `samplers`; no other drafts. */
   readonly trees?: readonly DraftTree[];
