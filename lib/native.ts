@@ -258,7 +258,14 @@ export interface NativeAddon extends NativeTraining {
   }) => NativeKvCache;
   Executable: new (
     program: ProgramDescription,
-    options: { threads: number; fuse: boolean; isa?: string; device?: NativeDevice; shares?: NativeExecutable },
+    options: {
+      threads: number;
+      bytesPerThread?: number;
+      fuse: boolean;
+      isa?: string;
+      device?: NativeDevice;
+      shares?: NativeExecutable;
+    },
   ) => NativeExecutable;
   Sampler: new (options: Record<string, unknown>) => NativeSampler;
   Drafter: new (options: NativeDrafterOptions) => NativeDrafter;

@@ -420,6 +420,8 @@ ExecutableWrap::ExecutableWrap(const Napi::CallbackInfo& info) : Napi::ObjectWra
     const Napi::Object given = info[1].As<Napi::Object>();
     ExecutableOptions options;
     options.threads = given.Get("threads").As<Napi::Number>().Int32Value();
+    if (given.Get("bytesPerThread").IsNumber())
+      options.bytes_per_thread = given.Get("bytesPerThread").As<Napi::Number>().Int64Value();
     options.fuse = given.Get("fuse").ToBoolean().Value();
     options.isa = best_isa();
     if (given.Get("isa").IsString())

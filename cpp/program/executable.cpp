@@ -24,6 +24,17 @@ Kernel choose(const OpInfo& op, Isa isa) {
   return op.kernels[0];
 }
 
+// What a row reads of matrices.
+int64_t bytes_of_matrices(const Program& program) {
+  int64_t bytes = 0;
+  for (const CallInfo& call : program.calls)
+    for (int i = 0; i < weights_in_panels(*call.op); ++i) {
+      const ValueInfo& weight = program.values[static_cast<size_t>(call.inputs[static_cast<size_t>(i) + 1])];
+      bytes += weight.rows * row_bytes(weight.dtype, weight.columns);
+    }
+  return bytes;
+}
+
 bool overlap(const Tensor& a, const Tensor& b) {
   if (a.data == nullptr || b.data == nullptr) return false;
   return a.data < b.data + b.rows * b.stride && b.data < a.data + a.rows * a.stride;
@@ -57,6 +68,7 @@ Executable::Executable(Program program, const ExecutableOptions& options, const 
     steps_.push_back(step);
   }
   profile_ = Profile(program_);
+  matrix_bytes_ = bytes_of_matrices(program_);
   while (first_linear_ < steps_.size() && weights_in_panels(*steps_[first_linear_].call->op) == 0) ++first_linear_;
 }
 
@@ -182,6 +194,13 @@ void Executable::join_steps(std::vector<Step>& steps) {
   }
 }
 
+// Ops of small runs are over in microseconds, and members wait for each other after each; where another thread, as
+// JavaScript's, has a member's core, all wait for that.
+int Executable::threads_for(int64_t rows) const {
+  if (options_.bytes_per_thread <= 0) return options_.threads;
+  return static_cast<int>(std::clamp<int64_t>(matrix_bytes_ * rows / options_.bytes_per_thread, 1, options_.threads));
+}
+
 void Executable::prepare_for(const Batch& batch, PagedKv& kv) const {
   int64_t bytes = 0;
   for (const Step& step : steps_)
@@ -246,7 +265,7 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
       draws->draw(i, logits + draws->first_output(i) * vocab, vocab);
     if (profile_.on && team.thread() == 0) profile_.drew(std::chrono::duration<double>(Clock::now() - last).count());
   };
-  pool_->run(options_.threads, task, meanwhile);
+  pool_->run(threads_for(rows), task, meanwhile);
   if (profile_.on) profile_.ran(rows, outputs, batch, kv);
 }
 

@@ -18,6 +18,7 @@ namespace vivace {
 struct ExecutableOptions {
   Isa isa = Isa::baseline;
   int threads = 1;
+  int64_t bytes_per_thread = 0;  // of matrices, read once per row: smaller runs have smaller teams; 0: none has
   bool fuse = true;
 };
 
@@ -64,6 +65,8 @@ class Executable final : public Runner {
     uint64_t used = 0;  // the run that used it last
   };
   Prepared& prepared_for(int64_t rows, int64_t outputs);
+  // Members of a run's team.
+  int threads_for(int64_t rows) const;
   void find_bindables(Prepared& prepared) const;
   void set_tensors(Prepared& prepared) const;
   static void join_steps(std::vector<Step>& steps);
@@ -82,6 +85,7 @@ class Executable final : public Runner {
   Batch batch_;
   uint64_t runs_ = 0;
   Profile profile_;
+  int64_t matrix_bytes_ = 0;
   size_t first_linear_ = 0;  // step: its work goes to whoever is free
 };
 

@@ -10,12 +10,7 @@ import { rowBytes } from '../program/dtype.js';
 import type { Executor, KvCache } from '../program/executor.js';
 import type { Program } from '../program/program.js';
 import { Model } from './model.js';
-
-/**
- * The ops of a small head are over in microseconds, and members of a team wait for each other after each: one of 2.5 MB drafts five
- * tokens in 1.0 ms with one thread and in 2.4 ms with two, between rounds of a model that uses both.
- */
-const BYTES_PER_THREAD = 8 * 2 ** 20;
+import { BYTES_PER_THREAD } from './threads.js';
 
 /** A head that has been opened; generations of its model may use it until it is disposed of. */
 export interface HeadDrafter extends Drafter {
@@ -51,6 +46,7 @@ export class HeadRuns {
       const missing = taps.find((name) => !(name in known));
       if (missing) throw new VivaceError('UNSUPPORTED_FEATURE', `This model does not say its values \`${missing}\``);
       const program = build();
+      // One of 2.5 MB drafts five tokens in 1.0 ms with one thread and in 2.4 ms with two, between rounds that use both.
       const threads = Math.ceil(matrixBytes(program) / BYTES_PER_THREAD);
       this.executor = model.base().companion(program, of, threads);
       const pageBytes = 32 * kvBytesPerToken(cache, 'F16', 'F16');

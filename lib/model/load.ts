@@ -11,7 +11,7 @@ import { requireProbed } from '../program/device-probe.js';
 import { NativeExecutor } from '../program/native-executor.js';
 import { Model } from './model.js';
 import type * as references from './reference.js';
-import { defaultThreads } from './threads.js';
+import { BYTES_PER_THREAD, defaultThreads } from './threads.js';
 
 const devices = ['auto', 'cpu', 'cuda', 'cuda-emulated', 'reference'] as const;
 
@@ -24,7 +24,7 @@ export type Repack = (typeof repacks)[number];
 export interface LoadOptions {
   /** Where to run. Default `auto`: the best there is. */
   readonly device?: Device;
-  /** Threads of a run. Default: one per core. */
+  /** Threads of a run at most: small models use fewer for small ones. Default: one per core. */
   readonly threads?: number;
   /** Tokens that a session may hold at most. Default: what the model was made for. */
   readonly contextLength?: number;
@@ -104,7 +104,12 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
     const executor =
       device === 'reference'
         ? (require('./reference.js') as typeof references).referenceExecutor(program, () => store)
-        : new NativeExecutor(program, (tensor) => store.bind(tensor), { threads, repack: false, deviceName: device });
+        : new NativeExecutor(program, (tensor) => store.bind(tensor), {
+            threads,
+            bytesPerThread: BYTES_PER_THREAD,
+            repack: false,
+            deviceName: device,
+          });
     const card = executor instanceof NativeExecutor ? executor.deviceMemory : undefined;
     const kept = Math.floor(card === undefined ? hostMemory() / 16 : card / 8);
     const prefixCache = createPrefixCache(options.prefixCache, kept);

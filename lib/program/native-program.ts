@@ -14,6 +14,8 @@ export type BindWeight = (tensor: string) => WeightSource;
 
 export interface NativeProgramOptions {
   readonly threads?: number; // default 1
+  /** A run has as many threads at most as so many bytes of matrices, read once per row, are in it; default: all. */
+  readonly bytesPerThread?: number;
   /** Instruction-set level (`baseline`, `avx2`, `avx512`, `neon`, `i8mm`); default: the best of this machine. */
   readonly isa?: string;
   /** Default: the CPU. */
@@ -47,12 +49,13 @@ export class NativeProgram {
     bindWeight: BindWeight,
     options: NativeProgramOptions = {},
   ) {
-    const { threads = 1, isa, device, fuse = true, repack = true, shares } = options;
+    const { threads = 1, bytesPerThread = 0, isa, device, fuse = true, repack = true, shares } = options;
     this.inputs = new Map(program.values.filter((value) => value.kind === 'input').map((value) => [value.name, value]));
     this.executable = nativeCall(
       () =>
         new (native().Executable)(describe(program, bindWeight), {
           threads,
+          bytesPerThread,
           fuse,
           ...(isa ? { isa } : {}),
           ...(device ? { device } : {}),
