@@ -14,6 +14,7 @@ node "$here/outputs.mjs" --arrays "$out/shared" --rows 8000
 "$python" "$here/features.py" --arrays "$out/shared"
 "$python" "$here/distil.py" --partner draft --arrays "$out/shared"
 "$python" "$here/distil.py" --partner other --arrays "$out/other" --teacher "$out/shared"
+"$python" "$here/cross.py" --arrays "$out/other" --teacher "$out/shared"
 "$python" "$here/eagle.py" --arrays "$out/shared" --out "$models/vivace-tiny-eagle"
 "$python" "$here/eagle3.py" --arrays "$out/shared" --out "$models/vivace-tiny-eagle3"
 "$python" "$here/medusa.py" --arrays "$out/shared" --out "$models/vivace-tiny-medusa"
