@@ -111,6 +111,27 @@ test.each(['the same vocabulary', 'another vocabulary'])(
   120_000,
 );
 
+test('what was read before it learned is right afterwards: as if read anew, bit for bit', async () => {
+  using adapt = onlineAdaptation({ probeEvery: 0, maxShare: 1 });
+  const drafter = draftModel(same, { adapt, temperature: 0 });
+  const text = same.tokenizer.encode('Once upon a time there was a little girl who had a red ball.');
+  type Seat = ReturnType<typeof adapt.seat>;
+  const read = async ({ rounds, kv, sequence }: Seat, tokens: Int32Array): Promise<Float32Array> => {
+    const out = new Float32Array(same.info.vocabSize);
+    await rounds.submit({ kv, sequence, tokens, logits: { firstRow: tokens.length - 1, out } }).done;
+    return out;
+  };
+  const [early, plain] = [adapt.seat(), adapt.seat()];
+  await read(early, text.slice(0, 8));
+  const before = await read(plain, text);
+  await learn(drafter, adapt, 2);
+  const fresh = adapt.seat();
+  const [went, anew] = [await read(early, text.slice(8)), await read(fresh, text)];
+  expect(went).toEqual(anew);
+  expect(anew).not.toEqual(before);
+  for (const { rounds, kv, sequence } of [early, plain, fresh]) rounds.release(kv, sequence);
+}, 120_000);
+
 test('files of what was learned are checked', async () => {
   using adapt = onlineAdaptation();
   await expect(adapt.save(file('nothing'))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
