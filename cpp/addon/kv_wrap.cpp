@@ -124,8 +124,6 @@ KvCacheWrap::KvCacheWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<KvCa
     options.poison = given.Get("poison").ToBoolean();
     int device = 0;
     const auto library = read_device(given.Get("device"), device);
-    if (library && options.policy.snap.budget > 0)
-      throw Error("UNSUPPORTED_FEATURE", "KV cache: cards compress no prompts", "Use the full cache.");
     kv = std::make_shared<PagedKv>(options, library ? device_pages(library, device) : host_pages());
   });
 }

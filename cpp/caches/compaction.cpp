@@ -30,12 +30,16 @@ Compaction& PagedKv::begin_compaction(int sequence, int added, int voters) {
   made->queries = voters * snap.group;
   made->spans = (made->cells + compaction_span - 1) / compaction_span;
   const auto heads = static_cast<size_t>(options_.kv_heads), prefix = static_cast<size_t>(made->prefix);
-  const size_t sums = heads * static_cast<size_t>(made->spans) * static_cast<size_t>(made->queries) * 2;
-  made->floats.resize(sums + 2 * heads * prefix);
-  made->sums = made->floats.data();
-  made->votes = made->sums + sums;
-  made->pooled = made->votes + heads * prefix;
-  made->integers.resize(static_cast<size_t>(voters) + heads * static_cast<size_t>(made->kept));
+  // Devices have memory of their own for all but the rows.
+  const bool here = store_->place() == nullptr;
+  if (here) {
+    const size_t sums = heads * static_cast<size_t>(made->spans) * static_cast<size_t>(made->queries) * 2;
+    made->floats.resize(sums + 2 * heads * prefix);
+    made->sums = made->floats.data();
+    made->votes = made->sums + sums;
+    made->pooled = made->votes + heads * prefix;
+  }
+  made->integers.resize(static_cast<size_t>(voters) + (here ? heads * static_cast<size_t>(made->kept) : 0));
   made->rows = made->integers.data();
   made->chosen = made->rows + voters;
   const int64_t wanted = (made->kept + options_.page_size - 1) / options_.page_size;

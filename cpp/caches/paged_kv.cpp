@@ -82,9 +82,6 @@ void PagedKv::check_policy() const {
   for (const std::vector<double>& table : rotation.tables)
     right = right && 2 * table.size() <= static_cast<size_t>(options_.key_dim);
   if (!right) throw Error("INVALID_ARGUMENT", "KV cache: the policy does not fit the layers, or its blocks the pages");
-  const bool read_whole = policy.labels.channels == 0 && policy.snap.budget == 0;
-  if (!read_whole && store_->place() != nullptr)
-    throw Error("UNSUPPORTED_FEATURE", "KV cache: kernels for cards read all cells", "Use the CPU, or the full cache.");
 }
 
 PagedKv::~PagedKv() {
@@ -323,9 +320,9 @@ void PagedKv::copy_page(Sequence& grown, size_t group, int64_t page) {
   std::vector<PageStrip> strips;
   add_strips(strips, groups_[group], pages_[static_cast<size_t>(before)].data, 0,
              pages_[static_cast<size_t>(copy)].data, 0, grown.length % options_.page_size);
+  add_label_strips(strips, pages_[static_cast<size_t>(before)].data, 0, pages_[static_cast<size_t>(copy)].data, 0,
+                   grown.length % options_.page_size);
   store_->copy(strips);
-  copy_labels(pages_[static_cast<size_t>(before)].data, 0, pages_[static_cast<size_t>(copy)].data, 0,
-              grown.length % options_.page_size);
   entry(grown, group, page) = copy;
   drop_page(before);
 }
@@ -374,9 +371,9 @@ void PagedKv::move(int sequence, int first, const int32_t* offsets, int count) {
     for (size_t group = 0; group < groups_.size(); ++group)
       add_strips(strips, groups_[group], pages_[static_cast<size_t>(entry(own, group, from / size))].data, from % size,
                  pages_[static_cast<size_t>(entry(own, group, to / size))].data, to % size, 1);
+    add_label_strips(strips, pages_[static_cast<size_t>(entry(own, 0, from / size))].data, from % size,
+                     pages_[static_cast<size_t>(entry(own, 0, to / size))].data, to % size, 1);
     store_->copy(strips);
-    copy_labels(pages_[static_cast<size_t>(entry(own, 0, from / size))].data, from % size,
-                pages_[static_cast<size_t>(entry(own, 0, to / size))].data, to % size, 1);
   }
 }
 
@@ -433,6 +430,7 @@ void PagedKv::write_cells(int sequence, int begin, int count, const std::byte* i
   Sequence& target = checked(sequence);
   if (begin != target.length) throw Error("INTERNAL", "KV cache: restored cells must follow the last one");
   reserve(sequence, count);
+  restore_labels(sequence, begin, count, in);
   for_rows(
       sequence, begin, count,
       [&](std::byte* row, int64_t bytes) {
@@ -441,9 +439,6 @@ void PagedKv::write_cells(int sequence, int begin, int count, const std::byte* i
         return strip;
       },
       [&](const std::vector<PageStrip>& strips) { store_->write(strips); });
-  for (int cell = begin; cell < begin + count; ++cell)
-    for (int layer = 0; layer < options_.layers; ++layer)
-      for (int head = 0; head < options_.kv_heads; ++head) label(sequence, cell, layer, head);
   commit(sequence, count);
 }
 

@@ -146,6 +146,8 @@ class PagedKv {
     return page_base(sequence, page) + label_offsets_[static_cast<size_t>(layer)] + set * label_bytes_;
   }
   const LabelLayout& label_layout() const { return label_layout_; }
+  const std::vector<int64_t>& label_offsets() const { return label_offsets_; }  // by layer; -1: it has none
+  int64_t label_bytes() const { return label_bytes_; }                          // of one set in a page
   // Memory that kernels of a run use; one runs at a time. It grows by megabytes. Throws OUT_OF_MEMORY.
   void reserve_scratch(int64_t bytes);
   std::byte* scratch() const { return scratch_.data(); }
@@ -245,7 +247,10 @@ class PagedKv {
   // The strips of `cells` cells from cell `from` of one page of a group on, to those from cell `to` of another one.
   void add_strips(std::vector<PageStrip>& strips, const PageGroup& group, const std::byte* source, int from,
                   std::byte* target, int to, int64_t cells) const;
-  void copy_labels(const std::byte* source, int from, std::byte* target, int to, int cells) const;
+  void add_label_strips(std::vector<PageStrip>& strips, const std::byte* source, int from, std::byte* target, int to,
+                        int cells) const;
+  // Labels of restored cells, made of what read_cells has given.
+  void restore_labels(int sequence, int begin, int count, const std::byte* rows);
   template <class Strip, class Move>
   void for_rows(int sequence, int begin, int count, Strip&& strip_of, Move&& move) const;
 

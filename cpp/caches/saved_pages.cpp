@@ -55,8 +55,8 @@ void PagedKv::read_page(int sequence, SavedPage page, std::byte* out) const {
   std::memset(out, 0, static_cast<size_t>(group_bytes(page.group)));
   std::vector<PageStrip> strips;
   add_strips(strips, groups_[static_cast<size_t>(page.group)], source, 0, out, 0, cells);
+  if (page.group == 0) add_label_strips(strips, source, 0, out, 0, static_cast<int>(cells));
   store_->read(strips);
-  if (page.group == 0) copy_labels(source, 0, out, 0, static_cast<int>(cells));
 }
 
 int PagedKv::restore(const Saved& saved) {

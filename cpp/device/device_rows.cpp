@@ -22,7 +22,8 @@ void DeviceRows::describe_cache(const PagedKv& kv) {
             nullptr,
             nullptr,
             0,
-            0};
+            0,
+            {}};
   const CachePolicy& policy = options.policy;
   if (policy.layers.empty()) return;
   places_.clear();
@@ -99,6 +100,53 @@ void DeviceRows::list_pages(const PagedKv& kv) {
   batch_.page_stride = static_cast<int32_t>(stride);
 }
 
+void DeviceRows::describe_labels(const PagedKv& kv) {
+  const LabelOptions& labels = kv.options().policy.labels;
+  if (labels.channels == 0) return;
+  VivaceDeviceLabels& given = cache_.labels;
+  given.channels = labels.channels;
+  given.bits = labels.bits;
+  given.sets = labels.sets;
+  given.tokens = labels.tokens;
+  given.share = labels.share;
+  given.threshold = labels.threshold;
+  given.recent = labels.recent;
+  given.sinks = labels.sinks;
+  given.grouped = labels.grouped ? 1 : 0;
+  given.bytes = kv.label_bytes();
+  given.offsets = kv.label_offsets().data();
+  given.table = labels.table.data();
+}
+
+void DeviceRows::list_prompts(const Batch& batch, const PagedKv& kv) {
+  const SnapOptions& snap = kv.options().policy.snap;
+  prompts_.clear();
+  prompt_pages_.clear();
+  for (int64_t i = 0; i < batch.compressed; ++i) {
+    const int32_t sequence = batch.compressed_sequences[i];
+    const Compaction& own = *kv.compaction(sequence);
+    std::vector<void*>& pages = prompt_pages_.emplace_back();
+    for (const int32_t page : own.page_list) pages.push_back(kv.base_of(page));
+    VivaceDevicePrompt prompt{};
+    prompt.sequence = static_cast<int32_t>(std::find(ids_.begin(), ids_.end(), sequence) - ids_.begin());
+    prompt.cells = own.cells;
+    prompt.kept = own.kept;
+    prompt.prefix = own.prefix;
+    prompt.voters = own.voters;
+    prompt.spans = own.spans;
+    prompt.group = snap.group;
+    prompt.kernel = snap.kernel;
+    prompt.pooling = static_cast<int32_t>(snap.pooling);
+    prompt.aggregation = static_cast<int32_t>(snap.aggregation);
+    prompt.keep_first = snap.keep_first;
+    prompt.rows = own.rows;
+    prompt.pages = pages.data();
+    prompts_.push_back(prompt);
+  }
+  batch_.prompts = prompts_.data();
+  batch_.prompt_count = static_cast<int32_t>(prompts_.size());
+}
+
 const VivaceDeviceBatch& DeviceRows::describe(const Batch& batch, const PagedKv& kv, const uint8_t* drafted) {
   describe_cache(kv);
   number_sequences(batch);
@@ -116,7 +164,11 @@ const VivaceDeviceBatch& DeviceRows::describe(const Batch& batch, const PagedKv&
   batch_.angles = batch.sink_angles;
   batch_.tree_words = batch.tree_mask != nullptr ? static_cast<int32_t>(batch.tree_words) : 0;
   batch_.added = batch.added_positions != nullptr ? static_cast<int32_t>(batch.added) : 0;
+  batch_.output_rows = batch.output_rows;
+  batch_.output_count = static_cast<int32_t>(batch.outputs);
   list_pages(kv);
+  describe_labels(kv);
+  list_prompts(batch, kv);
   return batch_;
 }
 

@@ -18,6 +18,8 @@ class DeviceRows {
   void describe_cache(const PagedKv& kv);
   void number_sequences(const Batch& batch);
   void list_pages(const PagedKv& kv);
+  void describe_labels(const PagedKv& kv);
+  void list_prompts(const Batch& batch, const PagedKv& kv);
 
   VivaceDeviceBatch batch_{};
   VivaceDeviceCache cache_{};
@@ -25,6 +27,8 @@ class DeviceRows {
   std::vector<VivaceDevicePattern> patterns_;
   std::vector<int32_t> sequences_, ids_, last_cells_, skipped_;
   std::vector<void*> pages_;
+  std::vector<VivaceDevicePrompt> prompts_;
+  std::vector<std::vector<void*>> prompt_pages_;
 };
 
 }  // namespace vivace

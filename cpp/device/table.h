@@ -4,7 +4,7 @@
 #pragma once
 #include <stdint.h>
 
-#define VIVACE_DEVICE_TABLE_VERSION 8
+#define VIVACE_DEVICE_TABLE_VERSION 9
 
 typedef struct VivaceDeviceError {
   char code[32];  // the words of lib/errors.ts
@@ -58,6 +58,24 @@ typedef struct VivaceDevicePattern {
   int32_t turn, turned;
 } VivaceDevicePattern;
 
+// Labels by which rows choose what they attend to (caches/labels/labels.h); no channels: there are none.
+typedef struct VivaceDeviceLabels {
+  int32_t channels, bits, sets, tokens, share, threshold, recent, sinks, grouped;
+  int64_t bytes;           // of one set in a page
+  const int64_t* offsets;  // [layers] in a page, -1: the layer has none
+  const int32_t* table;    // [layers, sets, channels]
+} VivaceDeviceLabels;
+
+// A prompt that is compressed when its last rows have been computed (caches/compaction.h).
+typedef struct VivaceDevicePrompt {
+  int32_t sequence;  // as rows number it
+  int32_t cells, kept, prefix, voters, spans;
+  int32_t group;  // query heads per KV head, at most
+  int32_t kernel, pooling, aggregation, keep_first;
+  const int32_t* rows;  // [voters]
+  void* const* pages;   // that what stays moves to
+} VivaceDevicePrompt;
+
 // How a page of the cache is divided (caches/paged_kv.h); sizes and offsets in bytes.
 typedef struct VivaceDeviceCache {
   int32_t layers, kv_heads, key_dim, value_dim, page_size;
@@ -69,6 +87,7 @@ typedef struct VivaceDeviceCache {
   const VivaceDevicePattern* patterns;  // [layers]
   const float* sink_angles;  // [sinks, angles] what takes the key of a sink back to position 0; null: keys stay
   int32_t sinks, angles;
+  VivaceDeviceLabels labels;
 } VivaceDeviceCache;
 
 // The rows of a run, as in program/batch.h; sequences are numbered 0, 1, 2 … within the run.
@@ -89,6 +108,9 @@ typedef struct VivaceDeviceBatch {
   const int32_t* skipped;
   const float* angles;  // [rows, angles of the cache] what turns queries for sinks; null: none
   int32_t tree_words, added, sequence_count, page_stride;
+  const int32_t* output_rows;         // [output_count] ascending
+  const VivaceDevicePrompt* prompts;  // [prompt_count]
+  int32_t output_count, prompt_count;
 } VivaceDeviceBatch;
 
 // Cells behind a sequence's first_cell that masks of a batch may speak of at least, however few rows it has: levels of

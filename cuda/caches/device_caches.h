@@ -24,6 +24,8 @@ class DeviceCaches {
     std::vector<VivaceDevicePlace> places;
     std::vector<VivaceDevicePattern> patterns;
     std::vector<float> sink_angles;
+    std::vector<int64_t> label_offsets;
+    std::vector<int32_t> label_table;
     DeviceBuffer on_card;
     bool is(const VivaceDeviceCache& cache) const;
   };

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "cuda/caches/device_labels.h"
 #include "device/table.h"
 
 namespace vivace::cuda {
@@ -18,6 +19,7 @@ struct DeviceKv {
   const VivaceDevicePattern* patterns = nullptr;  // on the host
   const float* sink_angles = nullptr;             // on the card
   int angles = 0;
+  DeviceLabels labels;
 
   bool operator==(const DeviceKv&) const = default;
 };

@@ -33,6 +33,11 @@ __device__ inline void store_as(T* array, size_t index, V value) {
   *reinterpret_cast<V*>(array + index) = value;
 }
 
+// Several threads may add to the same place of shared memory.
+__device__ inline void add_shared(int* array, int index, int value) {
+  atomicAdd(array + index, value);
+}
+
 #else
 
 // A pointer into an array of a block.
@@ -89,6 +94,15 @@ class Shared {
     emulation::this_thread->block->check_write(place, &value);
     std::memcpy(place.at, &value, sizeof(V));
   }
+  // The threads of a block take turns.
+  void add(std::ptrdiff_t index, T value) const {
+    const emulation::SharedPlace place = place_of(index, sizeof(T));
+    emulation::this_thread->block->check_change(place);
+    T old;
+    std::memcpy(&old, place.at, sizeof(T));
+    old += value;
+    std::memcpy(place.at, &old, sizeof(T));
+  }
   emulation::SharedPlace place_of(std::ptrdiff_t index, size_t bytes) const {
     return {begin_, at_ + index * static_cast<std::ptrdiff_t>(sizeof(T)), bytes, bytes_};
   }
@@ -98,6 +112,10 @@ class Shared {
   std::byte* at_;
   size_t bytes_;
 };
+
+inline void add_shared(const Shared<int>& array, int index, int value) {
+  array.add(index, value);
+}
 
 #define SHARED(T, name, count)                                                                 \
   static const char vivace_key_##name = 0;                                                     \

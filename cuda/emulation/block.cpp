@@ -194,6 +194,10 @@ void Block::check_write(const SharedPlace& place, const void* value) {
   const std::string wrong = memory_.write(place, this_thread->rank, this_thread->order, value);
   if (!wrong.empty()) fail(wrong);
 }
+void Block::check_change(const SharedPlace& place) {
+  const std::string wrong = memory_.change(place, this_thread->rank, this_thread->order);
+  if (!wrong.empty()) fail(wrong);
+}
 void Block::begin_copy(const PendingCopy& copy) {
   const std::string wrong = memory_.begin_copy(copy.to, this_thread->rank, this_thread->order);
   if (!wrong.empty()) fail(wrong);

@@ -84,6 +84,7 @@ class Block {
   size_t dynamic_bytes() const { return launch_->dynamic_bytes; }
   void check_read(const SharedPlace& place);
   void check_write(const SharedPlace& place, const void* value);
+  void check_change(const SharedPlace& place);
   void begin_copy(const PendingCopy& copy);
   void end_copy(const PendingCopy& copy);
 

@@ -151,6 +151,23 @@ std::string SharedMemory::write(const SharedPlace& place, unsigned thread, const
   return "";
 }
 
+std::string SharedMemory::change(const SharedPlace& place, unsigned thread, const WarpOrder& order) {
+  if (std::string wrong = misplaced(place, "a change"); !wrong.empty()) return wrong;
+  const size_t from = static_cast<size_t>(place.at - memory_.data());
+  if (!all_are(written, from, place.bytes)) return unreadable(place, from);
+  Moment moment = now(thread, order);
+  moment.atomic = 1;
+  int other = other_reader(from, place.bytes, thread, order);
+  if (other >= 0) return race("changes", place, "reads", other);
+  each_cell(from, place.bytes, [&](Cell& cell, size_t, size_t) {
+    const bool plain = cell.write.atomic == 0 && cell.write.epoch == epoch_;
+    if (plain && !ordered(cell.write, thread, order)) other = static_cast<int>(cell.write.thread);
+    if (!plain || cell.write.thread != thread) cell.write = moment;  // what a thread wrote before others must not meet
+    return other < 0;
+  });
+  return other < 0 ? "" : race("changes", place, "writes", other);
+}
+
 std::string SharedMemory::begin_copy(const SharedPlace& place, unsigned thread, const WarpOrder& order) {
   if (std::string wrong = misplaced(place, "an asynchronous copy"); !wrong.empty()) return wrong;
   const size_t from = static_cast<size_t>(place.at - memory_.data());

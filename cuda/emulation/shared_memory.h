@@ -11,7 +11,7 @@ namespace vivace::emulation {
 
 // When a thread did something: between which barriers of its block (an epoch), and after how many __syncwarp.
 struct Moment {
-  uint64_t epoch : 34, thread : 10, clock : 20;
+  uint64_t epoch : 33, thread : 10, clock : 20, atomic : 1;
 };
 
 // What a thread knows of its warp: lane l's accesses up to clock seen[l] came before what this thread does now.
@@ -44,6 +44,8 @@ class SharedMemory {
   // Each gives what is wrong, or nothing. `order` and `thread` are the caller's; `value` is what will be written.
   std::string read(const SharedPlace& place, unsigned thread, const WarpOrder& order);
   std::string write(const SharedPlace& place, unsigned thread, const WarpOrder& order, const void* value);
+  // A change that others make meanwhile, in the same way, do not disturb.
+  std::string change(const SharedPlace& place, unsigned thread, const WarpOrder& order);
   // An asynchronous copy may write from when it is asked for until it is waited for.
   std::string begin_copy(const SharedPlace& place, unsigned thread, const WarpOrder& order);
   void end_copy(const SharedPlace& place, unsigned thread, const WarpOrder& order, const void* value);
@@ -63,7 +65,7 @@ class SharedMemory {
   std::string unreadable(const SharedPlace& place, size_t from) const;
   bool all_are(State state, size_t from, size_t bytes) const;
   bool any_is(State state, size_t from, size_t bytes) const;
-  Moment now(unsigned thread, const WarpOrder& order) const { return {epoch_, thread, order.clock}; }
+  Moment now(unsigned thread, const WarpOrder& order) const { return {epoch_, thread, order.clock, 0}; }
   bool ordered(Moment before, unsigned thread, const WarpOrder& order) const;
   // Calls visit(cell, offset, bytes) for words, or for bytes where a word's bytes were accessed one by one; stops at
   // the first that gives false.

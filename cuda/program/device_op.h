@@ -8,6 +8,7 @@
 
 #include "core/tensor.h"
 #include "cuda/caches/device_kv.h"
+#include "cuda/caches/policy_rows.h"
 #include "cuda/program/row_plan.h"
 #include "program/op.h"
 
@@ -25,6 +26,7 @@ struct BatchSizes {
   int32_t tree_words;     // 0: chains
   int32_t page_stride;
   int32_t units, items, runs;  // of the plan for attention that goes with the call's pattern
+  PolicySizes policy;
 };
 
 // What the rows of a run are, as far as it decides which kernels start; a graph is recorded for each.
@@ -52,7 +54,10 @@ struct DeviceBatch {
   const RowUnit* units = nullptr;            // [sizes->units + 1]
   const RowRun* runs = nullptr;              // [sizes->runs]
   const int32_t* states = nullptr;           // [bucket]
+  const int32_t* chosen_states = nullptr;    // [bucket] as `states`, of rows that choose what they attend to
   RowsKind kind = RowsKind::alone;
+  bool choosing = false;    // some rows choose
+  bool compresses = false;  // some prompts are compressed
 };
 
 inline constexpr int ticket_count = 4096;

@@ -140,8 +140,10 @@ OpShapes DeviceProgram::shapes_of(const CallInfo& call, int64_t rows, int64_t ou
 
 void DeviceProgram::measure_states() {
   for (size_t i = 0; i < ops_.size(); ++i)
-    if (ops_[i]->state != nullptr)
+    if (ops_[i]->state != nullptr) {
+      heads_ = std::max(heads_, static_cast<int>(program_.calls[i].attributes[1]));
       state_bytes_ = std::max(state_bytes_, static_cast<int64_t>(ops_[i]->state(shapes_of(program_.calls[i], 1, 1))));
+    }
 }
 
 // What calls see, once each. Which heads see which blocks, and how far away sinks seem to be, changes no plan.
@@ -156,9 +158,9 @@ std::vector<Pattern> DeviceProgram::patterns_of(const DeviceKv& kv) const {
   return patterns;
 }
 
-// They grow with what the sequences of a round have in their caches.
-void DeviceProgram::reserve_states(int64_t count) {
-  const int64_t wanted = count * state_bytes_;
+// They grow with what the sequences of a round have in their caches, and so does what a policy's rows work with.
+void DeviceProgram::reserve_states(int64_t count, int64_t floats) {
+  const int64_t wanted = count * state_bytes_ + (floats > 0 ? floats * 4 + 16 : 0);
   if (wanted <= states_.size()) return;
   settle();
   shapes_.clear();  // they have addresses of the old ones
@@ -231,6 +233,8 @@ void DeviceProgram::make_steps(Shape& shape, RowsKind kind) {
       plan = find_pattern(shape.patterns, planned(ops_[i]->pattern(call.attributes.data(), shape.kv)));
     step.run.batch = block_.batch(shape.layout, plan);
     step.run.batch.kind = kind;
+    step.run.batch.choosing = policy_.choosing();
+    step.run.batch.compresses = policy_.compresses();
     step.run.kv = shape.kv;
     step.run.states = states_.data();
     step.run.scratch = arena_.data() + shape.plan.scratch_offset;
@@ -242,7 +246,7 @@ void DeviceProgram::make_steps(Shape& shape, RowsKind kind) {
 }
 
 DeviceProgram::Shape& DeviceProgram::shape_for(int64_t rows, int64_t outputs, size_t cache, RowsKind kind) {
-  const Key key{rows, outputs, cache, kind};
+  const Key key{rows, outputs, cache, kind, policy_.choosing(), policy_.compresses()};
   if (const auto known = shapes_.find(key); known != shapes_.end()) return known->second;
   int64_t scratch = 0;
   Plan plan = plan_for(rows, outputs, scratch);
@@ -354,13 +358,15 @@ void DeviceProgram::start(const VivaceDeviceRun& run) {
     const int64_t pages = run.batch != nullptr
                               ? int64_t{run.batch->sequence_count} * run.batch->cache->groups * run.batch->page_stride
                               : 0;
-    if (!block_.fits(layout, pages)) {
+    policy_.describe(run, run.batch != nullptr ? caches_[cache].labels : DeviceLabels{}, rows, heads_);
+    const int64_t entries = pages + static_cast<int64_t>(policy_.bytes().size() / 8);
+    if (!block_.fits(layout, entries)) {
       settle();
       shapes_.clear();
-      block_.reserve(layout, pages);
+      block_.reserve(layout, entries);
     }
-    const RowPlanSizes plan = block_.fill(program_, layout, run, patterns);
-    reserve_states(plan.states);
+    const RowPlanSizes plan = block_.fill(program_, layout, run, patterns, policy_, state_bytes_ / 4);
+    reserve_states(plan.states, policy_.floats());
     const RowsKind kind = plan.runs > 0 ? RowsKind::many : plan.several ? RowsKind::several : RowsKind::alone;
     Shape& shape = shape_for(rows, outputs, cache, kind);
     if (shape.steps.empty()) make_steps(shape, kind);

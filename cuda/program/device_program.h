@@ -67,7 +67,7 @@ class DeviceProgram {
     bool draws_here = false;
     Event begun, over;
   };
-  using Key = std::tuple<int64_t, int64_t, size_t, RowsKind>;
+  using Key = std::tuple<int64_t, int64_t, size_t, RowsKind, bool, bool>;
 
   void read(const VivaceDeviceProgram& description);
   void check_memory();
@@ -75,7 +75,7 @@ class DeviceProgram {
   OpShapes shapes_of(const CallInfo& call, int64_t rows, int64_t outputs) const;
   void measure_states();
   std::vector<Pattern> patterns_of(const DeviceKv& kv) const;
-  void reserve_states(int64_t count);
+  void reserve_states(int64_t count, int64_t floats);
   Shape& shape_for(int64_t rows, int64_t outputs, size_t cache, RowsKind kind);
   void join_calls();
   void launch(const Shape& shape) const;
@@ -99,6 +99,7 @@ class DeviceProgram {
   std::shared_ptr<Weights> weights_ = std::make_shared<Weights>();
   DeviceBuffer arena_, tickets_;
   DeviceBuffer states_;
+  int heads_ = 1;            // of queries, in the call that has most
   int64_t state_bytes_ = 0;  // of one state of the plan for attention, in the call that wants most
   RoundBlock block_;
   std::vector<PinnedBuffer> outputs_;  // by value; empty: none
@@ -107,6 +108,7 @@ class DeviceProgram {
   double busy_ = 0;
   Draws draws_;
   DeviceCaches caches_;
+  PolicyRows policy_;
   std::map<Key, Shape> shapes_;
   Trail trail_;
   bool always_trail_ = false;

@@ -1,6 +1,7 @@
 #include "cuda/program/round_block.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "core/error.h"
@@ -35,7 +36,8 @@ RoundLayout::RoundLayout(const Program& program, int64_t bucket_rows, int64_t bu
   units = aligned(arrays + array_count * rows * 4);
   runs = units_of(plan_count);
   states = aligned(runs + (rows / many_rows + 1) * static_cast<int64_t>(sizeof(RowRun)));
-  masks = states_of(plan_count);
+  chosen_states = states_of(plan_count);
+  masks = aligned(chosen_states + rows * 4);
   mask_words = std::max<int64_t>((rows + 63) / 64, VIVACE_TREE_CELLS / 64);
   added = aligned(masks + rows * mask_words * 8);
   angles = aligned(added + std::max(rows, most_added) * 4);
@@ -82,6 +84,7 @@ DeviceBatch RoundBlock::batch(const RoundLayout& layout, size_t plan) const {
   batch.units = reinterpret_cast<const RowUnit*>(base + layout.units_of(plan));
   batch.runs = reinterpret_cast<const RowRun*>(base + layout.runs);
   batch.states = reinterpret_cast<const int32_t*>(base + layout.states_of(plan));
+  batch.chosen_states = reinterpret_cast<const int32_t*>(base + layout.chosen_states);
   return batch;
 }
 
@@ -91,12 +94,12 @@ std::byte* RoundBlock::input(const RoundLayout& layout, int value) const {
 }
 
 RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout, const VivaceDeviceRun& run,
-                              const std::vector<Pattern>& patterns) {
+                              const std::vector<Pattern>& patterns, const PolicyRows& policy, int64_t state_floats) {
   filling_ = 1 - filling_;
   std::byte* base = hosts_[filling_].data();
   // Everything up to the masks is small; padding is zeros.
   std::memset(base, 0, static_cast<size_t>(layout.masks));
-  BatchSizes sizes = {static_cast<int32_t>(run.rows), static_cast<int32_t>(run.outputs), 0, 0, 0, 0, 0};
+  BatchSizes sizes = {static_cast<int32_t>(run.rows), static_cast<int32_t>(run.outputs), 0, 0, 0, 0, 0, {}};
   for (int32_t i = 0; i < run.binding_count; ++i) {
     const VivaceDeviceBinding& binding = run.bindings[i];
     const ValueInfo& value = program.values[static_cast<size_t>(binding.value)];
@@ -111,6 +114,7 @@ RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout,
     std::fill(states, states + layout.rows, one_chunk);
   }
   RowPlanSizes planned;
+  int64_t tables_bytes = 0;  // of page tables
   filled_ = layout.masks;
   filled_end_ = layout.angles;
   if (run.batch != nullptr) {
@@ -136,6 +140,10 @@ RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout,
     if (batch.angles != nullptr)
       std::memcpy(base + layout.angles, batch.angles, static_cast<size_t>(run.rows * batch.cache->angles) * 4);
     filled_end_ = layout.pages + pages;
+    const std::vector<std::byte>& bytes = policy.bytes();
+    if (!bytes.empty()) std::memcpy(base + filled_end_, bytes.data(), bytes.size());
+    filled_end_ += static_cast<int64_t>(bytes.size());
+    tables_bytes = pages;
   }
   plans_.resize(std::max(plans_.size(), patterns.size()));
   for (size_t i = 0; i < patterns.size(); ++i) {
@@ -152,6 +160,13 @@ RowPlanSizes RoundBlock::fill(const Program& program, const RoundLayout& layout,
     }
     std::memcpy(base + layout.sizes_of(i), &sizes, sizeof(sizes));
   }
+  if (run.batch == nullptr || policy.bytes().empty()) return planned;
+  // Whatever the plan, states of rows that choose come behind those of all.
+  const PolicySizes placed = policy.placed(tables_bytes, (planned.states + policy.states()) * state_floats,
+                                           planned.states, reinterpret_cast<int32_t*>(base + layout.chosen_states));
+  for (size_t i = 0; i < patterns.size(); ++i)
+    std::memcpy(base + layout.sizes_of(i) + offsetof(BatchSizes, policy), &placed, sizeof(placed));
+  planned.states += policy.states();
   return planned;
 }
 

@@ -21,9 +21,10 @@ struct RoundLayout {
   std::vector<int64_t> inputs;              // by value, −1: no input
   int64_t arrays = 0;                       // six arrays of int32 [rows]
   int64_t units = 0, runs = 0, states = 0;  // the plans for attention: runs are those of all
-  int64_t masks = 0, added = 0;             // masks and added positions: for trees
-  int64_t mask_words = 0;                   // most per row
-  int64_t angles = 0, skipped = 0;          // under a policy
+  int64_t chosen_states = 0;
+  int64_t masks = 0, added = 0;     // masks and added positions: for trees
+  int64_t mask_words = 0;           // most per row
+  int64_t angles = 0, skipped = 0;  // under a policy
   int64_t pages = 0;
 
   RoundLayout() = default;
@@ -39,9 +40,10 @@ class RoundBlock {
   // Whether there is room for the layout and `page_entries` page addresses. reserve() makes it; addresses change then.
   bool fits(const RoundLayout& layout, int64_t page_entries) const;
   void reserve(const RoundLayout& layout, int64_t page_entries);
-  // Fills the block from a run, with a plan of its rows for each pattern, and gives what all of them need.
+  // Fills the block from a run, with a plan of its rows for each pattern, and gives what all of them need, the rows of
+  // a cache's policy included.
   RowPlanSizes fill(const Program& program, const RoundLayout& layout, const VivaceDeviceRun& run,
-                    const std::vector<Pattern>& patterns);
+                    const std::vector<Pattern>& patterns, const PolicyRows& policy, int64_t state_floats);
   // Copies to the card what the last fill made.
   void send(const RoundLayout& layout, Stream& stream);
   DeviceBatch batch(const RoundLayout& layout, size_t plan) const;

@@ -11,7 +11,7 @@ import {
   type ChannelFile,
   type ChannelType,
 } from './channels.js';
-import { noCards, storageOf, type CacheModel, type CacheOptions, type CacheStorage, type PolicyRow } from './policy.js';
+import { storageOf, type CacheModel, type CacheOptions, type CacheStorage, type PolicyRow } from './policy.js';
 
 export interface DoubleSparsityOptions extends CacheStorage {
   /** What `calibrate` made for the model, or its file. */
@@ -181,5 +181,5 @@ export const doubleSparsityRow: PolicyRow<DoubleSparsityPolicy> = {
   derive: (policy, model) => ({ labels: labelsFor(policy, model, model.kvLayers[0].heads) }),
   endless: false,
   chooses: true,
-  refuses: { cards: noCards },
+  refuses: {},
 };

@@ -2,7 +2,7 @@
 import { integer, word } from '../decode/option-checks.js';
 import { expected } from '../errors.js';
 import { snapAggregations, snapPoolings, type SnapPolicy } from '../program/kv-policy.js';
-import { noCards, storageOf, type CacheOptions, type CacheStorage, type PolicyRow } from './policy.js';
+import { storageOf, type CacheOptions, type CacheStorage, type PolicyRow } from './policy.js';
 
 export interface SnapKvOptions extends CacheStorage {
   /** Tokens that stay of a prompt, in every layer and head; shorter prompts stay whole. Default 2048. */
@@ -78,5 +78,5 @@ export const snapKvRow: PolicyRow<SnapKvPolicy> = {
   },
   endless: false,
   alone: 'what stays of a prompt depends on its end',
-  refuses: { cards: noCards },
+  refuses: {},
 };

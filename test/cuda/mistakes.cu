@@ -87,6 +87,20 @@ __global__ void writes_twice(int* out) {
   __syncthreads();
   out[rank()] = value[0];
 }
+__global__ void adds_to_what_others_write(int* out) {
+  SHARED(int, value, 1);
+  if (rank() == 0) value[0] = 1;
+  add_shared(value, 0, 1);
+  __syncthreads();
+  out[rank()] = value[0];
+}
+__global__ void reads_what_others_add_to(int* out) {
+  SHARED(int, value, 1);
+  if (rank() == 0) value[0] = 1;
+  __syncthreads();
+  add_shared(value, 0, 1);
+  out[rank()] = value[0];
+}
 __global__ void no_barrier_before_read(int* out) {
   SHARED(int, values, 64);
   values[rank()] = rank();
@@ -260,6 +274,14 @@ __global__ void same_value(int* out) {
   __syncthreads();
   out[rank()] = value[0];
 }
+__global__ void adds_together(int* out) {
+  SHARED(int, value, 2);
+  if (rank() < 2) value[rank()] = 0;
+  __syncthreads();
+  add_shared(value, rank() % 2, 1);
+  __syncthreads();
+  out[rank()] = value[rank() % 2] == 32 ? 1 : 0;
+}
 __global__ void turns_with_syncwarp(int* out) {
   SHARED(int, values, 64);
   values[rank()] = rank();
@@ -360,6 +382,8 @@ void places() {
 void races() {
   WRONG(writes_twice, "a race: it writes byte 0 of a shared array of 4 bytes, which thread 0 writes too",
         "thread (32, 0, 0)");
+  WRONG(adds_to_what_others_write, "which thread 0 writes with no barrier", "thread (1, 0, 0)");
+  WRONG(reads_what_others_add_to, "a race: it", "block (0, 0, 0)");
   WRONG(no_barrier_before_read, "which thread 0 writes with no barrier", "thread (32, 0, 0)");
   WRONG(no_barrier_before_read_above, "which thread 0 reads with no barrier", "thread (32, 0, 0)");
   WRONG(byte_in_a_word, "which thread 1 writes", "thread (40, 0, 0)");
@@ -389,6 +413,7 @@ void copies() {
 void no_mistakes() {
   RIGHT(neighbouring_bytes);
   RIGHT(same_value);
+  RIGHT(adds_together);
   RIGHT(turns_with_syncwarp);
   RIGHT(told_by_another);
   RIGHT(copies_in_turns);

@@ -11,7 +11,7 @@ const UNTESTED = /\/\/ GPU-tested only/;
 /** Names of the kernels in a source, and which of them emulation cannot run. */
 function kernelsIn(text) {
   const kernel =
-    /^(.*\n)?(?:template <[^\n]*>\n)?__global__ void (?:__launch_bounds__\([^()]*(?:\([^()]*\)[^()]*)*\) )?(\w+)\(/gm;
+    /^(.*\n)?(?:template <[^\n]*>\n)?__global__ void (?:__launch_bounds__\([^()]*(?:\([^()]*\)[^()]*)*\)\s+)?(\w+)\(/gm;
   return [...text.matchAll(kernel)].map(([, before = '', name]) => ({ name, emulated: !UNTESTED.test(before) }));
 }
 

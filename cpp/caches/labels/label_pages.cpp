@@ -1,4 +1,6 @@
 // Labels in the pages of a KV cache: behind all layers, for those that have them, [sets][LabelLayout] each.
+#include <algorithm>
+
 #include "caches/paged_kv.h"
 #include "core/error.h"
 
@@ -41,12 +43,43 @@ void PagedKv::label(int sequence, int cell, int layer, int head) const {
                 labels.table.data() + (int64_t{layer} * labels.sets + set) * labels.channels, options_.key_dtype, key);
 }
 
-void PagedKv::copy_labels(const std::byte* source, int from, std::byte* target, int to, int cells) const {
+void PagedKv::add_label_strips(std::vector<PageStrip>& strips, const std::byte* source, int from, std::byte* target,
+                               int to, int cells) const {
   for (const int64_t offset : label_offsets_)
     for (int set = 0; offset >= 0 && set < options_.policy.labels.sets; ++set)
-      for (int i = 0; i < cells; ++i)
-        copy_label(label_layout_, source + offset + set * label_bytes_, from + i, target + offset + set * label_bytes_,
-                   to + i);
+      for_label_parts(label_layout_, [&](int64_t part, int64_t bytes) {
+        const int64_t at = offset + set * label_bytes_ + part;
+        strips.push_back({target + at + to * bytes, source + at + from * bytes, cells * bytes});
+      });
+}
+
+void PagedKv::restore_labels(int sequence, int begin, int count, const std::byte* rows) {
+  const LabelOptions& labels = options_.policy.labels;
+  if (labels.channels == 0) return;
+  const int size = options_.page_size, own = labels.sets / options_.kv_heads;
+  const int64_t row = cell_bytes(), layer_row = row / options_.layers;
+  // Of a page, its layers without keys and values.
+  std::vector<std::byte> made(static_cast<size_t>(label_bytes_) * static_cast<size_t>(labels.sets) *
+                              static_cast<size_t>(options_.layers));
+  std::vector<PageStrip> strips;
+  for (int cell = begin, some; cell < begin + count; cell += some, rows += some * row) {
+    const int page = cell / size, slot = cell % size;
+    some = std::min(size - slot, begin + count - cell);
+    strips.clear();
+    for (int layer = 0; layer < options_.layers; ++layer)
+      for (int set = 0; label_offsets_[static_cast<size_t>(layer)] >= 0 && set < labels.sets; ++set) {
+        const int64_t index = int64_t{layer} * labels.sets + set;
+        std::byte* const out = made.data() + index * label_bytes_;
+        for (int i = 0; i < some; ++i)
+          write_label(label_layout_, out, slot + i, labels.table.data() + index * labels.channels, options_.key_dtype,
+                      rows + i * row + layer * layer_row + set / own * key_row_bytes_);
+        std::byte* const in_page = this->labels(sequence, page, layer, set);
+        for_label_parts(label_layout_, [&](int64_t part, int64_t bytes) {
+          strips.push_back({in_page + part + slot * bytes, out + part + slot * bytes, some * bytes});
+        });
+      }
+    store_->write(strips);
+  }
 }
 
 }  // namespace vivace

@@ -84,17 +84,4 @@ void write_label(const LabelLayout& layout, std::byte* labels, int slot, const i
   if (!centred) put_half(labels + layout.minima_at() + 2 * slot, low);
 }
 
-void copy_label(const LabelLayout& layout, const std::byte* from, int from_slot, std::byte* to, int to_slot) {
-  const int64_t size = layout.page_size;
-  const auto half = [&](int64_t at) { std::memcpy(to + at + 2 * to_slot, from + at + 2 * from_slot, 2); };
-  if (layout.bits == 16) {
-    for (int c = 0; c < layout.channels; ++c) half(2 * c * size);
-    return;
-  }
-  for (int w = 0; w < layout.words(); ++w)
-    std::memcpy(to + 4 * (w * size + to_slot), from + 4 * (w * size + from_slot), 4);
-  half(layout.steps_at());
-  if (layout.bits < 8) half(layout.minima_at());
-}
-
 }  // namespace vivace

@@ -48,7 +48,18 @@ struct LabelLayout {
 // Writes the label of cell `slot` of a page; `channels`: those of the set, `key`: the stored row.
 void write_label(const LabelLayout& layout, std::byte* labels, int slot, const int32_t* channels, DType dtype,
                  const std::byte* key);
-// Moves the label of a cell to another one's place; pages may be the same.
-void copy_label(const LabelLayout& layout, const std::byte* from, int from_slot, std::byte* to, int to_slot);
+
+// Calls body(offset, bytes) for each array of a set's labels: [page_size] parts of so many bytes.
+template <class Body>
+inline void for_label_parts(const LabelLayout& layout, Body&& body) {
+  const int64_t size = layout.page_size;
+  if (layout.bits == 16) {
+    for (int c = 0; c < layout.channels; ++c) body(2 * c * size, int64_t{2});
+    return;
+  }
+  for (int w = 0; w < layout.words(); ++w) body(4 * w * size, int64_t{4});
+  body(layout.steps_at(), int64_t{2});
+  if (layout.bits < 8) body(layout.minima_at(), int64_t{2});
+}
 
 }  // namespace vivace

@@ -1,7 +1,8 @@
 // attention: see cpp/ops/attention/attention.h. Chooses the kernel; each is in a file of its own.
 #include "cuda/ops/attention/attention.h"
 
-#include "cuda/ops/attention/decode/call.h"
+#include "cuda/ops/attention/snap/snap.h"
+#include "cuda/ops/attention/sparse/sparse.h"
 
 namespace vivace::cuda {
 
@@ -9,12 +10,19 @@ namespace vivace::cuda {
 //   pages and blocks of a multiple of 16 cells, dims up to 256 that 16 divides, F32 pages for both or none, and room in
 //   a block's shared memory: 32 and more neighbouring rows of a chain by prefill_attention, others by decode_attention
 //   anything else: plain_attention
+// Rows that choose what they attend to are left out by decode_attention and served by gather_attention.
 void attention(const DeviceRun& run) {
   const Pattern pattern = attention_pattern(run.attributes, run.kv);
-  if (!prefill_serves(run.kv, pattern, *run.device) || !decode_attention(run))
+  const bool choosing = layer_chooses(run);
+  if (choosing) choose_cells(run, sparse_call(run));
+  if (!prefill_serves(run.kv, pattern, *run.device) || !decode_attention(run)) {
     plain_attention(run);
-  else if (run.batch.kind == RowsKind::many)
-    prefill_attention(run);
+  } else {
+    if (run.batch.kind == RowsKind::many) prefill_attention(run);
+    // A prompt's last row may be among the rows that choose.
+    if (choosing) gather_attention(run, decode_call(run), sparse_call(run));
+  }
+  if (run.batch.compresses) compress_prompts(run);
 }
 
 Pattern attention_pattern(const double* attributes, const DeviceKv& kv) {
@@ -29,7 +37,7 @@ size_t attention_state(const OpShapes& shapes) {
   return static_cast<size_t>(heads * state_floats(static_cast<int>(shapes.attributes[2]))) * sizeof(float);
 }
 
-bool decode_attention(const DeviceRun& run) {
+DecodeCall decode_call(const DeviceRun& run) {
   const double* a = run.attributes;
   DecodeCall call = {};
   call.q = reinterpret_cast<const float*>(run.inputs[0].data);
@@ -43,6 +51,12 @@ bool decode_attention(const DeviceRun& run) {
   call.scale = static_cast<float>(a[3]);
   call.softcap = static_cast<float>(a[4]);
   call.pattern = attention_pattern(a, run.kv);
+  call.choosing = layer_chooses(run);
+  return call;
+}
+
+bool decode_attention(const DeviceRun& run) {
+  const DecodeCall call = decode_call(run);
   const DType keys = run.kv.key_dtype, values = run.kv.value_dtype;
   bool started = false;
   if (keys == DType::F16 && values == DType::F16) started = decode_f16(run, call);

@@ -2,6 +2,7 @@
 #include <cuda_fp16.h>
 
 #include "cuda/ops/attention/pages.h"
+#include "cuda/ops/attention/sparse/sparse.h"
 #include "cuda/ops/elementwise.h"
 
 namespace vivace::cuda {
@@ -63,6 +64,7 @@ void kv_write(const DeviceRun& run) {
   const int64_t pieces = (run.kv.key_dim + 31) / 32 + (run.kv.value_dim + 31) / 32;
   launch<write_cells>(elementwise(k.rows * run.kv.kv_heads * pieces, run), values_of<const float>(k),
                       values_of<const float>(v), run.batch, run.kv, static_cast<int>(run.attributes[0]), k.rows);
+  write_labels(run);
 }
 
 }  // namespace vivace::cuda

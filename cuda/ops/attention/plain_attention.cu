@@ -4,7 +4,8 @@
 #include "cuda/core/launch.h"
 #include "cuda/core/reduce.h"
 #include "cuda/ops/attention/attention.h"
-#include "cuda/ops/attention/pages.h"
+#include "cuda/ops/attention/sparse/choice.h"
+#include "cuda/ops/attention/sparse/sparse.h"
 #include "cuda/ops/elementwise.h"
 #include "cuda/quant/dequantise.h"
 
@@ -17,6 +18,29 @@ struct AttentionCall {
   int layer, heads;
   float scale, softcap;
   Pattern pattern;
+  bool choosing;  // some rows of this layer choose what they attend to
+  int lists;
+  float* states;
+};
+
+// Slots of a row, or the cells that it has chosen.
+struct PlainSlots {
+  VisibleSlots seen;
+  const int32_t* cells;  // null: none is chosen
+
+  __device__ PlainSlots(const DeviceBatch& batch, const DeviceKv& kv, const AttentionCall& call, int64_t row, int head)
+      : seen(visible_slots(batch, row, call.pattern.window)), cells(nullptr) {
+    if (!call.choosing) return;
+    const int wanted = choice_of(batch, kv.labels, row, seen);
+    if (wanted == 0) return;
+    const ChoosingRow& own = choosing_row(batch, index_of(batch, row));
+    cells = reinterpret_cast<const int32_t*>(policy_memory(batch, call.states) + own.cells) +
+            int64_t{head / (call.heads / call.lists)} * own.wanted;
+    seen = {0, 0, wanted};
+  }
+  __device__ int cell(const DeviceBatch& batch, int64_t row, int slot) const {
+    return cells != nullptr ? cells[slot] : cell_of_slot(batch, row, seen, slot);
+  }
 };
 
 __global__ void attend(const float* q, float* y, DeviceBatch batch, DeviceKv kv, AttentionCall call) {
@@ -30,7 +54,8 @@ __global__ void attend(const float* q, float* y, DeviceBatch batch, DeviceKv kv,
   const int kv_head = head / (call.heads / kv.kv_heads), thread = static_cast<int>(threadIdx.x);
   const float* own_query = q + static_cast<int64_t>(blockIdx.x) * kv.key_dim;
   const Pattern& pattern = call.pattern;
-  const VisibleSlots seen = visible_slots(batch, row, pattern.window);
+  const PlainSlots slots(batch, kv, call, row, head);
+  const VisibleSlots& seen = slots.seen;
   const bool blocks = has_blocks(pattern, kv_head, kv.kv_heads) && seen.end > 0;
   const auto order = [&] { return BlockOrder(pattern, kv_head, (seen.end - 1) / pattern.block); };
   const int sinks = far_sinks(pattern, seen), end_of_own = blocks ? order().count(seen.end) : seen.end;
@@ -48,7 +73,7 @@ __global__ void attend(const float* q, float* y, DeviceBatch batch, DeviceKv kv,
       const int slot = from + thread, count = last - from < chunk ? last - from : chunk;
       float score = -INFINITY;
       if (thread < count) {
-        const int cell = far != 0 ? slot : cell_of_slot(batch, row, seen, blocks ? order().own_slot(slot) : slot);
+        const int cell = far != 0 ? slot : slots.cell(batch, row, blocks ? order().own_slot(slot) : slot);
         cells[thread] = cell;
         const auto* key = reinterpret_cast<const uint8_t*>(key_row(batch, kv, row, call.layer, kv_head, cell));
         float dot = 0;
@@ -87,8 +112,14 @@ __global__ void attend(const float* q, float* y, DeviceBatch batch, DeviceKv kv,
 void plain_attention(const DeviceRun& run) {
   const Tensor &q = run.inputs[0], &y = run.outputs[0];
   const double* a = run.attributes;
-  const AttentionCall call = {static_cast<int>(a[0]), static_cast<int>(a[1]), static_cast<float>(a[3]),
-                              static_cast<float>(a[4]), attention_pattern(a, run.kv)};
+  const AttentionCall call = {static_cast<int>(a[0]),
+                              static_cast<int>(a[1]),
+                              static_cast<float>(a[3]),
+                              static_cast<float>(a[4]),
+                              attention_pattern(a, run.kv),
+                              layer_chooses(run),
+                              run.kv.labels.grouped ? run.kv.kv_heads : static_cast<int>(a[1]),
+                              reinterpret_cast<float*>(run.states)};
   launch<attend>(Launch{dim3(static_cast<unsigned>(q.rows * call.heads)), dim3(chunk),
                         static_cast<size_t>(run.kv.value_dim + run.kv.key_dim) * sizeof(float), run.stream},
                  values_of<const float>(q), values_of<float>(y), run.batch, run.kv, call);

@@ -3,17 +3,19 @@
 import { quantiseRow } from '../../../lib/program/reference/quantise.js';
 import { chosen, pooled, votesOf } from '../../../lib/program/reference/snap.js';
 import type { SnapPolicy } from '../../../lib/program/kv-policy.js';
-import { isaLevels } from '../executors.js';
+import { emulatedDevice, isaLevels } from '../executors.js';
 import { expectClose } from '../op-case.js';
 import { AttentionRun, layer, layers, oracle, rounded, tokens, valueDimOf } from './attention-runs.js';
-import type { Row, Shape } from './attention-runs.js';
+import type { Place, Row, Shape } from './attention-runs.js';
 
 const plain: SnapPolicy = {
   ...{ budget: 40, window: 8, kernel: 5, pooling: 'max', aggregation: 'mean', keepFirst: 0, minPromptTokens: 40 },
   ...{ granularity: 'kvHead', poolBeforeGroup: false },
 };
-/** Every level, with teams of one, two and three. */
-const teams = isaLevels().map((isa, index) => ({ isa, threads: 1 + (index % 3) }));
+const device = emulatedDevice();
+const cards: readonly Place[] = device ? [{ device }] : [];
+/** Every level, with teams of one, two and three; and the card. */
+const teams: readonly Place[] = [...isaLevels().map((isa, index) => ({ isa, threads: 1 + (index % 3) })), ...cards];
 
 /** What a row's query head gives each of the cells, which are all it sees. */
 function attended(shape: Shape, { q }: Row, head: number, cells: readonly Row[]): Float64Array {
@@ -120,6 +122,7 @@ test.each(shapes.map((shape) => [title(shape), shape] as const))('%s', (_, shape
       voters,
     );
     for (const team of teams) {
+      if (team.device && shape.keyType === 'Q4_0') continue; // cards have no kernels for it
       const run = new AttentionRun(shape, team);
       run.kv.create(); // somebody else
       const sequence = run.kv.create();
@@ -145,66 +148,85 @@ test('long prompts: several spans, any team and chunking keeps the same cells', 
   };
   const rows = tokens('long snap', 1400, shape);
   const kept = reference(shape, [rows, rows], 16);
-  for (const [threads, sizes] of [
-    [1, [1400]],
-    [2, [700, 700]],
-    [5, [3, 1300, 97]],
-    [3, [1384, 16]],
-  ] as const) {
-    const run = new AttentionRun(shape, { threads });
+  const runs: (readonly [Place, readonly number[]])[] = [
+    [{ threads: 1 }, [1400]],
+    [{ threads: 2 }, [700, 700]],
+    [{ threads: 5 }, [3, 1300, 97]],
+    [{ threads: 3 }, [1384, 16]],
+  ];
+  for (const [place, sizes] of runs) {
+    const run = new AttentionRun(shape, place);
     const sequence = run.kv.create();
     const own = rows.map((row) => ({ ...row, sequence }));
     feed(run, own, sizes, 16);
     expectStored(run, sequence, rows, kept);
     run.dispose();
   }
+  for (const card of cards) {
+    const run = new AttentionRun(shape, card);
+    const sequence = run.kv.create();
+    const own = rows.map((row) => ({ ...row, sequence }));
+    run.append(own.slice(0, 1384), sequence);
+    run.run(own.slice(1384), false, new Map([[sequence, 16]]));
+    expectStored(run, sequence, rows, kept);
+    run.dispose();
+  }
 });
 
-test('afterwards rows see what stayed, and a second turn chooses among it and what came since', () => {
-  const shape: Shape = {
-    heads: 4,
-    kvHeads: 2,
-    keyDim: 32,
-    snap: { ...plain, budget: 24, minPromptTokens: 24, window: 6, kernel: 3 },
-  };
-  const rows = tokens('turns', 120, shape);
-  const run = new AttentionRun(shape, { threads: 2 });
-  const sequence = run.kv.create();
-  const other = run.kv.create();
-  const own = rows.map((row) => ({ ...row, sequence }));
-  const first = reference(shape, [rows.slice(0, 70), rows.slice(0, 70)], 6);
-  feed(run, own.slice(0, 70), [70], 6);
-  // Alone and beside somebody else's prompt.
-  const alone = tokens('other', 30, shape, other);
-  const y = own
-    .slice(70, 90)
-    .flatMap((row, i) => run.run(i % 2 === 0 ? [row] : [...alone.slice(i, i + 1), row]).slice(-1));
-  const head = { ...shape, heads: 2, kvHeads: 1 };
-  const ofHead = ({ q, k, v, sequence: s }: Row, kvHead: number): Row => ({
-    q: q.slice(kvHead * 64, (kvHead + 1) * 64),
-    k: k.slice(kvHead * 32, (kvHead + 1) * 32),
-    v: v.slice(kvHead * 32, (kvHead + 1) * 32),
-    sequence: s,
-  });
-  const cellsOf = (kvHead: number, end: number): Row[] => [
-    ...first[kvHead].map((place) => rows[place]),
-    ...rows.slice(70, end),
-  ];
-  y.forEach((row, i) => {
-    for (const kvHead of [0, 1]) {
-      const cells = cellsOf(kvHead, 71 + i).map((cell) => ofHead(cell, kvHead));
-      const wanted = oracle(head, ofHead(rows[70 + i], kvHead), cells);
-      expectClose(row.slice(kvHead * 64, (kvHead + 1) * 64), wanted, 1e-5, 2e-5);
-    }
-  });
-  // The new turn has fewer rows than the window: as many vote.
-  feed(run, own.slice(90, 94), [4], 4);
-  const second = reference(shape, [cellsOf(0, 94), cellsOf(1, 94)], 4);
-  const places = second.map((kept, kvHead) => kept.map((index) => rows.indexOf(cellsOf(kvHead, 94)[index])));
-  expect([run.kv.length(sequence), run.kv.cells(sequence)]).toEqual([94, 24]);
-  expectStored(run, sequence, rows, places);
-  run.dispose();
-});
+/** A team, and the card. */
+const some: (readonly [string, Place])[] = [
+  ['a team', { threads: 2 }],
+  ...cards.map((card) => ['card', card] as const),
+];
+
+test.each(some)(
+  'afterwards rows see what stayed, and a second turn chooses among it and what came since, %s',
+  (_, place) => {
+    const shape: Shape = {
+      heads: 4,
+      kvHeads: 2,
+      keyDim: 32,
+      snap: { ...plain, budget: 24, minPromptTokens: 24, window: 6, kernel: 3 },
+    };
+    const rows = tokens('turns', 120, shape);
+    const run = new AttentionRun(shape, place);
+    const sequence = run.kv.create();
+    const other = run.kv.create();
+    const own = rows.map((row) => ({ ...row, sequence }));
+    const first = reference(shape, [rows.slice(0, 70), rows.slice(0, 70)], 6);
+    feed(run, own.slice(0, 70), [70], 6);
+    // Alone and beside somebody else's prompt.
+    const alone = tokens('other', 30, shape, other);
+    const y = own
+      .slice(70, 90)
+      .flatMap((row, i) => run.run(i % 2 === 0 ? [row] : [...alone.slice(i, i + 1), row]).slice(-1));
+    const head = { ...shape, heads: 2, kvHeads: 1 };
+    const ofHead = ({ q, k, v, sequence: s }: Row, kvHead: number): Row => ({
+      q: q.slice(kvHead * 64, (kvHead + 1) * 64),
+      k: k.slice(kvHead * 32, (kvHead + 1) * 32),
+      v: v.slice(kvHead * 32, (kvHead + 1) * 32),
+      sequence: s,
+    });
+    const cellsOf = (kvHead: number, end: number): Row[] => [
+      ...first[kvHead].map((place) => rows[place]),
+      ...rows.slice(70, end),
+    ];
+    y.forEach((row, i) => {
+      for (const kvHead of [0, 1]) {
+        const cells = cellsOf(kvHead, 71 + i).map((cell) => ofHead(cell, kvHead));
+        const wanted = oracle(head, ofHead(rows[70 + i], kvHead), cells);
+        expectClose(row.slice(kvHead * 64, (kvHead + 1) * 64), wanted, 1e-5, 2e-5);
+      }
+    });
+    // The new turn has fewer rows than the window: as many vote.
+    feed(run, own.slice(90, 94), [4], 4);
+    const second = reference(shape, [cellsOf(0, 94), cellsOf(1, 94)], 4);
+    const places = second.map((kept, kvHead) => kept.map((index) => rows.indexOf(cellsOf(kvHead, 94)[index])));
+    expect([run.kv.length(sequence), run.kv.cells(sequence)]).toEqual([94, 24]);
+    expectStored(run, sequence, rows, places);
+    run.dispose();
+  },
+);
 
 test('equal votes: the first cells stay', () => {
   const shape: Shape = {
@@ -268,7 +290,7 @@ test('planted needles stay with their neighbours, and are found as in the whole 
   run.dispose();
 });
 
-test('layers with a sliding window keep their last cells', () => {
+test.each(some)('layers with a sliding window keep their last cells, %s', (_, place) => {
   const shape: Shape = {
     heads: 2,
     kvHeads: 1,
@@ -277,7 +299,7 @@ test('layers with a sliding window keep their last cells', () => {
     snap: { ...plain, budget: 24, minPromptTokens: 24 },
   };
   const rows = tokens('sliding', 90, shape);
-  const run = new AttentionRun(shape, { threads: 2 });
+  const run = new AttentionRun(shape, place);
   const sequence = run.kv.create();
   const own = rows.map((row) => ({ ...row, sequence }));
   feed(run, own.slice(0, 60), [60], 8);
@@ -288,32 +310,35 @@ test('layers with a sliding window keep their last cells', () => {
   run.dispose();
 });
 
-test('a fork keeps the cells that the prompt had; nothing is lost when compression is begun and not finished', () => {
-  const shape: Shape = { heads: 2, kvHeads: 1, keyDim: 32, snap: { ...plain, budget: 24, minPromptTokens: 24 } };
-  const rows = tokens('fork', 90, shape);
-  const run = new AttentionRun(shape, { threads: 1 });
-  const { pagesUsed } = run.kv.sizes();
-  const sequence = run.kv.create();
-  const own = rows.map((row) => ({ ...row, sequence }));
-  run.run(own.slice(0, 70));
-  const fork = run.kv.fork(sequence);
-  feed(run, own.slice(70), [20], 8);
-  expect([run.kv.cells(sequence), run.kv.cells(fork), run.kv.length(sequence)]).toEqual([24, 70, 90]);
-  expectStored(run, fork, rows, [Array.from({ length: 70 }, (_, i) => i)]);
-  // A prompt that was compressed can only be forgotten whole; what came behind it token by token.
-  run.run([
-    { ...rows[0], sequence },
-    { ...rows[1], sequence },
-  ]);
-  run.kv.truncate(sequence, 91);
-  expect([run.kv.cells(sequence), run.kv.length(sequence)]).toEqual([25, 91]);
-  const second = run.kv.fork(sequence);
-  run.kv.truncate(sequence, 89);
-  expect([run.kv.cells(sequence), run.kv.length(sequence), run.kv.length(second)]).toEqual([0, 0, 91]);
-  for (const one of [sequence, fork, second]) run.kv.release(one);
-  expect(run.kv.sizes().pagesUsed).toBe(pagesUsed);
-  run.dispose();
-});
+test.each(some)(
+  'a fork keeps what the prompt had; nothing is lost when compression is begun and not finished, %s',
+  (_, place) => {
+    const shape: Shape = { heads: 2, kvHeads: 1, keyDim: 32, snap: { ...plain, budget: 24, minPromptTokens: 24 } };
+    const rows = tokens('fork', 90, shape);
+    const run = new AttentionRun(shape, place);
+    const { pagesUsed } = run.kv.sizes();
+    const sequence = run.kv.create();
+    const own = rows.map((row) => ({ ...row, sequence }));
+    run.run(own.slice(0, 70));
+    const fork = run.kv.fork(sequence);
+    feed(run, own.slice(70), [20], 8);
+    expect([run.kv.cells(sequence), run.kv.cells(fork), run.kv.length(sequence)]).toEqual([24, 70, 90]);
+    expectStored(run, fork, rows, [Array.from({ length: 70 }, (_, i) => i)]);
+    // A prompt that was compressed can only be forgotten whole; what came behind it token by token.
+    run.run([
+      { ...rows[0], sequence },
+      { ...rows[1], sequence },
+    ]);
+    run.kv.truncate(sequence, 91);
+    expect([run.kv.cells(sequence), run.kv.length(sequence)]).toEqual([25, 91]);
+    const second = run.kv.fork(sequence);
+    run.kv.truncate(sequence, 89);
+    expect([run.kv.cells(sequence), run.kv.length(sequence), run.kv.length(second)]).toEqual([0, 0, 91]);
+    for (const one of [sequence, fork, second]) run.kv.release(one);
+    expect(run.kv.sizes().pagesUsed).toBe(pagesUsed);
+    run.dispose();
+  },
+);
 
 test('votes of a row are all of its attention, and the average counts what does not exist as nothing', () => {
   const shape: Shape = { heads: 4, kvHeads: 2, keyDim: 32, keyType: 'F16' };

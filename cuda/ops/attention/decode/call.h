@@ -13,7 +13,8 @@ struct DecodeCall {
   int layer, heads, group;
   float scale, softcap;
   Pattern pattern;
-  int passes;  // of a kernel's columns over the query vectors of the largest unit
+  bool choosing;  // some rows of this layer choose what they attend to
+  int passes;     // of a kernel's columns over the query vectors of the largest unit
 };
 
 // Of a chunk of slots: the weighted values, not divided; then the largest score (times log2 e) and the sum of weights.
@@ -27,6 +28,9 @@ bool decode_f16(const DeviceRun& run, const DecodeCall& call);
 bool decode_q8_0(const DeviceRun& run, const DecodeCall& call);
 bool decode_f32(const DeviceRun& run, const DecodeCall& call);
 bool decode_mixed(const DeviceRun& run, const DecodeCall& call);  // F16 and Q8_0
+
+// The call of a run.
+DecodeCall decode_call(const DeviceRun& run);
 
 // Rows of several chunks, and zeros for rows that see nothing.
 void merge_states(const DeviceRun& run, const DecodeCall& call);

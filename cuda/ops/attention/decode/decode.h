@@ -13,9 +13,15 @@
 #include "cuda/core/launch.h"
 #include "cuda/ops/attention/decode/call.h"
 #include "cuda/ops/attention/decode/kinds.h"
+#include "cuda/ops/attention/sparse/choice.h"
 #include "cuda/ops/elementwise.h"
 
 namespace vivace::cuda {
+
+// Whether the row attends to cells of its choice, which is not done here.
+__device__ inline bool chooses(const DecodeCall& call, int64_t row, const VisibleSlots& seen) {
+  return call.choosing && choice_of(call.batch, call.kv.labels, row, seen) > 0;
+}
 
 // An item's unit. Every lane of a warp gets it.
 __device__ inline RowUnit find_unit(const DeviceBatch& batch, int item) {
@@ -299,10 +305,12 @@ __global__ void __launch_bounds__(32 * warps, decode_blocks<NT, warps>) decode_c
     const int chunk = unit.first_chunk + item - unit.first_item, begin = chunk * unit.chunk;
     const Pattern& pattern = call.pattern;
     const bool blocks = has_blocks(pattern, head, call.kv.kv_heads);
-    int cut = 0;  // rows whose window begins within the chunk or behind it
-    if (unit.rows > 1 && pattern.window > 0)
-      for (int r = 0; r < unit.rows; ++r)
-        cut += visible_slots(batch, unit.row + r, pattern.window).begin > begin ? 1 : 0;
+    int cut = 0;  // rows whose window begins within the chunk or behind it, or that choose what they attend to
+    if (unit.rows > 1 && (pattern.window > 0 || call.choosing))
+      for (int r = 0; r < unit.rows; ++r) {
+        const VisibleSlots seen = visible_slots(batch, unit.row + r, pattern.window);
+        cut += seen.begin > begin || chooses(call, unit.row + r, seen) ? 1 : 0;
+      }
     const bool together = unit.rows > 1 && cut == 0;
     // Otherwise each row alone: what it does not see is not even multiplied by nothing.
     for (int first = 0; first < unit.rows;) {
@@ -314,7 +322,7 @@ __global__ void __launch_bounds__(32 * warps, decode_blocks<NT, warps>) decode_c
         const int last = some ? BlockOrder(pattern, head, own / pattern.block).count(seen.end) : seen.end;
         end = first + 1;
         from = max(seen.begin, from);
-        to = min(last, to);
+        to = chooses(call, unit.row + first, seen) ? from : min(last, to);
         prefix = seen.prefix;
       }
       if (from < to) {
@@ -327,17 +335,23 @@ __global__ void __launch_bounds__(32 * warps, decode_blocks<NT, warps>) decode_c
   }
 }
 
+// Blocks of the device at the same time; 0: not even one has room.
+template <int NT, int warps>
+int resident_blocks(const DeviceRun& run, size_t shared) {
+  constexpr size_t columns = 8 * NT, most = decode_blocks<NT, warps>;
+  const size_t own = 8 * columns + 8 * columns * warps + 1024;  // static, and what a block costs
+  const size_t resident = static_cast<size_t>(run.device->shared_bytes + 1024) / (shared + own);
+  return run.device->multiprocessors * static_cast<int>(resident < most ? resident : most);
+}
+
 template <class Keys, class Values, int VT, int NT, int warps>
 bool start_decode(const DeviceRun& run, DecodeCall call) {
   using Block = DecodeBlock<Keys, Values, VT, NT, warps>;
   const size_t shared = Block::shared_bytes(call.kv.key_dim, call.kv.value_dim);
-  const size_t own = 8 * Block::columns + 8 * Block::columns * warps + 1024;  // static, and what a block costs
-  const size_t resident = static_cast<size_t>(run.device->shared_bytes + 1024) / (shared + own);
-  if (resident == 0) return false;
+  const int blocks = resident_blocks<NT, warps>(run, shared);
+  if (blocks == 0) return false;
   const int rows = run.batch.kind == RowsKind::alone ? 1 : rows_of_a_unit;
   call.passes = (rows * call.group + Block::columns - 1) / Block::columns;
-  constexpr size_t most = decode_blocks<NT, warps>;
-  const int blocks = run.device->multiprocessors * static_cast<int>(resident < most ? resident : most);
   launch<decode_chunks<Keys, Values, VT, NT, warps>>(
       Launch{dim3(static_cast<unsigned>(blocks)), dim3(Block::threads), shared, run.stream}, call);
   return true;

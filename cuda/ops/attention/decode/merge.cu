@@ -1,7 +1,7 @@
 // Rows of several chunks, and zeros for rows that see nothing.
 #include "cuda/core/launch.h"
 #include "cuda/ops/attention/decode/merge.h"
-#include "cuda/ops/attention/pages.h"
+#include "cuda/ops/attention/sparse/choice.h"
 
 namespace vivace::cuda {
 namespace {
@@ -17,6 +17,7 @@ __global__ void __launch_bounds__(32 * merge_warps) merge_chunks(DecodeCall call
   if (seen.begin == seen.end)
     for (int i = thread; i < dim; i += 32 * merge_warps) call.y[vector * dim + i] = 0.0f;
   if (seen.begin == seen.end || state == one_chunk) return;
+  if (call.choosing && choice_of(call.batch, call.kv.labels, row, seen) > 0) return;
   const Pattern& pattern = call.pattern;
   const int size = chunk_of(pattern, seen.end), head = static_cast<int>(vector % call.heads) / call.group;
   int end = seen.end;
