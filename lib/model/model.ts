@@ -1,5 +1,6 @@
 // A loaded model: its program on an executor, its tokenizer, and the sessions and chats that run on it.
 import { totalmem } from 'node:os';
+import { keptBytes } from '../caches/kept.js';
 import type { CacheModel, CacheOptions, CacheType } from '../caches/policy.js';
 import { cacheType, cacheWord, resolveCache, rowOf, savedPolicy, type ResolvedCache } from '../caches/resolve.js';
 import type * as chats from '../session/chat.js';
@@ -195,18 +196,30 @@ export class Model {
     }
   }
 
-  /** What this model takes with so many tokens in its sessions, in bytes. */
-  estimateMemory(options: { contextLength?: number; keyType?: CacheType; valueType?: CacheType } = {}): MemoryEstimate {
+  /**
+   * What this model takes with so many tokens in its sessions, in bytes. With a `cache` that has a policy: with one session of that
+   * length, in whole pages; `kvMost` is what its keys and values take while it is read as one prompt.
+   */
+  estimateMemory(
+    options: { contextLength?: number; keyType?: CacheType; valueType?: CacheType; cache?: CacheOptions } = {},
+  ): MemoryEstimate & { readonly kvMost?: number } {
     this.check();
-    checkNames(options, ['contextLength', 'keyType', 'valueType'], 'the options of estimateMemory');
-    const estimate = estimateMemory(this.source, {
-      contextLength: integer('contextLength', options.contextLength, this.info.contextLength, 0, 2 ** 40),
-      keyType: cacheType('keyType', options.keyType),
-      valueType: cacheType('valueType', options.valueType),
-    });
+    checkNames(options, ['contextLength', 'keyType', 'valueType', 'cache'], 'the options of estimateMemory');
+    const contextLength = integer('contextLength', options.contextLength, this.info.contextLength, 0, 2 ** 40);
+    const keyType = options.cache?.keyType ?? options.keyType;
+    const valueType = options.cache?.valueType ?? options.valueType;
+    const types = { keyType: cacheType('keyType', keyType), valueType: cacheType('valueType', valueType) };
+    const estimate = estimateMemory(this.source, { contextLength, ...types });
     const { weights, mapped } = this.executor.memory();
-    const { kv, activations } = estimate;
-    return { ...estimate, weights, mapped, total: mapped + weights + kv + activations };
+    const { activations } = estimate;
+    const cache = options.cache && resolveCache(options.cache, this.cacheModel());
+    if (!cache?.native) return { ...estimate, weights, mapped, total: mapped + weights + estimate.kv + activations };
+    const { held: kv, most: kvMost } = keptBytes(
+      cache.native,
+      { shape: this.executor.kvShape, ...cache },
+      contextLength,
+    );
+    return { ...estimate, weights, mapped, kv, kvMost, total: mapped + weights + kv + activations };
   }
 
   /** Bytes in use now: weights, keys and values that sessions have and that stay for others, intermediate values. */
