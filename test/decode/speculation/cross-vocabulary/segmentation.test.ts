@@ -108,5 +108,4 @@ test.each(pairs)('the end of a text is written anew as the drafter writes it: %s
   expect(share).toBeGreaterThan(from.addsSpacePrefix === drafter.addsSpacePrefix ? 0.99 : 0);
   // Bytes are written in one way only.
   if (drafter.vocabSize > 300) expect(changed).toBeGreaterThan(0);
-  else expect([drafter.vocabSize, changed]).toEqual([expect.any(Number), expect.any(Number)]);
 });
