@@ -19,7 +19,7 @@ export type { SnapKvOptions, SnapKvPolicy } from './caches/snap-kv.js';
 export { window } from './caches/window.js';
 export type { WindowOptions, WindowPolicy } from './caches/window.js';
 export type { CachePolicy } from './caches/policies.js';
-export type { CacheOptions, CacheStorage, CacheType } from './caches/policy.js';
+export type { CacheOptions, CacheStorage, CacheType, KeyType } from './caches/policy.js';
 export type {
   PrefixCache,
   PrefixCacheOptions,

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "caches/paged_kv.h"
+
 namespace vivace {
 namespace {
 
@@ -42,7 +44,7 @@ std::vector<PageGroup> page_groups(const PageShape& shape, const CachePolicy& po
           std::find_if(groups.begin(), groups.end(), [&](const PageGroup& group) { return group.pattern == pattern; });
       const auto index = static_cast<size_t>(known - groups.begin());
       if (known == groups.end()) {
-        groups.push_back({pattern, shape.page_size, 0, {}});
+        groups.push_back({pattern, shape.page_size, 0, {}, shape.key_row, shape.value_row});
         heads_of.emplace_back();
       }
       heads_of[index].push_back(head);
@@ -58,6 +60,17 @@ std::vector<PageGroup> page_groups(const PageShape& shape, const CachePolicy& po
     }
   }
   return groups;
+}
+
+void PagedKv::add_exact_keys() {
+  exact_head_bytes_ = row_bytes(DType::F16, options_.key_dim) * options_.page_size;
+  LayerPattern own_page;
+  own_page.window = 1;
+  PageGroup exact = {own_page, options_.page_size, 0, {}, row_bytes(DType::F16, options_.key_dim), 0};
+  for (int layer = 0; layer < options_.layers; ++layer)
+    for (int head = 0; head < options_.kv_heads; ++head, exact.page_bytes += exact_head_bytes_)
+      exact.parts.push_back({layer, head, exact.page_bytes, 0});
+  groups_.push_back(std::move(exact));
 }
 
 }  // namespace vivace

@@ -12,6 +12,7 @@ namespace vivace {
 struct PageShape {
   int layers = 0, kv_heads = 0, page_size = 0;
   int64_t key_head_bytes = 0, value_head_bytes = 0;  // [page_size, row]
+  int64_t key_row = 0, value_row = 0;                // PageGroup's
 };
 
 struct PageGroup {
@@ -24,6 +25,7 @@ struct PageGroup {
   int page_size = 0;
   int64_t page_bytes = 0;
   std::vector<Part> parts;
+  int64_t key_row = 0, value_row = 0;  // bytes of a cell's own; 0: it has none here
 
   // Only a bounded number of pages is kept, however long the text.
   bool bounded() const { return pattern.window > 0; }

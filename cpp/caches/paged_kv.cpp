@@ -23,16 +23,21 @@ PagedKv::PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store
     return dtype == DType::F32 || dtype == DType::F16 ||
            ((dtype == DType::Q8_0 || dtype == DType::Q4_0) && dim % 32 == 0);
   };
+  const bool channels = options.key_dtype == DType::KIVI4 && options.key_dim % 32 == 0;
   if (options.layers < 1 || options.kv_heads < 1 || options.key_dim < 1 || options.value_dim < 1 ||
       options.page_size < 1 || options.page_size > 4096 || options.max_pages < 1 || options.hash_bits < 1)
     throw Error("INVALID_ARGUMENT", "KV cache: every dimension must be at least 1, and a page at most 4096 tokens");
-  if (!fits(options.key_dtype, options.key_dim) || !fits(options.value_dtype, options.value_dim))
+  if (!(channels || fits(options.key_dtype, options.key_dim)) || !fits(options.value_dtype, options.value_dim))
     throw Error("UNSUPPORTED_FEATURE",
                 "KV cache: types are F32, F16, or Q8_0 and Q4_0 for head sizes that are a multiple of 32",
                 "Use f16 for keys and values.");
   if (store_->place() != nullptr && (options.key_dtype == DType::Q4_0 || options.value_dtype == DType::Q4_0))
     throw Error("UNSUPPORTED_FEATURE", "KV cache: kernels for cards read F32, F16 and Q8_0, not Q4_0",
                 "Use q8_0 for keys and values, or the CPU.");
+  if (channels && (options.page_size != 32 || !options.policy.full() || store_->place() != nullptr))
+    throw Error("UNSUPPORTED_FEATURE",
+                "KV cache: keys are quantised by channel in pages of 32 tokens, on the CPU and without a cache policy",
+                "Use other keys: q8_0 or q4_0.");
   key_row_bytes_ = row_bytes(options.key_dtype, options.key_dim);
   value_row_bytes_ = row_bytes(options.value_dtype, options.value_dim);
   key_head_bytes_ = key_row_bytes_ * options.page_size;
@@ -41,7 +46,8 @@ PagedKv::PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store
   layer_bytes_ = value_offset_ + value_head_bytes_ * options.kv_heads;
   page_bytes_ = layer_bytes_ * options.layers;
   check_policy();
-  groups_ = page_groups({options.layers, options.kv_heads, options.page_size, key_head_bytes_, value_head_bytes_},
+  groups_ = page_groups({options.layers, options.kv_heads, options.page_size, key_head_bytes_, value_head_bytes_,
+                         channels ? 0 : key_row_bytes_, value_row_bytes_},
                         options.policy);
   if (options.policy.labels.channels > 0) set_labels();
   places_.resize(static_cast<size_t>(options.layers) * static_cast<size_t>(options.kv_heads));
@@ -52,11 +58,14 @@ PagedKv::PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store
       places_[static_cast<size_t>(part.layer * options.kv_heads + part.head)] = {static_cast<int>(i), part.key,
                                                                                  part.value};
   }
+  if (channels) add_exact_keys();
+  for (const PageGroup& group : groups_) all_bytes_ += group.page_bytes;
   free_.resize(groups_.size());
   // Where all layers keep the same, a text has at most max_pages pages at a time; else some groups have more of theirs.
   const bool one = groups_.size() == 1;
   table_pages_ = one ? options.max_pages : std::min(4 * options.max_pages, most_table_pages);
-  most_pages_ = one ? options.max_pages : std::min(options.max_pages * (page_bytes_ / smallest), most_table_pages);
+  most_pages_ = one ? options.max_pages
+                    : std::min(options.max_pages * (page_bytes_ / smallest) * (channels ? 2 : 1), most_table_pages);
   for (const PageGroup& group : groups_)  // so that tables which begin again hold at least the sinks and a page
     table_pages_ = std::max(table_pages_, group.sink_pages() + 2);
   int sinks = 0;
@@ -209,6 +218,8 @@ void PagedKv::truncate(int sequence, int length) {
 }
 
 void PagedKv::cut(Sequence& shorter, int cells) {
+  // What else lies in the row's own page it sees as it was.
+  if (by_channel() && cells / options_.page_size < shorter.tables[1].gone) cells -= cells % options_.page_size;
   if (cells < shorter.horizon) {
     bool whole = true;
     const int64_t end = (int64_t{cells} + options_.page_size - 1) / options_.page_size;
@@ -226,7 +237,7 @@ void PagedKv::cut(Sequence& shorter, int cells) {
 
 // A page of room for rollbacks: what a draft takes back is found again.
 void PagedKv::retire(Sequence& sequence) {
-  if (options_.policy.layers.empty()) return;
+  if (options_.policy.layers.empty() && !by_channel()) return;
   const int64_t horizon = sequence.length - int64_t{options_.page_size};
   if (horizon <= sequence.horizon) return;
   sequence.horizon = horizon;
@@ -250,7 +261,7 @@ void PagedKv::reserve(int sequence, int count) {
   const int size = options_.page_size;
   const int64_t wanted = std::max(grown.pages, (int64_t{grown.length} + count + size - 1) / size);
   const int64_t first_written = grown.length / size, missing = wanted - grown.pages;
-  int64_t bytes = missing * page_bytes_;
+  int64_t bytes = missing * all_bytes_;
   std::vector<size_t> shared, published;
   for (size_t group = 0; group < groups_.size() && first_written < grown.pages; ++group) {
     const Page& written = pages_[static_cast<size_t>(entry(grown, group, first_written))];
@@ -271,7 +282,7 @@ void PagedKv::reserve(int sequence, int count) {
   for (const size_t group : published) {
     const int32_t written = entry(grown, group, first_written);
     // A published page is copied, too, but not where the sequence would be without memory for that.
-    if (used_bytes_ + missing * page_bytes_ + groups_[group].page_bytes > most) {
+    if (used_bytes_ + missing * all_bytes_ + groups_[group].page_bytes > most) {
       evict(written);
     } else {
       try {
@@ -331,7 +342,7 @@ void PagedKv::reserve_ahead(int sequence, int count) {
   const Sequence& grown = checked(sequence);
   for (; int64_t{grown.length} + count > reserved(sequence); count /= 2) {
     const int64_t missing = (int64_t{grown.length} + count) / options_.page_size + 1 - grown.pages;
-    if (2 * (used_bytes_ + missing * page_bytes_) > options_.max_pages * page_bytes_) continue;
+    if (2 * (used_bytes_ + missing * all_bytes_) > options_.max_pages * page_bytes_) continue;
     try {
       return reserve(sequence, count);
     } catch (const Error&) {
@@ -353,6 +364,7 @@ void PagedKv::commit(int sequence, int count) {
 
 void PagedKv::keep(int sequence, const int32_t* offsets, int kept) {
   Sequence& pruned = checked(sequence);
+  if (by_channel()) throw Error("UNSUPPORTED_FEATURE", "KV cache: trees and keys by channel do not go together");
   move(sequence, pruned.length, offsets, kept);
   cut(pruned, pruned.length + kept);  // drops whole pages that only held refused cells
 }
@@ -379,11 +391,12 @@ void PagedKv::move(int sequence, int first, const int32_t* offsets, int count) {
 
 void PagedKv::add_strips(std::vector<PageStrip>& strips, const PageGroup& group, const std::byte* source, int from,
                          std::byte* target, int to, int64_t cells) const {
-  for (const auto& [layer, head, key, value] : group.parts) {
-    strips.push_back(
-        {target + key + to * key_row_bytes_, source + key + from * key_row_bytes_, cells * key_row_bytes_});
-    strips.push_back(
-        {target + value + to * value_row_bytes_, source + value + from * value_row_bytes_, cells * value_row_bytes_});
+  const auto add = [&](int64_t at, int64_t row) {
+    if (row > 0) strips.push_back({target + at + to * row, source + at + from * row, cells * row});
+  };
+  for (const PageGroup::Part& part : group.parts) {
+    add(part.key, group.key_row);
+    add(part.value, group.value_row);
   }
 }
 
@@ -415,6 +428,7 @@ void PagedKv::for_rows(int sequence, int begin, int count, Strip&& strip_of, Mov
 void PagedKv::read_cells(int sequence, int begin, int count, std::byte* out) const {
   const Sequence& source = checked(sequence);
   if (begin < 0 || count < 0 || begin + count > source.length) throw Error("INTERNAL", "KV cache: read beyond length");
+  if (by_channel()) throw Error("INTERNAL", "KV cache: keys by channel are no cells");
   if (source.horizon > 0) throw Error("INTERNAL", "KV cache: cells of the sequence are gone");
   for_rows(
       sequence, begin, count,
@@ -428,6 +442,7 @@ void PagedKv::read_cells(int sequence, int begin, int count, std::byte* out) con
 
 void PagedKv::write_cells(int sequence, int begin, int count, const std::byte* in) {
   Sequence& target = checked(sequence);
+  if (by_channel()) throw Error("INTERNAL", "KV cache: keys by channel are no cells");
   if (begin != target.length) throw Error("INTERNAL", "KV cache: restored cells must follow the last one");
   reserve(sequence, count);
   restore_labels(sequence, begin, count, in);

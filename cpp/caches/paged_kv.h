@@ -4,6 +4,10 @@
 // [kv_heads][page_size][key row] | V: [kv_heads][page_size][value row] ]. Under a policy that keeps different cells of
 // different layers or heads, each group of those that keep the same has pages of its own (page_groups.h); pages whose
 // cells no later row sees go when a run begins, never during one.
+//
+// Keys by channel (KIVI4): the keys of a page are quantised together when the page is full, [key_dim][20 bytes], and a
+// row sees them so unless the page is its own. F16 keys lie in pages of a second group, which go as if they had been in
+// a window's reach: with those of a page gone, a sequence can be cut to its beginning only.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -30,6 +34,7 @@ struct PagedKvOptions {
   int value_dim = 0;
   int page_size = 32;
   DType key_dtype = DType::F16;    // F32, F16, or Q8_0 and Q4_0 (dims a multiple of 32; Q4_0 on the host only)
+                                   // or KIVI4, likewise, on pages of 32 cells and without a policy
   DType value_dtype = DType::F16;  // the same choice
   int64_t max_pages = 0;  // pages that may exist at once; under a policy, so many times the bytes of one of all
   int hash_bits = 64;     // of published pages; fewer only to test collisions
@@ -131,6 +136,11 @@ class PagedKv {
   std::byte* values(int sequence, int page, int layer, int head) const {
     const Place& place = places_[layer * options_.kv_heads + head];
     return page_base(sequence, page, place.group) + place.value;
+  }
+  bool by_channel() const { return options_.key_dtype == DType::KIVI4; }
+  // F16 keys [page_size, key_dim] of one head in a page that is still there, where keys are quantised by channel.
+  std::byte* exact_keys(int sequence, int page, int layer, int head) const {
+    return page_base(sequence, page, 1) + (layer * options_.kv_heads + head) * exact_head_bytes_;
   }
   // A page by its number, and where a head's keys and values lie in it.
   std::byte* base_of(int32_t page) const { return pages_[page].data; }
@@ -255,6 +265,7 @@ class PagedKv {
   void for_rows(int sequence, int begin, int count, Strip&& strip_of, Move&& move) const;
 
   void set_labels();
+  void add_exact_keys();
 
   PagedKvOptions options_;
   std::unique_ptr<PageStore> store_;
@@ -263,7 +274,8 @@ class PagedKv {
   int64_t label_bytes_ = 0;
   std::vector<int64_t> label_offsets_;  // by layer; -1: none
   int64_t key_row_bytes_, value_row_bytes_, key_head_bytes_, value_head_bytes_, value_offset_, layer_bytes_,
-      page_bytes_;
+      page_bytes_, exact_head_bytes_ = 0;
+  int64_t all_bytes_ = 0;  // of a page of every group
   std::vector<PageGroup> groups_;
   SinkAngles angles_;
   std::vector<Place> places_;  // [layers][kv_heads]

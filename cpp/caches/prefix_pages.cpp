@@ -34,12 +34,17 @@ int PagedKv::share(int sequence, const int32_t* tokens, int count, const std::st
   for (size_t i = own; i < found.size(); ++i) {
     taker.tables[0].entries.push_back(found[i]);
     ++taker.pages;
+    // Full pages are quantised: nobody sees their keys as they were.
+    if (by_channel()) {
+      taker.tables[1].entries.push_back(PrefixTree::none);
+      taker.tables[1].gone = taker.pages;
+    }
   }
   return taker.length = static_cast<int>(found.size()) * size;
 }
 
 void PagedKv::publish(int sequence, const int32_t* tokens, int count, const std::string& salt) {
-  if (most_idle_ == 0 || !shares_prefixes()) return;
+  if (most_idle_ == 0 || !(shares_prefixes() || by_channel())) return;
   const Sequence& owner = checked(sequence);
   const int size = options_.page_size;
   const size_t full = static_cast<size_t>(std::min({count, owner.length, owner.withheld}) / size);

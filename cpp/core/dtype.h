@@ -33,6 +33,8 @@ enum class DType : int32_t {
   W8A8 = 1009,
   W4A8 = 1010,
   W4A8_G128 = 1011,
+  // Keys of a page by channel (ops/attention/kv_write.h); in caches only.
+  KIVI4 = 1020,
   // Activations quantised for integer dot products; made by the planner, never in files.
   A8 = 2000,        // one scale per 32 values (ops/linear/quantize_rows.h)
   A8_TOKEN = 2001,  // one scale per row (ops/row_scaled/quantize_tokens.h)
@@ -76,6 +78,7 @@ inline constexpr DTypeInfo dtype_table[] = {
     {DType::W8A8, "W8A8", 1, 1, false, 8, true},
     {DType::W4A8, "W4A8", 2, 1, false, 8, true},
     {DType::W4A8_G128, "W4A8_G128", 128, 66, false, 8, true},
+    {DType::KIVI4, "KIVI4", 32, 20, false},
     {DType::A8, "A8", 32, 64, false},
     {DType::A8_TOKEN, "A8_TOKEN", 1, 1, false, 64},
 };
@@ -88,7 +91,8 @@ constexpr const DTypeInfo* find_dtype(DType id) {
 
 // Whether weights are stored like this.
 constexpr bool is_weight(DType id) {
-  return find_dtype(id) != nullptr && id != DType::I32 && id != DType::A8 && id != DType::A8_TOKEN;
+  return find_dtype(id) != nullptr && id != DType::I32 && id != DType::A8 && id != DType::A8_TOKEN &&
+         id != DType::KIVI4;
 }
 
 // Bytes of one row of `columns` values; `columns` is a whole number of blocks.

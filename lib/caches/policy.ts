@@ -6,11 +6,13 @@ import type { KvPolicy } from '../program/kv-policy.js';
 import type { CachePolicy } from './policies.js';
 
 export type CacheType = 'f16' | 'q8_0' | 'q4_0' | 'f32';
+/** kivi: four bits by channel instead of by token, over groups of 32 tokens (docs/systems/kv-quantization.md). */
+export type KeyType = CacheType | 'kivi';
 
 /** How keys and values of past tokens are stored. */
 export interface CacheStorage {
   /** Default f16; q8_0 takes about half of its memory and loses a little accuracy, q4_0 a quarter and loses more. */
-  readonly keyType?: CacheType;
+  readonly keyType?: KeyType;
   readonly valueType?: CacheType;
   /** Tokens per page, the unit of memory. Default 32. */
   readonly pageSize?: number;

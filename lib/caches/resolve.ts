@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { checkNames, integer, word } from '../decode/option-checks.js';
 import { expected, VivaceError } from '../errors.js';
-import type { KvDType } from '../program/executor.js';
+import type { KeyDType, KvDType } from '../program/executor.js';
 import type { KvPolicy } from '../program/kv-policy.js';
 import { policyRows, type CachePolicy } from './policies.js';
 import {
@@ -11,18 +11,24 @@ import {
   type CacheModel,
   type CacheOptions,
   type CacheType,
+  type KeyType,
   type PolicyRow,
 } from './policy.js';
 
 const cacheTypes = { f16: 'F16', q8_0: 'Q8_0', q4_0: 'Q4_0', f32: 'F32' } as const satisfies Record<CacheType, KvDType>;
-const cacheWords = Object.keys(cacheTypes) as CacheType[];
+const keyTypes = { ...cacheTypes, kivi: 'KIVI4' } as const satisfies Record<KeyType, KeyDType>;
 
 /** Throws INVALID_ARGUMENT. */
-export const cacheType = (name: string, value: unknown): KvDType => cacheTypes[word(name, value, 'f16', cacheWords)];
+export const valueTypeOf = (value: unknown): KvDType =>
+  cacheTypes[word('valueType', value, 'f16', Object.keys(cacheTypes) as CacheType[])];
+
+/** Throws INVALID_ARGUMENT. */
+export const keyTypeOf = (value: unknown): KeyDType =>
+  keyTypes[word('keyType', value, 'f16', Object.keys(keyTypes) as KeyType[])];
 
 /** The other way round. */
 export const cacheWord = (type: KvDType): CacheType =>
-  cacheWords.find((word_) => cacheTypes[word_] === type) as CacheType;
+  (Object.keys(cacheTypes) as CacheType[]).find((word_) => cacheTypes[word_] === type) as CacheType;
 
 const features: Readonly<Record<CacheFeature, string>> = {
   cards: 'Graphics cards',
@@ -31,7 +37,7 @@ const features: Readonly<Record<CacheFeature, string>> = {
 
 /** Options with every field set; `native` is absent for the full cache. */
 export interface ResolvedCache {
-  readonly keyType: KvDType;
+  readonly keyType: KeyDType;
   readonly valueType: KvDType;
   readonly pageSize: number;
   readonly policy?: CachePolicy;
@@ -45,17 +51,28 @@ export const rowOf = (policy: CachePolicy): PolicyRow<CachePolicy> =>
 export function resolveCache(options: CacheOptions | undefined, model: CacheModel): ResolvedCache {
   checkNames(options, [...storageNames, 'policy'], 'the cache options');
   const storage = {
-    keyType: cacheType('keyType', options?.keyType),
-    valueType: cacheType('valueType', options?.valueType),
+    keyType: keyTypeOf(options?.keyType),
+    valueType: valueTypeOf(options?.valueType),
     pageSize: integer('pageSize', options?.pageSize, 32, 1, 4096),
   };
   // A model whose layers were trained to see less is not shown more.
   const policy = options?.policy ?? (model.longGen ? { kind: 'longGen' as const } : undefined);
+  const { keyType, valueType, pageSize } = storage;
+  const card = model.name.startsWith('cuda');
+  if (card && [keyType, valueType].some((type) => type === 'Q4_0' || type === 'KIVI4')) {
+    throw unsupported('Graphics cards have no kernels for keys and values of four bits', 'Use q8_0, or the CPU.');
+  }
+  if (keyType === 'KIVI4' && pageSize !== 32) {
+    throw unsupported('Keys of kivi are quantised 32 at a time, in pages of 32', 'Leave pageSize out.');
+  }
+  if (keyType === 'KIVI4' && policy !== undefined) {
+    throw unsupported('kivi keys are quantised a page at a time, and cache policies choose single tokens', 'Use q4_0.');
+  }
   if (policy === undefined) return storage;
   if (typeof policy !== 'object' || policy === null || rowOf(policy) === undefined) {
     throw expected('what full, window or another cache factory returns', 'policy', policy);
   }
-  if (model.name.startsWith('cuda')) refuse(policy, 'cards');
+  if (card) refuse(policy, 'cards');
   return { ...storage, policy, native: rowOf(policy).derive(policy, model) };
 }
 
@@ -75,6 +92,20 @@ export function savedPolicy(saved: unknown): CachePolicy {
   throw new VivaceError('FORMAT_INVALID', 'The session was saved under a cache policy that is not known', {
     remedy: 'Restore it with the version of vivace that saved it.',
   });
+}
+
+const unsupported = (message: string, remedy: string): VivaceError =>
+  new VivaceError('UNSUPPORTED_FEATURE', message, { remedy });
+
+/** Throws UNSUPPORTED_FEATURE where the feature does not go with keys of the type. */
+export function refuseKeys(keyType: KeyDType, feature: 'speculation' | 'save'): asserts keyType is KvDType {
+  if (keyType !== 'KIVI4') return;
+  const why = {
+    speculation: 'where a draft crosses the end of a page, it would be seen with keys that plain decoding does not see',
+    save: 'files hold tokens one by one, and these keys are quantised 32 at a time',
+  };
+  const what = { speculation: features.speculation, save: 'Saving a session' };
+  throw unsupported(`${what[feature]} and keys of kivi do not go together: ${why[feature]}`, 'Use q4_0 for keys.');
 }
 
 /** Throws UNSUPPORTED_FEATURE where the feature does not go with the policy. */

@@ -1,8 +1,16 @@
 // A loaded model: its program on an executor, its tokenizer, and the sessions and chats that run on it.
 import { totalmem } from 'node:os';
 import { keptBytes } from '../caches/kept.js';
-import type { CacheModel, CacheOptions, CacheType } from '../caches/policy.js';
-import { cacheType, cacheWord, resolveCache, rowOf, savedPolicy, type ResolvedCache } from '../caches/resolve.js';
+import type { CacheModel, CacheOptions, CacheType, KeyType } from '../caches/policy.js';
+import {
+  cacheWord,
+  keyTypeOf,
+  resolveCache,
+  rowOf,
+  savedPolicy,
+  valueTypeOf,
+  type ResolvedCache,
+} from '../caches/resolve.js';
 import type * as chats from '../session/chat.js';
 import type { Chat, ChatOptions } from '../session/chat.js';
 import { dropIdlePages, sessionSalt, type PrefixCache, type SessionPrefixOptions } from '../decode/prefix-cache.js';
@@ -201,14 +209,14 @@ export class Model {
    * length, in whole pages; `kvMost` is what its keys and values take while it is read as one prompt.
    */
   estimateMemory(
-    options: { contextLength?: number; keyType?: CacheType; valueType?: CacheType; cache?: CacheOptions } = {},
+    options: { contextLength?: number; keyType?: KeyType; valueType?: CacheType; cache?: CacheOptions } = {},
   ): MemoryEstimate & { readonly kvMost?: number } {
     this.check();
     checkNames(options, ['contextLength', 'keyType', 'valueType', 'cache'], 'the options of estimateMemory');
     const contextLength = integer('contextLength', options.contextLength, this.info.contextLength, 0, 2 ** 40);
     const keyType = options.cache?.keyType ?? options.keyType;
     const valueType = options.cache?.valueType ?? options.valueType;
-    const types = { keyType: cacheType('keyType', keyType), valueType: cacheType('valueType', valueType) };
+    const types = { keyType: keyTypeOf(keyType), valueType: valueTypeOf(valueType) };
     const estimate = estimateMemory(this.source, { contextLength, ...types });
     const { weights, mapped } = this.executor.memory();
     const { activations } = estimate;
@@ -216,7 +224,7 @@ export class Model {
     if (!cache?.native) return { ...estimate, weights, mapped, total: mapped + weights + estimate.kv + activations };
     const { held: kv, most: kvMost } = keptBytes(
       cache.native,
-      { shape: this.executor.kvShape, ...cache },
+      { shape: this.executor.kvShape, ...cache, keyType: cache.keyType as KvDType },
       contextLength,
     );
     return { ...estimate, weights, mapped, kv, kvMost, total: mapped + weights + kv + activations };

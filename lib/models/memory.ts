@@ -2,13 +2,13 @@
 import type { ModelConfig } from '../formats/model-config.js';
 import type { ModelSource } from '../formats/model-source.js';
 import { rowBytes } from '../program/dtype.js';
-import type { KvDType } from '../program/executor.js';
+import type { KeyDType, KvDType } from '../program/executor.js';
 
 export interface MemoryOptions {
   /** Tokens of all sessions together. Default: one session of the model's context length. */
   readonly contextLength?: number;
   /** Types of cached keys and values. Default f16. */
-  readonly keyType?: KvDType;
+  readonly keyType?: KeyDType;
   readonly valueType?: KvDType;
   /** Rows of the largest round. Default 512. */
   readonly rows?: number;
@@ -31,7 +31,7 @@ export interface MemoryEstimate {
 /** Bytes of one token in the KV cache. */
 export function kvBytesPerToken(
   config: Pick<ModelConfig, 'layers' | 'kvHeads' | 'headDim' | 'valueDim'>,
-  keyType: KvDType,
+  keyType: KeyDType,
   valueType: KvDType,
 ): number {
   const { layers, kvHeads, headDim, valueDim } = config;

@@ -55,6 +55,7 @@ export const dtypes = {
   W8A8: scaled(1009, 'W8A8', 8, 1, 1),
   W4A8: scaled(1010, 'W4A8', 8, 2, 1),
   W4A8_G128: scaled(1011, 'W4A8_G128', 8, 128, 66),
+  KIVI4: row(1020, 'KIVI4', 32, 20, false),
 } as const satisfies Record<string, DTypeInfo>;
 
 export type DType = keyof typeof dtypes;

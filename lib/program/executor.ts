@@ -6,9 +6,10 @@ import type { KvLayer, KvPolicy } from './kv-policy.js';
 import type { KvShape } from './program.js';
 
 export type KvDType = Extract<DType, 'F32' | 'F16' | 'Q8_0' | 'Q4_0'>;
+export type KeyDType = KvDType | 'KIVI4'; // KIVI4: by channel
 
 export interface KvOptions {
-  readonly keyType?: KvDType; // default F16
+  readonly keyType?: KeyDType; // default F16
   readonly valueType?: KvDType; // default F16
   /** Tokens per page; default 32. */
   readonly pageSize?: number;

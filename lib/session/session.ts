@@ -1,7 +1,7 @@
 // One sequence of a model: its tokens, its place in the KV cache, and what can be done with it.
 import { expected, VivaceError } from '../errors.js';
 import type { CachePolicy } from '../caches/policies.js';
-import { refuse, rowOf } from '../caches/resolve.js';
+import { refuse, refuseKeys, rowOf } from '../caches/resolve.js';
 import type { PrefixSeat } from '../decode/prefix-cache.js';
 import type { Piece } from '../decode/answer.js';
 import { decode, type GenerateResult } from '../decode/loop.js';
@@ -9,7 +9,7 @@ import { resolveOptions, type GenerateOptions, type ResolvedOptions } from '../d
 import type { Rounds } from '../decode/rounds.js';
 import { TokenList } from '../decode/token-list.js';
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
-import type { Executor, KvCache, KvDType, SavedCells } from '../program/executor.js';
+import type { Executor, KeyDType, KvCache, KvDType, SavedCells } from '../program/executor.js';
 import type * as sessionFiles from './session-file.js';
 
 /** What a model lends to its sessions. */
@@ -34,7 +34,7 @@ export type Prompt = string | ArrayLike<number>;
 export interface SessionSeat {
   readonly kv: KvCache;
   readonly sequence: number;
-  readonly keyType: KvDType;
+  readonly keyType: KeyDType;
   readonly valueType: KvDType;
   readonly pageSize: number;
   readonly contextLength: number;
@@ -183,6 +183,7 @@ export class Session {
     this.check();
     if (typeof file !== 'string' || file === '') throw expected('a path', 'file', file);
     const { kv, sequence, keyType, valueType, contextLength, policy, pageSize } = this.seat;
+    refuseKeys(keyType, 'save');
     if (policy && !kv.saved) {
       throw new VivaceError('UNSUPPORTED_FEATURE', 'The reference executor saves no sessions with a cache policy', {
         remedy: 'Use the full cache, or save the text.',
@@ -263,7 +264,10 @@ export class Session {
 
   private resolve(options: GenerateOptions | undefined): ResolvedOptions {
     const resolved = resolveOptions(options, this.host.vocab);
-    if (resolved.speculation) refuse(this.seat.policy, 'speculation');
+    if (resolved.speculation) {
+      refuse(this.seat.policy, 'speculation');
+      refuseKeys(this.seat.keyType, 'speculation');
+    }
     return resolved;
   }
 

@@ -21,6 +21,8 @@ void attend_span(const Call& call, const Unit& unit, int span, const Next& after
   for (int n = 0; n < rows * call.group; ++n) clear(call, states + n * call.parts.state);
   Visible seen[queries_per_unit];
   int last = 0;
+  const int page = call.kv.by_channel() ? call.kv.options().page_size : 0;
+  const auto own_page = [&](const Visible& row) { return page == 0 ? 0 : (row.end - 1) / page * page; };
   for (int r = 0; r < rows; ++r) {
     seen[r] = seen_by(call, unit.row + r);
     if (seen[r].end > last) last = seen[r].end;
@@ -39,6 +41,8 @@ void attend_span(const Call& call, const Unit& unit, int span, const Next& after
             next_slots(call.pattern, unit.head, call.kv_heads, seen[r].end - 1, to[r], clip(seen[r].end));
         from[r] = slots.from;
         to[r] = slots.to;
+        // Keys by channel: those of the row's own page are read as they were.
+        if (from[r] < own_page(seen[r]) && to[r] > own_page(seen[r])) to[r] = own_page(seen[r]);
         more = more || to[r] < clip(seen[r].end);
       }
       for (int r = 0; r < rows;) {
@@ -47,7 +51,10 @@ void attend_span(const Call& call, const Unit& unit, int span, const Next& after
         const bool plain = to[first] <= prefix;
         if (from[first] == to[first]) continue;
         // Rows that read cells of their prefix only go together, where what they see lies next to each other.
-        const auto joins = [&](int row) { return call.pattern.block == 0 || from[row] == from[first]; };
+        const bool coded = to[first] <= own_page(seen[first]);
+        const auto joins = [&](int row) {
+          return (call.pattern.block == 0 || from[row] == from[first]) && (to[row] <= own_page(seen[row])) == coded;
+        };
         for (; plain && r < rows && from[r] < to[r] && to[r] <= seen[r].prefix && joins(r); ++r)
           if (seen[r].prefix > prefix) prefix = seen[r].prefix;
         Next next = after;
@@ -57,7 +64,7 @@ void attend_span(const Call& call, const Unit& unit, int span, const Next& after
           const int end = chunk_end + attention_chunk < prefix ? chunk_end + attention_chunk : prefix;
           next = {unit.row + first, unit.head, chunk_end, end};
         }
-        const Together those = {first, r - first, from + first, to + first};
+        const Together those = {first, r - first, from + first, to + first, coded};
         ChunkOfRows(call, unit, those, prefix, chunk, member, states).attend(next);
       }
     }

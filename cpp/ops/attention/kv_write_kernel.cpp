@@ -74,6 +74,44 @@ void write_q4_0(const float* in, int64_t count, std::byte* out) {
   }
 }
 
+// Keys of a full page, [32, dim] halves: 32 tokens of a channel become a block of 20 bytes.
+void quantise_channels(const std::byte* page, int64_t dim, std::byte* out) {
+  constexpr int tokens = 32, lanes = F32::lanes;
+  const uint16_t* keys = reinterpret_cast<const uint16_t*>(page);
+  for (int64_t from = 0; from < dim; from += lanes) {
+    F32 low = load_f16(keys + from), high = low, strange = zero();
+    for (int t = 0; t < tokens; ++t) {
+      const F32 x = load_f16(keys + t * dim + from);
+      low = min(low, x);
+      high = max(high, x);
+      strange += x * zero();  // NaN if x is NaN or infinite
+    }
+    float steps[lanes], minima[lanes], broken[lanes], inverses[lanes], ratios[tokens][lanes];
+    uint16_t halves[lanes];
+    store_f16(halves, (high - low) / set1(15.0f));
+    store(steps, load_f16(halves));
+    store(minima, low);
+    store(broken, strange);
+    for (int k = 0; k < lanes; ++k) {
+      if (broken[k] != broken[k]) halves[k] = 0x7e00, steps[k] = minima[k] = 0.0f;
+      inverses[k] = steps[k] > 0.0f ? 1.0f / steps[k] : 0.0f;
+    }
+    const F32 base = load(minima), inverse = load(inverses);
+    for (int t = 0; t < tokens; ++t) store(ratios[t], (load_f16(keys + t * dim + from) - base) * inverse + set1(0.5f));
+    uint16_t bases[lanes];
+    store_f16(bases, base);
+    for (int k = 0; k < lanes; ++k, out += 20) {
+      std::memcpy(out, halves + k, 2);
+      std::memcpy(out + 2, bases + k, 2);
+      const auto code = [&](int t) {
+        const float ratio = broken[k] != broken[k] ? 0.0f : ratios[t][k];
+        return ratio < 15.0f ? static_cast<int>(ratio) : 15;
+      };
+      for (int t = 0; t < 16; ++t) out[4 + t] = static_cast<std::byte>(code(t) | code(t + 16) << 4);
+    }
+  }
+}
+
 void write_row(DType dtype, const float* in, int64_t count, std::byte* out) {
   if (dtype == DType::F32)
     std::memcpy(out, in, sizeof(float) * static_cast<size_t>(count));
@@ -99,11 +137,26 @@ void kv_write(const OpRun& run, Team& team) {
     const int head = static_cast<int>(item % options.kv_heads);
     const int page = batch.cells[row] / options.page_size, slot = batch.cells[row] % options.page_size;
     const int sequence = batch.sequences[row];
-    write_row(options.key_dtype, k.row<const float>(row) + head * options.key_dim, options.key_dim,
-              run.kv->keys(sequence, page, layer, head) + slot * run.kv->key_row_bytes());
+    const float* key = k.row<const float>(row) + head * options.key_dim;
+    if (run.kv->by_channel())
+      write_f16(key, options.key_dim,
+                run.kv->exact_keys(sequence, page, layer, head) + slot * row_bytes(DType::F16, options.key_dim));
+    else
+      write_row(options.key_dtype, key, options.key_dim,
+                run.kv->keys(sequence, page, layer, head) + slot * run.kv->key_row_bytes());
     write_row(options.value_dtype, v.row<const float>(row) + head * options.value_dim, options.value_dim,
               run.kv->values(sequence, page, layer, head) + slot * run.kv->value_row_bytes());
     run.kv->label(sequence, batch.cells[row], layer, head);
+  }
+  if (!run.kv->by_channel()) return;
+  team.barrier();
+  for (int64_t item = team.thread(); item < k.rows * options.kv_heads; item += team.threads()) {
+    const int64_t row = item / options.kv_heads;
+    const int head = static_cast<int>(item % options.kv_heads), page = batch.cells[row] / options.page_size;
+    if (batch.cells[row] % options.page_size + 1 < options.page_size) continue;
+    const int sequence = batch.sequences[row];
+    quantise_channels(run.kv->exact_keys(sequence, page, layer, head), options.key_dim,
+                      run.kv->keys(sequence, page, layer, head));
   }
 }
 

@@ -148,6 +148,8 @@ const elements: Readonly<Record<DType, Element>> = {
   W4A16_G128: grouped4,
   // header: f32 scale, f32 shift; i8 code
   W8A8: (block, _, header) => shifted(header, block.getInt8(0)),
+  // h scale; h min; qs[16]: of a channel, 32 tokens
+  KIVI4: (block, i) => half(block, 0) * nibble(block, 4, i, 16) + half(block, 2),
   // header: f32 scale, f32 shift; two nibbles
   W4A8: (block, i, header) => shifted(header, code4(block, 0, i)),
   // header: f32 scale, f32 shift; u8 s, i8 z, nibbles: code = s·q + z modulo 256

@@ -1,12 +1,12 @@
 // The plainest KV cache: per sequence a list of pages, per page a list of cells that hold their keys and values.
 import { VivaceError } from '../../errors.js';
 import { rowBytes } from '../dtype.js';
-import type { KvCache, KvDType, KvOptions } from '../executor.js';
+import type { KeyDType, KvCache, KvDType, KvOptions } from '../executor.js';
 import type { KvPolicy } from '../kv-policy.js';
 import type { KvShape } from '../program.js';
 import { snapVoters } from '../kv-policy.js';
 import { dequantiseRow } from './dequantise.js';
-import { quantiseRow } from './quantise.js';
+import { dequantiseChannels, quantiseChannels, quantiseRow } from './quantise.js';
 
 /** One head's key or value: the stored bytes and the values that they stand for. */
 export interface Stored {
@@ -42,10 +42,12 @@ export class ReferenceKv implements KvCache {
   readonly pageBytes: number;
   readonly cellBytes: number;
   readonly policy: KvPolicy;
-  private readonly keyType: KvDType;
+  private readonly keyType: KeyDType;
   private readonly valueType: KvDType;
   private readonly pageSize: number;
   private readonly maxPages: number;
+  /** Of full pages, by the last of their keys. */
+  private readonly channels = new WeakMap<Float64Array, Float64Array[]>();
   private sequences: (Sequence | undefined)[] = [];
 
   constructor(
@@ -61,7 +63,7 @@ export class ReferenceKv implements KvCache {
       [keyType, shape.keyDim],
       [valueType, shape.valueDim],
     ] as const) {
-      if ((type === 'Q8_0' || type === 'Q4_0') && dim % 32 !== 0) {
+      if (type !== 'F32' && type !== 'F16' && dim % 32 !== 0) {
         throw new VivaceError(
           'UNSUPPORTED_FEATURE',
           `${type} keys and values need head sizes that are a multiple of 32, not ${dim}`,
@@ -176,6 +178,7 @@ export class ReferenceKv implements KvCache {
       throw new VivaceError('INTERNAL', 'KV cache: a buffer of the wrong size');
     }
     const { layers, kvHeads, keyDim, valueDim } = this.shape;
+    if (this.keyType === 'KIVI4') throw new VivaceError('INTERNAL', 'KV cache: keys by channel are no cells');
     let offset = 0;
     const take = (dtype: KvDType, dim: number): Stored[] =>
       Array.from({ length: kvHeads }, () => {
@@ -186,7 +189,7 @@ export class ReferenceKv implements KvCache {
     const added = Array.from({ length: count }, (_, index) => {
       const cell: Cell = { position: begin + index, keys: [], values: [] };
       for (let layer = 0; layer < layers; ++layer) {
-        cell.keys[layer] = take(this.keyType, keyDim);
+        cell.keys[layer] = take(this.keyType as KvDType, keyDim);
         cell.values[layer] = take(this.valueType, valueDim);
       }
       return cell;
@@ -221,6 +224,16 @@ export class ReferenceKv implements KvCache {
     this.find(sequence).length += count;
   }
 
+  /** A head's key as a row at `position` sees it: by channel, keys of full pages before its own are codes. */
+  key(sequence: number, cell: Cell, position: number, layer: number, head: number): Float64Array {
+    const page = Math.floor(cell.position / 32);
+    if (this.keyType !== 'KIVI4' || page >= Math.floor(position / 32)) return cell.keys[layer][head].values;
+    const cells = Array.from({ length: 32 }, (_, i) => this.cell(sequence, 32 * page + i).keys[layer][head].values);
+    let known = this.channels.get(cells[31]);
+    if (!known) this.channels.set(cells[31], (known = dequantiseChannels(quantiseChannels(cells))));
+    return known[cell.position % 32];
+  }
+
   /** Stores one layer of a cell, rounded to the cache's types. */
   write(sequence: number, index: number, layer: number, key: Float64Array, value: Float64Array): void {
     const { kvHeads, keyDim, valueDim } = this.shape;
@@ -230,7 +243,7 @@ export class ReferenceKv implements KvCache {
         return { bytes, values: dequantiseRow(dtype, bytes, dim) };
       });
     const cell = this.cell(sequence, index);
-    cell.keys[layer] = heads(key, this.keyType, keyDim);
+    cell.keys[layer] = heads(key, this.keyType === 'KIVI4' ? 'F16' : this.keyType, keyDim);
     cell.values[layer] = heads(value, this.valueType, valueDim);
   }
 

@@ -1,6 +1,7 @@
 // How keys and values are rounded when they are stored: bit for bit as cpp/ops/attention/kv_write.h says.
 import type { KvDType } from '../executor.js';
 import { rowBytes } from '../dtype.js';
+import { dequantiseRow, halfToNumber } from './dequantise.js';
 
 /** The nearest 16-bit float of a 32-bit one, ties to even. */
 export function numberToHalf(value: number): number {
@@ -56,4 +57,35 @@ export function quantiseRow(dtype: KvDType, values: Float64Array): Uint8Array {
   const bytes = new Uint8Array(rowBytes(dtype, values.length));
   encoders[dtype](Float32Array.from(values), new DataView(bytes.buffer));
   return bytes;
+}
+
+/** Keys of 32 tokens, halves, as a full page keeps them: a block per channel. */
+export function quantiseChannels(keys: readonly Float64Array[]): Uint8Array {
+  const dim = keys[0].length;
+  const out = new DataView(new ArrayBuffer(20 * dim));
+  for (let channel = 0; channel < dim; ++channel) {
+    const values = keys.map((key) => key[channel]);
+    const strange = values.some((value) => !Number.isFinite(value));
+    const low = strange ? 0 : Math.min(...values);
+    const step = numberToHalf(strange ? NaN : Math.fround(Math.fround(Math.max(...values) - low) / 15));
+    const width = strange ? 0 : halfToNumber(step);
+    const inverse = width > 0 ? Math.fround(1 / width) : 0;
+    const codes = values.map((value) => {
+      const ratio = strange ? 0 : Math.fround(Math.fround(Math.fround(value - low) * inverse) + 0.5);
+      return ratio < 15 ? Math.trunc(ratio) : 15;
+    });
+    out.setUint16(20 * channel, step, true);
+    out.setUint16(20 * channel + 2, numberToHalf(low), true);
+    for (let i = 0; i < 16; ++i) out.setUint8(20 * channel + 4 + i, codes[i] | (codes[i + 16] << 4));
+  }
+  return new Uint8Array(out.buffer);
+}
+
+/** The keys that such blocks stand for. */
+export function dequantiseChannels(blocks: Uint8Array): Float64Array[] {
+  const dim = blocks.length / 20;
+  const channels = Array.from({ length: dim }, (_, channel) =>
+    dequantiseRow('KIVI4', blocks.subarray(20 * channel, 20 * channel + 20), 32),
+  );
+  return Array.from({ length: 32 }, (_, token) => Float64Array.from(channels, (values) => values[token]));
 }

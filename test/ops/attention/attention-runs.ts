@@ -4,7 +4,7 @@ import { native } from '../../../lib/native.js';
 import type { NativeDevice, NativeKvCache } from '../../../lib/native.js';
 import { ProgramBuilder } from '../../../lib/program/builder.js';
 import { dtypes, rowBytes } from '../../../lib/program/dtype.js';
-import type { KvDType } from '../../../lib/program/executor.js';
+import type { KeyDType, KvDType } from '../../../lib/program/executor.js';
 import type { KvLabels, KvPolicy } from '../../../lib/program/kv-policy.js';
 import { NativeProgram } from '../../../lib/program/native-program.js';
 import type { Program } from '../../../lib/program/program.js';
@@ -21,7 +21,7 @@ export interface Shape {
   readonly valueDim?: number; // default keyDim
   readonly softcap?: number;
   readonly window?: number;
-  readonly keyType?: KvDType; // default F16
+  readonly keyType?: KeyDType; // default F16
   readonly valueType?: KvDType;
   readonly pageSize?: number; // default 16
   readonly labels?: KvLabels;
@@ -153,9 +153,9 @@ export class AttentionRun {
     const cells = new Uint8Array(rows.length * cellBytes);
     rows.forEach(({ k, v }, row) => {
       let at = row * cellBytes + (cellBytes / layers) * layer;
-      const add = (dtype: KvDType, values: Float32Array, dim: number): void => {
+      const add = (dtype: KeyDType, values: Float32Array, dim: number): void => {
         for (let head = 0; head < kvHeads; ++head) {
-          const bytes = quantiseRow(dtype, Float64Array.from(values.subarray(head * dim, (head + 1) * dim)));
+          const bytes = quantiseRow(dtype as KvDType, Float64Array.from(values.subarray(head * dim, (head + 1) * dim)));
           cells.set(bytes, at);
           at += bytes.length;
         }
@@ -170,9 +170,12 @@ export class AttentionRun {
   poison(): void {
     const { cellBytes } = this.kv.sizes();
     const cells = 5 * (this.shape.pageSize ?? 16);
+    const strange = tokens('poison', cells, this.shape);
+    strange.forEach(({ k, v }) => [k, v].forEach((row) => row.fill(NaN)));
     const used = [0, 1, 2].map(() => {
       const sequence = this.kv.create();
-      this.kv.writeCells(sequence, cells, new Uint8Array(cells * cellBytes).fill(0xff));
+      if (this.shape.keyType === 'KIVI4') this.run(strange.map((row) => ({ ...row, sequence })));
+      else this.kv.writeCells(sequence, cells, new Uint8Array(cells * cellBytes).fill(0xff));
       return sequence;
     });
     for (const index of [1, 0, 2]) this.kv.release(used[index]);
@@ -222,7 +225,8 @@ export function oracle(shape: Shape, { q }: Row, cells: readonly Row[]): Float64
 const memory = new WeakMap<Float32Array, Map<string, Float64Array>>();
 
 /** One head of a row, as the cache keeps it. */
-export function rounded(row: Float32Array, head: number, dim: number, dtype: KvDType): Float64Array {
+export function rounded(row: Float32Array, head: number, dim: number, type: KeyDType): Float64Array {
+  const dtype = type === 'KIVI4' ? 'F16' : type; // by channel: until its page is full
   const known = memory.get(row) ?? new Map<string, Float64Array>();
   memory.set(row, known);
   const label = `${head} ${dtype}`;

@@ -1,5 +1,6 @@
 // Prompt compression keeps the cells that its definition keeps, in float64: for every head size, grouping, stored type, page
 // size, pooling and team, however the prompt is cut into runs; and what attends to them afterwards sees these alone.
+import type { KeyDType, KvDType } from '../../../lib/program/executor.js';
 import { quantiseRow } from '../../../lib/program/reference/quantise.js';
 import { chosen, pooled, votesOf } from '../../../lib/program/reference/snap.js';
 import type { SnapPolicy } from '../../../lib/program/kv-policy.js';
@@ -59,8 +60,7 @@ function stored(run: AttentionRun, sequence: number): { keys: Buffer[][]; values
   const count = run.kv.cells(sequence);
   const bytes = new Uint8Array(count * cellBytes);
   run.kv.readCells(sequence, 0, count, bytes);
-  const size = (dtype: 'F16' | 'F32' | 'Q8_0' | 'Q4_0', dim: number): number =>
-    quantiseRow(dtype, new Float64Array(dim)).length;
+  const size = (dtype: KeyDType, dim: number): number => quantiseRow(dtype as KvDType, new Float64Array(dim)).length;
   const [key, value] = [size(keyType, keyDim), size(valueType, valueDimOf(run.shape))];
   const heads = (offset: number, width: number): Buffer[][] =>
     Array.from({ length: kvHeads }, (_, head) =>
@@ -76,8 +76,8 @@ function stored(run: AttentionRun, sequence: number): { keys: Buffer[][]; values
 function expectStored(run: AttentionRun, sequence: number, rows: readonly Row[], kept: readonly number[][]): void {
   const { kvHeads, keyDim, keyType = 'F16', valueType = 'F16' } = run.shape;
   const found = stored(run, sequence);
-  const bytesOf = (row: Float32Array, dtype: 'F16' | 'F32' | 'Q8_0' | 'Q4_0', dim: number, head: number): Buffer =>
-    Buffer.from(quantiseRow(dtype, Float64Array.from(row.subarray(head * dim, (head + 1) * dim))));
+  const bytesOf = (row: Float32Array, dtype: KeyDType, dim: number, head: number): Buffer =>
+    Buffer.from(quantiseRow(dtype as KvDType, Float64Array.from(row.subarray(head * dim, (head + 1) * dim))));
   for (let head = 0; head < kvHeads; ++head) {
     const places = rows.map(({ k }) => bytesOf(k, keyType, keyDim, head).toString('hex'));
     expect(found.keys[head].map((key) => places.indexOf(key.toString('hex')))).toEqual(kept[head]);

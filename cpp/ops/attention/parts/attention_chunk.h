@@ -3,6 +3,7 @@
 #include "caches/paged_kv.h"
 #include "ops/attention/parts/attention_rows.h"
 #include "ops/attention/parts/attention_tiles.h"
+#include "ops/attention/parts/channel_keys.h"
 #include "ops/norm/sums.h"
 
 namespace vivace::VIVACE_ISA {
@@ -153,6 +154,7 @@ struct Next {
 struct Together {
   int row, rows;  // of the unit
   const int *from, *to;
+  bool by_channel = false;  // keys are read as codes by channel
 };
 
 // One chunk for the query vectors of a few rows.
@@ -171,11 +173,17 @@ class ChunkOfRows {
       if (those.from[r] < begin_) begin_ = those.from[r];
       if (those.to[r] > end_) end_ = those.to[r];
     }
-    const int64_t key_bytes = call.kv.key_row_bytes(), value_bytes = call.kv.value_row_bytes();
+    const int64_t value_bytes = call.kv.value_row_bytes();
     const std::byte **key = keys_, **value = values_;
+    const bool exact = call.kv.by_channel() && !those.by_channel;
+    const int64_t key_bytes = those.by_channel ? 0  // all of a page's keys are its own
+                              : exact          ? row_bytes(DType::F16, call.key_dim)
+                                               : call.kv.key_row_bytes();
     for_strips(call.batch, call.kv, unit.row + those.row, prefix, begin_, end_, [&](int page, int slot, int count) {
       const int sequence = call.batch.sequences[unit.row];
-      const std::byte* k = call.kv.keys(sequence, page, call.layer, unit.head) + slot * key_bytes;
+      const std::byte* k = (exact ? call.kv.exact_keys(sequence, page, call.layer, unit.head)
+                                  : call.kv.keys(sequence, page, call.layer, unit.head)) +
+                           slot * key_bytes;
       const std::byte* v = call.kv.values(sequence, page, call.layer, unit.head) + slot * value_bytes;
       for (int i = 0; i < count; ++i) *key++ = k + i * key_bytes;
       for (int i = 0; i < count; ++i) *value++ = v + i * value_bytes;
@@ -245,7 +253,27 @@ class ChunkOfRows {
     high -= begin_;
   }
 
+  // Scores of whole pages; what lies beyond begin_ and end_ is dropped when they become weights.
+  void score_by_channels() {
+    constexpr int cells = channel_keys::cells;
+    const int64_t dim = call_.key_dim;
+    float *scales = member_.rows, *middles = scales + dim, *weighted = middles + dim;
+    for (int slot = begin_ / cells * cells; slot < end_; slot += cells) {
+      const std::byte* blocks = keys_[slot < begin_ ? 0 : slot - begin_];
+      ahead_keys_.fetch((20 * dim + 63) / 64);
+      channel_keys::unpack(blocks, dim, scales, middles);
+      for_query_tiles(count_, [&]<int queries>(int n, Tile<queries>) {
+        int low, high;
+        tile_range(n, queries, false, low, high);
+        if (low + begin_ >= slot + cells || high + begin_ <= slot) return;
+        channel_keys::score<queries>(queries_ + n * call_.parts.key_pad, call_.parts.key_pad, scales, middles, blocks,
+                                     dim, weighted, scores(n) + slot - chunk_, attention_chunk);
+      });
+    }
+  }
+
   void score() {
+    if (those_.by_channel) return score_by_channels();
 #if defined(VIVACE_WIDE_DOT)
     if (call_.kv.options().key_dtype == DType::Q8_0) return score_by_codes<34>();
     if (call_.kv.options().key_dtype == DType::Q4_0) return score_by_codes<18>();
@@ -259,7 +287,7 @@ class ChunkOfRows {
                                    scores(n) + begin_ - chunk_ + low, ahead_keys_, lines);
       });
     };
-    with_keys(call_.kv.options().key_dtype, [&]<class Rows>(Rows rows) {
+    with_keys(call_.kv.by_channel() ? DType::F16 : call_.kv.options().key_dtype, [&]<class Rows>(Rows rows) {
 #if defined(VIVACE_TRANSPOSE)
       if (count_ > 2 * tile_queries) return score_in_lanes(rows);
 #endif

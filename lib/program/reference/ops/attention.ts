@@ -111,7 +111,7 @@ export const attention: ReferenceOp = ({ inputs: [q], attributes, rows, kv, comp
         .map(({ cell }) => cell)
         .filter((cell) => !pattern || sees(pattern, position, cell.position, kvHead, cache.shape.kvHeads));
       const scores = Float64Array.from(cells, (cell) => {
-        const key = cell.keys[layer][kvHead].values;
+        const key = cache.key(sequence, cell, position, layer, kvHead);
         const far = pattern !== undefined && position - cell.position >= pattern.window && pattern.window > 0;
         const score =
           scale *

@@ -1,10 +1,8 @@
 // Rows that choose by labels, an oracle for them, and tables of channels.
 import type { KvLabels } from '../../../../lib/program/kv-policy.js';
-import { dequantiseRow } from '../../../../lib/program/reference/dequantise.js';
 import { chooseCells } from '../../../../lib/program/reference/labels.js';
-import { quantiseRow } from '../../../../lib/program/reference/quantise.js';
 import { Generator } from '../../../fixtures/random/generator.js';
-import { oracle, type Row, type Shape } from '../attention-runs.js';
+import { oracle, rounded, type Row, type Shape } from '../attention-runs.js';
 
 /** Labels of the one layer that attention-runs.ts writes, on channels drawn by chance unless given. */
 export function labelsOf(
@@ -41,11 +39,7 @@ export function labelsOf(
 
 /** A head of a row's key, as the cache keeps it. */
 export const storedKey = ({ keyDim, keyType = 'F16' }: Shape, { k }: Row, head: number): Float64Array =>
-  dequantiseRow(
-    keyType,
-    quantiseRow(keyType, Float64Array.from(k.subarray(head * keyDim, (head + 1) * keyDim))),
-    keyDim,
-  );
+  rounded(k, head, keyDim, keyType);
 
 /** Per query head, which of the cells, given by their rows, a row chooses; `numbers`: of the cells, if not 0, 1, 2 … */
 export function chosen(shape: Shape, row: Row, cells: readonly Row[]): number[][] {

@@ -1,0 +1,66 @@
+// Sessions whose keys are quantised by channel: the same text in any parts, after forks and rollbacks, and from shared pages.
+import { resolveCache } from '../../lib/caches/resolve.js';
+import { loadModel, nGram, window, type GenerateOptions, type Model, type Session } from '../../lib/index.js';
+
+const options: GenerateOptions = { maxTokens: 20, seed: 5, temperature: 0.8 };
+const story = 'Once upon a time there was a small boat. It was old and the children of the village loved it. '.repeat(
+  3,
+);
+const cache = { keyType: 'kivi', valueType: 'q4_0' } as const;
+
+async function say(
+  session: Session,
+  text: string | ArrayLike<number>,
+  more: GenerateOptions = options,
+): Promise<number[]> {
+  const iterator = session.generate(text, more);
+  for (let next = await iterator.next(); ; next = await iterator.next()) if (next.done) return [...next.value.tokens];
+}
+
+let model: Model;
+let expected: number[];
+beforeAll(async () => {
+  model = await loadModel('default', { threads: 2, device: 'cpu' });
+  using session = model.createSession({ cache, prefixCache: false });
+  expected = await say(session, story);
+});
+afterAll(() => model.dispose());
+
+test('in parts, after a rollback into full pages, in a fork, beside others', async () => {
+  using session = model.createSession({ cache, prefixCache: false });
+  const tokens = [...model.tokenizer.encode(story)];
+  await session.forward(tokens.slice(0, 40));
+  await session.forward(tokens.slice(40, 70));
+  await session.forward(model.tokenizer.encode(story.repeat(2)));
+  session.rollback(session.length - 45);
+  const fork = session.fork();
+  expect(await Promise.all([say(session, tokens.slice(45)), say(fork, tokens.slice(45))])).toEqual([
+    expected,
+    expected,
+  ]);
+  session.rollback(options.maxTokens as number);
+  expect(await say(session, [])).toEqual(expected);
+  fork.dispose();
+});
+
+test('pages that others computed hold what would be computed', async () => {
+  using first = model.createSession({ cache });
+  expect(await say(first, story)).toEqual(expected);
+  using second = model.createSession({ cache });
+  expect(await say(second, story)).toEqual(expected);
+  expect(second.lastResult?.usage.sharedTokens).toBeGreaterThan(31);
+});
+
+test('what does not go together is refused with a reason', async () => {
+  const refused = expect.objectContaining({ code: 'UNSUPPORTED_FEATURE', remedy: expect.any(String) as string });
+  const policy = window({ sinks: 4, recent: 64, keyType: 'kivi' });
+  expect(() => model.createSession({ cache: policy })).toThrow(refused);
+  expect(() => model.createSession({ cache: { keyType: 'kivi', pageSize: 16 } })).toThrow(refused);
+  using session = model.createSession({ cache });
+  await expect(say(session, 'A', { ...options, speculation: { drafter: nGram() } })).rejects.toThrow(refused);
+  await expect(session.save('/nowhere')).rejects.toThrow(refused);
+  const card = { name: 'cuda', contextLength: 100 } as never;
+  for (const keyType of ['kivi', 'q4_0'] as const) expect(() => resolveCache({ keyType }, card)).toThrow(refused);
+  expect(() => resolveCache({ valueType: 'q4_0' }, card)).toThrow(refused);
+  expect(() => resolveCache({ valueType: 'kivi' as never }, card)).toThrow(/valueType/);
+});
