@@ -9,9 +9,10 @@ namespace vivace::cuda {
 namespace {
 
 constexpr int threads_per_query = snap_threads / tile_queries;
+constexpr int snap_blocks = 4;  // of a multiprocessor, at least: registers for what a thread sums
 
 // A block per prompt, KV head and span. Blocks stay: how many prompts and spans there are is read from the run.
-__global__ void __launch_bounds__(snap_threads) sum_spans(SnapCall call) {
+__global__ void __launch_bounds__(snap_threads, snap_blocks) sum_spans(SnapCall call) {
   SHARED(float, scores, tile_queries* score_stride);
   const PolicySizes& sizes = call.batch.sizes->policy;
   const int spans = (sizes.most_cells + snap_span - 1) / snap_span, heads = call.kv.kv_heads;
@@ -73,7 +74,7 @@ __global__ void merge_spans(SnapCall call) {
 }
 
 // A block per prompt, KV head and tile of candidates.
-__global__ void __launch_bounds__(snap_threads) sum_votes(SnapCall call) {
+__global__ void __launch_bounds__(snap_threads, snap_blocks) sum_votes(SnapCall call) {
   SHARED(float, scores, tile_queries* score_stride);
   const auto votes = dynamic_shared<float>(0, static_cast<size_t>(call.group * tile_cells));  // [group][cell]
   const PolicySizes& sizes = call.batch.sizes->policy;
