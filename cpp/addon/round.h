@@ -194,7 +194,7 @@ struct Round {
       if (queued_ || !goes) continue;
       // Where a draft would be smaller than it could be, a run with more memory goes on.
       const int64_t room = batch.room(i, static_cast<int64_t>(seats[i].said.size()));
-      goes = room > 0 && seats[i].fits(room - 1);
+      goes = room > 0 && seats[i].fits(room - 1) && !seats[i].has_lost();
     }
     return goes && !all_unlikely && may_follow(done);
   }
@@ -263,7 +263,7 @@ struct Round {
     begin_ = now;
     bool drafted = ahead->drafts && outputs > static_cast<int64_t>(seats.size());
     for (DraftSeat& seat : seats) {
-      seat.took(result.ms, static_cast<size_t>(outputs) - seats.size());
+      seat.took(result.ms, static_cast<size_t>(outputs) - seats.size(), seat.kept(draws).size());
       drafted = drafted || seat.draft_ms > trifle * result.ms;
     }
     if (drafted) {

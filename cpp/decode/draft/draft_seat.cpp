@@ -85,9 +85,20 @@ bool DraftSeat::hear(const Draws& draws, const std::vector<float>& features) {
   return sound && left > 0 && !(drafter && drafter->broken);
 }
 
-void DraftSeat::took(double ms, size_t drafted) {
+void DraftSeat::took(double ms, size_t drafted, size_t count) {
+  constexpr double trifle = 0.05, newest = 0.1;  // as lib/decode/speculation/planner.ts has them
   const size_t own = 1 + drafted;
   if (own < costs.size() && costs[own] < 0) costs[own] = std::max(ms - draft_ms, 1e-6);
+  if (rows < 2 && draft_ms <= trifle * ms) return;
+  const double weight = tried_.rounds++ == 0 ? 1 : newest;
+  tried_.tokens += weight * (static_cast<double>(count) - tried_.tokens);
+  tried_.ms += weight * (ms - tried_.ms);
+}
+
+bool DraftSeat::has_lost() const {
+  constexpr int trials = 4;
+  return is_open() && costs.size() > 1 && costs[1] > 0 && tried_.rounds >= trials &&
+         tried_.tokens * costs[1] < tried_.ms;
 }
 
 DraftSize DraftSeat::wanted() const {

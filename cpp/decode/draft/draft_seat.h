@@ -58,8 +58,10 @@ struct DraftSeat {
   // Takes from `draws` what was said, and tells the drafter; `features`: of the rows that stay, where it hears of them.
   // False: an error, or nothing may follow.
   bool hear(const Draws& draws, const std::vector<float>& features = {});
-  // The round of so many drafted rows took so long: what was guessed is known now.
-  void took(double ms, size_t drafted);
+  // The round of so many drafted rows, of which the seat says `count` tokens, took so long: what was guessed is known now.
+  void took(double ms, size_t drafted, size_t count);
+  // Whether drafts have been slower than none for some rounds, so that who planned them should think again.
+  bool has_lost() const;
   // The next draft at most.
   DraftSize wanted() const;
   // Whether it has memory, where `room` rows have behind its root.
@@ -70,6 +72,11 @@ struct DraftSeat {
  private:
   friend void draft_next(std::vector<DraftSeat>& seats, std::vector<Branches>& next);
   bool is_open() const { return proposal_ == nullptr && !costs.empty(); }
+  // Rounds with drafts in this run: averages of what they said and took.
+  struct {
+    double tokens = 0, ms = 0;
+    int rounds = 0;
+  } tried_;
   void rank();
   void take(int count, Branches& rows);
   Draft draft_;

@@ -7,6 +7,9 @@ import { jointly, type Bid } from './scaling/joint.js';
 const SLOW = 0.1; // weight of the newest round in averages
 /** Rounds without drafts, where drafting has been slower than none: doubled each time, up to this. */
 const LONGEST_PAUSE = 128;
+/** What drafting may lose of the time of rounds: a rest is so long that its drafts' loss is no more, up to this many rounds. */
+const LOSS = 0.03;
+const LONGEST_PENANCE = 512;
 /** Drafts after which a model's plain rounds are measured, and how many of these. */
 const UNMEASURED = 2;
 const MEASURED = 4;
@@ -31,6 +34,8 @@ interface Trials {
   pause: number;
   /** Averages of rounds with a draft, and how many these were. */
   drafted: { tokens: number; ms: number; rounds: number };
+  /** Milliseconds that drafts have lost since the last rest. */
+  lost: number;
 }
 
 export class Planner {
@@ -67,7 +72,7 @@ export class Planner {
 
   private get trial(): Trials {
     const bucket = bucketOf(this.sequences);
-    const trial = this.trials.get(bucket) ?? { pause: 1, drafted: { tokens: 0, ms: 0, rounds: 0 } };
+    const trial = this.trials.get(bucket) ?? { pause: 1, drafted: { tokens: 0, ms: 0, rounds: 0 }, lost: 0 };
     this.trials.set(bucket, trial);
     return trial;
   }
@@ -90,7 +95,9 @@ export class Planner {
       if (rounds >= TRIALS) trial.pause = 4;
       return false;
     }
-    trial.pause = Math.min(LONGEST_PAUSE, Math.max(8, 2 * trial.pause));
+    const penance = Math.min(LONGEST_PENANCE, Math.ceil(trial.lost / (LOSS * alone)));
+    trial.pause = Math.max(8, penance, Math.min(LONGEST_PAUSE, 2 * trial.pause));
+    trial.lost = 0;
     trial.drafted = { tokens: 0, ms: 0, rounds: TRIALS - 2 }; // two more drafts, then it is judged again
     return true;
   }
@@ -117,13 +124,15 @@ export class Planner {
     this.costs.add(load ? 1 + load.rows - load.sequences : rows, ms, this.sequences);
     this.idle = rows > 1 ? 0 : this.idle + 1;
     if (rows > 1 || draftMs > TRIFLE * ms) {
-      const { drafted } = this.trial;
+      const { trial } = this;
+      const { drafted } = trial;
       // Others waited for this one's rows, and it for theirs: a round is judged as a whole.
       const tokens = load ? load.tokens / load.sequences : 1 + kept;
       const weight = drafted.tokens === 0 ? 1 : SLOW;
       drafted.tokens += weight * (tokens - drafted.tokens);
       drafted.ms += weight * (ms + draftMs - drafted.ms);
       drafted.rounds++;
+      trial.lost = Math.max(0, trial.lost + ms + draftMs - tokens * (this.costs.measuredAt(1) ?? ms));
     }
     if (hoped <= 0) return;
     const ratio = Math.min(4, kept / hoped);

@@ -61,6 +61,7 @@ export class Speculator {
   private said = 0; // tokens
   private quiet = 0; // rounds without a draft, one after the other
   private wait = 0; // rounds that have been asked for ahead
+  private resting = 0; // rounds of a rest that are still to come, where runs go on by themselves
   private timed = true; // the round begins when it is asked for
   private current: { draft: JobDraft; hoped: number } | undefined;
   private sequences = 1; // of the last round
@@ -134,7 +135,7 @@ export class Speculator {
     this.current = undefined;
     const { planner, steady, drafter } = this;
     const { native } = drafter;
-    if (!native || this.rests()) return this.without(room);
+    if (!native || this.restsOn()) return this.without(room);
     this.sequences = sequences;
     const { maxDraft } = this;
     const begin = performance.now();
@@ -171,7 +172,7 @@ export class Speculator {
   /** Rounds that draft nothing; who reads what the target knows hears of them where they are. */
   private without(room: number): JobPlan {
     const { native, taps } = this.drafter;
-    const rounds = this.pause;
+    const rounds = this.resting || this.pause;
     if (!native || !taps) return { rounds };
     return { drafting: this.drafting(native, room, { maxDraft: 0, maxNodes: 0 }, 1), rounds };
   }
@@ -189,6 +190,13 @@ export class Speculator {
   /** Should the next rounds go without a draft? */
   private rests(): boolean {
     return this.planner?.rests() ?? (this.options.maxDraft > 0 && this.maxDraft === 0);
+  }
+
+  /** The same where runs go on by themselves, which may end before a rest does. */
+  private restsOn(): boolean {
+    if (!this.planner) return this.rests();
+    if (this.resting === 0 && this.planner.rests()) this.resting = this.planner.pause;
+    return this.resting > 0;
   }
 
   /** How many rounds then. */
@@ -327,6 +335,7 @@ export class Speculator {
     this.sequences = load?.sequences ?? 1;
     if (probed) this.drafter.probed?.(probed);
     this.rounds++;
+    if (this.resting > 0) this.resting--;
     this.said += 1 + accepted.length;
     this.clock.last = performance.now();
     if (this.rounds === 1) Object.assign(this.clock, { first: this.clock.last, said: this.said });

@@ -40,12 +40,25 @@ test('where nothing is known, plain rounds are measured after two drafts', () =>
 test('drafts that are slower than none rest, for longer each time', () => {
   const planner = new Planner(new Costs());
   planner.learn(1, 1, 0, 0, 0);
-  for (let i = 0; i < 4; i++) planner.learn(5, 2, 3, 0, 0);
+  for (let i = 0; i < 4; i++) planner.learn(5, 1.01, 3, 0, 0);
   expect(planner.rests()).toBe(true);
   const { pause } = planner;
-  for (let i = 0; i < 2; i++) planner.learn(5, 2, 3, 0, 0);
+  for (let i = 0; i < 2; i++) planner.learn(5, 1.01, 3, 0, 0);
   expect(planner.rests()).toBe(true);
   expect(planner.pause).toBe(2 * pause);
+});
+
+test('a rest is as long as what drafts have lost is 3 % of it', () => {
+  const planner = new Planner(new Costs());
+  planner.learn(1, 1, 0, 0, 0);
+  for (let i = 0; i < 4; i++) planner.learn(5, 1.5, 3, 0, 0.5); // 1 ms lost, each
+  expect(planner.rests()).toBe(true);
+  expect(planner.pause).toBe(Math.ceil(4 / 0.03));
+  for (let i = 0; i < 2; i++) planner.learn(5, 50, 3, 0, 0);
+  expect(planner.rests()).toBe(true);
+  expect(planner.pause).toBe(512);
+  for (let i = 0; i < 8; i++) planner.learn(5, 2, 3, 4, 0); // three rounds won
+  expect(planner.rests()).toBe(false);
 });
 
 test('what a draft takes counts, also when none of it is verified', () => {
