@@ -75,7 +75,7 @@ test('a text is as long as asked for and holds the value where asked for; nothin
 });
 
 test('wrong answers count as wrong: a small drafter mixes up some of a hundred values', async () => {
-  const small = await loadModel(join(embedded, '..', 'vivace-tiny-other.gguf'), { threads: 1 });
+  const small = await loadModel(join(embedded, '..', 'vivace-tiny-draft.gguf'), { threads: 1 });
   const report = await evaluateNeedle({ model: small, lengths: [700], depths: [0, 0.5], pairs: 100, cases: 4 });
   small.dispose();
   expect(report.right).toBeLessThan(1);
