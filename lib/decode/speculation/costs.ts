@@ -116,3 +116,11 @@ export function costsOf(executor: object): ModelCosts {
   known.set(executor, costs);
   return costs;
 }
+
+/** What is known of trees and chains of a drafter with that name. */
+export function shapeRatesOf(executor: object, drafter: string): ShapeRates {
+  const { shapes } = costsOf(executor);
+  const rates = shapes.get(drafter) ?? new ShapeRates();
+  shapes.set(drafter, rates);
+  return rates;
+}

@@ -3,7 +3,7 @@ import type { NativeDrafter } from '../../native.js';
 import type { Executor, Proposal, RowDrafting, RowSampler, VerifyRule } from '../../program/executor.js';
 import type { Fence } from '../constraint.js';
 import type { JobDraft, JobPlan, JobResult, JobTaps, OpenDraft } from '../rounds.js';
-import { costsOf, ShapeRates } from './costs.js';
+import { costsOf, shapeRatesOf, type ShapeRates } from './costs.js';
 import { depthOf, nodesOf, none } from './draft-nodes.js';
 import type { Draft, DraftContext, DraftProbe, GenerationDrafter } from './drafter.js';
 import { plainly, type ResolvedSpeculation } from './options.js';
@@ -99,7 +99,8 @@ export class Speculator {
     const byTheClock = adaptive && !this.decides;
     this.where = options.within === undefined ? undefined : new Whereabouts(options.within, context.tokenizer);
     const alone = !this.reflector && !this.guard && !this.where && !this.fence && executor.drafts === true;
-    this.shapes = alone && byTheClock && maxNodes > maxDraft && this.drafter.anyShape ? this.shapeRates() : undefined;
+    const anyShape = alone && byTheClock && maxNodes > maxDraft && this.drafter.anyShape;
+    this.shapes = anyShape ? shapeRatesOf(executor, options.drafter.name) : undefined;
     this.maxNodes = this.shapes?.choose() === 'chain' ? maxDraft : maxNodes;
     this.goesOn = alone && this.drafter.native !== undefined;
     if (adaptive && this.decides)
@@ -107,14 +108,6 @@ export class Speculator {
     if (!byTheClock) return;
     const { goingOn, returning, calibrations } = costsOf(executor);
     this.planner = new Planner(this.goesOn ? goingOn : returning, calibrations.get(options.drafter.name));
-  }
-
-  private shapeRates(): ShapeRates {
-    const { shapes } = costsOf(this.executor);
-    const { name } = this.options.drafter;
-    const known = shapes.get(name) ?? new ShapeRates();
-    shapes.set(name, known);
-    return known;
   }
 
   /** The number of the next draft: by what was said, so that it is the same however rounds are asked for. */
