@@ -181,5 +181,4 @@ export const doubleSparsityRow: PolicyRow<DoubleSparsityPolicy> = {
   derive: (policy, model) => ({ labels: labelsFor(policy, model, model.kvLayers[0].heads) }),
   endless: false,
   chooses: true,
-  refuses: {},
 };

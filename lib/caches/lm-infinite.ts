@@ -48,5 +48,4 @@ export const lmInfiniteRow: PolicyRow<LmInfinitePolicy> = {
     return endlessPolicy(model, { sinks, window: own, distance: 'ceiling', limit: distance ?? own });
   },
   endless: true,
-  refuses: {},
 };

@@ -154,5 +154,4 @@ export const longGenRow: PolicyRow<LongGenPolicy> = {
   },
   endless: false,
   alone: 'of one part of the text some layers have pages and others do not',
-  refuses: {},
 };

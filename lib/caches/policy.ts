@@ -26,14 +26,6 @@ export interface CacheOptions extends CacheStorage {
 
 export const storageNames = ['keyType', 'valueType', 'pageSize'] as const;
 
-/** What may be impossible under a policy. */
-export type CacheFeature = 'cards' | 'speculation';
-
-export interface Refusal {
-  readonly why: string;
-  readonly remedy: string;
-}
-
 /** What policies need to know of a model. */
 export interface CacheModel extends Pick<Executor, 'kvShape' | 'kvLayers' | 'name'> {
   /** Tokens that it was trained on, or stretched to. */
@@ -60,14 +52,7 @@ export interface PolicyRow<P> {
   readonly alone?: string;
   /** Rows whose logits are wanted read less than others: their keys and values do not follow from the text alone. */
   readonly chooses?: boolean;
-  readonly refuses: Readonly<Partial<Record<CacheFeature, Refusal>>>;
 }
-
-/** Until there are kernels for them. */
-export const noCards: Refusal = {
-  why: 'kernels for cards read all cells',
-  remedy: "Load the model with `device: 'cpu'`, or use the full cache.",
-};
 
 /** The storage options of a factory's argument, whose other names are `own`. Throws INVALID_ARGUMENT. */
 export function storageOf(options: CacheStorage | undefined, own: readonly string[], what: string): CacheStorage {

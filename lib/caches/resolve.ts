@@ -7,7 +7,6 @@ import type { KvPolicy } from '../program/kv-policy.js';
 import { policyRows, type CachePolicy } from './policies.js';
 import {
   storageNames,
-  type CacheFeature,
   type CacheModel,
   type CacheOptions,
   type CacheType,
@@ -30,11 +29,6 @@ export const keyTypeOf = (value: unknown): KeyDType =>
 export const cacheWord = (type: KvDType): CacheType =>
   (Object.keys(cacheTypes) as CacheType[]).find((word_) => cacheTypes[word_] === type) as CacheType;
 
-const features: Readonly<Record<CacheFeature, string>> = {
-  cards: 'Graphics cards',
-  speculation: 'Speculative decoding',
-};
-
 /** Options with every field set; `native` is absent for the full cache. */
 export interface ResolvedCache {
   readonly keyType: KeyDType;
@@ -47,7 +41,7 @@ export interface ResolvedCache {
 export const rowOf = (policy: CachePolicy): PolicyRow<CachePolicy> =>
   (policyRows as unknown as Record<string, PolicyRow<CachePolicy>>)[(policy as { kind: string }).kind];
 
-/** Throws INVALID_ARGUMENT, and UNSUPPORTED_FEATURE for a policy that the device has no kernels for. */
+/** Throws INVALID_ARGUMENT, and UNSUPPORTED_FEATURE for a type that the device or the policy has no kernels for. */
 export function resolveCache(options: CacheOptions | undefined, model: CacheModel): ResolvedCache {
   checkNames(options, [...storageNames, 'policy'], 'the cache options');
   const storage = {
@@ -72,7 +66,6 @@ export function resolveCache(options: CacheOptions | undefined, model: CacheMode
   if (typeof policy !== 'object' || policy === null || rowOf(policy) === undefined) {
     throw expected('what full, window or another cache factory returns', 'policy', policy);
   }
-  if (card) refuse(policy, 'cards');
   return { ...storage, policy, native: rowOf(policy).derive(policy, model) };
 }
 
@@ -104,18 +97,6 @@ export function refuseKeys(keyType: KeyDType, feature: 'speculation' | 'save'): 
     speculation: 'where a draft crosses the end of a page, it would be seen with keys that plain decoding does not see',
     save: 'files hold tokens one by one, and these keys are quantised 32 at a time',
   };
-  const what = { speculation: features.speculation, save: 'Saving a session' };
+  const what = { speculation: 'Speculative decoding', save: 'Saving a session' };
   throw unsupported(`${what[feature]} and keys of kivi do not go together: ${why[feature]}`, 'Use q4_0 for keys.');
-}
-
-/** Throws UNSUPPORTED_FEATURE where the feature does not go with the policy. */
-export function refuse(policy: CachePolicy | undefined, feature: CacheFeature): void {
-  const row = policy === undefined ? undefined : rowOf(policy);
-  const refusal = row?.refuses[feature];
-  if (!row || !refusal) return;
-  throw new VivaceError(
-    'UNSUPPORTED_FEATURE',
-    `${features[feature]} and the cache policy ${row.name} do not go together: ${refusal.why}`,
-    { remedy: refusal.remedy },
-  );
 }

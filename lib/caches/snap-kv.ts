@@ -78,5 +78,4 @@ export const snapKvRow: PolicyRow<SnapKvPolicy> = {
   },
   endless: false,
   alone: 'what stays of a prompt depends on its end',
-  refuses: {},
 };

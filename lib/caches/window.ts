@@ -46,5 +46,4 @@ export const windowRow: PolicyRow<WindowPolicy> = {
     return endlessPolicy(model, { sinks, window: kept + 1, distance: 'cacheIndex', limit: sinks + kept });
   },
   endless: true,
-  refuses: {},
 };

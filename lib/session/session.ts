@@ -1,7 +1,7 @@
 // One sequence of a model: its tokens, its place in the KV cache, and what can be done with it.
 import { expected, VivaceError } from '../errors.js';
 import type { CachePolicy } from '../caches/policies.js';
-import { refuse, refuseKeys, rowOf } from '../caches/resolve.js';
+import { refuseKeys, rowOf } from '../caches/resolve.js';
 import type { PrefixSeat } from '../decode/prefix-cache.js';
 import type { Piece } from '../decode/answer.js';
 import { decode, type GenerateResult } from '../decode/loop.js';
@@ -264,10 +264,7 @@ export class Session {
 
   private resolve(options: GenerateOptions | undefined): ResolvedOptions {
     const resolved = resolveOptions(options, this.host.vocab);
-    if (resolved.speculation) {
-      refuse(this.seat.policy, 'speculation');
-      refuseKeys(this.seat.keyType, 'speculation');
-    }
+    if (resolved.speculation) refuseKeys(this.seat.keyType, 'speculation');
     return resolved;
   }
 

@@ -1,9 +1,8 @@
 // Options of cache policies: factories, command lines, what is refused and why.
 import { full, lmInfinite, longGen, snapKv, window } from '../../../lib/index.js';
 import { parseCache, cacheNames } from '../../../lib/caches/parse.js';
-import { policyRows } from '../../../lib/caches/policies.js';
 import type { CacheModel } from '../../../lib/caches/policy.js';
-import { refuse, resolveCache } from '../../../lib/caches/resolve.js';
+import { resolveCache } from '../../../lib/caches/resolve.js';
 import { longGenDefaults } from '../../../lib/formats/model-config.js';
 import { fullPattern } from '../../../lib/program/kv-policy.js';
 
@@ -117,23 +116,9 @@ test('more than the model was trained on is refused', () => {
   expect(() => resolveCache({ policy: { kind: 'other' } as never }, model)).toThrow(/for `policy`/);
 });
 
-test('what a policy excludes is refused with a reason, on cards too', () => {
-  expect(() => resolveCache(snapKv({ budget: 40 }), { ...model, name: 'cuda' })).toThrow(
-    expect.objectContaining({
-      code: 'UNSUPPORTED_FEATURE',
-      message: 'Graphics cards and the cache policy snapkv do not go together: kernels for cards read all cells',
-    }),
-  );
-  for (const cache of [window(), lmInfinite(), longGen({ window: 16 })])
+test('cards have every policy', () => {
+  for (const cache of [window(), lmInfinite(), longGen({ window: 16 }), snapKv({ budget: 40 })])
     expect(resolveCache(cache, { ...model, name: 'cuda' })).toEqual(resolveCache(cache, model));
-  for (const [kind, { refuses }] of Object.entries(policyRows)) {
-    for (const feature of ['cards', 'speculation'] as const) {
-      const attempt = () => refuse({ kind } as never, feature);
-      if (refuses[feature]) expect(attempt).toThrow(refuses[feature].why);
-      else expect(attempt).not.toThrow();
-    }
-  }
-  expect(() => refuse(undefined, 'cards')).not.toThrow();
 });
 
 test('command lines name a policy and its options', () => {
