@@ -82,7 +82,7 @@ double time_shape(const DeviceProperties& device, const AttentionShape& shape) {
   angles.reserve(std::max<int64_t>(1, int64_t{std::max(count, pattern.sinks)} * kv.angles * 4));
   check(cudaMemset(angles.data(), 0, static_cast<size_t>(angles.size())), "cudaMemset");
   if (kv.angles > 0) kv.sink_angles = reinterpret_cast<const float*>(angles.data());
-  const OnCard<BatchSizes> sizes({{count, 0, 0, pages, plan.units, plan.items, plan.runs}});
+  const OnCard<BatchSizes> sizes({{count, 0, 0, pages, plan.units, plan.items, plan.runs, {}}});
   const OnCard<int32_t> on_sequence(sequence), on_position(position), on_first(first), on_visible(visible),
       on_zeros(zeros), on_states(row_states);
   const OnCard<std::byte*> on_pages(addresses);

@@ -30,7 +30,10 @@ const sources = {
     'cuda/program/row_plan.cpp',
     'cuda/ops/attention/attention.cu',
     'cuda/ops/attention/plain_attention.cu',
-    ...inFolders(['cuda/ops/attention/decode', 'cuda/ops/attention/prefill'], '.cu'),
+    ...inFolders(
+      ['decode', 'prefill', 'sparse', 'snap'].map((name) => `cuda/ops/attention/${name}`),
+      '.cu',
+    ),
   ],
   load: ['cuda/program/upload.cpp', 'cpp/core/thread_pool.cpp'],
 };

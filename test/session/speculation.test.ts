@@ -245,7 +245,8 @@ describe.each(testDevices())('on %s', (device) => {
 
   test('finished answers teach a suffix cache', async () => {
     const cache = new SuffixCache();
-    const options = { temperature: 0, maxTokens: 60, speculation: { drafter: suffix({ cache, minProb: 0 }) } } as const;
+    const speculation = { drafter: suffix({ cache, minProb: 0 }), adaptive: false };
+    const options = { temperature: 0, maxTokens: 60, speculation };
     const first = await generate(prompts[0], options);
     const second = await generate(prompts[0], options);
     expect(second.tokens).toEqual(first.tokens);

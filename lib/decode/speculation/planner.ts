@@ -10,6 +10,8 @@ const LONGEST_PAUSE = 128;
 /** What drafting may lose of the time of rounds: a rest is so long that its drafts' loss is no more, up to this many rounds. */
 const LOSS = 0.03;
 const LONGEST_PENANCE = 512;
+/** Plain rounds that a round or a draft loses at most: what took longer waited for something else. */
+const WORST = 4;
 /** Drafts after which a model's plain rounds are measured, and how many of these. */
 const UNMEASURED = 2;
 const MEASURED = 4;
@@ -132,7 +134,9 @@ export class Planner {
       drafted.tokens += weight * (tokens - drafted.tokens);
       drafted.ms += weight * (ms + draftMs - drafted.ms);
       drafted.rounds++;
-      trial.lost = Math.max(0, trial.lost + ms + draftMs - tokens * (this.costs.measuredAt(1) ?? ms));
+      const alone = this.costs.measuredAt(1) ?? ms;
+      const spent = Math.min(ms, WORST * alone) + Math.min(draftMs, WORST * alone);
+      trial.lost = Math.max(0, trial.lost + spent - tokens * alone);
     }
     if (hoped <= 0) return;
     const ratio = Math.min(4, kept / hoped);
