@@ -58,7 +58,8 @@ struct DraftSeat {
   // Takes from `draws` what was said, and tells the drafter; `features`: of the rows that stay, where it hears of them.
   // False: an error, or nothing may follow.
   bool hear(const Draws& draws, const std::vector<float>& features = {});
-  // The round of so many drafted rows, of which the seat says `count` tokens, took so long: what was guessed is known now.
+  // The round of so many drafted rows, of which the seat says `count` tokens, took so long: what was guessed is known
+  // now.
   void took(double ms, size_t drafted, size_t count);
   // Whether drafts have been slower than none for some rounds, so that who planned them should think again.
   bool has_lost() const;

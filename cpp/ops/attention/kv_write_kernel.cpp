@@ -140,7 +140,7 @@ void kv_write(const OpRun& run, Team& team) {
     const float* key = k.row<const float>(row) + head * options.key_dim;
     if (run.kv->by_channel())
       write_f16(key, options.key_dim,
-                run.kv->exact_keys(sequence, page, layer, head) + slot * row_bytes(DType::F16, options.key_dim));
+                run.kv->exact_keys(sequence, page, layer, head) + slot * options.key_dim * int64_t{sizeof(uint16_t)});
     else
       write_row(options.key_dtype, key, options.key_dim,
                 run.kv->keys(sequence, page, layer, head) + slot * run.kv->key_row_bytes());

@@ -177,7 +177,7 @@ class ChunkOfRows {
     const std::byte **key = keys_, **value = values_;
     const bool exact = call.kv.by_channel() && !those.by_channel;
     const int64_t key_bytes = those.by_channel ? 0  // all of a page's keys are its own
-                              : exact          ? row_bytes(DType::F16, call.key_dim)
+                              : exact          ? call.key_dim * int64_t{sizeof(uint16_t)}
                                                : call.kv.key_row_bytes();
     for_strips(call.batch, call.kv, unit.row + those.row, prefix, begin_, end_, [&](int page, int slot, int count) {
       const int sequence = call.batch.sequences[unit.row];
