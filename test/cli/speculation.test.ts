@@ -205,7 +205,22 @@ test('verifiers with settings: judge and reflective, and mistakes', async () => 
   ]);
   expect(again.text).toBe(plain.text);
   expect(again.speculation.reflection.rounds).toBeGreaterThan(0);
+  // Where they are in use: nothing here is thinking, so that the text is the plain one.
+  const sampled = [...args.slice(0, 4), '--seed', '3', '--drafter', 'ngram'];
+  const drawn = await vivaceJson<{ text: string }>(sampled.slice(0, -2));
+  const nowhere = ['--verifier', 'reflective', '--alpha', '0.5', '--reflect-in', 'thinking'];
+  for (const more of [['--verifier', 'relaxed', '--within', 'thinking'], nowhere]) {
+    expect(await vivaceJson([...sampled, ...more])).toMatchObject({ text: drawn.text });
+  }
+  const { stdout } = await vivace(
+    ['chat', '-n', '24', '--seed', '1', '--json', '--drafter', 'ngram', ...nowhere],
+    `${prompt}\n`,
+  );
+  expect(JSON.parse(stdout)).toMatchObject({ speculation: { reflection: { rounds: 0 } } });
   const wrong: [string[], RegExp][] = [
+    [['--within', 'text'], /--within is of no use to the verifier `lossless`/],
+    [['--verifier', 'relaxed', '--reflect-in', 'text'], /--reflect-in is of no use to the verifier `relaxed`/],
+    [['--verifier', 'relaxed', '--within', 'somewhere'], /Expected one of all, text, thinking/],
     [['--verifier', 'judge'], /needs --judge-head/],
     [['--alpha', '0.2'], /--alpha is of no use to the verifier `lossless`/],
     [['--verifier', 'reflective', '--judge-head', head], /--judge-head is of no use/],

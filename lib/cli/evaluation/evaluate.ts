@@ -157,12 +157,13 @@ function judges({ thresholds, judgeThreshold, maxJudgedRun }: Options, head: Jud
 
 /** Drafts are always read twice: what is measured is not what the clock makes of it. */
 function readings(options: Options, model: Model): Way[] {
-  const { alphas, alpha, anchors, anchorTokens, reflectPrompt, reflectPrompts } = options;
+  const { alphas, alpha, anchors, anchorTokens, reflectPrompt, reflectPrompts, reflectIn } = options;
+  const where = reflectIn === undefined ? {} : { reflectIn };
   const prompts = reflectPrompts === undefined ? [reflectPrompt ?? defaultPrompt] : requests(reflectPrompts);
   return prompts.flatMap((prompt) =>
     (anchors ?? (anchorTokens === undefined ? ANCHORS : [anchorTokens])).flatMap((anchor) =>
       (alphas ?? (alpha === undefined ? ALPHAS : [alpha])).map((weight): Way => {
-        const settings = { alpha: weight, anchorTokens: anchor, prompt };
+        const settings = { alpha: weight, anchorTokens: anchor, prompt, ...where };
         const request = prompts.length > 1 ? ` after ${JSON.stringify(prompt)}` : '';
         return {
           name: `reflective ${weight}, anchor of ${anchor}${request}`,

@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import type { Verifier } from '../../decode/speculation/options.js';
 import { VivaceError } from '../../errors.js';
 import type { JudgeHead } from '../../decode/speculation/judge/head.js';
+import { places, type Place } from '../../decode/speculation/where.js';
 import { loadJudge } from '../../model/judge/head.js';
 import { importAutoJudge } from '../../model/judge/import.js';
 import { loadReflection, reflectionFileOf } from '../../model/reflection.js';
@@ -13,6 +14,7 @@ import { integer } from '../arguments.js';
 
 export interface VerifierFlags {
   readonly verifier?: string;
+  readonly within?: Place;
   readonly divergenceBound?: number;
   readonly judgeHead?: string;
   readonly judgeThreshold?: number;
@@ -21,6 +23,7 @@ export interface VerifierFlags {
   readonly alpha?: number;
   readonly reflectPrompt?: string;
   readonly anchorTokens?: number;
+  readonly reflectIn?: Place;
 }
 
 type Setting = Exclude<keyof VerifierFlags, 'verifier'>;
@@ -38,7 +41,10 @@ const verifiers: Readonly<Record<string, Row>> = {
   match: { settings: [], make: () => 'match' },
   block: { settings: [], make: () => 'block' },
   typical: { settings: [], make: () => ({ name: 'typical' }) },
-  relaxed: { settings: [], make: () => ({ name: 'relaxed' }) },
+  relaxed: {
+    settings: ['within'],
+    make: ({ within }) => ({ name: 'relaxed', ...(within === undefined ? {} : { within }) }),
+  },
   divergence: {
     settings: ['divergenceBound'],
     needs: true,
@@ -55,13 +61,14 @@ const verifiers: Readonly<Record<string, Row>> = {
     }),
   },
   reflective: {
-    settings: ['reflectSettings', 'alpha', 'reflectPrompt', 'anchorTokens'],
-    make: ({ reflectSettings, alpha, reflectPrompt: prompt, anchorTokens }, model) => ({
+    settings: ['reflectSettings', 'alpha', 'reflectPrompt', 'anchorTokens', 'reflectIn'],
+    make: ({ reflectSettings, alpha, reflectPrompt: prompt, anchorTokens, reflectIn }, model) => ({
       ...(reflectSettings === undefined ? {} : loadReflection(reflectSettings, model)),
       name: 'reflective',
       ...(alpha === undefined ? {} : { alpha }),
       ...(prompt === undefined ? {} : { prompt }),
       ...(anchorTokens === undefined ? {} : { anchorTokens }),
+      ...(reflectIn === undefined ? {} : { reflectIn }),
     }),
   },
 };
@@ -78,6 +85,12 @@ export function addVerifierOptions(command: Command): Command {
         if (verifierNames.includes(text)) return text;
         throw new InvalidArgumentError(`Expected one of ${verifierNames.join(', ')}.`);
       }),
+    )
+    .addOption(
+      new Option(
+        '--within <where>',
+        `where the verifier relaxed is in use: ${places.join(', ')} (the model's, between <think> and </think>); elsewhere lossless`,
+      ).argParser(place),
     )
     .addOption(
       new Option(
@@ -109,6 +122,9 @@ export function addVerifierOptions(command: Command): Command {
     .option('--reflect-prompt <text>', 'what the model is asked before it reads a draft again')
     .addOption(
       new Option('--anchor-tokens <count>', 'tokens before the draft that are read again, too').argParser(integer(0)),
+    )
+    .addOption(
+      new Option('--reflect-in <where>', `where drafts are read again: ${places.join(', ')}`).argParser(place),
     );
 }
 
@@ -161,6 +177,12 @@ function amountOf(text: string): number {
   const value = text.trim() === '' ? NaN : Number(text);
   if (value >= 0) return value;
   throw new InvalidArgumentError('Expected a number from 0.');
+}
+
+function place(text: string): Place {
+  const found = places.find((one) => one === text);
+  if (found !== undefined) return found;
+  throw new InvalidArgumentError(`Expected one of ${places.join(', ')}.`);
 }
 
 function share(text: string): number {

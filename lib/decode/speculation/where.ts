@@ -6,12 +6,14 @@ import type { Tokenizer } from '../../formats/tokenizer/tokenizer.js';
  * `thinking`: behind `<think>` and before `</think>`, which may stand in the prompt, too; `text`: elsewhere. A function gets the
  * text of the answer so far, before each draft.
  */
-export type Where = 'all' | 'text' | 'thinking' | ((answer: string) => boolean);
+export type Where = Place | ((answer: string) => boolean);
+export const places = ['all', 'text', 'thinking'] as const;
+export type Place = (typeof places)[number];
 
 /** Throws INVALID_ARGUMENT. */
 export function checkWhere(name: string, where: unknown): Where {
-  if (where === undefined || where === 'all') return 'all';
-  if (where === 'text' || where === 'thinking' || typeof where === 'function') return where as Where;
+  if (where === undefined) return 'all';
+  if (places.includes(where as Place) || typeof where === 'function') return where as Where;
   throw expected("'all', 'text', 'thinking' or a function of the answer's text", name, where);
 }
 

@@ -161,6 +161,68 @@ test('a model that looks at k tokens says the same twice behind an anchor of k, 
   }
 });
 
+test('an oracle of rows: such a model says the same text for every alpha behind an anchor of k, and not without one', () => {
+  const size = 40;
+  const start = [1, 2, 3, 4, 5, 6];
+  for (const k of [1, 2, 3]) {
+    const known = new Map<string, Float32Array>();
+    const table = (text: readonly number[]): Float32Array => {
+      const key = text.slice(-k).join();
+      const random = new Generator(6, `${k} ${key}`);
+      const row = known.get(key) ?? Float32Array.from({ length: size }, () => random.integer(0, 999));
+      known.set(key, row);
+      return row;
+    };
+    const best = (row: Float32Array): number => row.indexOf(row.reduce((a, b) => Math.max(a, b)));
+    const say = (alpha: number, anchorTokens: number, fuseBonus: boolean): number[] => {
+      const sampler = new (native().Sampler)({ ...plain, vocab: size, temperature: 0 });
+      const text = [...start];
+      for (let cycle = 1; text.length < 30; cycle++) {
+        // What the model would say, but for one token of each second draft.
+        const drafted: number[] = [];
+        for (let depth = 0; depth < 1 + (cycle % 5); depth++) {
+          const right = best(table([...text, ...drafted]));
+          drafted.push(cycle % 2 === 0 && depth === 1 ? (right + 1) % size : right);
+        }
+        const draft = draftOf(
+          drafted,
+          [...drafted.keys()].map((node) => node - 1),
+          { ...settings, alpha, anchorTokens, fuseBonus },
+          text,
+        );
+        const { request, kv } = requestOf(cpu, text, draft);
+        const seen = seenBy(request);
+        const logits = Float32Array.from([...request.outputs].flatMap((row) => [...table(seen[row].text)]));
+        const walk = {
+          tokens: Int32Array.of(text.at(-1) as number, ...drafted),
+          parents: Int32Array.from(drafted, (_, i) => i),
+        };
+        const { rows } = draft.again!;
+        const reflection = { alpha, corrects: true, rows };
+        const parents = Int32Array.of(-1, ...walk.parents);
+        const { kept, out } = verifyNative(sampler, { ...walk, parents }, logits, { name: 'match' }, cycle, {
+          reflection,
+        });
+        const end = kept.subarray(1).findIndex((flags) => (flags & 1) === 0);
+        text.push(...out.subarray(0, 1 + (end < 0 ? drafted.length : end)));
+        kv.dispose();
+      }
+      return text.slice(0, 30);
+    };
+    const literal = [...start];
+    while (literal.length < 30) literal.push(best(table(literal)));
+    for (const alpha of [0, 0.3, 0.7, 1]) {
+      for (const fuseBonus of [false, true]) {
+        expect(say(alpha, k, fuseBonus)).toEqual(literal);
+        expect(say(alpha, k + 1, fuseBonus)).toEqual(literal);
+      }
+    }
+    // Without an anchor the first k rows of each copy are read behind the request.
+    expect(say(0, 0, false)).toEqual(literal);
+    expect(say(1, 0, false)).not.toEqual(literal);
+  }
+});
+
 test('what a second reading prefers is kept from alpha = g / (g + G) on, and what it finds wrong never', () => {
   const [wrong, fix, said, right] = [1, 2, 3, 4];
   const size = 6;

@@ -63,7 +63,7 @@ describe.each(testDevices())('on %s', (device) => {
 
   test.each([
     ['greedy', { temperature: 0 }],
-    ['sampled', { temperature: 0.9, seed: 7, repetitionPenalty: 1.1 }],
+    ['sampled', { temperature: 0.9, seed: 7, repetitionPenalty: 1.1, frequencyPenalty: 0.3 }],
   ] as const)('%s: weight 0 is the base rule to the last bit, and leaves no trace', async (_, sampling) => {
     const options = { ...sampling, maxTokens: few ? 10 : 200, logprobs: 1 };
     const plain = await generate(options);
@@ -116,6 +116,54 @@ describe.each(testDevices())('on %s', (device) => {
     expect(model.memoryUsage().kv).toBe(0);
     probe.dispose();
   }, 600_000);
+
+  test('requests and copies are told to nobody: not to the drafter, not to other prompts, not to the reader', async () => {
+    const words = model.tokenizer.encode(' lamp tiger lamp', { addSpecial: false });
+    const known = await generate({ temperature: 0, maxTokens: 120 });
+    const heard: number[][] = [];
+    const inner = nearly(known.result.tokens, false);
+    const drafter: Drafter = {
+      name: 'hears',
+      start(context) {
+        const own = inner.start(context);
+        return { ...own, accept: (tokens) => (heard.push([...tokens]), own.accept(tokens)) };
+      },
+    };
+    const verifier = { name: 'reflective', alpha: 0.3, prompt: words, anchorTokens: 2, autoSkip: false } as const;
+    // The model itself may not say the request's words, so that they are seen wherever they come from.
+    const logitBias = Object.fromEntries([...words].map((word) => [word, -Infinity]));
+    const options = { temperature: 0, maxTokens: 100, frequencyPenalty: 0.1, logitBias } as const;
+    const session = model.createSession();
+    const speculation = { drafter, verifier, maxDraft: 4, adaptive: false } as const;
+    const pieces = session.generate(prompt, { ...options, speculation });
+    let shown = '';
+    let next = await pieces.next();
+    for (; !next.done; next = await pieces.next()) shown += next.value.text;
+    const { tokens, speculation: went, usage } = next.value;
+    expect(went!.reflection!.rounds).toBeGreaterThan(10);
+    const said = session.tokens;
+    expect([...said.subarray(usage.promptTokens)]).toEqual([...tokens]);
+    expect(shown).not.toMatch(/lamp|tiger/);
+    // The last round's tokens are of use to nobody any more, and what ends an answer is not in the text.
+    const told = heard.flat().filter((token) => !model.tokenizer.endOfGeneration.has(token));
+    expect([...said].slice(0, told.length)).toEqual(told);
+    expect(told.length).toBeGreaterThan(said.length - 8);
+    // Pages that others may take over end with the text that was said.
+    session.dispose();
+    const other = model.createSession();
+    const longer = [...said, ...words, ...said.slice(-4)];
+    const again = other.generate(longer, { temperature: 0, maxTokens: 1 });
+    let last = await again.next();
+    while (!last.done) last = await again.next();
+    expect(last.value.usage.sharedTokens).toBeGreaterThan(0);
+    expect(last.value.usage.sharedTokens).toBeLessThanOrEqual(said.length);
+    const after = await other.forward([7]);
+    const fresh = model.createSession({});
+    const all = await fresh.forward([...other.tokens]);
+    expect(after).toEqual(all.slice(-after.length));
+    other.dispose();
+    fresh.dispose();
+  });
 
   test('where it does not pay it is left out, near the end of the context, too', async () => {
     const speculation = { drafter: nGram(), verifier: { name: 'reflective', probeEvery: 8 }, adaptive: false } as const;
