@@ -31,6 +31,7 @@ import { bpeModel } from '../../decode/speculation/cross-vocabulary/random-pairs
 import { modelOn } from '../../fixtures/model-on.js';
 import { writeRandomEagle } from '../../fixtures/random/eagle.js';
 import { writeRandomMedusa } from '../../fixtures/random/medusa.js';
+import { variantsOf, type DrafterVariant } from './variants.js';
 
 /** A model of a seventh of the embedded one's parameters, with the same vocabulary. */
 export const smallModelPath = join(dirname(embeddedModelPath()), 'vivace-tiny-draft.gguf');
@@ -93,6 +94,8 @@ export interface Setting {
   readonly common: readonly string[];
   make(name: string): Drafter;
   draws(name: string): boolean;
+  /** Each option of each drafter. */
+  readonly variants: readonly DrafterVariant[];
   /** Nothing is left of any generation, neither here nor in the drafters' models. */
   isEmpty(): boolean;
   dispose(): void;
@@ -145,6 +148,7 @@ async function settingOf(
   };
   const kinds = new Map<string, Row>(Object.entries(rows));
   if (!heads) for (const name of ['eagle', 'eagle-3', 'medusa']) kinds.delete(name);
+  const variants = variantsOf({ model, store, small, other, heads: folders, folder });
   const rowOf = (name: string): Row => kinds.get(name) as Row;
   return {
     model,
@@ -152,8 +156,10 @@ async function settingOf(
     common: [...kinds.keys()].filter((name) => rowOf(name).apart !== true),
     make: (name) => rowOf(name).make({ store, small, other, heads }),
     draws: (name) => rowOf(name).draws === true,
+    variants: variants.drafters,
     isEmpty: () => [model, small, other].every((one) => one.memoryUsage().kv === 0),
     dispose() {
+      variants.dispose();
       other.dispose();
       small.dispose();
       if (heads) for (const head of Object.values(heads)) (head as HeadDrafter).dispose();
