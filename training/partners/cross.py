@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import sys
-import time
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
@@ -19,10 +18,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, ".."))
 from distil import batch
 from evaluate import load
-from export import gguf
+from learning import is_time_to_write, learn, write
 from model import keep_heap_memory
 from tokenizer import CHAR_TO_BYTE, SPECIALS, Tokenizer
-from train import Muon, rate
 
 
 def pieces_of(teacher, own):
@@ -109,43 +107,20 @@ def main():
         # What batch() takes for states is their row's number and the places, so that both are of the rows that it picks.
         sets[name] = (rows, heavy, np.concatenate((np.arange(len(rows))[:, None], at), 1))
         places[name] = states
-    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and n.startswith("layers")]
-    norms = [p for p in model.parameters() if p.dim() == 1]
-    muon = Muon(matrices, r["matrix_lr"], weight_decay=r["weight_decay"])
-    adam = torch.optim.AdamW([{"params": [model.token_embd.weight], "peak": r["embedding_lr"]},
-                              {"params": norms, "peak": r["peak_lr"]}], betas=(0.9, 0.95), weight_decay=0.0)
-    began, seen, total, tokens = time.time(), 0, np.zeros(2), 0
-    for step in range(r["steps"]):
-        factor = rate(step, r)
-        for group in muon.param_groups:
-            group["lr"] = r["matrix_lr"] * factor
-        for group in adam.param_groups:
-            group["lr"] = group["peak"] * factor
+    def step_of(step):
         ids, weights, numbered = batch(sets, r, step)
         wanted = {"long": r["long"]} if step % r["long_every"] == r["long_every"] - 1 else r["rows"]
         states, begin_row = [], 0
         for name, count in wanted.items():
             states.append(places[name][numbered[begin_row:begin_row + count, 0].numpy()])
             begin_row += count
-        for p in model.parameters():
-            p.grad = None
         states = torch.from_numpy(np.concatenate(states))
-        loss, hits = loss_of(model, output, first, r, ids, weights, states, numbered[:, 1:])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), r["clip"])
-        muon.step()
-        adam.step()
-        tokens += ids.shape[0] * (ids.shape[1] - 1)
-        seen += 1
-        total += (loss.item(), hits)
-        if step % 25 == 24:
-            print("step %d tokens %.1fM loss %.3f same %.3f min %.1f" % (
-                step + 1, tokens / 1e6, total[0] / seen, total[1] / seen, (time.time() - began) / 60), flush=True)
-            seen, total = 0, np.zeros(2)
-        if step % 200 == 199 or step + 1 == r["steps"]:
+        got = loss_of(model, output, first, r, ids, weights, states, numbered[:, 1:])
+        return *got, ids.shape[0] * (ids.shape[1] - 1)
+    for step, _ in learn(model, r, step_of):
+        if is_time_to_write(step, r):
             note = "Drafts for vivace-tiny; same texts and exercises, what it says, and its laws; seed %d." % r["seed"]
-            gguf.write(a.file or begin, gguf.metadata(r["config"], tk, note, r["name"]),
-                       list(gguf.tensors({k: v.detach() for k, v in model.state_dict().items()}, r["config"])))
+            write(a.file or begin, model, r, tk, note)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import sys
-import time
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
@@ -18,13 +17,12 @@ import torch.nn.functional as F
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, ".."))
-from export import gguf
 from circuits import plant
 from evaluate import load
 from features import take
+from learning import is_time_to_write, learn, write
 from model import Model, keep_heap_memory
 from tokenizer import Tokenizer
-from train import Muon, rate
 
 
 def other_outputs(path, teacher, tk):
@@ -127,39 +125,14 @@ def main():
     print("%d parameters" % sum(p.numel() for p in model.parameters()), flush=True)
     sets = rows_with_states(a, recipe) if a.partner == "draft" else rows_of_other(a, recipe, tk)
 
-    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and n.startswith("layers")]
-    norms = [p for p in model.parameters() if p.dim() == 1]
-    muon = Muon(matrices, r["matrix_lr"], weight_decay=r["weight_decay"])
-    adam = torch.optim.AdamW([{"params": [model.token_embd.weight], "peak": r["embedding_lr"]},
-                              {"params": norms, "peak": r["peak_lr"]}], betas=(0.9, 0.95), weight_decay=0.0)
-    began, seen, total, tokens = time.time(), 0, np.zeros(2), 0
-    for step in range(r["steps"]):
-        factor = rate(step, r)
-        for group in muon.param_groups:
-            group["lr"] = r["matrix_lr"] * factor
-        for group in adam.param_groups:
-            group["lr"] = group["peak"] * factor
+    def step_of(step):
         ids, weights, states = batch(sets, r, step)
-        for p in model.parameters():
-            p.grad = None
-        loss, hits = loss_of(model, output, r, ids, weights, states)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), r["clip"])
-        muon.step()
-        adam.step()
-        tokens += ids.shape[0] * (ids.shape[1] - 1)
-        seen += 1
-        total += (loss.item(), hits)
-        if step % 25 == 24:
-            print("step %d tokens %.1fM loss %.3f same %.3f min %.1f" % (
-                step + 1, tokens / 1e6, total[0] / seen, total[1] / seen, (time.time() - began) / 60), flush=True)
-            seen, total = 0, np.zeros(2)
-        if step % 200 == 199 or step + 1 == r["steps"]:
+        return *loss_of(model, output, r, ids, weights, states), ids.shape[0] * (ids.shape[1] - 1)
+    for step, tokens in learn(model, r, step_of):
+        if is_time_to_write(step, r):
             note = "Drafts for vivace-tiny; same texts and exercises, and what it says; seed %d, %.1f million tokens." % (
                 r["seed"], tokens / 1e6)
-            gguf.write(a.file or os.path.join(a.arrays, r["name"] + "-f16.gguf"),
-                              gguf.metadata(r["config"], tk, note, r["name"]),
-                              list(gguf.tensors({k: v.detach() for k, v in model.state_dict().items()}, r["config"])))
+            write(a.file or os.path.join(a.arrays, r["name"] + "-f16.gguf"), model, r, tk, note)
 
 
 if __name__ == "__main__":
