@@ -34,6 +34,7 @@ const cases: [string, DType, RandomHead][] = [
   ['llama', 'F16', { third: 150, config: layered }],
   ['gemma2', 'F16', { layers: 2, dtype: 'BF16' }],
   ['gemma2', 'F32', { third: 90, dtype: 'F16' }],
+  ['llama', 'F32', { layers: 8 }],
   ['default', 'F16', { dtype: 'F16' }],
 ];
 
@@ -78,7 +79,7 @@ describe.each(testDevices())('on %s', (device) => {
     },
   );
 
-  test.each(few ? cases.slice(0, 2) : cases.slice(0, 4))(
+  test.each(few ? cases.slice(0, 2) : cases.slice(0, 5))(
     '%s in %s (%j): every grown tree is that of the reference, after every verification',
     async (name, dtype, options) => {
       const model = await loadModel(modelFile(name, dtype), { threads: 2, device, contextLength: 512 });
