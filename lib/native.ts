@@ -1,5 +1,5 @@
 // The face of the native addon: its types, written once, and the translation of its errors. Nothing else loads it.
-import { addonPath, loadAddon } from './load-addon.js';
+import { addonPath, loadAddon } from './native/load-addon.js';
 import { VivaceError } from './errors.js';
 import type { ErrorCode } from './errors.js';
 import type { NativeKvCache, NativeKvPolicy } from './native/caches.js';

@@ -10,7 +10,7 @@ import numpy as np
 
 from exercises import Rng
 from rows import RowMaker
-from stories import story
+from data.stories import story
 from tokenizer import Tokenizer, train
 
 

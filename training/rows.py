@@ -2,7 +2,7 @@
 import math
 
 import exercises as ex
-from stories import story
+from data.stories import story
 
 SELF = "I am vivace-tiny, a very small language model."
 SKILLS = "I can copy words, sort numbers, add and subtract, correct spelling, recall values and tell a short story."

@@ -12,12 +12,12 @@ const typescript: Record<string, { rank: number; also?: string[] }> = {
   engine: { rank: 2 },
   session: { rank: 3 },
   decode: { rank: 4 },
+  experts: { rank: 4 },
   caches: { rank: 4 },
   models: { rank: 5 },
   formats: { rank: 5 },
   program: { rank: 6 },
   native: { rank: 7 },
-  'load-addon': { rank: 8 },
   errors: { rank: 9 },
 };
 const native: Record<string, number> = {

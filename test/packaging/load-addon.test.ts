@@ -16,15 +16,16 @@ const machine = `${process.platform}-${process.arch}`;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'vivace-loader-'));
-  mkdirSync(join(folder, 'dist'));
-  for (const name of ['load-addon.js', 'errors.js']) cpSync(join(root, 'dist', name), join(folder, 'dist', name));
+  mkdirSync(join(folder, 'dist', 'native'), { recursive: true });
+  for (const name of ['native/load-addon.js', 'errors.js'])
+    cpSync(join(root, 'dist', name), join(folder, 'dist', name));
   cpSync(join(root, 'package.json'), join(folder, 'package.json'));
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'), 'junction');
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 function load(): Failure {
-  const script = `try { require('./dist/load-addon.js').loadAddon(); console.log('{}'); } catch (error) {
+  const script = `try { require('./dist/native/load-addon.js').loadAddon(); console.log('{}'); } catch (error) {
     const { code, message, remedy, cause } = error;
     console.log(JSON.stringify({ code, message, remedy, hasCause: cause instanceof Error }));
   }`;

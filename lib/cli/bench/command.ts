@@ -25,6 +25,7 @@ import { writeFile } from '../../formats/file.js';
 import { compareDrafters, comparisonTable, namesOf } from './drafters.js';
 import { measureProfile, profileTable } from './profile.js';
 import { comparisonPage } from './report.js';
+import { expertsCommand } from './experts/command.js';
 
 interface Options extends ModelOptions, SpeculationFlags, CacheFlags {
   readonly prompt?: number;
@@ -53,6 +54,7 @@ export function benchCommand(): Command {
     .option('--text <text>', `what --speculation continues (default: "${DEFAULT_TEXT}")`)
     .option('--html <file>', 'write the comparison of --speculation as a page, too');
   addJsonOption(addModelOptions(addCacheOptions(addSpeculationOptions(command))));
+  command.enablePositionalOptions().addCommand(expertsCommand()); // its options are its own
   return command.action(async (path: string | undefined, options: Options) => {
     const { speculation: list } = options;
     checkTogether(options);

@@ -1,13 +1,13 @@
 // Finds and loads the native addon: a checkout's own build first, then the prebuilt file for this machine.
 import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { VivaceError } from './errors.js';
+import { VivaceError } from '../errors.js';
 
 // The package has no types of its own.
 const nodeGypBuild = require('node-gyp-build') as { resolve(directory: string): string };
 
 // dist/ and lib/ both lie directly in the package.
-const packageRoot = resolve(__dirname, '..');
+const packageRoot = resolve(__dirname, '..', '..');
 
 /** The addon's exports. Throws NATIVE_LOAD_FAILED, saying what was looked for, on what machine, and what to do. */
 export function loadAddon(): unknown {

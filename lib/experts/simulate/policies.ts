@@ -1,0 +1,70 @@
+// Policies of a simulation by name: what is predicted, what stays, where it is placed, what happens to an expert that is not there.
+import type { Replacement } from './caches.js';
+
+export interface Policy {
+  /** Who says what the next layer needs: nobody, its router, earlier sequences, or one who knows. */
+  readonly predictor: 'none' | 'router' | 'paths' | 'oracle';
+  readonly replacement: Replacement;
+  readonly placement: Placement;
+  /** Copied when it is needed; computed where it lies; or whichever of both is over sooner. */
+  readonly onMiss: 'fetch' | 'there' | 'auto';
+  /** Whether experts are computed as they arrive or all together when the last one is there. */
+  readonly pipelined: boolean;
+  /** Of predicted popularity, what is copied at low precision; 0: nothing ever is. */
+  readonly lowShare: number;
+  /** Whether what was needed and not predicted is copied at low precision, too. */
+  readonly lowMisses: boolean;
+}
+
+/**
+ * How many slots each layer has. `shallow`: the first layers completely, the others evenly. `layers`: whole layers, from the first on,
+ * as far as slots last. `none`: no slots.
+ */
+export const placements = ['shallow', 'uniform', 'layers', 'none'] as const;
+export type Placement = (typeof placements)[number];
+
+const plain = { predictor: 'none', onMiss: 'fetch', pipelined: true, lowShare: 0, lowMisses: false } as const;
+
+export const policies = {
+  /** The same experts of each layer stay; all others are copied when they are needed. */
+  'on-demand': { ...plain, replacement: 'fixed', placement: 'uniform', pipelined: false },
+  /** The last used experts of each layer stay (mixtral-offloading). */
+  lru: { ...plain, replacement: 'lru', placement: 'uniform' },
+  /** Experts that were used in sequences like this one are copied ahead (MoE-Infinity). */
+  'activation-path': { ...plain, predictor: 'paths', replacement: 'lru', placement: 'uniform' },
+  /** The same experts stay; of others, some are copied and some computed where their weights are (Fiddler). */
+  'compute-in-place': { ...plain, replacement: 'fixed', placement: 'uniform', onMiss: 'auto' },
+  /** Whole layers stay, the experts of all others are computed where they are (llama.cpp). */
+  static: { ...plain, replacement: 'fixed', placement: 'layers', onMiss: 'there' },
+  /** The next layer's router predicts; ARC keeps; the first layers are complete. */
+  fate: { ...plain, predictor: 'router', replacement: 'arc', placement: 'shallow' },
+  /** The same with as many slots in every layer. */
+  'fate-uniform': { ...plain, predictor: 'router', replacement: 'arc', placement: 'uniform' },
+  /** What perfect predictions would give. */
+  oracle: { ...plain, predictor: 'oracle', replacement: 'arc', placement: 'uniform' },
+} as const satisfies Record<string, Policy>;
+
+export type PolicyName = keyof typeof policies;
+export const policyNames = Object.keys(policies) as PolicyName[];
+
+/** Layers that `shallow` fills first. */
+export const SHALLOW = 4;
+
+/** Slots of each layer: never more than `slots` together, nor more than `experts` each. */
+export function place(placement: Placement, layers: number, experts: number, slots: number): number[] {
+  const capacities = Array.from({ length: layers }, () => 0);
+  if (placement === 'none') return capacities;
+  let left = Math.max(0, Math.min(Math.floor(slots), layers * experts));
+  const full = placement === 'layers' ? layers : placement === 'shallow' ? Math.min(SHALLOW, layers) : 0;
+  // Too few for the first layers: they are filled in order, and the others have none.
+  for (let layer = 0; layer < full; layer++) {
+    capacities[layer] = Math.min(experts, left);
+    left -= capacities[layer];
+  }
+  // The rest evenly; what does not divide goes to the earlier ones.
+  const rest = layers - full;
+  for (let layer = full; layer < layers; layer++) {
+    capacities[layer] = Math.floor(left / rest) + (layer - full < left % rest ? 1 : 0);
+  }
+  return capacities;
+}
