@@ -87,6 +87,8 @@ export { readCases } from './model/evaluation/cases.js';
 export type { EvaluationCase } from './model/evaluation/cases.js';
 export { bestRow, evaluate } from './model/evaluation/evaluate.js';
 export type { EvaluationOptions, EvaluationRow } from './model/evaluation/evaluate.js';
+export { measureAcceptance, selfCheck } from './model/evaluation/acceptance.js';
+export type { AcceptanceOptions, MeasuredAcceptance, SelfCheck } from './model/evaluation/acceptance.js';
 export { evaluateNeedle } from './model/evaluation/needle.js';
 export type { NeedleCell, NeedleOptions, NeedleReport } from './model/evaluation/needle.js';
 export { evaluatePerplexity } from './model/evaluation/perplexity.js';

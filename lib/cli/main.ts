@@ -6,6 +6,8 @@ import { chatCommand } from './chat.js';
 import { datastoreCommand } from './speculation/datastore.js';
 import { evaluateCommand } from './evaluation/evaluate.js';
 import { fitScalingCommand } from './speculation/fit-scaling.js';
+import { scaleProbeCommand } from './speculation/scale-probe.js';
+import { selfCheckCommand } from './speculation/selfcheck.js';
 import { inspectCommand } from './inspect.js';
 import { quantizeCommand } from './quantize.js';
 import { runCommand } from './run.js';
@@ -35,6 +37,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     quantizeCommand(),
     datastoreCommand(),
     fitScalingCommand(),
+    scaleProbeCommand(),
+    selfCheckCommand(),
     evaluateCommand(),
     calibrateCommand(),
   ])

@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import {
   fitLaw,
   predictLaw,
+  variedIn,
   type FittedLaw,
   type LawName,
   type Measurement,
@@ -60,7 +61,7 @@ export function fitScalingCommand(): Command {
       printJson({ ...plain, predictions });
       return;
     }
-    process.stdout.write(`${describe(law)}\n`);
+    process.stdout.write(`${describeLaw(law)}\n`);
     if (predictions.length > 0) {
       const rows = predictions.map(({ at, value, low, high }) => [
         Object.entries(at)
@@ -74,7 +75,7 @@ export function fitScalingCommand(): Command {
   });
 }
 
-function describe(law: FittedLaw): string {
+export function describeLaw(law: FittedLaw): string {
   const { terms, coefficients, standardErrors, r2, count, leaveOneOut, saturation, warnings, weighted } = law;
   const rows = terms.map((term, i) => [term, amount(coefficients[i]), amount(standardErrors[i])]);
   return [
@@ -87,13 +88,6 @@ function describe(law: FittedLaw): string {
       : []),
     ...warnings.map((warning) => `warning: ${warning}`),
   ].join('\n');
-}
-
-/** The law of what differs among the measurements. */
-function variedIn(measurements: readonly Measurement[]): LawName {
-  const varied = (name: 'tokens' | 'parameters'): boolean => new Set(measurements.map((one) => one[name])).size > 1;
-  if (varied('tokens') && varied('parameters')) return 'joint';
-  return varied('parameters') ? 'capacity' : 'data';
 }
 
 function read(path: string): readonly Measurement[] {

@@ -1,5 +1,6 @@
 // Fits: recovered coefficients, honest intervals, curvature and saturation seen, and a toy with a real law.
 import { fitLaw, predictLaw, type Measurement } from '../../../lib/decode/speculation/scaling/laws.js';
+import { nextRungs } from '../../../lib/decode/speculation/scaling/next-rung.js';
 import {
   improvementByChance,
   incompleteBeta,
@@ -163,6 +164,29 @@ test('predictions are cut to what a round can give, and not made far from what w
   expect(() => predictLaw(law, { parameters: 1e6 })).toThrow(/needs tokens/);
 });
 
+test('the next rung: what a law says of it, and what it costs', () => {
+  const grid = [1e6, 1e7, 1e8].flatMap((tokens) =>
+    [1e5, 1e6].map((parameters, i) => {
+      const accepted = 1 + 0.3 * Math.log10(tokens) + 0.1 * Math.log10(parameters) + 1e-5 * i;
+      return { tokens, parameters, accepted };
+    }),
+  );
+  const [data, capacity] = nextRungs(fitLaw('joint', grid), { target: 1e9 });
+  expect(data).toMatchObject({ tokens: 3e8, parameters: 1e6, operations: 2 * 1e9 * 3e8 + 6 * 1e6 * 3e8 });
+  expect(data.gain).toBeCloseTo(0.3 * Math.log10(3), 3);
+  expect(capacity).toMatchObject({ tokens: 1e8, parameters: 2e6, operations: 2 * 1e9 * 1e8 + 6 * 2e6 * 1e8 });
+  expect(capacity.gain).toBeCloseTo(0.1 * Math.log10(2), 3);
+  const [alone] = nextRungs(
+    fitLaw(
+      'data',
+      grid.filter(({ parameters }) => parameters === 1e5),
+    ),
+    { most: 3 },
+  );
+  expect(alone).toMatchObject({ tokens: 3e8, accepted: 3, gain: 0 }); // cut to what a round can give
+  expect(alone.operations).toBeUndefined();
+});
+
 test('what cannot be fitted is refused', () => {
   const two = [
     { tokens: 1, accepted: 1 },
@@ -178,6 +202,8 @@ test('what cannot be fitted is refused', () => {
       [1, 2, 3].map((accepted) => ({ tokens: 5, accepted })),
     ),
   ).toThrow(/one place/);
+  const flat = [1, 2, 3].map((tokens) => ({ tokens, accepted: 2 }));
+  expect(() => fitLaw('data', flat)).toThrow(/accept the same/);
   expect(() => fitLaw('data', [...two, { tokens: 3, accepted: 1, setting: { temperature: 1 } }])).toThrow(
     /another setting/,
   );

@@ -65,6 +65,20 @@ test.each(exact)('exact: %s', (_, verify, draft, children, replacement) => {
   expect(distance(law, plain)).toBeLessThan(1e-12);
 });
 
+test.each([ratio, block, match])('exact: lengths that are planned anew each round by what was kept, $name', (rule) => {
+  // Two more tokens where all of the last draft was kept, none where none was: never a look at what is drawn next.
+  let [depth, before] = [1, 1];
+  const planned: Drafter = (text, dice) => {
+    if (text.length === 1) depth = 1;
+    else depth = text.length - before > depth ? Math.min(3, depth + 2) : Math.max(0, text.length - before - 1);
+    before = text.length;
+    return drafter(q, depth, 1, 'drawn')(text, dice);
+  };
+  const { law, tokensPerRound } = speculativeLaw(p, planned, verifier(rule), length);
+  expect(distance(law, plain)).toBeLessThan(1e-12);
+  expect(tokensPerRound).toBeGreaterThan(1);
+});
+
 test.each(cells)('exact at temperature 0: $name', ({ rule, how, children }) => {
   const draft = drafter(q, 2, children, how);
   const { law } = speculativeLaw(greedy, draft, verifier(rule), length, children > 1 ? 1 : Infinity);

@@ -47,6 +47,13 @@ const axesOf: Readonly<Record<LawName, readonly Axis[]>> = {
   joint: ['tokens', 'parameters'],
 };
 
+/** The law of what differs among the measurements. */
+export function variedIn(measurements: readonly Measurement[]): LawName {
+  const varied = (name: Axis): boolean => new Set(measurements.map((one) => one[name])).size > 1;
+  if (varied('tokens') && varied('parameters')) return 'joint';
+  return varied('parameters') ? 'capacity' : 'data';
+}
+
 /** A fit and what it was made of; `predictLaw` needs both. */
 export interface FittedLaw extends Law {
   readonly fit: Fit;
@@ -162,6 +169,12 @@ function check(law: LawName, axes: readonly Axis[], measurements: readonly Measu
     }
   });
   const [first, ...others] = measurements.map(({ setting = {} }) => JSON.stringify(Object.entries(setting).sort()));
+  if (measurements.every(({ accepted }) => accepted === measurements[0].accepted)) {
+    throw bad(
+      'All drafters accept the same: there is no law to fit',
+      'Measure drafters that differ more, or longer answers.',
+    );
+  }
   const odd = others.findIndex((setting) => setting !== first);
   if (odd >= 0) {
     throw bad(
