@@ -12,7 +12,10 @@ import { bindAdaptation, type AdaptOptions } from './online-adaptation.js';
 export interface CrossVocabularyOptions extends AdaptOptions {
   /** How tokens are drafted and judged. Default `match`, which at temperature 0 is `greedy`. */
   readonly exactness?: Exactness;
-  /** A draft ends behind a token that the model finds less probable than this: 0 to 1. Default 0.4. */
+  /**
+   * A draft ends behind a token that the model finds less probable than this: 0 to 1. Default 0.2, and 0.4 where what is drawn at
+   * a temperature has to match.
+   */
   readonly minProbability?: number;
   /** Tokens of the drafter that may be put together to one of the target's, 2 to 8. Default 4. */
   readonly maxN?: number;
@@ -83,7 +86,8 @@ export function crossVocabulary(model: Model, options: CrossVocabularyOptions = 
   return new CrossVocabularyDrafter(() => adapt?.seat() ?? model.lend(), {
     ...(adapt ? { adapt } : {}),
     exactness: exactness === undefined ? undefined : word('exactness', exactness, 'match', exactnessWords),
-    minProbability: number('minProbability', options.minProbability, 0.4, 0, 1),
+    minProbability:
+      options.minProbability === undefined ? undefined : number('minProbability', options.minProbability, 0, 0, 1),
     maxN: integer('maxN', options.maxN, 4, 2, 8),
     maxEntries: integer('maxEntries', options.maxEntries, 65536, 0, 2 ** 20),
     evict: word('evict', options.evict, 'lru', ['lru', 'lfu']),

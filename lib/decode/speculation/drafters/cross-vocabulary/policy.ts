@@ -24,7 +24,8 @@ export type Exactness = (typeof exactnessWords)[number];
 
 export interface ResolvedCrossVocabulary extends NGramCacheOptions {
   readonly exactness: Exactness | undefined;
-  readonly minProbability: number;
+  /** Undefined: what has given the most tokens for their cost (docs/systems/omnidraft.md). */
+  readonly minProbability: number | undefined;
   readonly pairs: TokenPairs;
   readonly cachePath: string | undefined;
   readonly warm: boolean;
@@ -128,8 +129,9 @@ export class CrossVocabularyDrafter implements Drafter {
     spoken?: Spoken,
     ends?: DraftEnds,
   ): GenerationDrafter {
-    const { exactness = 'match', minProbability, recut, resegmentTail } = this.options;
+    const { exactness = 'match', recut, resegmentTail } = this.options;
     const greedy = context.sampler.temperature === 0;
+    const minProbability = this.options.minProbability ?? (exactness === 'match' && !greedy ? 0.4 : 0.2);
     if (exactness === 'greedy' && !greedy) {
       throw new VivaceError('INVALID_ARGUMENT', 'The exactness `greedy` is for temperature 0', {
         remedy: "Use 'match', which is the same for other temperatures.",
