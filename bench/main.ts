@@ -15,6 +15,10 @@ const benches: Readonly<Record<string, { readonly file: string; readonly about: 
     file: 'speculation/speed.ts',
     about: 'decoding with drafters against plain decoding, on models that caches hold and do not',
   },
+  offload: {
+    file: 'sparse/offload.ts',
+    about: 'experts that do not fit into memory: every policy, and the memory that a process takes',
+  },
   tokenize: { file: 'tokenize.ts', about: 'tokenizers against llama.cpp' },
   peers: {
     file: 'peers/compare.mjs',

@@ -13,12 +13,14 @@ import type {
   NativeSeat,
   NativeSuffixCache,
 } from './native/drafters.js';
+import type { NativeExperts, NativeExpertStatistics } from './native/experts.js';
 import type { NativeFeedback, NativeSampler, NativeTree, NativeWalk } from './native/sampling.js';
 import type { NativeTraining } from './native/training.js';
 
 export { addonPath };
 export type * from './native/caches.js';
 export type * from './native/drafters.js';
+export type * from './native/experts.js';
 export type * from './native/labels.js';
 export type * from './native/sampling.js';
 export type * from './native/training.js';
@@ -128,6 +130,10 @@ export interface NativeExecutable {
     queued: number;
     calls: number;
   };
+  /** Starts or stops recording what routers choose; what was recorded since it was last asked for (`decodeRouting`). */
+  routing(on?: boolean): Int32Array;
+  /** What the store of its experts has done so far; undefined where all are in memory. */
+  experts(): NativeExpertStatistics | undefined;
   /** Starts or stops profiling; returns what was measured so far. */
   profile(on?: boolean): NativeCallProfile[];
   close(): void;
@@ -265,6 +271,7 @@ export interface NativeAddon extends NativeTraining {
       isa?: string;
       device?: NativeDevice;
       shares?: NativeExecutable;
+      experts?: NativeExperts;
     },
   ) => NativeExecutable;
   Sampler: new (options: Record<string, unknown>) => NativeSampler;

@@ -10,6 +10,7 @@
 #include "addon/device_wrap.h"
 #include "addon/promise_worker.h"
 #include "addon/round.h"
+#include "addon/weights/experts_wrap.h"
 #include "addon/wraps.h"
 #include "device/device_executable.h"
 #include "device/device_pages.h"
@@ -68,7 +69,8 @@ Program read_program(Napi::Env env, const Napi::Object& description, ExecutableS
     if (type == nullptr || value.columns < 1 || value.columns % type->block != 0 ||
         value.columns > (int64_t{1} << 40) || value.rows > (int64_t{1} << 40))
       throw Error("SHAPE_MISMATCH", "program: " + value.name + " has no valid type or shape");
-    if (value.kind == ValueKind::weight || value.kind == ValueKind::constant)
+    const bool stored = value.kind == ValueKind::weight && sources.Get(i).IsNull();  // by an expert store
+    if (!stored && (value.kind == ValueKind::weight || value.kind == ValueKind::constant))
       value.data = bind_source(env, sources.Get(i), value, state);
     program.values.push_back(std::move(value));
   }
@@ -412,6 +414,7 @@ Napi::Function ExecutableWrap::define(Napi::Env env) {
       {InstanceMethod<&ExecutableWrap::run>("run"), InstanceMethod<&ExecutableWrap::run_sync>("runSync"),
        InstanceMethod<&ExecutableWrap::pack>("pack"), InstanceMethod<&ExecutableWrap::pack_sync>("packSync"),
        InstanceMethod<&ExecutableWrap::sizes>("sizes"), InstanceMethod<&ExecutableWrap::profile>("profile"),
+       InstanceMethod<&ExecutableWrap::routing>("routing"), InstanceMethod<&ExecutableWrap::experts>("experts"),
        InstanceMethod<&ExecutableWrap::close>("close")});
 }
 
@@ -431,6 +434,7 @@ ExecutableWrap::ExecutableWrap(const Napi::CallbackInfo& info) : Napi::ObjectWra
     device.threads = options.threads;
     device.fuse = options.fuse;
     device.library = read_device(given.Get("device"), device.device);
+    options.experts = read_experts(given.Get("experts"));
     auto state = std::make_shared<ExecutableState>();
     Program program = read_program(info.Env(), info[0].As<Napi::Object>(), *state);
     if (given.Get("shares").IsObject()) {
@@ -524,6 +528,23 @@ Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   sizes.Set("queued", static_cast<double>(held.queued));
   sizes.Set("calls", static_cast<double>(state.executable->program().calls.size()));
   return sizes;
+}
+
+// experts(): NativeExpertStatistics, or undefined where all experts are in memory
+Napi::Value ExecutableWrap::experts(const Napi::CallbackInfo& info) {
+  return report_experts(info.Env(), alive(info.Env()).executable->experts().get());
+}
+
+// routing(on?: boolean): what was recorded since it was last asked for, as lib/experts/trace.ts reads it
+Napi::Value ExecutableWrap::routing(const Napi::CallbackInfo& info) {
+  ExecutableState& state = alive(info.Env());
+  std::lock_guard turn(*state.running);
+  const std::shared_ptr<RoutingTrace> trace = state.executable->routing();
+  const std::vector<int32_t> words = trace ? trace->take() : std::vector<int32_t>();
+  if (trace && info[0].IsBoolean()) trace->on = info[0].As<Napi::Boolean>().Value();
+  Napi::Int32Array out = Napi::Int32Array::New(info.Env(), words.size());
+  std::copy(words.begin(), words.end(), out.Data());
+  return out;
 }
 
 // profile(on?: boolean): what lib/native.ts calls NativeCallProfile, for each call

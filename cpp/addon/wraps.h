@@ -81,6 +81,8 @@ class ExecutableWrap : public Napi::ObjectWrap<ExecutableWrap> {
   void run_sync(const Napi::CallbackInfo& info);
   Napi::Value sizes(const Napi::CallbackInfo& info);
   Napi::Value profile(const Napi::CallbackInfo& info);
+  Napi::Value routing(const Napi::CallbackInfo& info);
+  Napi::Value experts(const Napi::CallbackInfo& info);
   Napi::Value pack(const Napi::CallbackInfo& info);
   void pack_sync(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);

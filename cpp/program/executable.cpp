@@ -35,6 +35,10 @@ int64_t bytes_of_matrices(const Program& program) {
   return bytes;
 }
 
+bool begins_text(const Batch& batch) {
+  return std::find(batch.positions, batch.positions + batch.rows, 0) != batch.positions + batch.rows;
+}
+
 bool overlap(const Tensor& a, const Tensor& b) {
   if (a.data == nullptr || b.data == nullptr) return false;
   return a.data < b.data + b.rows * b.stride && b.data < a.data + a.rows * a.stride;
@@ -43,7 +47,7 @@ bool overlap(const Tensor& a, const Tensor& b) {
 }  // namespace
 
 Executable::Executable(Program program, const ExecutableOptions& options, const Executable* base)
-    : options_(options), program_(std::move(program)) {
+    : options_(options), program_(std::move(program)), experts_(program_) {
   if (!isa_supported(options.isa))
     throw Error("UNSUPPORTED_FEATURE", std::string("This processor cannot run ") + isa_name(options.isa) + " kernels");
   check_program(program_);
@@ -68,6 +72,13 @@ Executable::Executable(Program program, const ExecutableOptions& options, const 
     steps_.push_back(step);
   }
   profile_ = Profile(program_);
+  experts_ = ExpertLayers(program_);
+  // What is predicted is read by nobody in the program, and must stay until it was looked at.
+  for (size_t i = 0; i < program_.calls.size(); ++i)
+    if (experts_.roles[i].predicts) program_.outputs.push_back(program_.calls[i].outputs[0]);
+  routing_ = base != nullptr ? base->routing_ : std::make_shared<RoutingTrace>();
+  store_ = base != nullptr ? base->store_ : options_.experts;
+  check_store();
   matrix_bytes_ = bytes_of_matrices(program_);
   while (first_linear_ < steps_.size() && weights_in_panels(*steps_[first_linear_].call->op) == 0) ++first_linear_;
 }
@@ -170,6 +181,10 @@ void Executable::set_tensors(Prepared& prepared) const {
     for (size_t i = 0; i < step.call->outputs.size(); ++i) step.run.outputs[i] = tensor_of(step.call->outputs[i]);
     use_panels(step);
     step.run.scratch = arena_.data() + current_->scratch_offset;
+    if (std::strncmp(step.call->op->name, "expert_", 7) != 0 || step.run.inputs[1].data != nullptr) continue;
+    step.run.inputs[places_input].data = reinterpret_cast<std::byte*>(const_cast<ExpertPlaces*>(&store_->wave()));
+    if (std::strcmp(step.call->op->name, "expert_down") == 0)
+      step.run.scratch = arena_.data() + current_->products_offset;
   }
   join_steps(prepared.steps);
 }
@@ -199,6 +214,72 @@ void Executable::join_steps(std::vector<Step>& steps) {
 int Executable::threads_for(int64_t rows) const {
   if (options_.bytes_per_thread <= 0) return options_.threads;
   return static_cast<int>(std::clamp<int64_t>(matrix_bytes_ * rows / options_.bytes_per_thread, 1, options_.threads));
+}
+
+void Executable::check_store() const {
+  std::vector<bool> stored(program_.values.size());
+  for (size_t l = 0; l < experts_.layers.size(); ++l)
+    for (int m = 0; m < 3; ++m) {
+      const int id = experts_.layers[l].matrices[m];
+      if (id < 0) continue;
+      const ValueInfo& matrix = program_.values[static_cast<size_t>(id)];
+      if (matrix.data != nullptr) continue;
+      if (store_ == nullptr || store_->layers() <= static_cast<int>(l) ||
+          store_->experts() != experts_.layers[l].experts ||
+          store_->layer(static_cast<int>(l)).bytes[m] * store_->experts() !=
+              matrix.rows * row_bytes(matrix.dtype, matrix.columns))
+        throw Error("INTERNAL", "program: nobody brings " + matrix.name + " into memory");
+      stored[static_cast<size_t>(id)] = true;
+    }
+  for (size_t id = 0; id < program_.values.size(); ++id)
+    if (program_.values[id].kind == ValueKind::weight && program_.values[id].data == nullptr && !stored[id])
+      throw Error("INTERNAL", "program: " + program_.values[id].name + " has no data");
+}
+
+void Executable::routed(size_t step, const OpRun& run, const Batch* batch) {
+  const RouteRole& role = experts_.roles[step];
+  const Tensor& ids = run.outputs[0];
+  routing_->routed(role.layer, role.predicts, ids);
+  if (store_ == nullptr) return;
+  counts_.assign(static_cast<size_t>(store_->experts()), 0);
+  const auto count = [&](int64_t row) {
+    for (int64_t slot = 0; slot < ids.columns; ++slot) {
+      const int32_t id = ids.row<const int32_t>(row)[slot];
+      if (id >= 0 && id < store_->experts()) ++counts_[static_cast<size_t>(id)];
+    }
+  };
+  // Where the predicted layer has only the rows of outputs, only theirs count.
+  const CallInfo& own = program_.calls[static_cast<size_t>(experts_.layers[static_cast<size_t>(role.layer)].route)];
+  const bool of_outputs = program_.values[static_cast<size_t>(own.outputs[0])].rows == outputs_symbol &&
+                          program_.values[static_cast<size_t>(program_.calls[step].outputs[0])].rows == rows_symbol;
+  if (of_outputs && batch != nullptr)
+    for (int64_t i = 0; i < batch->outputs; ++i) count(batch->output_rows[i]);
+  else
+    for (int64_t row = 0; row < ids.rows; ++row) count(row);
+  if (role.predicts)
+    store_->predicts(role.layer, counts_);
+  else
+    store_->needs(role.layer, counts_);
+}
+
+bool Executable::run_waves(const ExpertLayer& layer, int index, const std::vector<Step>& steps, Team& team) {
+  using Clock = std::chrono::steady_clock;
+  for (;;) {
+    if (team.thread() == 0) more_waves_ = store_->next_wave(index);
+    team.barrier();
+    if (!more_waves_) break;
+    for (int i = layer.gate_up; i <= layer.down; ++i) {
+      const Clock::time_point begin = profile_.on ? Clock::now() : Clock::time_point{};
+      const Step& step = steps[static_cast<size_t>(i)];
+      step.kernel(step.run, team);
+      team.barrier();
+      if (profile_.on && team.thread() == 0)
+        profile_.passed(static_cast<size_t>(i), std::chrono::duration<double>(Clock::now() - begin).count());
+    }
+  }
+  if (team.thread() == 0) lost_ = store_->failed();
+  team.barrier();
+  return !lost_;
 }
 
 void Executable::prepare_for(const Batch& batch, PagedKv& kv) const {
@@ -239,9 +320,15 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
     for (Tensor* tensor : bindable.tensors) tensor->data = data;
     if (draws != nullptr && bindable.value == draws->logits) logits = reinterpret_cast<float*>(data);
   }
+  if (!experts_.layers.empty()) {
+    const bool begins = shown != nullptr && begins_text(*shown);
+    routing_->run(rows, begins);
+    if (store_ != nullptr) store_->begin(begins);
+  }
   using Clock = std::chrono::steady_clock;
   const std::function<void(Team&)> task = [&](Team& team) {
     Clock::time_point last = profile_.on ? Clock::now() : Clock::time_point{};
+    size_t layer = 0;  // of those with experts
     for (size_t i = 0; i < steps.size(); ++i) {
       const Step& step = steps[i];
       if (i == first_linear_ && meanwhile && team.thread() + 1 == team.threads()) {
@@ -250,9 +337,18 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
       }
       // Nothing to do for ops on no rows (a prompt chunk without outputs).
       if (outputs == 0 && !step.call->outputs.empty() && step.run.outputs[0].rows == 0) continue;
+      while (layer < experts_.layers.size() && experts_.layers[layer].gate_up < static_cast<int>(i)) ++layer;
+      if (layer < experts_.layers.size() && experts_.layers[layer].gate_up == static_cast<int>(i) &&
+          step.run.inputs[1].data == nullptr) {
+        if (!run_waves(experts_.layers[layer], static_cast<int>(layer), steps, team)) return;
+        i = static_cast<size_t>(experts_.layers[layer].down);
+        last = profile_.on ? Clock::now() : last;
+        continue;
+      }
       step.kernel(step.run, team);
       // Times of single ops need a wait after each.
       if (profile_.on || i + 1 == steps.size() || !steps[i + 1].joins) team.barrier();
+      if (experts_.roles[i].layer >= 0 && team.thread() == 0) routed(i, step.run, shown);
       if (profile_.on && team.thread() == 0) {
         const Clock::time_point now = Clock::now();
         profile_.passed(i, std::chrono::duration<double>(now - last).count());
@@ -266,6 +362,7 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
     if (profile_.on && team.thread() == 0) profile_.drew(std::chrono::duration<double>(Clock::now() - last).count());
   };
   pool_->run(threads_for(rows), task, meanwhile);
+  if (store_ != nullptr) store_->check();
   if (profile_.on) profile_.ran(rows, outputs, batch, kv);
 }
 

@@ -8,9 +8,12 @@
 
 #include "core/memory/arena.h"
 #include "core/thread_pool.h"
+#include "experts/expert_store.h"
+#include "experts/routing_trace.h"
 #include "program/plan.h"
 #include "program/program.h"
 #include "program/rewrite/panels.h"
+#include "program/rounds/expert_layers.h"
 #include "program/runner.h"
 
 namespace vivace {
@@ -20,6 +23,7 @@ struct ExecutableOptions {
   int threads = 1;
   int64_t bytes_per_thread = 0;  // of matrices, read once per row: smaller runs have smaller teams; 0: none has
   bool fuse = true;
+  std::shared_ptr<ExpertStore> experts;  // brings matrices of experts that have no data into memory
 };
 
 class Executable final : public Runner {
@@ -34,6 +38,8 @@ class Executable final : public Runner {
   RunnerSizes sizes() const override;
   void set_profiling(bool on) override { profile_.on = on; }
   std::vector<CallProfile> profile() const override { return profile_.entries(); }
+  std::shared_ptr<RoutingTrace> routing() const override { return routing_; }
+  std::shared_ptr<ExpertStore> experts() const override { return store_; }
 
  private:
   struct Step {
@@ -70,6 +76,11 @@ class Executable final : public Runner {
   void find_bindables(Prepared& prepared) const;
   void set_tensors(Prepared& prepared) const;
   static void join_steps(std::vector<Step>& steps);
+  // One member's part of a step that routes rows, after it.
+  void routed(size_t step, const OpRun& run, const Batch* batch);
+  // The steps of a layer's experts, wave by wave, as they come into memory; false when one of them cannot be had.
+  bool run_waves(const ExpertLayer& layer, int index, const std::vector<Step>& steps, Team& team);
+  void check_store() const;
   // Memory that ops want for what the cache holds now. Throws.
   void prepare_for(const Batch& batch, PagedKv& kv) const;
 
@@ -85,6 +96,11 @@ class Executable final : public Runner {
   Batch batch_;
   uint64_t runs_ = 0;
   Profile profile_;
+  ExpertLayers experts_;
+  std::shared_ptr<RoutingTrace> routing_;  // of all programs that share weights
+  std::shared_ptr<ExpertStore> store_;     // of these, too
+  bool more_waves_ = false, lost_ = false;
+  std::vector<int32_t> counts_;
   int64_t matrix_bytes_ = 0;
   size_t first_linear_ = 0;  // step: its work goes to whoever is free
 };

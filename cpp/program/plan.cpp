@@ -1,6 +1,7 @@
 #include "program/plan.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 
 namespace vivace {
@@ -18,6 +19,11 @@ Tensor shape_of(const ValueInfo& value, int64_t rows, int64_t outputs) {
   tensor.columns = value.columns;
   tensor.stride = row_bytes(value.dtype, value.columns);
   return tensor;
+}
+
+// A call of this name over experts that a store brings into memory.
+bool is_stored(const Program& program, const CallInfo& call, const char* name) {
+  return std::strcmp(call.op->name, name) == 0 && program.values[static_cast<size_t>(call.inputs[1])].data == nullptr;
 }
 
 // First-fit memory over [0, ∞): free gaps by offset.
@@ -113,6 +119,15 @@ Plan make_plan(const Program& program, int64_t rows, int64_t outputs, int thread
     for (int id : program.calls[i].inputs)
       if (id >= 0) last_use[id] = static_cast<int>(i);
   for (int id : program.outputs) last_use[id] = static_cast<int>(program.calls.size());
+  // What waves of experts read and write is read again by later waves.
+  for (size_t i = 0; i < program.calls.size(); ++i) {
+    if (!is_stored(program, program.calls[i], "expert_gate_up")) continue;
+    size_t down = i;
+    while (down + 1 < program.calls.size() && !is_stored(program, program.calls[down], "expert_down")) ++down;
+    for (size_t k = i; k < down; ++k)
+      for (int id : program.calls[k].inputs)
+        if (id >= 0) last_use[id] = std::max(last_use[id], static_cast<int>(down));
+  }
 
   const auto bytes_of = [&](int id) {
     const ValueInfo& value = program.values[id];
@@ -121,7 +136,7 @@ Plan make_plan(const Program& program, int64_t rows, int64_t outputs, int thread
   };
 
   Gaps gaps;
-  int64_t scratch = 0;
+  int64_t scratch = 0, products = 0;
   for (size_t i = 0; i < program.calls.size(); ++i) {
     const CallInfo& call = program.calls[i];
     OpShapes shapes;
@@ -134,8 +149,10 @@ Plan make_plan(const Program& program, int64_t rows, int64_t outputs, int thread
     for (int k = 0; k < shapes.output_count; ++k)
       shapes.outputs[k] = shape_of(program.values[call.outputs[k]], rows, outputs);
     call.op->check(shapes);
-    if (call.op->scratch != nullptr)
-      scratch = std::max(scratch, aligned(static_cast<int64_t>(call.op->scratch(shapes))));
+    if (call.op->scratch != nullptr) {
+      int64_t& its = is_stored(program, call, "expert_down") ? products : scratch;
+      its = std::max(its, aligned(static_cast<int64_t>(call.op->scratch(shapes))));
+    }
 
     const auto dies_here = [&](int id) {
       return id >= 0 && last_use[id] == static_cast<int>(i) && plan.offsets[id] >= 0;
@@ -159,7 +176,8 @@ Plan make_plan(const Program& program, int64_t rows, int64_t outputs, int thread
       if (last_use[id] < 0) gaps.give(plan.offsets[id], bytes_of(id));
   }
   plan.scratch_offset = gaps.end();
-  plan.bytes = gaps.end() + scratch;
+  plan.products_offset = gaps.end() + scratch;
+  plan.bytes = plan.products_offset + products;
   return plan;
 }
 

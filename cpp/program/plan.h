@@ -13,6 +13,7 @@ struct Plan {
   int64_t outputs = 0;           // bucket
   std::vector<int64_t> offsets;  // per value: bytes into the arena; -1: not in the arena
   int64_t scratch_offset = 0;
+  int64_t products_offset = 0;  // scratch of experts that are computed in waves: products stay between them
   int64_t bytes = 0;
 };
 

@@ -1,14 +1,18 @@
 // What runs a program, whatever the device: the addon knows no more of the CPU's executable and of a graphics card's.
 #pragma once
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "decode/draws.h"
+#include "experts/routing_trace.h"
 #include "program/profile.h"
 #include "program/program.h"
 
 namespace vivace {
+
+class ExpertStore;
 
 // Memory of a run's inputs (by value id) and, where the caller wants them outside the arena, outputs.
 struct RunBinding {
@@ -56,6 +60,10 @@ class Runner {
   }
   virtual void drop() {}
 
+  // What its runs record of experts, if they can; to be read between runs.
+  virtual std::shared_ptr<RoutingTrace> routing() const { return nullptr; }
+  // What brings its experts into memory, if anything does.
+  virtual std::shared_ptr<ExpertStore> experts() const { return nullptr; }
   virtual RunnerSizes sizes() const = 0;
   virtual void set_profiling(bool on) = 0;
   virtual std::vector<CallProfile> profile() const = 0;

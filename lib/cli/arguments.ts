@@ -7,6 +7,8 @@ import type { CacheOptions } from '../caches/policy.js';
 import { generateDefaults, generateOptionNames } from '../decode/options.js';
 import type { GenerateOptions } from '../decode/options.js';
 import { VivaceError } from '../errors.js';
+import type { ExpertOptions } from '../experts/options.js';
+import { expertPolicyNames, type ExpertPolicy } from '../experts/policies.js';
 
 type OptionName = Exclude<
   (typeof generateOptionNames)[number],
@@ -47,6 +49,9 @@ export interface ModelOptions {
   readonly repack?: string;
   /** False: nothing is kept of texts for others that begin the same. */
   readonly prefixCache?: boolean;
+  readonly expertMemory?: string;
+  readonly expertPolicy?: string;
+  readonly expertRate?: number;
 }
 
 export interface CacheFlags {
@@ -71,7 +76,38 @@ export function addModelOptions(command: Command): Command {
         '--repack <when>',
         'rewrite weights in the fastest order: background (default), load, or never (they stay in the shared file)',
       ),
+    )
+    .addOption(
+      new Option(
+        '--expert-memory <size>',
+        'memory for experts, as in 2GiB; the others are read from the file when needed',
+      ),
+    )
+    .addOption(
+      new Option('--expert-policy <name>', `which experts stay and are read ahead: ${expertPolicyNames.join(', ')}`),
+    )
+    .addOption(
+      new Option('--expert-rate <bytes>', 'bytes a second that experts are read with at most').argParser(integer(1)),
     );
+}
+
+/** Absent where no option speaks of experts. */
+export function expertOptions({ expertMemory, expertPolicy, expertRate }: ModelOptions): ExpertOptions | undefined {
+  if (expertMemory === undefined && expertPolicy === undefined && expertRate === undefined) return undefined;
+  if (expertMemory === undefined) {
+    throw new VivaceError(
+      'INVALID_ARGUMENT',
+      '--expert-policy and --expert-rate are of experts that are not all in memory',
+      {
+        remedy: 'Give --expert-memory, too.',
+      },
+    );
+  }
+  return {
+    memory: expertMemory,
+    ...(expertPolicy === undefined ? {} : { policy: expertPolicy as ExpertPolicy }),
+    ...(expertRate === undefined ? {} : { bytesPerSecond: expertRate }),
+  };
 }
 
 export function addGenerationOptions(command: Command): Command {

@@ -6,7 +6,9 @@ import { VivaceError } from '../errors.js';
 import { openModelFile } from '../formats/open.js';
 import type { ModelSource } from '../formats/model-source.js';
 import { activeParameters, estimateMemory } from '../models/memory.js';
-import { addJsonOption } from './arguments.js';
+import { planExperts } from '../experts/plan.js';
+import { addJsonOption, expertOptions, type ModelOptions } from './arguments.js';
+import { planLine } from './bench/experts.js';
 import { showDevices } from './devices.js';
 import { bytes, count, table } from './quantities.js';
 import { printJson, style } from './terminal.js';
@@ -15,7 +17,9 @@ export function inspectCommand(): Command {
   const command = new Command('inspect')
     .description('show what is in a model file: configuration, metadata, tensors, memory it will take')
     .argument('[model]', 'GGUF file or Hugging Face directory')
-    .option('--devices', 'show what this machine can run models on, and why not on the rest');
+    .option('--devices', 'show what this machine can run models on, and why not on the rest')
+    .option('--expert-memory <size>', 'show how so much memory would be spent on experts')
+    .option('--expert-policy <name>', 'by which policy');
   return addJsonOption(command).action(async (path: string | undefined, options: InspectOptions) => {
     if ((path === undefined) !== (options.devices === true)) {
       throw new VivaceError('INVALID_ARGUMENT', 'Expected a model, or --devices without one', {
@@ -24,12 +28,14 @@ export function inspectCommand(): Command {
     }
     if (path === undefined) return showDevices(options.json === true);
     const source = openModelFile(path);
-    if (options.json === true) printJson(facts(source));
-    else print(source);
+    const plan = planExperts(source, expertOptions(options));
+    if (options.json === true) return printJson({ ...facts(source), ...(plan ? { experts: plan } : {}) });
+    print(source);
+    if (plan) process.stdout.write(`${planLine(plan)}\n`);
   });
 }
 
-interface InspectOptions {
+interface InspectOptions extends ModelOptions {
   readonly devices?: boolean;
   readonly json?: boolean;
 }

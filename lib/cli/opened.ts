@@ -5,9 +5,11 @@ import type { Device, Repack } from '../model/load.js';
 import type { Model } from '../model/model.js';
 import { openModelFile } from '../formats/open.js';
 import type { ModelSource } from '../formats/model-source.js';
-import type { ModelOptions } from './arguments.js';
+import { planExperts } from '../experts/plan.js';
+import { expertOptions, type ModelOptions } from './arguments.js';
+import { planLine } from './bench/experts.js';
 import { count } from './quantities.js';
-import { progress } from './terminal.js';
+import { progress, say } from './terminal.js';
 
 export interface Opened {
   readonly path: string;
@@ -20,6 +22,9 @@ export interface Opened {
 export async function open(path: string | undefined, options: ModelOptions, quiet: boolean): Promise<Opened> {
   const begin = performance.now();
   const file = path ?? embeddedModelPath();
+  const experts = expertOptions(options);
+  const plan = experts && planExperts(openModelFile(file), experts);
+  if (plan && !quiet) say(planLine(plan), 'dim');
   const bar = progress(`loading ${basename(file)}`, quiet);
   try {
     const model = await loadModel(file, {
@@ -28,6 +33,7 @@ export async function open(path: string | undefined, options: ModelOptions, quie
       ...(options.context === undefined ? {} : { contextLength: options.context }),
       ...(options.repack === undefined ? {} : { repack: options.repack as Repack }),
       ...(options.prefixCache === undefined ? {} : { prefixCache: options.prefixCache }),
+      ...(experts === undefined ? {} : { experts }),
       onProgress: (fraction) => bar.update(fraction),
     });
     return { path: file, source: openModelFile(file), model, loadMs: performance.now() - begin };

@@ -11,6 +11,7 @@ import {
   type CacheFlags,
   type ModelOptions,
 } from './arguments.js';
+import { statisticsLine } from './bench/experts.js';
 import { interruptible, open, title, type Opened } from './opened.js';
 import { amount, bandwidth, percent, table } from './quantities.js';
 import {
@@ -86,15 +87,15 @@ async function run(opened: Opened, prompt: string, options: Options, speculation
   } finally {
     interrupt.done();
   }
-  if (json) printResult(result, pieces, opened.loadMs);
+  if (json) printResult(result, pieces, opened);
   else {
     process.stdout.write('\n');
     await summarise(result, opened);
   }
 }
 
-function printResult(result: GenerateResult, pieces: readonly Piece[], loadMs: number): void {
-  const { text, tokens, usage, finishReason, stopString, seed, timings, speculation } = result;
+function printResult(result: GenerateResult, pieces: readonly Piece[], { model, loadMs }: Opened): void {
+  const { text, tokens, usage, finishReason, stopString, seed, timings, speculation, experts } = result;
   const logprobs = pieces.flatMap((piece) => piece.logprobs ?? []);
   printJson({
     text,
@@ -107,6 +108,7 @@ function printResult(result: GenerateResult, pieces: readonly Piece[], loadMs: n
     ...(logprobs.length === 0 ? {} : { logprobs }),
     seed,
     ...(speculation === undefined ? {} : { speculation }),
+    ...(experts === undefined ? {} : { experts: { plan: model.experts.plan, ...experts } }),
     timings: {
       loadMs,
       prefillMs: timings.promptMs,
@@ -117,7 +119,10 @@ function printResult(result: GenerateResult, pieces: readonly Piece[], loadMs: n
   });
 }
 
-async function summarise({ usage, timings, finishReason, speculation }: GenerateResult, opened: Opened): Promise<void> {
+async function summarise(
+  { usage, timings, finishReason, speculation, experts }: GenerateResult,
+  opened: Opened,
+): Promise<void> {
   const { promptTokens, completionTokens } = usage;
   const speed = timings.completionTokensPerSecond;
   const bytes = bytesPerToken(opened.source, promptTokens + completionTokens / 2);
@@ -127,6 +132,7 @@ async function summarise({ usage, timings, finishReason, speculation }: Generate
   ];
   say(`\n${table(rows)}`, 'dim');
   if (speculation !== undefined) say(`drafts  ${describe(speculation)}`, 'dim');
+  if (experts !== undefined) say(`experts ${statisticsLine(experts)}`, 'dim');
   if (speed === 0) return;
   const traffic = await measureTraffic(bytes, speed);
   const share = `${percent(traffic.fraction)} of the ${bandwidth(traffic.memoryBandwidth)} that this machine's memory gives`;

@@ -7,6 +7,7 @@ import { Answer, type Piece } from './answer.js';
 import { Fence } from './constraint.js';
 import type { ResolvedOptions } from './options.js';
 import type { Job, JobDraft, JobResult, OpenDraft, Rounds, Ticket } from './rounds.js';
+import type { ExpertStatistics } from '../experts/statistics.js';
 import { Speculator, type SpeculationResult } from './speculation/speculator.js';
 import type { TokenList } from './token-list.js';
 
@@ -43,6 +44,8 @@ export interface GenerateResult {
   readonly seed: bigint;
   /** How drafts went, where there were any. */
   readonly speculation?: SpeculationResult;
+  /** Where not all experts are in memory: what reading them came to meanwhile, for all sessions together. */
+  readonly experts?: ExpertStatistics;
 }
 
 /** A sequence, with the prompt at the end of its tokens; the loop puts the answer behind them. */
@@ -59,6 +62,8 @@ export interface DecodeTarget {
   readonly prefix?: PrefixSeat | undefined;
   /** Rows that tokens are drawn from do not read all, as those of a prompt do (Double Sparsity). */
   readonly chooses?: boolean;
+  /** Begins to count what is read of experts; what it gives tells. */
+  readonly experts?: () => () => ExpertStatistics | undefined;
   /** The sequence was given back: its cache must not be touched any more. */
   isDisposed(): boolean;
 }
@@ -133,6 +138,7 @@ class Run {
   private readonly fence: Fence | undefined;
   private readonly ends: Int32Array;
   private readonly begin = performance.now();
+  private readonly experts: (() => ExpertStatistics | undefined) | undefined;
   private first: number | undefined; // time of the first token
   private end: number | undefined;
   private closed = false;
@@ -147,6 +153,7 @@ class Run {
   ) {
     const { tokens, kv, sequence, tokenizer, executor } = target;
     const { speculation, signal, constraint } = options;
+    this.experts = target.experts?.();
     this.promptTokens = tokens.length;
     this.feedLast();
     const prompt = tokens.slice();
@@ -289,6 +296,7 @@ class Run {
     const { answer, begin, promptTokens, cachedTokens, sharedTokens } = this;
     const end = this.end ?? performance.now();
     const first = this.first ?? end;
+    const experts = this.experts?.();
     return {
       finishReason,
       ...(answer.stopString === undefined ? {} : { stopString: answer.stopString }),
@@ -303,6 +311,7 @@ class Run {
       },
       seed: this.options.sampler.seed,
       ...(this.speculator ? { speculation: this.speculator.result() } : {}),
+      ...(experts ? { experts } : {}),
     };
   }
 }

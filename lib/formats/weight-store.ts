@@ -55,9 +55,12 @@ export class WeightStore {
     return add === undefined ? values : values.map((value) => value + add);
   }
 
-  /** Converts packed tensors, and puts those together that lie in parts, one by one; gives the fraction done after each. Without it, they are converted when bound. */
-  *conversions(): Generator<number> {
-    const packed = [...this.source.tensors.values()].filter(inMemory);
+  /**
+   * Converts packed tensors, and puts those together that lie in parts, one by one, but for some; gives the fraction done after
+   * each. Without it, they are converted when bound.
+   */
+  *conversions(but: ReadonlySet<string> = new Set()): Generator<number> {
+    const packed = [...this.source.tensors.values()].filter((tensor) => inMemory(tensor) && !but.has(tensor.name));
     const total = packed.reduce((sum, { bytes }) => sum + bytes, 0);
     let done = 0;
     for (const tensor of packed) {

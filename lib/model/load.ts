@@ -3,6 +3,9 @@ import { join, resolve } from 'node:path';
 import { checkNames, integer, signal as checkSignal, word } from '../decode/option-checks.js';
 import { expected, VivaceError } from '../errors.js';
 import { createPrefixCache, hostMemory, type PrefixCacheOptions } from '../decode/prefix-cache.js';
+import { ModelExperts } from '../experts/model-experts.js';
+import { resolveExperts, type ExpertOptions } from '../experts/options.js';
+import { foresees, nativeExperts, resolvedPlan, storedTensors } from '../experts/plan.js';
 import { openModelFile } from '../formats/open.js';
 import { createTokenizer } from '../formats/tokenizer/tokenizer.js';
 import { WeightStore } from '../formats/weight-store.js';
@@ -39,6 +42,8 @@ export interface LoadOptions {
    * (docs/systems/prefix-cache.md). Default true.
    */
   readonly prefixCache?: boolean | PrefixCacheOptions;
+  /** Of a mixture of experts (docs/experts.md); dense models take no notice. */
+  readonly experts?: ExpertOptions;
   /** Called with a fraction from 0 to 1 and a word for what is being done. */
   readonly onProgress?: (fraction: number, stage: string) => void;
   /** Gives up with ABORTED. */
@@ -59,7 +64,7 @@ export const embeddedModelPath = (): string => join(packageRoot, 'models', 'viva
 export async function loadModel(path?: string, options: LoadOptions = {}): Promise<Model> {
   checkNames(
     options,
-    ['device', 'threads', 'contextLength', 'repack', 'prefixCache', 'onProgress', 'signal'],
+    ['device', 'threads', 'contextLength', 'repack', 'prefixCache', 'experts', 'onProgress', 'signal'],
     'the options of loadModel',
   );
   const { onProgress } = options;
@@ -70,6 +75,7 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   const threads = integer('threads', options.threads, defaultThreads(), 1, 1024);
   const repack = word('repack', options.repack, 'background', repacks);
   createPrefixCache(options.prefixCache, 1).close(); // checks it
+  const experts = resolveExperts(options.experts);
   const signal = checkSignal('signal', options.signal);
   // Between steps the event loop turns, so that an abort can be heard.
   const step = async (fraction: number, stage: string): Promise<void> => {
@@ -94,17 +100,26 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   await step(0.2, 'tokenizer');
   const tokenizer = createTokenizer(source.tokenizer);
   await step(0.4, 'weights');
+  const plan = resolvedPlan(source, experts);
+  if (plan && device !== 'cpu') {
+    throw new VivaceError('UNSUPPORTED_FEATURE', `Experts are read from their file on the CPU only, not on ${device}`, {
+      remedy: "Load it with device: 'cpu', or without `experts.memory`.",
+    });
+  }
+  const stored = storedTensors(plan);
   const store = new WeightStore(source, threads);
   try {
-    for (const fraction of store.conversions()) await step(0.4 + 0.2 * fraction, 'weights');
+    for (const fraction of store.conversions(stored)) await step(0.4 + 0.2 * fraction, 'weights');
     const program = buildProgram(source.config, (tensor) => store.info(tensor), {
       contextLength,
       readVector: (tensor) => store.vector(tensor),
+      ...(experts.trace || foresees(plan) ? { lookahead: experts.overfetch } : {}),
     });
     const executor =
       device === 'reference'
         ? (require('./reference.js') as typeof references).referenceExecutor(program, () => store)
-        : new NativeExecutor(program, (tensor) => store.bind(tensor), {
+        : new NativeExecutor(program, (tensor) => (stored.has(tensor) ? null : store.bind(tensor)), {
+            ...(plan && !plan.resident ? { experts: nativeExperts(source, plan, experts) } : {}),
             threads,
             bytesPerThread: BYTES_PER_THREAD,
             repack: false,
@@ -113,7 +128,8 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
     const card = executor instanceof NativeExecutor ? executor.deviceMemory : undefined;
     const kept = Math.floor(card === undefined ? hostMemory() / 16 : card / 8);
     const prefixCache = createPrefixCache(options.prefixCache, kept);
-    const model = new Model(source, tokenizer, executor, store, contextLength, prefixCache);
+    const told = new ModelExperts(source.config, executor, experts, plan);
+    const model = new Model(source, tokenizer, executor, store, contextLength, prefixCache, told);
     try {
       if (repack === 'load' && executor instanceof NativeExecutor)
         for await (const fraction of executor.repack()) await step(0.6 + 0.4 * fraction, 'weights');

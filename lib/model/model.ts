@@ -31,6 +31,7 @@ import { NativeExecutor } from '../program/native-executor.js';
 import type { Program } from '../program/program.js';
 import type * as sessionFiles from '../session/session-file.js';
 import { Session, type SessionHost } from '../session/session.js';
+import type { ModelExperts } from '../experts/model-experts.js';
 import { describe, type ModelInfo } from './info.js';
 import type * as references from './reference.js';
 
@@ -89,6 +90,7 @@ export class Model {
     contextLength: number,
     /** What stays of texts for others that begin the same. */
     readonly prefixCache: PrefixCache,
+    readonly experts: ModelExperts,
   ) {
     this.tokenizer = tokenizer;
     this.info = describe(source, executor.name, contextLength);
@@ -314,6 +316,7 @@ export class Model {
       tokenizer: this.tokenizer,
       logitsWidth: this.info.vocabSize,
       vocab: Math.min(this.info.vocabSize, this.tokenizer.vocabSize),
+      experts: () => this.experts.watch(),
       fingerprint: () => this.fingerprint(),
       joined: (session: Session) => this.sessions.add(session),
       left: (session: Session) => this.sessions.delete(session),

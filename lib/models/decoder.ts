@@ -4,7 +4,7 @@ import type { ExpertsConfig, ModelConfig } from '../formats/model-config.js';
 import { ProgramBuilder, type WeightInfo } from '../program/builder.js';
 import type { activations } from '../program/ops.js';
 import type { KvShape, Program, Value } from '../program/program.js';
-import { expertFeedForward, routeRows } from './experts.js';
+import { expertFeedForward, predictRows, routeRows } from './experts.js';
 import { ropeVectors, usesLongFactors } from './rope.js';
 
 /** The model file's tensors by canonical name; vectors are F32, as the loader makes them. */
@@ -15,6 +15,11 @@ export interface BuildOptions {
   readonly contextLength: number;
   /** The values of a small tensor; needed for files with rope_freqs or rope_factors tensors. */
   readonly readVector?: (tensor: string) => Float32Array;
+  /**
+   * Each layer with experts also asks the router of the next one, with what its own router reads, and for so many experts more
+   * than a row goes to. Nobody in the program reads the answers; whoever fetches experts does, and traces.
+   */
+  readonly lookahead?: number;
 }
 
 /** A program with inputs tokens, positions [rows] and output_rows [outputs]; its output is logits [outputs, vocab]. */
@@ -134,6 +139,9 @@ export class Decoder {
     if (!experts?.sparse[layer]) return this.add(x, this.feedForward(normed, layer, 'silu'));
     // The router first, and the experts last: what has to be fetched for them is known early.
     const routed = routeRows(this.builder, experts, normed, layer);
+    const { lookahead } = this.options;
+    const next = experts.sparse.indexOf(true, layer + 1);
+    if (lookahead !== undefined && next >= 0) predictRows(this.builder, experts, normed, next, lookahead);
     return this.add(
       this.addShared(x, normed, experts, layer),
       expertFeedForward(this.builder, experts, normed, routed, layer),

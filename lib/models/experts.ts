@@ -11,7 +11,25 @@ export interface Routed {
 }
 
 /** Which experts each row goes to. Throws UNSUPPORTED_TENSOR_TYPE for a router that was quantised. */
-export function routeRows(builder: ProgramBuilder, experts: ExpertsConfig, x: Value, layer: number): Routed {
+export const routeRows = (builder: ProgramBuilder, experts: ExpertsConfig, x: Value, layer: number): Routed =>
+  route(builder, experts, x, layer, experts.used);
+
+/** Which experts of a later layer each row seems to go to, and `more` besides: what that layer's router says of this layer's x. */
+export function predictRows(
+  builder: ProgramBuilder,
+  experts: ExpertsConfig,
+  x: Value,
+  layer: number,
+  more: number,
+): void {
+  route(builder, experts, x, layer, predictedExperts(experts, more));
+}
+
+/** How many a row is predicted to need: no more than may be chosen. */
+export const predictedExperts = ({ count, used, groups, groupsUsed }: ExpertsConfig, more: number): number =>
+  Math.min(used + more, (count / groups) * groupsUsed);
+
+function route(builder: ProgramBuilder, experts: ExpertsConfig, x: Value, layer: number, used: number): Routed {
   const router = builder.weight(`blk.${layer}.ffn_gate_inp.weight`, [experts.count, x.columns]);
   if (dtypes[router.dtype].block > 1 || router.dtype.startsWith('W')) {
     throw new VivaceError(
@@ -24,7 +42,7 @@ export function routeRows(builder: ProgramBuilder, experts: ExpertsConfig, x: Va
   return builder.route(
     builder.linear(x, router), // [rows, count]
     builder.has(bias) ? builder.weight(bias, [experts.count]) : undefined,
-    experts,
+    { ...experts, used },
   );
 }
 

@@ -5,6 +5,7 @@ import type {
   NativeCallProfile,
   NativeDevice,
   NativeDrafter,
+  NativeExpertStatistics,
   NativeRequest,
   NativeRound,
   NativeSampler,
@@ -269,9 +270,10 @@ export class NativeExecutor implements Executor {
 
   memory(): { weights: number; mapped: number; activations: number } {
     const { mapped, copied, packed, arena } = this.compiled.executable.sizes();
+    const slots = this.experts()?.slotBytes ?? 0;
     const others = [...this.tapped.values(), ...(this.fed ? [this.fed] : [])];
     const more = others.reduce((sum, { executable }) => sum + executable.sizes().arena, 0);
-    return { weights: copied + packed, mapped, activations: arena + more };
+    return { weights: copied + packed + slots, mapped, activations: arena + more };
   }
 
   /** Starts or stops profiling; calls and seconds per op so far. */
@@ -289,6 +291,16 @@ export class NativeExecutor implements Executor {
   /** The same, for every call of the program. */
   profileCalls(on?: boolean): NativeCallProfile[] {
     return this.compiled.executable.profile(on);
+  }
+
+  /** What the store of its experts has done so far; undefined where all are in memory. */
+  experts(): NativeExpertStatistics | undefined {
+    return this.compiled.executable.experts();
+  }
+
+  /** Starts or stops recording what routers choose; what was recorded since it was last asked for. */
+  routing(on?: boolean): Int32Array {
+    return this.compiled.executable.routing(on);
   }
 
   /**

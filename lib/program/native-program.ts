@@ -1,7 +1,14 @@
 // A program and a cache in native code: descriptions cross the border once, then only rows do.
 import { VivaceError } from '../errors.js';
 import { native, nativeCall } from '../native.js';
-import type { NativeDevice, NativeExecutable, NativeKvCache, NativeMapping, ProgramDescription } from '../native.js';
+import type {
+  NativeDevice,
+  NativeExecutable,
+  NativeExperts,
+  NativeKvCache,
+  NativeMapping,
+  ProgramDescription,
+} from '../native.js';
 import { dtypes, rowBytes } from './dtype.js';
 import type { KvCache, PrefixPages, SavedCells } from './executor.js';
 import type { Program, Value } from './program.js';
@@ -9,8 +16,8 @@ import type { Program, Value } from './program.js';
 /** Where a weight's bytes are: in a mapped file, or in memory (then they are copied). */
 export type WeightSource = { readonly mapping: NativeMapping; readonly offset: number } | Uint8Array | Float32Array;
 
-/** Finds the bytes of a canonical tensor, from its first row on. */
-export type BindWeight = (tensor: string) => WeightSource;
+/** Finds the bytes of a canonical tensor, from its first row on; null: a store of experts brings them into memory. */
+export type BindWeight = (tensor: string) => WeightSource | null;
 
 export interface NativeProgramOptions {
   readonly threads?: number; // default 1
@@ -26,6 +33,8 @@ export interface NativeProgramOptions {
   readonly shares?: NativeProgram;
   /** Rewrite quantised weights in the order that kernels read fastest, at once; default true. */
   readonly repack?: boolean;
+  /** Brings experts into memory whose matrices have no bytes of their own; a program that shares weights shares it. */
+  readonly experts?: NativeExperts;
 }
 
 /** The rows of a run that uses the KV cache; see `RunRequest`. */
@@ -49,7 +58,7 @@ export class NativeProgram {
     bindWeight: BindWeight,
     options: NativeProgramOptions = {},
   ) {
-    const { threads = 1, bytesPerThread = 0, isa, device, fuse = true, repack = true, shares } = options;
+    const { threads = 1, bytesPerThread = 0, isa, device, fuse = true, repack = true, shares, experts } = options;
     this.inputs = new Map(program.values.filter((value) => value.kind === 'input').map((value) => [value.name, value]));
     this.executable = nativeCall(
       () =>
@@ -59,7 +68,7 @@ export class NativeProgram {
           fuse,
           ...(isa ? { isa } : {}),
           ...(device ? { device } : {}),
-          ...(shares ? { shares: shares.executable } : {}),
+          ...(shares ? { shares: shares.executable } : experts ? { experts } : {}),
         }),
     );
     if (repack) nativeCall(() => this.executable.packSync());
@@ -143,6 +152,7 @@ function source(value: Value, bindWeight: BindWeight): ProgramDescription['sourc
   if (value.kind !== 'weight' || !value.weight) return null;
   const rowSize = rowBytes(value.dtype, value.columns);
   const found = bindWeight(value.weight.tensor);
+  if (found === null) return null;
   const skip = value.weight.firstRow * rowSize;
   if ('mapping' in found) return { mapping: found.mapping, offset: found.offset + skip };
   const all = new Uint8Array(found.buffer, found.byteOffset, found.byteLength);

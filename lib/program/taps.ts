@@ -70,13 +70,15 @@ function withAllRows(tap: Value, calls: readonly OpCall[], values: Value[]): OpC
   return result;
 }
 
-/** The calls that a value depends on; writes of the cache come before it, too. */
+/** The calls that a value depends on; writes of the cache come before it, too, and what the program reads nowhere itself. */
 function ancestors(tap: Value, calls: readonly OpCall[]): Set<OpCall> {
   const last = calls.findIndex(({ outputs }) => outputs.includes(tap));
   const needed = new Set<Value>([tap]);
   const found = new Set<OpCall>();
+  const read = new Set(calls.flatMap(({ inputs }) => inputs));
   for (const call of calls.slice(0, last + 1).reverse()) {
-    if (call.outputs.length > 0 && !call.outputs.some((value) => needed.has(value))) continue;
+    const wanted = call.outputs.some((value) => needed.has(value)) || !call.outputs.some((value) => read.has(value));
+    if (!wanted) continue;
     found.add(call);
     for (const value of call.inputs) if (value) needed.add(value);
   }

@@ -4,7 +4,7 @@ import type { CachePolicy } from '../caches/policies.js';
 import { refuseKeys, rowOf } from '../caches/resolve.js';
 import type { PrefixSeat } from '../decode/prefix-cache.js';
 import type { Piece } from '../decode/answer.js';
-import { decode, type GenerateResult } from '../decode/loop.js';
+import { decode, type DecodeTarget, type GenerateResult } from '../decode/loop.js';
 import { resolveOptions, type GenerateOptions, type ResolvedOptions } from '../decode/options.js';
 import type { Rounds } from '../decode/rounds.js';
 import { TokenList } from '../decode/token-list.js';
@@ -21,6 +21,7 @@ export interface SessionHost {
   readonly logitsWidth: number;
   /** Tokens that may be drawn. */
   readonly vocab: number;
+  readonly experts?: DecodeTarget['experts'];
   /** Identifies the model in saved sessions. */
   fingerprint(): string;
   /** The session is gone. */
@@ -245,6 +246,7 @@ export class Session {
           tokens: list,
           contextLength: seat.contextLength,
           prefix: options.prefixCache ? seat.prefix : undefined,
+          ...(host.experts ? { experts: host.experts } : {}),
           chooses: this.chooses,
           isDisposed: () => this.gone,
         },

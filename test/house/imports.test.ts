@@ -27,6 +27,7 @@ const native: Record<string, number> = {
   ops: 2,
   quant: 2,
   caches: 2,
+  experts: 2,
   decode: 2,
   entropy: 2,
   formats: 2,

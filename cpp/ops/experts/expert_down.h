@@ -2,6 +2,8 @@
 //   x: [rows, used · in], the slots side by side as expert_gate_up makes them, F32 or A8 as the weight's type wants;
 //   weight: [experts · out, in], the matrices of all experts below each other; ids: I32, weights: F32 [rows, used];
 //   residual: F32 [rows, out], optional; y: F32 [rows, out], may be residual.
+//   Experts that come into memory one by one (expert_places.h) are computed in waves: y is written by the last one, and
+//   scratch keeps products between them.
 //   Attribute: experts. A slot whose id is outside [0, experts) adds nothing. The sum is formed in the order of slots:
 //   neither batch, team nor the order in which experts are computed changes a bit.
 #pragma once

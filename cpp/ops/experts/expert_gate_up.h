@@ -2,6 +2,7 @@
 //   x: [rows, in], as linear's; gate, up: [experts · columns, in], the matrices of all experts below each other, of one
 //   type of floats or of GGUF's quantised ones; ids: I32 [rows, used]; y: F32 or A8 [rows, used · columns], the slots
 //   side by side; zeros where an id is outside [0, experts).
+//   Experts that come into memory one by one (expert_places.h) are computed in waves: y is whole after the last one.
 //   Attributes: experts, activation (0 silu, 1 gelu_tanh). A value depends on its row of x and its expert alone: the
 //   same bits for every batch and team, and those of gated_linear.
 #pragma once

@@ -3,6 +3,7 @@
 #pragma once
 #include "core/tensor.h"
 #include "core/thread_pool.h"
+#include "ops/experts/expert_places.h"
 #include "program/op.h"
 
 namespace vivace {
@@ -14,8 +15,8 @@ class ExpertPairs {
     return (experts + 1 + 2 * ids.rows * ids.columns + 15) / 16 * 64;
   }
 
-  // ids: I32 [rows, used].
-  ExpertPairs(const Tensor& ids, int64_t experts, std::byte* memory);
+  // ids: I32 [rows, used]. Where there are places, only experts that have one are sorted.
+  ExpertPairs(const Tensor& ids, int64_t experts, std::byte* memory, const ExpertPlaces* places);
 
   int64_t experts() const { return experts_; }
   int64_t first(int64_t expert) const { return starts_[expert]; }

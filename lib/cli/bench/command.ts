@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { VivaceError } from '../../errors.js';
 import { addCacheOptions, addJsonOption, addModelOptions, integer, sessionOptions } from '../arguments.js';
 import type { CacheFlags, ModelOptions } from '../arguments.js';
+import { statisticsLine } from './experts.js';
 import { open, title, type Opened } from '../opened.js';
 import { amount, bandwidth, bytes, percent, spread, table } from '../quantities.js';
 import { printJson, progress, say } from '../terminal.js';
@@ -136,8 +137,10 @@ async function bench(opened: Opened, options: Options, speculation?: Speculation
   const prefill: number[] = [];
   const decode: number[] = [];
   let drafts: GenerateResult['speculation'];
+  let counted: ReturnType<typeof model.experts.counts>; // before the runs that are measured
   try {
     for (let round = 0; round <= options.repeat; ++round) {
+      if (round === 1) counted = model.experts.counts();
       const { timings, speculation: statistics } = await measure(
         opened,
         prompt,
@@ -154,6 +157,8 @@ async function bench(opened: Opened, options: Options, speculation?: Speculation
   } finally {
     bar.end();
   }
+  const last = model.experts.counts();
+  const experts = last && model.experts.since(last, counted);
   const result = {
     model: title(opened),
     prompt,
@@ -163,6 +168,7 @@ async function bench(opened: Opened, options: Options, speculation?: Speculation
     decodeTokensPerSecond: spread(decode),
     ...(await measureTraffic(bytesPerToken(opened.source, prompt + generate / 2), spread(decode).median)),
     ...(drafts === undefined ? {} : { speculation: drafts }),
+    ...(experts === undefined ? {} : { experts: { plan: model.experts.plan, ...experts } }),
   };
   if (options.json === true) return printJson(result);
   say(result.model, 'dim');
@@ -185,7 +191,7 @@ async function bench(opened: Opened, options: Options, speculation?: Speculation
       `memory bandwidth  ${bandwidth(result.memoryBandwidth)} (measured)\n` +
       `fraction reached  ${percent(result.fraction)}${result.fraction > 1 ? ' (the weights fit into the caches)' : ''}\n${
         drafts === undefined ? '' : `drafts            ${describe(drafts)}\n`
-      }`,
+      }${experts === undefined ? '' : `experts           ${statisticsLine(experts)}\n`}`,
   );
 }
 
