@@ -34,7 +34,7 @@ export interface NativeModelDrafter {
   readonly fed?: NativeExecutable;
   /** An output's logits are those of so many levels side by side, of one row that nothing is kept of. */
   readonly levels?: number;
-  /** What becomes of drafts is counted, for `studied`; with `levels` alone. */
+  /** What becomes of trees is counted, for `studied`. */
   readonly studies?: boolean;
 }
 
@@ -52,8 +52,9 @@ export interface NativeDrafter {
     cycle: number,
   ): Promise<{ tokens: Int32Array; parents: Int32Array; scores: Float32Array }>;
   /**
-   * Of each draft since the last call how many of its nodes were kept, with the root, then of each of these depth, children,
-   * and which child was kept, −1 for none. May be asked while a run has the drafter.
+   * Of each draft since the last call how many of its nodes were kept, with the root; how deep it was and its microseconds;
+   * its rows, with the root, and the microseconds until something was said; then of each kept node depth, children, and which
+   * child was kept, −1 for none. May be asked while a run has the drafter.
    */
   studied(): Int32Array;
   fork(): NativeDrafter;

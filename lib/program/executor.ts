@@ -228,7 +228,7 @@ export interface ModelDrafting {
   readonly shapes?: readonly (FixedShape & { readonly nodes: number })[];
   /** As `DraftTree.levels`. */
   readonly levels?: number;
-  /** What becomes of drafts is counted: `NativeDrafter.studied`. With `levels`. */
+  /** What becomes of trees is counted: `NativeDrafter.studied`. */
   readonly studies?: boolean;
 }
 

@@ -126,7 +126,8 @@ export function nativeTree({ output, sampler, proposal, cycle, shape, levels }: 
 }
 
 export function nativeShape(shape: TreeShape, nodes: number): NativeShape {
-  return 'parents' in shape ? { depth: nodes, nodes, topK: 1, width: 1, least: 0, ...shape } : { ...shape, nodes };
+  const fixed = { depth: Math.max(nodes, 1), nodes: Math.max(nodes, 1), topK: 1, width: 1, least: 0 };
+  return 'parents' in shape ? { ...fixed, ...shape } : { ...shape, nodes };
 }
 
 export function treeOf({ tokens, above, probabilities, rows, count: [count] }: NativeTree): DraftedTree {
@@ -177,7 +178,7 @@ export function commitRows(kv: KvCache, { sequences, outputs, walks = [] }: RunR
   const count = (sequence: number, more: number): void => void rows.set(sequence, (rows.get(sequence) ?? 0) + more);
   for (const sequence of sequences) count(sequence, 1);
   for (const { output, rows: drafted } of walks) {
-    const stay = kept.subarray(output, output + drafted).reduce((sum, one) => sum + one, 0);
+    const stay = kept.subarray(output, output + drafted).reduce((sum, one) => sum + (one & 1), 0);
     count(sequences[outputs[output]], stay - drafted);
   }
   for (const [sequence, cells] of rows) kv.commit(sequence, cells);

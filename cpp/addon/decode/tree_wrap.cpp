@@ -32,8 +32,8 @@ TreeShape read_shape(const Napi::Object& given) {
     for (size_t i = 0; i < shape.parents.size(); ++i)
       if (shape.parents[i] < -1 || shape.parents[i] >= static_cast<int32_t>(i))
         throw Error("INTERNAL", "run: a tree's parents must come before their children");
-    if (shape.parents.empty() || shape.parents.size() > static_cast<size_t>(shape.nodes))
-      throw Error("INTERNAL", "run: a tree's shape has no node, or too many");
+    if (shape.parents.size() > static_cast<size_t>(shape.nodes))
+      throw Error("INTERNAL", "run: a tree's shape has too many nodes");
   }
   if (given.Get("scores").IsTypedArray()) {
     const Napi::Float32Array scores = given.Get("scores").As<Napi::Float32Array>();
@@ -48,6 +48,8 @@ namespace {
 std::unique_ptr<GrowingTree> read_tree(const Napi::Object& given) {
   const Napi::Value proposal = given.Get("proposal");
   TreeShape shape = read_shape(given);
+  if (given.Get("parents").IsTypedArray() && shape.parents.empty())
+    throw Error("INTERNAL", "run: a tree's shape has no node");
   if (proposal.IsObject() && shape.parents.empty())
     throw Error("INTERNAL", "run: a tree that is drawn has a fixed shape");
   const double cycle = given.Get("cycle").ToNumber().DoubleValue();

@@ -81,9 +81,10 @@ class Drafter {
   virtual void prepare(int64_t /*tokens*/, DraftSize /*most*/) {}
   // Whether there is room for such a draft, with the memory that prepare() found.
   virtual bool fits(DraftSize) const { return true; }
-  // For drafters that count what became of their drafts: of each since the last call the number of nodes that were
-  // kept, the root among them, then of these nodes depth, children, and which child was kept, -1: none. Any thread may
-  // ask.
+  // For drafters that count what became of their drafts. Of each since the last call: the number of nodes that were
+  // kept, the root among them; how deep it was, and the microseconds that it took; the rows that it had with the root,
+  // and the microseconds until something was said; then of the kept nodes depth, children, and which child was kept,
+  // -1: none. Any thread may ask.
   virtual void studied(std::vector<int32_t>& /*out*/) {}
   // Another one for a text that goes on differently. What is shared between texts stays shared.
   virtual std::unique_ptr<Drafter> fork() const = 0;

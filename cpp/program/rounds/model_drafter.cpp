@@ -74,6 +74,7 @@ struct ModelDrafter::Step {
 };
 
 void ModelDrafter::accept(const int32_t* tokens, int64_t count) {
+  study_.said(tokens, count);
   if (!chain_.empty()) options_.sampler->retract(chain_.data(), static_cast<int64_t>(chain_.size()));
   // The last token is always left to be read: what follows it is not known yet.
   int64_t kept = 0;
@@ -189,6 +190,8 @@ void ModelDrafter::draft_together(std::vector<DraftAsk>& asks) {
     size.tokens = static_cast<int>(std::min<int64_t>(size.tokens, left));
     if (!ask.most.is_tree()) size.nodes = size.tokens;
     if (size.tokens < 1 || !own->can_begin()) continue;
+    if (own->options_.studies && size.is_tree() && own->options_.shapes.of(size).parents.empty())
+      continue;  // nothing was ever kept
     own->read_most();
     (size.is_tree() ? trees : chains).push_back({own, ask.out, size});
   }
@@ -258,6 +261,7 @@ void ModelDrafter::draft_chains(std::vector<Seat> seats) {
 }
 
 void ModelDrafter::draft_trees(const std::vector<Seat>& seats) {
+  const auto begin = DraftStudy::Clock::now();
   Step run(options_);
   std::vector<std::unique_ptr<GrowingTree>> trees;
   std::vector<int64_t> cells;
@@ -282,6 +286,7 @@ void ModelDrafter::draft_trees(const std::vector<Seat>& seats) {
     if (trees[i]->error() != SampleError::none) continue;
     trees[i]->finish(own.tree_, own.tree_rows_);
     *seats[i].out = own.tree_;
+    if (own.options_.studies) own.study_.drafted(own.tree_, begin);
   }
 }
 

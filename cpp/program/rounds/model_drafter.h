@@ -11,6 +11,7 @@
 #include "decode/tree/growing_tree.h"
 #include "decode/verify/proposal.h"
 #include "program/batch_rows.h"
+#include "program/rounds/draft_study.h"
 #include "program/rounds/executable_state.h"
 #include "program/rounds/grow_trees.h"
 
@@ -41,7 +42,7 @@ struct ModelDrafterOptions {
   float least = 0;               // of a chain: nothing follows a token that the program finds less probable
   int64_t context = 0;           // no draft goes beyond so many tokens of text
   DrawnShapes shapes;            // of trees
-  bool studies = false;          // what becomes of drafts is counted: TokenHeadsDrafter alone
+  bool studies = false;          // what becomes of trees is counted
   HeadOptions head;
 };
 
@@ -66,6 +67,7 @@ class ModelDrafter final : public Drafter {
   void prepare(int64_t tokens, DraftSize most) override;
   bool fits(DraftSize size) const override;
   int64_t bytes() const override { return 0; }
+  void studied(std::vector<int32_t>& out) override { study_.take(out); }
   // A text that was said stays: throw INTERNAL.
   void truncate(int64_t length) override;
   std::unique_ptr<Drafter> fork() const override;
@@ -97,6 +99,7 @@ class ModelDrafter final : public Drafter {
   std::vector<int32_t> chain_;
   Draft tree_;
   std::vector<int32_t> tree_rows_;
+  DraftStudy study_;
 };
 
 }  // namespace vivace

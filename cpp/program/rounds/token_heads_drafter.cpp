@@ -10,37 +10,9 @@
 namespace vivace {
 
 void TokenHeadsDrafter::accept(const int32_t* tokens, int64_t count) {
-  if (drafted_ != nullptr) study(tokens, count);
-  drafted_ = nullptr;
+  study_.said(tokens, count);
   options_.sampler->accept(tokens, count);
   text_ += count;
-}
-
-// Along the path that was said.
-void TokenHeadsDrafter::study(const int32_t* said, int64_t count) {
-  std::vector<int32_t> nodes;
-  int32_t node = -1;
-  for (int64_t depth = 0; depth < count; ++depth) {
-    int32_t children = 0, rank = -1, kept = -1;
-    for (int32_t i = 0; i < drafted_->size(); ++i) {
-      if (drafted_->parents[static_cast<size_t>(i)] != node) continue;
-      if (drafted_->tokens[static_cast<size_t>(i)] == said[depth]) rank = children, kept = i;
-      ++children;
-    }
-    if (children == 0) break;
-    nodes.insert(nodes.end(), {static_cast<int32_t>(depth), children, rank});
-    if (rank < 0) break;
-    node = kept;
-  }
-  std::lock_guard lock(studied_mutex_);
-  studied_.push_back(static_cast<int32_t>(nodes.size() / 3));
-  studied_.insert(studied_.end(), nodes.begin(), nodes.end());
-}
-
-void TokenHeadsDrafter::studied(std::vector<int32_t>& out) {
-  std::lock_guard lock(studied_mutex_);
-  out = std::move(studied_);
-  studied_.clear();
 }
 
 void TokenHeadsDrafter::hear(const float* features, int64_t rows) {
@@ -68,6 +40,7 @@ TreeShape TokenHeadsDrafter::shape_for(DraftSize size) const {
 }
 
 void TokenHeadsDrafter::draft_together(std::vector<DraftAsk>& asks) {
+  const auto begin = DraftStudy::Clock::now();
   BatchRows rows;
   Draws draws;
   draws.logits = options_.logits;
@@ -110,7 +83,7 @@ void TokenHeadsDrafter::draft_together(std::vector<DraftAsk>& asks) {
   for (size_t i = 0; i < drafts.size(); ++i) {
     if (trees[i]->error() != SampleError::none) continue;
     trees[i]->finish(*drafts[i], cells);
-    if (drafters[i]->options_.studies) drafters[i]->drafted_ = std::make_unique<Draft>(*drafts[i]);
+    if (drafters[i]->options_.studies) drafters[i]->study_.drafted(*drafts[i], begin);
   }
 }
 

@@ -2,9 +2,9 @@
 // stands between: one run of one row. Between two rounds of that program, as ModelDrafter's.
 #pragma once
 #include <cstdint>
-#include <mutex>
 #include <vector>
 
+#include "program/rounds/draft_study.h"
 #include "program/rounds/model_drafter.h"
 
 namespace vivace {
@@ -27,19 +27,16 @@ class TokenHeadsDrafter final : public Drafter {
   // A text that was said stays: throw INTERNAL.
   void truncate(int64_t length) override;
   std::unique_ptr<Drafter> fork() const override;
-  void studied(std::vector<int32_t>& out) override;
+  void studied(std::vector<int32_t>& out) override { study_.take(out); }
 
  private:
   TreeShape shape_for(DraftSize size) const;
-  void study(const int32_t* said, int64_t count);
   ModelDrafterOptions options_;
   int levels_;
   DraftTerms terms_;
-  int64_t text_ = 0;                // tokens
-  std::vector<float> features_;     // of the row before the text's last token; empty: not known
-  std::unique_ptr<Draft> drafted_;  // the last one, where drafts are studied and nothing was said since
-  std::mutex studied_mutex_;
-  std::vector<int32_t> studied_;
+  int64_t text_ = 0;             // tokens
+  std::vector<float> features_;  // of the row before the text's last token; empty: not known
+  DraftStudy study_;
 };
 
 }  // namespace vivace

@@ -3,6 +3,7 @@ import { AcceptanceProfile, draftTree } from '../../../lib/index.js';
 import type { GenerateOptions, GenerateResult, Model } from '../../../lib/index.js';
 import { modelOn } from '../../fixtures/model-on.js';
 import { testDevices } from '../../ops/executors.js';
+import { asking } from './setting.js';
 
 describe.each(testDevices())('on %s', (device) => {
   const few = device !== 'cpu';
@@ -38,6 +39,58 @@ describe.each(testDevices())('on %s', (device) => {
       }
     }
     expect(profile.cycles).toBeGreaterThan(few ? 3 : 20);
+  });
+
+  test('rounds go on without JavaScript: the same texts, and the profile knows as much', async () => {
+    const taught = new AcceptanceProfile('made up');
+    for (let i = 0; i < 63; i++) {
+      const rank = [0, 1, 0, 2, 0, 1, 3][i % 7];
+      taught.record([0, 1, 2].map((depth) => ({ depth, children: 4, rank })));
+    }
+    const penalties = { temperature: 0.8, seed: 6, repetitionPenalty: 1.3, topP: 0.9 };
+    for (const options of few ? [penalties] : [{ temperature: 0 }, { temperature: 1, seed: 5 }, penalties]) {
+      const results = [];
+      const asked = [0, 0];
+      for (const isNative of [true, false]) {
+        const profile = new AcceptanceProfile('made up', taught.toJSON());
+        const say = async (prompt: string, maxTokens: number): Promise<GenerateResult> => {
+          const drafter = asking(draftTree(small, { profile }), isNative, () => asked[isNative ? 0 : 1]++);
+          const speculation = { drafter, adaptive: false, maxDraft: 3, maxNodes: few ? 6 : 9 };
+          return generate(prompt, { ...options, maxTokens, speculation });
+        };
+        // The second one with trees by what the first one has taught, the others together.
+        const texts = [await say('Once upon a time', few ? 16 : 120), await say('Tom', few ? 8 : 40)];
+        if (!few) texts.push(...(await Promise.all(['One day', 'sort: 5 3 9'].map((prompt) => say(prompt, 50)))));
+        results.push({
+          tokens: texts.map(({ tokens }) => tokens),
+          rounds: texts.map(({ speculation: books }) => [books!.rounds, books!.drafted, books!.accepted]),
+          profile: profile.toJSON(),
+        });
+      }
+      const [own, other] = results.map(({ profile: { a, n, cycles }, ...rest }) => ({
+        ...rest,
+        cycles,
+        n,
+        a: a.map((row) => row.map((rate) => Number(rate.toFixed(9)))), // sums of shares, in the order of ends
+      }));
+      expect(own).toEqual(other);
+      expect(own.cycles).toBeGreaterThan(taught.cycles);
+      const rounds = own.rounds.reduce((sum, [count]) => sum + count, 0);
+      expect(asked[0]).toBeLessThan(rounds / 2);
+      expect(asked[1]).toBeGreaterThan(rounds / 2);
+    }
+  });
+
+  test('a profile that never saw a token kept drafts no trees', async () => {
+    const hopeless = new AcceptanceProfile('made up');
+    for (let i = 0; i < 64; i++) hopeless.record([{ depth: 0, children: 4, rank: -1 }]);
+    const plain = await generate('Tom', { temperature: 0, maxTokens: 9 });
+    const drafter = draftTree(small, { profile: hopeless });
+    const speculation = { drafter, adaptive: false, maxDraft: 2, maxNodes: 4 };
+    const { tokens, speculation: books } = await generate('Tom', { temperature: 0, maxTokens: 9, speculation });
+    expect(tokens).toEqual(plain.tokens);
+    expect(books!.rounds).toBeGreaterThan(6);
+    expect(books!.drafted).toBeLessThan(3); // a chain, of the last three tokens
   });
 
   if (few) return; // what follows is of profiles and options, whatever computes

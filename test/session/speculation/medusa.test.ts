@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { AcceptanceProfile, eagle, embeddedModelPath, loadModel, medusa, VivaceError } from '../../../lib/index.js';
-import type { Drafter, GenerateOptions, Model } from '../../../lib/index.js';
+import type { GenerateOptions, Model } from '../../../lib/index.js';
 import { headWeights } from '../../../lib/formats/hugging-face/heads/directory.js';
 import { openMedusaHeads } from '../../../lib/formats/hugging-face/heads/medusa.js';
 import { WeightStore } from '../../../lib/formats/weight-store.js';
@@ -13,6 +13,7 @@ import { writeRandomMedusa, type RandomMedusa } from '../../fixtures/random/medu
 import { grownTree, pathsOf } from '../../decode/tree/plain-trees.js';
 import { testDevices } from '../../ops/executors.js';
 import { answer, featuresOf, folder, generate, modelFile, promptOf, spy, type Seen } from './heads.js';
+import { asking } from './setting.js';
 
 const ownHeads = path.join(path.dirname(embeddedModelPath()), 'vivace-tiny-medusa');
 
@@ -46,27 +47,6 @@ async function said(model: Model, directory: string, feature: Float32Array): Pro
   own.close();
   return Array.from({ length: opened.heads }, (_, i) => logits.subarray(i * config.vocab, (i + 1) * config.vocab));
 }
-
-/** The same, which says how often JavaScript asks for a draft; without `native` in every round. */
-const asking = (drafter: Drafter, native: boolean, asked: () => void): Drafter => ({
-  name: drafter.name,
-  start(context) {
-    const own = drafter.start(context);
-    return {
-      ...(own.taps ? { taps: own.taps } : {}),
-      draws: own.draws,
-      get native() {
-        return native ? own.native : undefined;
-      },
-      accept: (tokens) => own.accept(tokens),
-      draft(most, nodes, cycle) {
-        asked();
-        return own.draft(most, nodes, cycle);
-      },
-      dispose: () => own.dispose(),
-    };
-  },
-});
 
 const cases: [string, DType, RandomMedusa][] = [
   ['llama', 'F32', { heads: 3, layers: 2 }],

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { join, dirname } from 'node:path';
 import {
   draftModel,
+  draftTree,
   eagle,
   embeddedModelPath,
   inputCopy,
@@ -49,6 +50,7 @@ const makers: Record<string, () => Drafter> = {
   suffix: () => suffix(),
   'input-copy': () => inputCopy(),
   'draft-model': () => draftModel(small),
+  'draft-tree': () => draftTree(small),
   'unsure draft-model': () => draftModel(small, { minProbability: 0, temperature: 1.3 }),
   eagle: () => heads['eagle'],
   'eagle-3': () => heads['eagle-3'],

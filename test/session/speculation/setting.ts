@@ -178,6 +178,27 @@ export async function answer(
   for (let next = await pieces.next(); ; next = await pieces.next()) if (next.done) return next.value;
 }
 
+/** The same, which says how often JavaScript asks for a draft; without `native` in every round. */
+export const asking = (drafter: Drafter, native: boolean, asked: () => void): Drafter => ({
+  name: drafter.name,
+  start(context) {
+    const own = drafter.start(context);
+    return {
+      ...(own.taps ? { taps: own.taps } : {}),
+      draws: own.draws,
+      get native() {
+        return native ? own.native : undefined;
+      },
+      accept: (tokens) => own.accept(tokens),
+      draft(most, nodes, cycle) {
+        asked();
+        return own.draft(most, nodes, cycle);
+      },
+      dispose: () => own.dispose(),
+    };
+  },
+});
+
 const openings = [
   'Once upon a time',
   'One day',

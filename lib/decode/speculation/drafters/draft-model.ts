@@ -16,6 +16,7 @@ import type { TokenMap } from '../adapt/lessons.js';
 import type { DraftEnds } from '../adapt/stop-head.js';
 import { StudiedDrafter, type Adaptation, type Spoken } from '../adapt/studied-drafter.js';
 import type { AcceptanceProfile } from '../trees/acceptance-profile.js';
+import { clipShape } from '../trees/best-shape.js';
 import type { JobDrafting, JobResult, JobTree } from '../../rounds.js';
 import type { Draft, DraftContext, Drafter, GenerationDrafter } from '../drafter.js';
 import {
@@ -114,6 +115,7 @@ class ModelDrafter implements GenerationDrafter {
   private drafted: Drafted | undefined;
   private itself: NativeDrafter | undefined;
   private readonly sizes: { readonly maxDraft: number; readonly maxNodes: number };
+  private known: NativeTrees | undefined;
   private isRead = false; // the text before the answer, or most of it
 
   constructor(
@@ -138,16 +140,20 @@ class ModelDrafter implements GenerationDrafter {
     return this.proposal !== undefined;
   }
 
-  /** Drafts need no JavaScript, where the executor can do without, and no profile of trees wants to know of each. */
+  /** Trees of this generation: what a profile learns meanwhile is for the next one. */
+  private get trees(): NativeTrees {
+    return (this.known ??= nativeTrees(this.options.shape, this.sizes, this.draws));
+  }
+
+  /** Drafts need no JavaScript, where the executor can do without. */
   get native(): NativeDrafter | undefined {
     const { kv, sequence, executor, contextLength: context } = this.seat;
     const { sampler } = this.own;
-    const { maxDraft, maxNodes } = this.sizes;
-    const { minProbability: least, profile, shape } = this.options;
-    if (profile && maxNodes > maxDraft) return undefined;
+    const { minProbability: least, profile } = this.options;
+    const studies = profile !== undefined;
     const record = this.proposal ? { proposal: this.proposal } : {};
-    const trees = nativeTrees(shape, this.sizes, this.proposal !== undefined);
-    this.itself ??= executor.createDrafter?.({ kv, sequence, sampler, least, context, ...record, ...trees });
+    const own = { kv, sequence, sampler, least, context, studies, ...record };
+    this.itself ??= executor.createDrafter?.({ ...own, ...this.trees });
     return this.itself;
   }
 
@@ -186,6 +192,7 @@ class ModelDrafter implements GenerationDrafter {
   }
 
   async draft(maxTokens: number, maxNodes: number, cycle: number): Promise<Draft> {
+    this.hearStudies();
     if (this.itself) return draftByItself(this.itself, this.seat, [maxTokens, maxNodes, cycle], this.proposal);
     const steps = Math.min(maxTokens, this.seat.contextLength - this.text.length);
     if (steps < 1 || this.own.gone) return noDraft;
@@ -194,7 +201,8 @@ class ModelDrafter implements GenerationDrafter {
     const { proposal } = this;
     const record = { cycle, ...(proposal ? { proposal } : {}) };
     if (maxNodes > maxTokens) {
-      return this.draftTree({ shape: this.options.shape(steps, maxNodes, proposal !== undefined), ...record });
+      const shape = shapeOf(this.trees, steps, maxNodes) ?? this.options.shape(steps, maxNodes, this.draws);
+      return this.draftTree({ shape, ...record });
     }
     const least = this.options.minProbability;
     const done = await this.submit({ drafting: { steps, least, stop: this.ends?.rule, ...record } });
@@ -209,6 +217,17 @@ class ModelDrafter implements GenerationDrafter {
     const rows = tokens.map((_, index) => (index + 1 < tokens.length ? index : -1));
     this.drafted = { tokens, parents, rows, told: tokens, isTree: false, ms: 0, at: 0 };
     return { ...chain, ...(proposal ? { proposal } : {}) };
+  }
+
+  /** What runs have counted by themselves. */
+  private hearStudies(): void {
+    const { itself } = this;
+    const { profile, timed = false } = this.options;
+    if (itself && profile)
+      profile.recordAll(
+        nativeCall(() => itself.studied()),
+        timed,
+      );
   }
 
   private study(drafted: Drafted, said: Int32Array): void {
@@ -240,9 +259,18 @@ class ModelDrafter implements GenerationDrafter {
 
   dispose(): void {
     if (!this.own.gone) this.seat.prefix?.publish(this.text);
+    this.hearStudies();
     this.itself?.dispose();
     this.own.dispose();
   }
+}
+
+export type NativeTrees = Pick<NativeDrafting, 'tree' | 'shapes'>;
+
+/** Of trees of one shape, what a draft of this size gets; undefined where there are none. */
+export function shapeOf({ shapes }: NativeTrees, depth: number, nodes: number): FixedShape | undefined {
+  const whole = shapes?.findLast((one) => one.nodes <= nodes);
+  return whole && clipShape(whole, depth, nodes);
 }
 
 /** What a native drafter has to know of trees of these sizes. */
@@ -250,12 +278,12 @@ export function nativeTrees(
   shape: ModelDrafting['shape'],
   { maxDraft, maxNodes }: { readonly maxDraft: number; readonly maxNodes: number },
   drawn: boolean,
-): Pick<NativeDrafting, 'tree' | 'shapes'> {
+): NativeTrees {
   if (maxNodes <= maxDraft || maxDraft < 1) return {};
   const whole = shape(maxDraft, maxNodes, drawn);
   if (!('parents' in whole)) return { tree: whole };
   const shapes = [];
-  for (let nodes = maxDraft + 1; nodes <= maxNodes; nodes++) {
+  for (let nodes = 2; nodes <= maxNodes; nodes++) {
     const { parents, scores } = shape(maxDraft, nodes, drawn) as FixedShape;
     shapes.push({ nodes, parents, ...(scores ? { scores } : {}) });
   }

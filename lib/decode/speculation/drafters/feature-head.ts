@@ -4,7 +4,7 @@ import type { Proposal } from '../../../program/executor.js';
 import type { JobTaps } from '../../rounds.js';
 import { TokenList } from '../../token-list.js';
 import type { Draft, DraftContext, Drafter, GenerationDrafter } from '../drafter.js';
-import { nativeTrees, type DraftSeat, type ModelDrafting } from './draft-model.js';
+import { nativeTrees, shapeOf, type DraftSeat, type ModelDrafting, type NativeTrees } from './draft-model.js';
 import { chainOf, draftByItself, draftingLike, DraftSequence, drawnBy, noDraft } from './draft-sequence.js';
 
 export interface HeadSeat extends Omit<DraftSeat, 'tokenizer'> {
@@ -36,6 +36,7 @@ class FeatureDrafter implements GenerationDrafter {
   private readonly features: Float32Array[] = []; // of rows that the head has not read
   private readonly sizes: { readonly maxDraft: number; readonly maxNodes: number };
   private itself: NativeDrafter | undefined;
+  private known: NativeTrees | undefined;
   private heard = 0; // rows of the target, those before included
   private drafted: Int32Array = new Int32Array(); // what the sampler took for text
 
@@ -55,14 +56,17 @@ class FeatureDrafter implements GenerationDrafter {
     return this.proposal !== undefined;
   }
 
+  private get trees(): NativeTrees {
+    return (this.known ??= nativeTrees(this.options.shape, this.sizes, this.draws));
+  }
+
   /** Then its part of a round needs no JavaScript, where the executor can do without. */
   get native(): NativeDrafter | undefined {
     const { kv, sequence, executor, contextLength: context } = this.seat;
-    const { minProbability: least, shape } = this.options;
+    const { minProbability: least } = this.options;
     const own = { kv, sequence, sampler: this.own.sampler, least, context };
     const record = this.proposal ? { proposal: this.proposal } : {};
-    const trees = nativeTrees(shape, this.sizes, this.draws);
-    this.itself ??= executor.createDrafter?.({ ...own, ...record, ...trees });
+    this.itself ??= executor.createDrafter?.({ ...own, ...record, ...this.trees });
     return this.itself;
   }
 
@@ -99,7 +103,7 @@ class FeatureDrafter implements GenerationDrafter {
       inputs: { features: features.subarray(first * width) },
       sampler: this.own.sampler,
       ...(isTree
-        ? { tree: { shape: shape(steps, maxNodes, proposal !== undefined), ...record } }
+        ? { tree: { shape: shapeOf(this.trees, steps, maxNodes) ?? shape(steps, maxNodes, this.draws), ...record } }
         : { drafting: { steps, least, ...record } }),
     });
     const draft = isTree ? (done?.tree ?? noDraft) : chainOf(drawnBy(done));

@@ -2,9 +2,8 @@
 import { nativeCall, type NativeDrafter } from '../../../native.js';
 import type { DraftedTree, Proposal, TreeShape } from '../../../program/executor.js';
 import type { JobTaps } from '../../rounds.js';
-import { clipShape } from '../trees/best-shape.js';
 import type { Draft, DraftContext, Drafter, GenerationDrafter } from '../drafter.js';
-import { keptNodes, nativeTrees, type ModelDrafting } from './draft-model.js';
+import { keptNodes, nativeTrees, shapeOf, type ModelDrafting, type NativeTrees } from './draft-model.js';
 import { draftByItself, draftingLike, DraftSequence, noDraft } from './draft-sequence.js';
 import type { HeadSeat } from './feature-head.js';
 
@@ -31,7 +30,7 @@ class TokenHeadsDrafter implements GenerationDrafter {
   private readonly sizes: { readonly maxDraft: number; readonly maxNodes: number };
   private itself: NativeDrafter | undefined;
   private drafted: DraftedTree | undefined;
-  private known: ReturnType<typeof nativeTrees> | undefined;
+  private known: NativeTrees | undefined;
 
   constructor(
     private readonly seat: TokenHeadsSeat,
@@ -50,7 +49,7 @@ class TokenHeadsDrafter implements GenerationDrafter {
   }
 
   /** Trees of this generation: what a profile learns meanwhile is for the next one. */
-  private get trees(): ReturnType<typeof nativeTrees> {
+  private get trees(): NativeTrees {
     const { maxDraft, maxNodes } = this.sizes;
     const sizes = { maxDraft: Math.min(maxDraft, this.seat.heads), maxNodes };
     return (this.known ??= nativeTrees(this.options.shape, sizes, this.draws));
@@ -116,21 +115,18 @@ class TokenHeadsDrafter implements GenerationDrafter {
   }
 
   private tree(depth: number, nodes: number): TreeShape {
-    const { profile, shape } = this.options;
-    const whole = profile && this.trees.shapes?.findLast((one) => one.nodes <= nodes);
-    return whole ? clipShape(whole, depth, nodes) : shape(depth, nodes, this.draws);
+    return shapeOf(this.trees, depth, nodes) ?? this.options.shape(depth, nodes, this.draws);
   }
 
   /** What runs have counted by themselves. */
   private study(): void {
     const { itself } = this;
     const { profile } = this.options;
-    if (!itself || !profile) return;
-    const counts = nativeCall(() => itself.studied());
-    for (let at = 0; at < counts.length; at += 1 + 3 * counts[at]) {
-      const nodes = Array.from({ length: counts[at] }, (_, i) => counts.subarray(at + 1 + 3 * i, at + 4 + 3 * i));
-      profile.record(nodes.map(([depth, children, rank]) => ({ depth, children, rank })));
-    }
+    if (itself && profile)
+      profile.recordAll(
+        nativeCall(() => itself.studied()),
+        false,
+      );
   }
 
   private chain(depth: number): TreeShape {

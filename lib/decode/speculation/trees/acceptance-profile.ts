@@ -34,6 +34,7 @@ export class AcceptanceProfile {
   private readonly rounds: (number | null)[];
   private levelMs: number | null;
   private readonly known = new Map<string, FixedShape>();
+  private readonly searched = new Map<number, BestShapes>(); // by depth
 
   constructor(
     readonly domain = '',
@@ -92,7 +93,11 @@ export class AcceptanceProfile {
   /** A draft was verified: of each node that was kept, its depth, its children, and which of them was kept, −1 for none. */
   record(nodes: readonly { readonly depth: number; readonly children: number; readonly rank: number }[]): void {
     this.count++;
-    if ((this.count & (this.count - 1)) === 0) this.known.clear(); // what is best is looked for again at 64, 128, …
+    if ((this.count & (this.count - 1)) === 0) {
+      // What is best is looked for again at 64, 128, …
+      this.known.clear();
+      this.searched.clear();
+    }
     for (const { depth, children, rank } of nodes) {
       const tried = (this.tried[depth] ??= []);
       const kept = (this.kept[depth] ??= []);
@@ -100,6 +105,21 @@ export class AcceptanceProfile {
         tried[i] = (tried[i] ?? 0) + 1;
         kept[i] = (kept[i] ?? 0) + Number(i === rank);
       }
+    }
+  }
+
+  /** What `NativeDrafter.studied` has counted; `timed`: with how long it took. */
+  recordAll(counts: Int32Array, timed: boolean): void {
+    const header = 5;
+    for (let at = 0; at < counts.length; at += header + 3 * counts[at]) {
+      const [kept, levels, draftUs, rows, roundUs] = counts.subarray(at, at + header);
+      this.record(
+        Array.from({ length: kept }, (_, i) => {
+          const [depth, children, rank] = counts.subarray(at + header + 3 * i);
+          return { depth, children, rank };
+        }),
+      );
+      if (timed) this.time(levels, draftUs / 1000, rows, roundUs / 1000);
     }
   }
 
@@ -132,25 +152,25 @@ export class AcceptanceProfile {
     const old = this.known.get(key);
     if (old) return old;
     const acceptance = this.acceptance();
-    const shape =
-      this.count < CYCLES || acceptance.length === 0 ? looking(depth, nodes) : this.best(acceptance, depth, nodes);
+    const knowsLittle = this.count < CYCLES || acceptance.length === 0;
+    const shape = knowsLittle ? looking(depth, nodes) : this.best(acceptance, depth, Math.min(nodes, mostNodes));
     this.known.set(key, shape);
     return shape;
   }
 
-  private best(acceptance: Acceptance, depth: number, nodes: number): FixedShape {
-    const most = Math.min(nodes, mostNodes);
+  private best(acceptance: Acceptance, depth: number, most: number): FixedShape {
     const level = this.levelMs ?? 0;
-    let best: { rate: number; shape: FixedShape } | undefined;
+    let best: { rate: number; shapes: BestShapes; m: number } | undefined;
     const untimed = !this.rounds.some((ms) => ms !== null && ms !== undefined);
     for (let l = untimed ? depth : 1; l <= depth; l++) {
-      const shapes = new BestShapes(acceptance, l, most);
+      const shapes = this.searched.get(l) ?? new BestShapes(acceptance, l, mostNodes);
+      this.searched.set(l, shapes);
       for (let m = untimed ? most : 1; m <= most; m++) {
         const rate = shapes.tokens(m) / (untimed ? 1 : l * level + this.roundMs(m + 1));
-        if (best === undefined || rate > best.rate) best = { rate, shape: shapes.shape(m) };
+        if (best === undefined || rate > best.rate) best = { rate, shapes, m };
       }
     }
-    return best?.shape ?? looking(depth, nodes);
+    return best ? best.shapes.shape(best.m) : looking(depth, most);
   }
 
   /** Between what was measured a line, beyond it as much per row as the last one. */
