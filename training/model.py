@@ -107,7 +107,8 @@ class Layer(nn.Module):
         self.ffn_up = nn.Linear(c["width"], c["hidden"], bias=False)
         self.ffn_down = nn.Linear(c["hidden"], c["width"], bias=False)
 
-    def forward(self, x, cos, sin):
+    def attend(self, x, cos, sin):
+        """x + attention: the stream that the MLP reads."""
         c = self.c
         rows, tokens, _ = x.shape
         d, kv = c["head_dim"], c["kv_heads"]
@@ -118,7 +119,10 @@ class Layer(nn.Module):
         v = self.attn_v(h).view(rows, tokens, kv, d).transpose(1, 2)
         out = CausalAttention.apply(q.reshape(rows * kv, group, tokens, d), k.reshape(rows * kv, tokens, d),
                                     v.reshape(rows * kv, tokens, d), self.reach)
-        x = x + self.attn_output(out.view(rows, c["heads"], tokens, d).transpose(1, 2).reshape(rows, tokens, -1))
+        return x + self.attn_output(out.view(rows, c["heads"], tokens, d).transpose(1, 2).reshape(rows, tokens, -1))
+
+    def forward(self, x, cos, sin):
+        x = self.attend(x, cos, sin)
         h = self.ffn_norm(x)
         return x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))
 

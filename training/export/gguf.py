@@ -63,28 +63,31 @@ def pattern(reach):
             ("llama.longgen.sliding_window", U32, window)]
 
 
-def metadata(c, tk, note, name="vivace-tiny"):
+def metadata(c, tk, note, name="vivace-tiny", architecture="llama", extra=()):
+    """`extra`: further keys of the architecture, without its name."""
+    p = architecture + "."
     types = [3 if token in SPECIALS else 1 for token in tk.tokens]  # 3 control, 1 normal
     return [
-        ("general.architecture", STRING, "llama"),
+        ("general.architecture", STRING, architecture),
         ("general.type", STRING, "model"),
         ("general.name", STRING, name),
         ("general.description", STRING, note),
         ("general.license", STRING, "mit"),
         ("general.alignment", U32, ALIGNMENT),
         ("general.file_type", U32, 1),
-        ("llama.vocab_size", U32, c["vocab"]),
-        ("llama.context_length", U32, c["context"]),
-        ("llama.embedding_length", U32, c["width"]),
-        ("llama.block_count", U32, c["layers"]),
-        ("llama.feed_forward_length", U32, c["hidden"]),
-        ("llama.attention.head_count", U32, c["heads"]),
-        ("llama.attention.head_count_kv", U32, c["kv_heads"]),
-        ("llama.attention.key_length", U32, c["head_dim"]),
-        ("llama.attention.value_length", U32, c["head_dim"]),
-        ("llama.attention.layer_norm_rms_epsilon", F32, c["norm_eps"]),
-        ("llama.rope.dimension_count", U32, c["head_dim"]),
-        ("llama.rope.freq_base", F32, c["rope_base"]),
+        (p + "vocab_size", U32, c["vocab"]),
+        (p + "context_length", U32, c["context"]),
+        (p + "embedding_length", U32, c["width"]),
+        (p + "block_count", U32, c["layers"]),
+        (p + "feed_forward_length", U32, c["hidden"]),
+        (p + "attention.head_count", U32, c["heads"]),
+        (p + "attention.head_count_kv", U32, c["kv_heads"]),
+        (p + "attention.key_length", U32, c["head_dim"]),
+        (p + "attention.value_length", U32, c["head_dim"]),
+        (p + "attention.layer_norm_rms_epsilon", F32, c["norm_eps"]),
+        (p + "rope.dimension_count", U32, c["head_dim"]),
+        (p + "rope.freq_base", F32, c["rope_base"]),
+        *((p + key, kind, v) for key, kind, v in extra),
         *(pattern(c["reach"]) if c.get("reach") else []),
         ("tokenizer.ggml.model", STRING, "gpt2"),
         ("tokenizer.ggml.pre", STRING, "llama-bpe"),
