@@ -1,4 +1,5 @@
 // Policies of a simulation by name: what is predicted, what stays, where it is placed, what happens to an expert that is not there.
+import { expertPlacements, placeExperts } from '../policies.js';
 import type { Replacement } from './caches.js';
 
 export interface Policy {
@@ -16,11 +17,8 @@ export interface Policy {
   readonly lowMisses: boolean;
 }
 
-/**
- * How many slots each layer has. `shallow`: the first layers completely, the others evenly. `layers`: whole layers, from the first on,
- * as far as slots last. `none`: no slots.
- */
-export const placements = ['shallow', 'uniform', 'layers', 'none'] as const;
+/** As the store places them, or no slots at all. */
+export const placements = [...expertPlacements, 'none'] as const;
 export type Placement = (typeof placements)[number];
 
 const plain = { predictor: 'none', onMiss: 'fetch', pipelined: true, lowShare: 0, lowMisses: false } as const;
@@ -47,24 +45,8 @@ export const policies = {
 export type PolicyName = keyof typeof policies;
 export const policyNames = Object.keys(policies) as PolicyName[];
 
-/** Layers that `shallow` fills first. */
-export const SHALLOW = 4;
-
 /** Slots of each layer: never more than `slots` together, nor more than `experts` each. */
-export function place(placement: Placement, layers: number, experts: number, slots: number): number[] {
-  const capacities = Array.from({ length: layers }, () => 0);
-  if (placement === 'none') return capacities;
-  let left = Math.max(0, Math.min(Math.floor(slots), layers * experts));
-  const full = placement === 'layers' ? layers : placement === 'shallow' ? Math.min(SHALLOW, layers) : 0;
-  // Too few for the first layers: they are filled in order, and the others have none.
-  for (let layer = 0; layer < full; layer++) {
-    capacities[layer] = Math.min(experts, left);
-    left -= capacities[layer];
-  }
-  // The rest evenly; what does not divide goes to the earlier ones.
-  const rest = layers - full;
-  for (let layer = full; layer < layers; layer++) {
-    capacities[layer] = Math.floor(left / rest) + (layer - full < left % rest ? 1 : 0);
-  }
-  return capacities;
-}
+export const place = (placement: Placement, layers: number, experts: number, slots: number): number[] =>
+  placement === 'none'
+    ? Array.from({ length: layers }, () => 0)
+    : placeExperts(placement, layers, experts, Math.floor(slots));

@@ -1,4 +1,5 @@
 // What a model's routers chose, run by run and layer by layer, and what was predicted before: what a simulation replays.
+import type { RoutingRecord } from '../trace.js';
 
 const { isNaN } = Number; // looked up once: test runners make every look-up of a global slow
 
@@ -32,19 +33,8 @@ export function popularity(choices: Iterable<Iterable<number>>): Popularity {
   return [...counts].sort(([a, m], [b, n]) => n - m || a - b);
 }
 
-/** What `RoutingRecord` of ../trace.ts holds of a run and its layers, as far as a simulation needs it. */
-interface Recorded {
-  readonly experts: number;
-  readonly used: number;
-  readonly predicted: number;
-  readonly runs: readonly {
-    readonly rows: number;
-    readonly layers: readonly { readonly chosen: Int32Array; readonly predicted?: Int32Array }[];
-  }[];
-}
-
 /** What was recorded, counted. Runs in which a layer has no rows are left out. */
-export function traceOf({ experts, used, predicted, runs }: Recorded): RoutingTrace {
+export function traceOf({ experts, used, predicted, runs }: RoutingRecord): RoutingTrace {
   const complete = runs.filter(({ layers }) => layers.every(({ chosen }) => chosen.length > 0));
   const steps = complete.map(({ rows, layers }) => ({
     rows,

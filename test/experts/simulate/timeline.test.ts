@@ -54,12 +54,13 @@ test('what was recorded is counted; runs without rows in a layer are left out', 
     runs: [
       {
         rows: 2,
+        begins: true,
         layers: [
           { chosen: Int32Array.of(5, 1, 1, 7) },
           { chosen: Int32Array.of(0, 2, 2, 3), predicted: Int32Array.of(0, 2, 4, 2, 3, 4) },
         ],
       },
-      { rows: 1, layers: [{ chosen: Int32Array.of(1, 2) }, { chosen: new Int32Array(0) }] },
+      { rows: 1, begins: false, layers: [{ chosen: Int32Array.of(1, 2) }, { chosen: new Int32Array(0) }] },
     ],
   });
   expect(trace).toEqual({

@@ -19,3 +19,9 @@ export function parseNumbers<T extends Readonly<Record<string, number>>>(
   }
   return found as T;
 }
+
+/** As `parseNumbers` reads them. */
+export const listed = (numbers: Readonly<Record<string, number>>): string =>
+  Object.entries(numbers)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(',');

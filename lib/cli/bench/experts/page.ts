@@ -2,6 +2,7 @@
 import type { ComparedPolicy } from '../../../experts/simulate/compare.js';
 import { timelineSvg } from '../../../experts/simulate/timeline.js';
 import { amount, percent } from '../../quantities.js';
+import type { MeasuredPolicies } from './measure.js';
 
 /** Headings, then a line per policy. */
 export const figures = (rows: readonly ComparedPolicy[]): string[][] => [
@@ -14,6 +15,22 @@ export const figures = (rows: readonly ComparedPolicy[]): string[][] => [
     percent(row.predictedRate),
     percent(row.missedRate),
     percent(row.linkBusy),
+  ]),
+];
+
+/** The same for policies that were measured, and what the simulator said of them. */
+export const measuredFigures = ({ policies }: MeasuredPolicies): string[][] => [
+  ['policy', 'prompt ms', 'ms per token', 'simulated', 'prompt', 'waiting ms', 'there', 'foreseen', 'MB copied'],
+  ...policies.map(({ policy, promptMs, msPerToken, simulated, statistics }) => [
+    policy,
+    amount(promptMs.median),
+    amount(msPerToken.median),
+    simulated ? amount(simulated.msPerToken) : '',
+    simulated ? amount(simulated.promptMs) : '',
+    amount(statistics.stallMs),
+    percent(statistics.hitRate),
+    statistics.accuracy === undefined ? '' : percent(statistics.accuracy),
+    amount(statistics.bytesCopied / 1e6),
   ]),
 ];
 
