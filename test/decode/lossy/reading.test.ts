@@ -71,18 +71,20 @@ const reference = new ReferenceExecutor(
 const cpu = new NativeExecutor(program, bytes, { threads: 2 });
 afterAll(() => [reference, cpu].forEach((executor) => executor.dispose()));
 
+const longest = Array.from({ length: 16 }, (_, node) => node - 1);
 const trees = [[-1, 0, 1, 2, 3, 4], [-1, 0, 0, 1, 2, 2, 5], [-1, -1, 0, 0, 2, 1], [-1]];
 
 test('each second reading has the text, the draft, the request and the copy before it; rows of the draft are as without', async () => {
   const random = new Generator(3, 'reading.test');
   const token = (): number => random.integer(0, 39);
-  for (let trial = 0; trial < 24; trial++) {
-    const parents = trees[trial % trees.length];
+  for (let trial = 0; trial < 25; trial++) {
+    const wide = trial === 24; // the most that is usual
+    const parents = wide ? longest : trees[trial % trees.length];
     const tokens = parents.map((_, node) => (node * 5 + token()) % 40);
     const text = Array.from({ length: random.integer(1, 9) }, token);
     const options = {
       ...settings,
-      prompt: Int32Array.from({ length: random.integer(0, 5) }, () => random.integer(40, 49)),
+      prompt: Int32Array.from({ length: wide ? 32 : random.integer(0, 5) }, () => random.integer(40, 49)),
       anchorTokens: random.integer(trial % 2, 4),
       fuseBonus: trial % 3 === 0,
       reflectPaths: 1 + (trial % 2),

@@ -51,6 +51,20 @@ test.each<[string, GenerateOptions, number]>([
   expect(cross / own).toBeGreaterThan(0.7);
 });
 
+test('a drafter that is the target itself, as if it were another model: all is kept, and nothing needs a run', async () => {
+  const twin = await loadModel(embeddedModelPath(), { threads: 1 });
+  for (const exactness of ['match', 'direct', 'ngram-exact'] as const) {
+    const drafter = crossVocabulary(twin, { exactness, minProbability: 0 });
+    const sampling = exactness === 'match' ? { temperature: 0 } : { temperature: 0.8, topP: 1, seed: 2 };
+    const speculation = { drafter, adaptive: false, maxDraft: 4 };
+    const { speculation: went } = await generate('Once upon a time', { ...sampling, maxTokens: 60, speculation });
+    expect(drafter.report(model.tokenizer)).toMatchObject({ runs: 0, runShare: 0 });
+    expect(went!.rounds).toBeLessThanOrEqual(14);
+    expect(went!.accepted / went!.drafted).toBeGreaterThan(0.95);
+  }
+  twin.dispose();
+});
+
 test('the law of sampled answers is the one without drafts', async () => {
   const count = 2500;
   const sampling = { temperature: 0.9, topK: 8, topP: 1, minP: 0 };
