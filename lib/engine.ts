@@ -2,6 +2,7 @@
 import { VivaceError } from './errors.js';
 import { Ahead, outcomeOf, settle, verdictOf, withLoad, type Outcome } from './decode/ahead.js';
 import {
+  advance,
   buildRequest,
   chunkOf,
   cutTogether,
@@ -10,8 +11,12 @@ import {
   fitDraft,
   hearTaps,
   isOpen,
+  isUnderWay,
   keepRows,
+  kindOf,
+  layersOf,
   loadOf,
+  planOf,
   readOnce,
   retract,
   rowsOfDraft,
@@ -19,7 +24,7 @@ import {
   withProbe,
 } from './decode/round-request.js';
 import type { Entry, Place, Share } from './decode/round-request.js';
-import type { Job, JobPlan, JobResult, Rounds, Ticket } from './decode/rounds.js';
+import type { Job, JobResult, Rounds, Ticket } from './decode/rounds.js';
 import type { Executor, KvCache, RunRequest, RunResult } from './program/executor.js';
 
 export interface EngineOptions {
@@ -71,7 +76,8 @@ export class Engine implements Rounds {
     let entry: Entry | undefined;
     const done = new Promise<JobResult | undefined>((resolve, reject) => {
       const voters = job.prompt ? (job.kv.voters?.(job.sequence, job.tokens.length) ?? 0) : 0;
-      entry = { ...job, done: 0, cancelled: false, voters, resolve, reject };
+      const layers = layersOf(job, voters, this.executor);
+      entry = { ...job, done: 0, cancelled: false, voters, layers, layer: 0, resolve, reject };
       this.accept(entry);
     });
     return { done, cancel: () => entry && this.cancel(entry) };
@@ -128,7 +134,13 @@ export class Engine implements Rounds {
     entry.cancelled = true; // a job in flight is settled when its round is over
     for (const ahead of this.aheads) if (ahead.running && ahead.has(entry.kv, entry.sequence)) ahead.stop();
     if (this.flying.some((share) => share.entry === entry)) return;
+    this.leave(entry);
+  }
+
+  /** The job ends without a result; nothing stays of a prompt that has passed some layers. */
+  private leave(entry: Entry): void {
     this.queue = this.queue.filter((other) => other !== entry);
+    if (entry.layers > 0) entry.kv.truncate(entry.sequence, entry.kv.length(entry.sequence));
     entry.resolve(undefined);
   }
 
@@ -169,10 +181,9 @@ export class Engine implements Rounds {
     if (caches.length === 0) return [];
     const turn = this.lastKv === undefined ? 0 : caches.indexOf(this.lastKv) + 1;
     const kv = (this.lastKv = caches[turn % caches.length]);
-    // Rounds that draft are of several steps: nobody else waits for them in the middle.
-    const kindOf = ({ drafting, tree }: Entry): string => (drafting ? 'chain' : tree ? 'tree' : 'text');
     const own = this.queue.filter((entry) => entry.kv === kv);
     const entries = own.filter((entry) => kindOf(entry) === kindOf(own[0]));
+    if (own[0].layers > 0) return this.planLayer(entries);
     const left = ({ tokens, done }: Entry): number => tokens.length - done;
     const shares: Share[] = [];
     let room = this.maxRows;
@@ -215,6 +226,14 @@ export class Engine implements Rounds {
     const served = new Set(shares.map(({ entry }) => entry));
     this.queue = [...this.queue.filter((entry) => !served.has(entry)), ...served];
     return shares;
+  }
+
+  /** Rows of one prompt in one layer: only one prompt at a time has all of a layer's keys and values. */
+  private planLayer(entries: readonly Entry[]): Share[] {
+    const entry = entries.find(isUnderWay) ?? entries[0];
+    const rows = chunkOf(entry, this.rowsOf(this.queue.length > 1 ? SHARED_MS : PROMPT_MS) * entry.layers);
+    this.queue = [...this.queue.filter((other) => !entries.includes(other)), ...entries];
+    return [{ entry, rows, draft: undefined }];
   }
 
   private rowsOf(ms: number): number {
@@ -268,8 +287,8 @@ export class Engine implements Rounds {
       if ((draft?.again ?? draft?.probe) && lacksMemory) {
         return this.fly([{ entry, rows, draft: readOnce(draft) }]);
       }
-      this.queue = this.queue.filter((other) => other !== entry);
       entry.reject(error);
+      this.leave(entry);
     }
   }
 
@@ -300,7 +319,7 @@ export class Engine implements Rounds {
     let first = true;
     const told = (result: RunResult): void => {
       if (first) {
-        this.learn(request.tokens.length, performance.now() - begin);
+        this.learn(request.tokens.length / Math.max(1, shares[0].entry.layers), performance.now() - begin);
         keepRows(shares, request, ahead !== undefined);
       }
       const outcomes = ahead?.told(result);
@@ -358,11 +377,9 @@ export class Engine implements Rounds {
         entry.logits.out.set(logits.subarray(output * this.vocab, (output + wanted) * this.vocab), from);
       }
       if (entry.taps && !entry.cancelled && !outcomes) hearTaps(shares, index, request, result, places[index]);
-      entry.done += rows;
-      if (entry.done < entry.tokens.length && !entry.cancelled) return;
+      if (!advance(entry, rows)) return entry.cancelled ? this.leave(entry) : undefined;
       this.queue = this.queue.filter((other) => other !== entry);
-      if (entry.done < entry.tokens.length) entry.resolve(undefined);
-      else if (outcomes) told(entry, outcomes[index]);
+      if (outcomes) told(entry, outcomes[index]);
       else if (entry.drafting && all) settle(entry, endDraft(entry, entry.drafting, all, output));
       else if (entry.tree) settle(entry, treeOf(request, result, output));
       else if (entry.sampler)
@@ -379,15 +396,5 @@ export class Engine implements Rounds {
         );
       else entry.resolve({ token: -1, logprob: NaN, top: [] });
     });
-  }
-}
-
-/** What a job wants of the run that begins; `failed`: it has been rejected with the reason. */
-function planOf(entry: Entry, sequences: number): JobPlan | 'failed' | undefined {
-  try {
-    return entry.plan?.(sequences);
-  } catch (error) {
-    entry.reject(error);
-    return 'failed';
   }
 }

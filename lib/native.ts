@@ -48,6 +48,8 @@ export interface NativeRequest extends NativeFeedback {
     readonly kv: NativeKvCache;
     /** Pairs: a sequence whose prompt ends here and is compressed, and how many of its last rows vote. Not with `ahead`. */
     readonly compress?: Int32Array;
+    /** Rows of one prompt in one layer: the layer, rows of the prompt before these, rows of the prompt, rows that vote. */
+    readonly part?: Int32Array;
   };
   /**
    * Draws a token per output from value `logits`, and verifies drafts; fills `tokens`, `logprobs`, `errors` (0: none) and
@@ -128,6 +130,8 @@ export interface NativeExecutable {
     received: number;
     waited: number;
     queued: number;
+    /** Layers that a prompt's rows can pass one after the other; 0: every run is the whole program. */
+    parts: number;
     calls: number;
   };
   /** Starts or stops recording what routers choose; what was recorded since it was last asked for (`decodeRouting`). */

@@ -277,6 +277,13 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     batch.parents = given.Get("parents").IsTypedArray() ? integers("parents", round.rows) : nullptr;
     batch.output_rows = integers("outputRows", round.outputs);
     read_compression(given.Get("compress"), batch);
+    if (given.Get("part").IsTypedArray()) {
+      batch.part = integers("part", 4);
+      batch.carried = executable.carried_bytes();
+      if (request.Get("ahead").IsObject() || batch.part[0] < 0 || batch.part[0] >= executable.parts() ||
+          executable.parts() != round.kv->options().layers)
+        throw Error("INTERNAL", "run: the program has no such part");
+    }
     int cells = static_cast<int>(cells_of_trees(request.Get("sampling"))), drafted = 0;
     if (request.Get("ahead").IsObject()) {
       const Napi::Object ahead = request.Get("ahead").As<Napi::Object>();
@@ -511,7 +518,7 @@ void ExecutableWrap::pack_sync(const Napi::CallbackInfo& info) {
   });
 }
 
-// { mapped, copied, packed, arena, isa, threads, sent, received, waited, queued, calls }
+// { mapped, copied, packed, arena, isa, threads, sent, received, waited, queued, parts, calls }
 Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   const ExecutableState& state = alive(info.Env());
   Napi::Object sizes = Napi::Object::New(info.Env());
@@ -526,6 +533,7 @@ Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   sizes.Set("received", static_cast<double>(held.received));
   sizes.Set("waited", held.waited);
   sizes.Set("queued", static_cast<double>(held.queued));
+  sizes.Set("parts", state.executable->parts());
   sizes.Set("calls", static_cast<double>(state.executable->program().calls.size()));
   return sizes;
 }

@@ -293,12 +293,14 @@ void KvCacheWrap::forget(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] { alive(info.Env()).forget(); });
 }
 
-// { pageBytes, pagesUsed, usedBytes, pagesIdle, pagesPublished, evictions, cellBytes }
+// { pageBytes, pagesUsed, usedBytes, peakBytes, byLayer, pagesIdle, pagesPublished, evictions, cellBytes }
 Napi::Value KvCacheWrap::sizes(const Napi::CallbackInfo& info) {
   Napi::Object sizes = Napi::Object::New(info.Env());
   sizes.Set("pageBytes", kv ? static_cast<double>(kv->page_bytes()) : 0);
   sizes.Set("pagesUsed", kv ? static_cast<double>(kv->pages_used()) : 0);
   sizes.Set("usedBytes", kv ? static_cast<double>(kv->used_bytes()) : 0);
+  sizes.Set("peakBytes", kv ? static_cast<double>(kv->peak_bytes()) : 0);
+  sizes.Set("byLayer", kv && kv->by_layer());
   sizes.Set("pagesIdle", kv ? static_cast<double>(kv->pages_idle()) : 0);
   sizes.Set("pagesPublished", kv ? static_cast<double>(kv->pages_published()) : 0);
   sizes.Set("evictions", kv ? static_cast<double>(kv->evictions()) : 0);

@@ -128,6 +128,9 @@ struct Round {
     std::function<void()> tell;
     if (must_tell_) tell = [this] { this->tell(); };
     queued_ = false;
+    if (has_batch && batch.layer() >= 0)
+      return state->executable->run_part(batch.layer(), batch.carried(), rows, outputs, bindings, batch.batch(), *kv,
+                                         draws.samplers.empty() ? nullptr : &draws);
     state->executable->run_on(rows, outputs, bindings, has_batch ? &batch.batch() : nullptr, kv.get(),
                               draws.samplers.empty() ? nullptr : &draws, tell, [this] { return queue(); });
     this->tell();

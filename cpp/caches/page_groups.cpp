@@ -38,10 +38,11 @@ std::vector<PageGroup> page_groups(const PageShape& shape, const CachePolicy& po
   std::vector<PageGroup> groups;
   for (int layer = 0; layer < shape.layers; ++layer) {
     std::vector<std::vector<int>> heads_of(groups.size());
+    const auto first = static_cast<std::ptrdiff_t>(shape.by_layer ? groups.size() : 0);
     for (int head = 0; head < shape.kv_heads; ++head) {
       const LayerPattern pattern = pattern_of(policy, layer, head, shape.kv_heads);
-      const auto known =
-          std::find_if(groups.begin(), groups.end(), [&](const PageGroup& group) { return group.pattern == pattern; });
+      const auto known = std::find_if(groups.begin() + first, groups.end(),
+                                      [&](const PageGroup& group) { return group.pattern == pattern; });
       const auto index = static_cast<size_t>(known - groups.begin());
       if (known == groups.end()) {
         groups.push_back({pattern, shape.page_size, 0, {}, shape.key_row, shape.value_row});

@@ -13,6 +13,7 @@ struct PageShape {
   int layers = 0, kv_heads = 0, page_size = 0;
   int64_t key_head_bytes = 0, value_head_bytes = 0;  // [page_size, row]
   int64_t key_row = 0, value_row = 0;                // PageGroup's
+  bool by_layer = false;                             // no two layers share a group
 };
 
 struct PageGroup {

@@ -46,8 +46,9 @@ PagedKv::PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store
   layer_bytes_ = value_offset_ + value_head_bytes_ * options.kv_heads;
   page_bytes_ = layer_bytes_ * options.layers;
   check_policy();
+  by_layer_ = options.policy.snap.budget > 0 && store_->place() == nullptr;
   groups_ = page_groups({options.layers, options.kv_heads, options.page_size, key_head_bytes_, value_head_bytes_,
-                         channels ? 0 : key_row_bytes_, value_row_bytes_},
+                         channels ? 0 : key_row_bytes_, value_row_bytes_, by_layer_},
                         options.policy);
   if (options.policy.labels.channels > 0) set_labels();
   places_.resize(static_cast<size_t>(options.layers) * static_cast<size_t>(options.kv_heads));
@@ -63,7 +64,8 @@ PagedKv::PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store
   free_.resize(groups_.size());
   // Where all layers keep the same, a text has at most max_pages pages at a time; else some groups have more of theirs.
   const bool one = groups_.size() == 1;
-  table_pages_ = one ? options.max_pages : std::min(4 * options.max_pages, most_table_pages);
+  table_pages_ =
+      one ? options.max_pages : std::min((by_layer_ ? options.layers : 4) * options.max_pages, most_table_pages);
   most_pages_ = one ? options.max_pages
                     : std::min(options.max_pages * (page_bytes_ / smallest) * (channels ? 2 : 1), most_table_pages);
   for (const PageGroup& group : groups_)  // so that tables which begin again hold at least the sinks and a page
@@ -126,7 +128,9 @@ int PagedKv::create() {
   if (id == sequences_.size()) {
     sequences_.emplace_back();
     sequences_.back().tables.resize(groups_.size());
-    for (Table& table : sequences_.back().tables) table.entries.reserve(static_cast<size_t>(table_pages_));
+    // Longer tables grow between runs.
+    const int64_t reserved = by_layer_ ? std::min(table_pages_, options_.max_pages) : table_pages_;
+    for (Table& table : sequences_.back().tables) table.entries.reserve(static_cast<size_t>(reserved));
   }
   Sequence& made = sequences_[id];
   made.alive = true;
@@ -459,13 +463,12 @@ void PagedKv::write_cells(int sequence, int begin, int count, const std::byte* i
 
 int32_t PagedKv::take_page(size_t group, int64_t wanted) {
   const int64_t bytes = groups_[group].page_bytes;
-  std::vector<int32_t>& free = free_[group];
+  std::vector<int32_t>& free = shelf(group);
   while (true) {
     if (free.empty()) {
       if (static_cast<int64_t>(pages_.size()) < most_pages_) {
         free.push_back(static_cast<int32_t>(pages_.size()));
         pages_.push_back({});
-        pages_.back().group = static_cast<int32_t>(group);
       } else if (!idle_.empty()) {
         evict(idle_.front());
       } else {
@@ -493,8 +496,10 @@ int32_t PagedKv::take_page(size_t group, int64_t wanted) {
     free.pop_back();
     if (options_.poison && store_->place() == nullptr) std::memset(page.data, 0xff, static_cast<size_t>(bytes));
     page.references = 1;
+    page.group = static_cast<int32_t>(group);
     ++used_;
     used_bytes_ += bytes;
+    peak_bytes_ = std::max(peak_bytes_, used_bytes_);
     return id;
   }
 }
@@ -512,7 +517,7 @@ void PagedKv::drop_page(int32_t id) {
 void PagedKv::free_page(int32_t id) {
   Page& page = pages_[static_cast<size_t>(id)];
   const auto group = static_cast<size_t>(page.group);
-  std::vector<int32_t>& free = free_[group];
+  std::vector<int32_t>& free = shelf(group);
   if (options_.poison && store_->place() == nullptr)
     std::memset(page.data, 0xff, static_cast<size_t>(groups_[group].page_bytes));
   if (spare_bytes_ >= most_spare_bytes) {

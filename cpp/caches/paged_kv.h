@@ -56,6 +56,7 @@ class PagedKv {
   int64_t page_bytes() const { return page_bytes_; }
   int64_t pages_used() const { return used_; }  // that a sequence holds
   int64_t used_bytes() const { return used_bytes_; }
+  int64_t peak_bytes() const { return peak_bytes_; }                         // the most that they ever were
   int64_t pages_idle() const { return static_cast<int64_t>(idle_.size()); }  // published ones that none holds
   int64_t pages_published() const { return prefixes_.size(); }
   int64_t evictions() const { return evictions_; }  // pages that were published and are no more, but for `forget`
@@ -95,7 +96,14 @@ class PagedKv {
   // filled in by the caller. Forgets what was begun before. Throws OUT_OF_MEMORY, changing nothing.
   Compaction& begin_compaction(int sequence, int added, int voters);
   Compaction* compaction(int sequence) const { return sequences_[sequence].compaction.get(); }
-  // The run's rows are committed: what it chose takes the place of all cells.
+  // The same, layer by layer (by_layer()): all `added` rows of a prompt pass one layer before the next. Pages for all
+  // of the layer's cells, the ones that pass_layer() has given back first, and for what stays of them; runs over them
+  // add no length. From `first` = 0 in layer 0 on a new prompt. `carried`: bytes that a row takes to the next layer.
+  // Throws OUT_OF_MEMORY; can be called again then.
+  Compaction& begin_layer(int sequence, int layer, int first, int added, int voters, int64_t carried);
+  void pass_layer(int sequence);  // the layer has been compressed: pages of this prompt go
+  bool by_layer() const { return by_layer_; }
+  // The run's rows are committed, or the last layer is passed: what was chosen takes the place of all cells.
   void compact(int sequence);
 
   // Published pages. The cells of the sequence must be those of the first of these tokens.
@@ -239,7 +247,12 @@ class PagedKv {
   void check_policy() const;
   void retire(Sequence& sequence);
   void cut(Sequence& shorter, int cells);
+  Compaction& make_compaction(Sequence& owner, int added, int voters);
+  void take_layer_pages(Sequence& owner, int layer);
   void end_compaction(Sequence& sequence);
+  void drop_behind(Sequence& sequence, size_t group);
+  // Where free pages of a group lie: those of layers of equal size are each other's.
+  std::vector<int32_t>& shelf(size_t group) { return free_[by_layer_ ? 0 : group]; }
   void cut_pages(Sequence& sequence, int64_t pages);
   int32_t take_page(size_t group, int64_t wanted);
   void copy_page(Sequence& grown, size_t group, int64_t page);
@@ -276,6 +289,7 @@ class PagedKv {
   int64_t key_row_bytes_, value_row_bytes_, key_head_bytes_, value_head_bytes_, value_offset_, layer_bytes_,
       page_bytes_, exact_head_bytes_ = 0;
   int64_t all_bytes_ = 0;  // of a page of every group
+  bool by_layer_ = false;  // each layer has pages of its own, so that a prompt can pass one after the other
   std::vector<PageGroup> groups_;
   SinkAngles angles_;
   std::vector<Place> places_;  // [layers][kv_heads]
@@ -286,8 +300,8 @@ class PagedKv {
   PrefixTree prefixes_;
   std::list<int32_t> idle_;  // the one that goes first in front
   int64_t most_idle_ = 0, evictions_ = 0;
-  int64_t used_ = 0, used_bytes_ = 0;  // pages that a sequence holds
-  int64_t spare_bytes_ = 0;            // of free pages that still have memory
+  int64_t used_ = 0, used_bytes_ = 0, peak_bytes_ = 0;  // pages that a sequence holds
+  int64_t spare_bytes_ = 0;                             // of free pages that still have memory
 };
 
 }  // namespace vivace

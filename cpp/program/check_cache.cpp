@@ -24,8 +24,11 @@ void check_cache(const Program& program, const PagedKvOptions& cache) {
     const double layer = attribute(call, "layer");
     bool fits = layer >= 0 && layer < cache.layers;
     if (writes) {
-      fits = fits && columns(0) == static_cast<double>(cache.kv_heads) * cache.key_dim &&
-             columns(1) == static_cast<double>(cache.kv_heads) * cache.value_dim;
+      // A cache whose prompts are compressed may have a head of its own for every query head.
+      const double heads = columns(0) / cache.key_dim;
+      const int repeated = heads >= 1 && cache.policy.snap.budget > 0 ? static_cast<int>(cache.kv_heads / heads) : 1;
+      fits = fits && columns(0) * repeated == static_cast<double>(cache.kv_heads) * cache.key_dim &&
+             columns(1) * repeated == static_cast<double>(cache.kv_heads) * cache.value_dim;
     } else {
       const double heads = attribute(call, "heads");
       fits = fits && heads >= cache.kv_heads && static_cast<int64_t>(heads) % cache.kv_heads == 0 &&

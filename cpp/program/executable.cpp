@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "caches/paged_kv.h"
 #include "ops/attention/attention.h"
 #include "ops/attention/sparse/choice.h"
 #include "ops/fused/gated_linear.h"
@@ -73,6 +74,8 @@ Executable::Executable(Program program, const ExecutableOptions& options, const 
   }
   profile_ = Profile(program_);
   experts_ = ExpertLayers(program_);
+  // Which experts rows go to is recorded, and foretold, for whole runs.
+  if (experts_.layers.empty()) parts_ = find_parts(program_);
   // What is predicted is read by nobody in the program, and must stay until it was looked at.
   for (size_t i = 0; i < program_.calls.size(); ++i)
     if (experts_.roles[i].predicts) program_.outputs.push_back(program_.calls[i].outputs[0]);
@@ -298,6 +301,70 @@ double Executable::pack(int64_t bytes) {
 
 void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch,
                      PagedKv* kv, Draws* draws, const std::function<void()>& meanwhile) {
+  run_stretch({0, steps_.size(), nullptr, nullptr, nullptr}, rows, outputs, bindings, batch, kv, draws, meanwhile);
+  if (profile_.on) profile_.ran(rows, outputs, batch, kv);
+}
+
+void Executable::carry(const Stretch& stretch, bool in, int64_t rows, Team& team) const {
+  const std::vector<CarriedValue>* const values = in ? stretch.in : stretch.out;
+  if (values == nullptr) return;
+  for (int64_t row = team.thread(); row < rows; row += team.threads())
+    for (const CarriedValue& one : *values) {
+      std::byte* const outside = stretch.carried + row * parts_.row_bytes + one.offset;
+      std::byte* const inside = address(one.value) + row * one.bytes;
+      std::memcpy(in ? inside : outside, in ? outside : inside, static_cast<size_t>(one.bytes));
+    }
+  team.barrier();
+}
+
+void Executable::run_part(int part, std::byte* carried, int64_t rows, int64_t outputs,
+                          const std::vector<RunBinding>& bindings, const Batch& batch, PagedKv& kv, Draws* draws) {
+  constexpr int64_t most = 512;  // rows at a time: more are not cheaper
+  const ProgramPart& own = parts_.list.at(static_cast<size_t>(part));
+  const bool last = static_cast<size_t>(part) + 1 == parts_.list.size();
+  Compaction* const prompt = batch.compressed > 0 ? kv.compaction(batch.compressed_sequences[0]) : nullptr;
+  const int64_t together = std::max<int64_t>(prompt != nullptr ? prompt->voters : 1, std::max<int64_t>(1, outputs));
+  const auto count_of = [&](int64_t left) {
+    return left <= most || left <= together ? left : std::min(most, left - std::min(left - 1, together));
+  };
+  // Nothing fails when some rows have passed the part.
+  for (int64_t first = 0, count; first < rows; first += count) {
+    count = count_of(rows - first);
+    prepare(count, first + count == rows ? outputs : 0);
+  }
+  std::vector<int32_t> output_rows(batch.output_rows, batch.output_rows + outputs);
+  for (int64_t first = 0, count; first < rows; first += count) {
+    count = count_of(rows - first);
+    const bool ends = first + count == rows;
+    Batch some = batch;
+    some.rows = count;
+    for (const int32_t** list : {&some.tokens, &some.positions, &some.sequences, &some.cells, &some.first_cells,
+                                 &some.visible, &some.added_offsets})
+      *list += first;
+    some.compressed = ends ? batch.compressed : 0;
+    some.outputs = ends ? outputs : 0;
+    if (ends)
+      for (int32_t& row : output_rows) row -= static_cast<int32_t>(first);
+    some.output_rows = output_rows.data();
+    if (ends && prompt != nullptr)
+      for (int i = 0; i < prompt->voters; ++i) prompt->rows[i] -= static_cast<int32_t>(first);
+    std::vector<RunBinding> bound = bindings;
+    for (RunBinding& binding : bound) {
+      const ValueInfo& value = program_.values[static_cast<size_t>(binding.value)];
+      if (value.rows == rows_symbol) binding.data += first * row_bytes(value.dtype, value.columns);
+      if (value.rows == outputs_symbol && binding.data == reinterpret_cast<const std::byte*>(batch.output_rows))
+        binding.data = reinterpret_cast<std::byte*>(output_rows.data());
+    }
+    const Stretch stretch = {own.begin, own.end, carried + first * parts_.row_bytes, &own.in,
+                             last ? nullptr : &parts_.list[static_cast<size_t>(part) + 1].in};
+    run_stretch(stretch, count, some.outputs, bound, &some, &kv, ends && last ? draws : nullptr, {});
+    if (profile_.on && last) profile_.ran(count, some.outputs, &some, &kv);
+  }
+}
+
+void Executable::run_stretch(const Stretch& stretch, int64_t rows, int64_t outputs,
+                             const std::vector<RunBinding>& bindings, const Batch* batch, PagedKv* kv, Draws* draws,
+                             const std::function<void()>& meanwhile) {
   prepare(rows, outputs);
   Prepared& prepared = prepared_for(rows, outputs);
   const std::vector<Step>& steps = prepared.steps;
@@ -329,7 +396,8 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
   const std::function<void(Team&)> task = [&](Team& team) {
     Clock::time_point last = profile_.on ? Clock::now() : Clock::time_point{};
     size_t layer = 0;  // of those with experts
-    for (size_t i = 0; i < steps.size(); ++i) {
+    carry(stretch, true, rows, team);
+    for (size_t i = stretch.begin; i < stretch.end; ++i) {
       const Step& step = steps[i];
       if (i == first_linear_ && meanwhile && team.thread() + 1 == team.threads()) {
         meanwhile();
@@ -347,7 +415,7 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
       }
       step.kernel(step.run, team);
       // Times of single ops need a wait after each.
-      if (profile_.on || i + 1 == steps.size() || !steps[i + 1].joins) team.barrier();
+      if (profile_.on || i + 1 == stretch.end || !steps[i + 1].joins) team.barrier();
       if (experts_.roles[i].layer >= 0 && team.thread() == 0) routed(i, step.run, shown);
       if (profile_.on && team.thread() == 0) {
         const Clock::time_point now = Clock::now();
@@ -355,6 +423,7 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
         last = now;
       }
     }
+    carry(stretch, false, rows, team);
     if (draws == nullptr) return;
     const int64_t vocab = program_.values[static_cast<size_t>(draws->logits)].columns;
     for (size_t i = static_cast<size_t>(team.thread()); i < draws->units(); i += static_cast<size_t>(team.threads()))
@@ -363,7 +432,6 @@ void Executable::run(int64_t rows, int64_t outputs, const std::vector<RunBinding
   };
   pool_->run(threads_for(rows), task, meanwhile);
   if (store_ != nullptr) store_->check();
-  if (profile_.on) profile_.ran(rows, outputs, batch, kv);
 }
 
 }  // namespace vivace

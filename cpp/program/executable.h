@@ -13,6 +13,7 @@
 #include "program/plan.h"
 #include "program/program.h"
 #include "program/rewrite/panels.h"
+#include "program/rewrite/parts.h"
 #include "program/rounds/expert_layers.h"
 #include "program/runner.h"
 
@@ -35,6 +36,10 @@ class Executable final : public Runner {
   double pack(int64_t bytes) override;
   void run(int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings, const Batch* batch, PagedKv* kv,
            Draws* draws, const std::function<void()>& meanwhile = {}) override;
+  int parts() const override { return static_cast<int>(parts_.list.size()); }
+  int64_t carried_bytes() const override { return parts_.row_bytes; }
+  void run_part(int part, std::byte* carried, int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings,
+                const Batch& batch, PagedKv& kv, Draws* draws) override;
   RunnerSizes sizes() const override;
   void set_profiling(bool on) override { profile_.on = on; }
   std::vector<CallProfile> profile() const override { return profile_.entries(); }
@@ -71,6 +76,16 @@ class Executable final : public Runner {
     uint64_t used = 0;  // the run that used it last
   };
   Prepared& prepared_for(int64_t rows, int64_t outputs);
+  // Calls of a run, and what its rows carry between parts: null, or of row r at carried + r · carried_bytes().
+  struct Stretch {
+    size_t begin, end;
+    std::byte* carried;
+    const std::vector<CarriedValue>*in, *out;
+  };
+  void run_stretch(const Stretch& stretch, int64_t rows, int64_t outputs, const std::vector<RunBinding>& bindings,
+                   const Batch* batch, PagedKv* kv, Draws* draws, const std::function<void()>& meanwhile);
+  // Values of all rows, to the arena or from it; by the whole team.
+  void carry(const Stretch& stretch, bool in, int64_t rows, Team& team) const;
   // Members of a run's team.
   int threads_for(int64_t rows) const;
   void find_bindables(Prepared& prepared) const;
@@ -86,6 +101,7 @@ class Executable final : public Runner {
 
   ExecutableOptions options_;
   Program program_;
+  ProgramParts parts_;
   std::shared_ptr<ThreadPool> pool_;
   Arena arena_;
   std::shared_ptr<Panels> panels_;

@@ -64,6 +64,18 @@ class Runner {
   virtual std::shared_ptr<RoutingTrace> routing() const { return nullptr; }
   // What brings its experts into memory, if anything does.
   virtual std::shared_ptr<ExpertStore> experts() const { return nullptr; }
+
+  // Layers that all rows of a prompt can pass one after the other; 0: a run is the whole program. And the bytes that a
+  // row takes from one to the next.
+  virtual int parts() const { return 0; }
+  virtual int64_t carried_bytes() const { return 0; }
+  // As run(), of one of these parts and of some rows of a prompt, all that vote among them if it is compressed: what
+  // they carry comes from and goes to `carried`, where the first one's lies. Rows are run some hundred at a time.
+  virtual void run_part(int, std::byte* /*carried*/, int64_t, int64_t, const std::vector<RunBinding>&, const Batch&,
+                        PagedKv&, Draws*) {
+    throw Error("INTERNAL", "run: the program does not run layer by layer here");
+  }
+
   virtual RunnerSizes sizes() const = 0;
   virtual void set_profiling(bool on) = 0;
   virtual std::vector<CallProfile> profile() const = 0;

@@ -9,6 +9,8 @@ export interface KeptStorage {
   readonly keyType: KvDType;
   readonly valueType: KvDType;
   readonly pageSize: number;
+  /** Prompts that are compressed pass layer by layer: of one layer all is there at a time. */
+  readonly byLayer?: boolean;
 }
 
 /** Rows of a round at most. */
@@ -23,7 +25,7 @@ export function keptBytes(
   storage: KeptStorage,
   tokens: number,
 ): { held: number; most: number } {
-  const { shape, keyType, valueType, pageSize } = storage;
+  const { shape, keyType, valueType, pageSize, byLayer = false } = storage;
   const pages = (cells: number): number => Math.ceil(cells / pageSize);
   const headBytes = pageSize * (rowBytes(keyType, shape.keyDim) + rowBytes(valueType, shape.valueDim));
   const whole = shape.layers * shape.kvHeads * headBytes;
@@ -31,7 +33,8 @@ export function keptBytes(
   if (snap) {
     const all = pages(tokens);
     if (tokens <= snap.minPromptTokens) return { held: all * pageBytes, most: all * pageBytes };
-    return { held: pages(snap.budget) * pageBytes, most: (all + pages(snap.budget)) * pageBytes };
+    const once = byLayer ? pageBytes / shape.layers : pageBytes;
+    return { held: pages(snap.budget) * pageBytes, most: all * once + pages(snap.budget) * pageBytes };
   }
   const sum = (horizon: number): number => {
     if (layers.length === 0) return pages(tokens) * pageBytes;

@@ -19,7 +19,7 @@ export interface SnapKvOptions extends CacheStorage {
   readonly alwaysKeepFirst?: number;
   /** Prompts are compressed when text and prompt are longer than this. Default, and at least: `budget`. */
   readonly minPromptTokens?: number;
-  /** Each query head may choose for itself where it shares its keys with no other. Default `kvHead`. */
+  /** `queryHead`: each query head chooses for itself, and has keys and values of its own for that. Default `kvHead`. */
   readonly granularity?: 'kvHead' | 'queryHead';
 }
 

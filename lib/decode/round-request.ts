@@ -9,7 +9,7 @@ import type {
   RunResult,
 } from '../program/executor.js';
 import { outcomeOf, type Outcome, type Waiting } from './ahead.js';
-import type { JobDraft, JobDrafting, JobPlan, JobResult, OpenDraft, RoundLoad } from './rounds.js';
+import type { Job, JobDraft, JobDrafting, JobPlan, JobResult, OpenDraft, RoundLoad } from './rounds.js';
 import { jointly } from './speculation/scaling/joint.js';
 
 export interface Entry extends Waiting {
@@ -17,6 +17,10 @@ export interface Entry extends Waiting {
   cancelled: boolean;
   /** Rows of a prompt that must share its last round, in which it is compressed; 0: it is not. */
   readonly voters: number;
+  /** Layers that all of its rows pass one after the other; 0: every run is the whole model. */
+  readonly layers: number;
+  /** That they pass now; `done` rows have. */
+  layer: number;
 }
 
 /** The next `rows` tokens of a job; with its draft, if it has one and this is its end. */
@@ -59,14 +63,15 @@ export function buildRequest(
   for (const share of shares) {
     const { entry, rows: count, draft } = share;
     const { kv, sequence, sampler, logits } = entry;
-    const begin = kv.length(sequence);
+    const begin = kv.length(sequence) + (entry.layers > 0 ? entry.done : 0);
     tokens.set(entry.tokens.subarray(entry.done, entry.done + count), row);
     for (let i = 0; i < count; i++) {
       positions[row + i] = begin + i;
       if (parents) parents[row + i] = i === 0 ? -1 : row + i - 1;
     }
     sequences.fill(sequence, row, row + rowsOf(share));
-    const end = entry.done + count === entry.tokens.length; // the last row is in this round
+    // The last row is in this round, to its end.
+    const end = entry.done + count === entry.tokens.length && entry.layer + 1 >= entry.layers;
     const firstRow = logits
       ? Math.max(logits.firstRow, entry.done)
       : end && sampler
@@ -133,7 +138,7 @@ export function buildRequest(
   const judges = shares.flatMap(({ draft }) => (draft?.judge ? [draft.judge.feature] : []));
   const wanted = shares.flatMap(({ entry }) => entry.taps?.names ?? []);
   const tapped = [...new Set([...judges, ...wanted])].sort();
-  const compressing = shares.filter(compresses);
+  const compressing = shares.filter((share) => compresses(share) && share.entry.layers === 0);
   const asking = shares.filter(({ entry }, index) => entry.logits && places[index].wanted > 0);
   const request = {
     tokens,
@@ -141,6 +146,7 @@ export function buildRequest(
     sequences,
     outputs: Int32Array.from(outputs),
     ...(parents ? { parents } : {}),
+    ...partOf(shares),
     ...(compressing.length > 0
       ? { compress: new Map(compressing.map(({ entry }) => [entry.sequence, entry.voters])) }
       : {}),
@@ -158,6 +164,48 @@ export function buildRequest(
   };
   return { request, places };
 }
+
+/** Rounds that draft are of several steps: nobody else waits for them in the middle; layers are passed by one job at a time. */
+export const kindOf = ({ drafting, tree, layers }: Entry): string =>
+  drafting ? 'chain' : tree ? 'tree' : layers > 0 ? 'layers' : 'text';
+
+/** What a job wants of the run that begins; `failed`: it has been rejected with the reason. */
+export function planOf(entry: Entry, sequences: number): JobPlan | 'failed' | undefined {
+  try {
+    return entry.plan?.(sequences);
+  } catch (error) {
+    entry.reject(error);
+    return 'failed';
+  }
+}
+
+/** Layers that a prompt's rows pass one after the other, when it is compressed; 0: some rows pass all of them at a time. */
+export function layersOf(
+  { kv, taps, logits, inputs }: Job,
+  voters: number,
+  { parts = 0 }: Pick<Executor, 'parts'>,
+): number {
+  return voters > 0 && kv.byLayer === true && !taps && !logits && !inputs ? parts : 0;
+}
+
+/** A round was for so many of a job's rows; whether it was the last one. */
+export function advance(entry: Entry, rows: number): boolean {
+  entry.done += rows;
+  if (entry.done === entry.tokens.length && entry.layer + 1 < entry.layers) {
+    entry.layer++;
+    entry.done = 0;
+  }
+  return entry.done === entry.tokens.length;
+}
+
+/** Of a job whose rows pass layer by layer, which has rounds of its own. */
+function partOf([{ entry }]: readonly Share[]): Pick<RunRequest, 'part'> {
+  const { layers, layer, done, tokens, voters } = entry;
+  return layers === 0 ? {} : { part: { layer, first: done, rows: tokens.length, voters } };
+}
+
+/** Whether a job's rows pass layer by layer, and have begun to. */
+export const isUnderWay = ({ layers, layer, done }: Entry): boolean => layers > 0 && layer + done > 0;
 
 const nothing = new Float32Array();
 
@@ -187,7 +235,8 @@ export function chunkOf({ tokens, done, voters }: Entry, most: number): number {
 }
 
 /** A prompt ends with the share and is compressed. */
-const compresses = ({ entry, rows }: Share): boolean => entry.voters > 0 && entry.done + rows === entry.tokens.length;
+const compresses = ({ entry, rows }: Share): boolean =>
+  entry.voters > 0 && entry.done + rows === entry.tokens.length && entry.layer + 1 >= entry.layers;
 
 const rowsOf = ({ rows, draft }: Share): number => rows + rowsOfDraft(draft);
 

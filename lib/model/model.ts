@@ -27,6 +27,7 @@ import type { WeightStore } from '../formats/weight-store.js';
 import { estimateMemory, kvBytesPerToken, type MemoryEstimate } from '../models/memory.js';
 import type { NativeCallProfile } from '../native.js';
 import type { Executor, KvCache, KvDType } from '../program/executor.js';
+import { shapeUnder } from '../program/kv-policy.js';
 import { NativeExecutor } from '../program/native-executor.js';
 import type { Program } from '../program/program.js';
 import type * as sessionFiles from '../session/session-file.js';
@@ -226,7 +227,12 @@ export class Model {
     if (!cache?.native) return { ...estimate, weights, mapped, total: mapped + weights + estimate.kv + activations };
     const { held: kv, most: kvMost } = keptBytes(
       cache.native,
-      { shape: this.executor.kvShape, ...cache, keyType: cache.keyType as KvDType },
+      {
+        ...cache,
+        shape: shapeUnder(cache.native, this.executor.kvShape, this.queryGroup()),
+        keyType: cache.keyType as KvDType,
+        ...(this.executor.parts === undefined ? {} : { byLayer: true }),
+      },
       contextLength,
     );
     return { ...estimate, weights, mapped, kv, kvMost, total: mapped + weights + kv + activations };
@@ -336,7 +342,8 @@ export class Model {
     const name = `${keyType}/${valueType}/${pageSize}/${JSON.stringify(policy ?? 'full')}`;
     let kv = this.caches.get(name);
     if (kv === undefined) {
-      const pageBytes = pageSize * kvBytesPerToken(this.source.config, keyType, valueType);
+      const each = native?.snap?.granularity === 'queryHead' ? this.queryGroup() : 1;
+      const pageBytes = each * pageSize * kvBytesPerToken(this.source.config, keyType, valueType);
       const maxPages = Math.min(1 << 20, Math.max(16, Math.floor(totalmem() / pageBytes)));
       const storage = { keyType, valueType, pageSize, maxPages };
       kv = this.executor.createKvCache(native === undefined ? storage : { ...storage, policy: native });
@@ -344,6 +351,11 @@ export class Model {
       if (policy === undefined || rowOf(policy).alone === undefined) this.prefixCache.adopt(kv);
     }
     return kv;
+  }
+
+  private queryGroup(): number {
+    const { kvShape, kvLayers } = this.executor;
+    return Math.max(...kvLayers.map(({ heads }) => heads)) / kvShape.kvHeads;
   }
 
   private cacheModel(): CacheModel {

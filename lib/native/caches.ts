@@ -31,6 +31,10 @@ export interface NativeKvCache {
     pageBytes: number;
     pagesUsed: number;
     usedBytes: number;
+    /** The most that `usedBytes` ever was. */
+    peakBytes: number;
+    /** Layers have pages of their own. */
+    byLayer: boolean;
     pagesIdle: number;
     pagesPublished: number;
     evictions: number;

@@ -2,7 +2,7 @@
 import type { VivaceError } from '../errors.js';
 import type { NativeDrafter } from '../native.js';
 import type { DType } from './dtype.js';
-import type { KvLayer, KvPolicy } from './kv-policy.js';
+import type { KvLayer, KvPolicy, PromptPart, SavedCells } from './kv-policy.js';
 import type { KvShape } from './program.js';
 
 export type KvDType = Extract<DType, 'F32' | 'F16' | 'Q8_0' | 'Q4_0'>;
@@ -39,6 +39,8 @@ export interface RunRequest {
    * (`KvCache.voters`). They change with `KvCache.compact`. Not with `ahead`.
    */
   readonly compress?: ReadonlyMap<number, number>;
+  /** The rows are some of a prompt that passes layer by layer. Not with `compress`, `ahead`, `taps`. */
+  readonly part?: PromptPart;
   /** Filled with [outputs, vocab] when given. */
   readonly logits?: Float32Array;
   /** What the program reads besides (`Executor.inputs`), [rows, columns] each. */
@@ -322,16 +324,6 @@ export interface PrefixPages {
   counts(): { readonly published: number; readonly idle: number; readonly evictions: number };
 }
 
-/** What later rows may see of a sequence under a policy, as files keep it. It must not change meanwhile. */
-export interface SavedCells {
-  /** What `KvCache.restore` needs. */
-  readonly state: readonly number[];
-  /** Bytes of each page. */
-  readonly sizes: readonly number[];
-  read(index: number, out: Uint8Array): void;
-  write(index: number, page: Uint8Array): void;
-}
-
 /** Sequences in paged memory. Ids are small integers. */
 export interface KvCache {
   readonly pageBytes: number;
@@ -355,8 +347,12 @@ export interface KvCache {
    * they vote for what stays; 0: all of it stays.
    */
   voters?(sequence: number, rows: number): number;
-  /** A run with `compress` is over: what it chose takes the place of the sequence's cells. */
+  /** A run with `compress`, or of a prompt's last rows in the last layer, is over: what it chose takes the place of its cells. */
   compact?(sequence: number): void;
+  /** Runs may be parts of prompts, if the executor can. */
+  readonly byLayer?: boolean;
+  /** The most that `usedBytes` ever was. */
+  peakBytes?(): number;
   /** Bytes per cell of `readCells`. */
   readonly cellBytes: number;
   readCells(sequence: number, begin: number, count: number, out: Uint8Array): void;
@@ -379,6 +375,8 @@ export interface Executor {
   readonly inputs: Readonly<Record<string, number>>;
   /** Names and columns of what `RunRequest.taps` may ask for. */
   readonly taps: Readonly<Record<string, number>>;
+  /** Layers that a prompt's rows can pass one after the other (`RunRequest.part`); absent: they cannot. */
+  readonly parts?: number;
   /** Runs take `ahead.drafters`. */
   readonly drafts?: boolean;
   createKvCache(options: KvOptions): KvCache;

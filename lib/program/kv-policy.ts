@@ -2,7 +2,7 @@
 // lib/caches of a policy's options and of what a program says of its layers.
 import { VivaceError } from '../errors.js';
 import type { NativeKvPolicy, NativeLabels } from '../native.js';
-import type { Program } from './program.js';
+import type { KvShape, Program } from './program.js';
 
 /**
  * Which older cells a row at position p of one layer sees, and so which of them are kept: the first `sinks`, those nearer than
@@ -53,6 +53,30 @@ export interface KvPolicy {
   readonly snap?: SnapPolicy;
 }
 
+/**
+ * Rows of a prompt that is compressed, in one layer: all of its rows pass a layer before the next, and the full keys and values
+ * of one layer are there at a time. The sequence's length stays as it is until `KvCache.compact`, after the last layer; rolling
+ * it back to its length forgets everything.
+ */
+export interface PromptPart {
+  readonly layer: number;
+  /** Rows of the prompt before these. */
+  readonly first: number;
+  /** Rows of the prompt. The last ones of these, which vote, are in one run. */
+  readonly rows: number;
+  readonly voters: number;
+}
+
+/** What later rows may see of a sequence under a policy, as files keep it. It must not change meanwhile. */
+export interface SavedCells {
+  /** What `KvCache.restore` needs. */
+  readonly state: readonly number[];
+  /** Bytes of each page. */
+  readonly sizes: readonly number[];
+  read(index: number, out: Uint8Array): void;
+  write(index: number, page: Uint8Array): void;
+}
+
 /** What a policy must know of a layer. */
 export interface KvLayer {
   /** Of queries. */
@@ -100,10 +124,17 @@ export function kvLayers(program: Program): KvLayer[] {
   return layers;
 }
 
-/** Patterns lie one behind the other, nine numbers each. `group`: query heads per KV head. Throws UNSUPPORTED_FEATURE. */
-export function nativePolicy({ layers = [], rotation, labels, snap }: KvPolicy, group = 1): NativeKvPolicy {
+/**
+ * Patterns lie one behind the other, nine numbers each. `group`: query heads per KV head; `here`: the cache is in this machine's
+ * memory. Throws UNSUPPORTED_FEATURE.
+ */
+export function nativePolicy(
+  { layers = [], rotation, labels, snap }: KvPolicy,
+  group = 1,
+  here = true,
+): NativeKvPolicy {
   return {
-    ...(snap ? { snap: nativeSnap(snap, group) } : {}),
+    ...(snap ? { snap: nativeSnap(snap, group, here) } : {}),
     ...(labels ? { labels } : {}),
     patterns: Int32Array.from(
       layers.flatMap((one) => [
@@ -148,7 +179,7 @@ export interface SnapPolicy {
   readonly minPromptTokens: number;
   /** First cells, which stay whatever their votes are. */
   readonly keepFirst: number;
-  /** Who has a selection of its own. Only the reference executor knows `queryHead` where query heads share KV heads. */
+  /** Who has a selection of its own. Native code keeps a KV head for every query head for `queryHead`. */
   readonly granularity: 'kvHead' | 'queryHead';
   /** Votes are pooled per query head, then aggregated; only in the reference executor. */
   readonly poolBeforeGroup: boolean;
@@ -159,12 +190,22 @@ export function snapVoters({ minPromptTokens, window }: SnapPolicy, cells: numbe
   return cells + rows <= minPromptTokens ? 0 : Math.min(window, rows);
 }
 
-function nativeSnap(policy: SnapPolicy, group: number): NonNullable<NativeKvPolicy['snap']> {
-  if (group > 1 && (policy.granularity === 'queryHead' || policy.poolBeforeGroup)) {
+/** The cache's heads: as many as query heads where each of these keeps cells of its own. */
+export function shapeUnder(policy: KvPolicy | undefined, shape: KvShape, group: number): KvShape {
+  if (policy?.snap?.granularity !== 'queryHead') return shape;
+  return { ...shape, kvHeads: shape.kvHeads * group };
+}
+
+function nativeSnap(policy: SnapPolicy, queries: number, here: boolean): NonNullable<NativeKvPolicy['snap']> {
+  const each = policy.granularity === 'queryHead';
+  const group = each ? 1 : queries;
+  if ((group > 1 && policy.poolBeforeGroup) || (each && queries > 1 && !here)) {
     throw new VivaceError(
       'UNSUPPORTED_FEATURE',
-      `${group} query heads share the keys of a KV head here: native code keeps them for all or for none`,
-      { remedy: "Use granularity 'kvHead' without poolBeforeGroup, or the reference executor." },
+      `${queries} query heads share the keys of a KV head here: ${
+        policy.poolBeforeGroup ? 'native code' : 'a card'
+      } keeps them for all or for none`,
+      { remedy: "Use granularity 'kvHead' without poolBeforeGroup, or the CPU." },
     );
   }
   const { budget, window, kernel, keepFirst, minPromptTokens } = policy;

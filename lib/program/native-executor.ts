@@ -25,7 +25,7 @@ import type {
 import { fedProgram } from './feedback.js';
 import { findDevice } from './device-library.js';
 import type { DeviceName } from './device-library.js';
-import { kvLayers, nativePolicy, queryGroup, type KvLayer } from './kv-policy.js';
+import { kvLayers, nativePolicy, queryGroup, shapeUnder, type KvLayer } from './kv-policy.js';
 import { NativeKv, NativeProgram, weightBytes } from './native-program.js';
 import {
   NativeRowProposal,
@@ -65,6 +65,7 @@ export class NativeExecutor implements Executor {
   readonly kvLayers: readonly KvLayer[];
   readonly taps: Readonly<Record<string, number>>;
   readonly drafts = true;
+  readonly parts?: number;
   readonly weightBytes: number;
   readonly inputs: Readonly<Record<string, number>>;
   private readonly compiled: NativeProgram;
@@ -94,20 +95,24 @@ export class NativeExecutor implements Executor {
     this.device = deviceName === 'cpu' ? undefined : findDevice(deviceName);
     const device = this.device ? { device: this.device } : {};
     this.compiled = new NativeProgram(program, bindWeight, { ...options, ...device });
+    const { parts } = this.compiled.executable.sizes();
+    if (parts > 1 && Object.keys(this.inputs).length === 0) this.parts = parts;
   }
 
   createKvCache(options: KvOptions): KvCache {
     const { keyType = 'F16', valueType = 'F16', pageSize = 32, maxPages, policy, poison = false } = options;
+    const group = queryGroup(this.compiled.program);
+    const derived = policy && nativePolicy(policy, group, this.name === 'cpu');
     return new NativeKv(
       nativeCall(
         () =>
           new (native().KvCache)({
-            ...this.kvShape,
+            ...shapeUnder(policy, this.kvShape, group),
             pageSize,
             keyType: dtypes[keyType].id,
             valueType: dtypes[valueType].id,
             maxPages,
-            ...(policy ? { policy: nativePolicy(policy, queryGroup(this.compiled.program)) } : {}),
+            ...(derived ? { policy: derived } : {}),
             poison,
             ...(this.device ? { device: this.device } : {}),
           }),

@@ -10,7 +10,8 @@ import type {
   ProgramDescription,
 } from '../native.js';
 import { dtypes, rowBytes } from './dtype.js';
-import type { KvCache, PrefixPages, SavedCells } from './executor.js';
+import type { KvCache, PrefixPages } from './executor.js';
+import type { SavedCells } from './kv-policy.js';
 import type { Program, Value } from './program.js';
 
 /** Where a weight's bytes are: in a mapped file, or in memory (then they are copied). */
@@ -173,6 +174,7 @@ export function weightBytes({ values }: Program): number {
 export class NativeKv implements KvCache {
   readonly pageBytes: number;
   readonly cellBytes: number;
+  readonly byLayer: boolean;
   readonly prefixes: PrefixPages = {
     keepIdle: (pages) => nativeCall(() => this.native.keepIdle(pages)),
     share: (sequence, tokens, salt) => nativeCall(() => this.native.share(sequence, tokens, salt)),
@@ -187,10 +189,13 @@ export class NativeKv implements KvCache {
   };
 
   constructor(readonly native: NativeKvCache) {
-    ({ pageBytes: this.pageBytes, cellBytes: this.cellBytes } = native.sizes());
+    ({ pageBytes: this.pageBytes, cellBytes: this.cellBytes, byLayer: this.byLayer } = native.sizes());
   }
   usedBytes(): number {
     return this.native.sizes().usedBytes;
+  }
+  peakBytes(): number {
+    return this.native.sizes().peakBytes;
   }
   create(): number {
     return nativeCall(() => this.native.create());

@@ -185,12 +185,13 @@ export function commitRows(kv: KvCache, { sequences, outputs, walks = [] }: RunR
 }
 
 export function nativeBatch(
-  { tokens, positions, sequences, parents, outputs, compress }: RunRequest,
+  { tokens, positions, sequences, parents, outputs, compress, part }: RunRequest,
   kv: NativeKvCache,
 ): NonNullable<NativeRequest['batch']> {
   return {
     ...{ tokens, positions, sequences, outputRows: outputs, kv },
     ...(parents ? { parents } : {}),
     ...(compress ? { compress: Int32Array.from([...compress].flat()) } : {}),
+    ...(part ? { part: Int32Array.of(part.layer, part.first, part.rows, part.voters) } : {}),
   };
 }

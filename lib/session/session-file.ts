@@ -14,7 +14,8 @@ import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { VivaceError } from '../errors.js';
 import { fileError } from '../formats/file.js';
-import type { KvDType, SavedCells } from '../program/executor.js';
+import type { KvDType } from '../program/executor.js';
+import type { SavedCells } from '../program/kv-policy.js';
 
 const MAGIC = Buffer.from('VIVACESS', 'latin1');
 const VERSIONS = { full: 1, policy: 2 } as const;

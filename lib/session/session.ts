@@ -9,7 +9,8 @@ import { resolveOptions, type GenerateOptions, type ResolvedOptions } from '../d
 import type { Rounds } from '../decode/rounds.js';
 import { TokenList } from '../decode/token-list.js';
 import type { Tokenizer } from '../formats/tokenizer/tokenizer.js';
-import type { Executor, KeyDType, KvCache, KvDType, SavedCells } from '../program/executor.js';
+import type { Executor, KeyDType, KvCache, KvDType } from '../program/executor.js';
+import type { SavedCells } from '../program/kv-policy.js';
 import type * as sessionFiles from './session-file.js';
 
 /** What a model lends to its sessions. */

@@ -1,5 +1,6 @@
 // kv_write: stores k[r] and v[r] of every row in the row's cell of the KV cache, in the cache's types.
 //   k: F32 [rows, kv_heads · key_dim]; v: F32 [rows, kv_heads · value_dim]; cells must be reserved. Attribute: layer.
+//   A cache with more heads, a multiple of these, has each of them as often, side by side.
 //   F16 rounds to nearest even. Q8_0: per 32 values d = max|x| / 127 kept as F16, codes = x / d rounded half away from
 //   zero (the F32 d divides, as in ggml). Q4_0: d = −x / 8 of the largest x without its sign, the first of equals,
 //   codes = ⌊x / d + 8.5⌋, at most 15; value i and i + 16 share a byte.

@@ -130,6 +130,7 @@ void kv_write(const OpRun& run, Team& team) {
   const Batch& batch = *run.batch;
   const PagedKvOptions& options = run.kv->options();
   const int layer = static_cast<int>(run.attributes[0]);
+  const int repeated = options.kv_heads / static_cast<int>(k.columns / options.key_dim);
   int64_t begin, end;
   team.range(k.rows * options.kv_heads, 1, begin, end);
   for (int64_t item = begin; item < end; ++item) {
@@ -137,14 +138,15 @@ void kv_write(const OpRun& run, Team& team) {
     const int head = static_cast<int>(item % options.kv_heads);
     const int page = batch.cells[row] / options.page_size, slot = batch.cells[row] % options.page_size;
     const int sequence = batch.sequences[row];
-    const float* key = k.row<const float>(row) + head * options.key_dim;
+    const int source = head / repeated;
+    const float* key = k.row<const float>(row) + source * options.key_dim;
     if (run.kv->by_channel())
       write_f16(key, options.key_dim,
                 run.kv->exact_keys(sequence, page, layer, head) + slot * options.key_dim * int64_t{sizeof(uint16_t)});
     else
       write_row(options.key_dtype, key, options.key_dim,
                 run.kv->keys(sequence, page, layer, head) + slot * run.kv->key_row_bytes());
-    write_row(options.value_dtype, v.row<const float>(row) + head * options.value_dim, options.value_dim,
+    write_row(options.value_dtype, v.row<const float>(row) + source * options.value_dim, options.value_dim,
               run.kv->values(sequence, page, layer, head) + slot * run.kv->value_row_bytes());
     run.kv->label(sequence, batch.cells[row], layer, head);
   }

@@ -38,7 +38,8 @@ void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, in
     auto [entry, fresh] = group_of.emplace(sequence, groups_.size());
     if (fresh) {
       if (kv == nullptr || !kv->alive(sequence)) throw Error("INTERNAL", "run: a row's sequence does not exist");
-      groups_.push_back({sequence, kv->cells(sequence), kv->shift(sequence), {}});
+      const int before = request.part != nullptr ? request.part[1] : 0;
+      groups_.push_back({sequence, kv->cells(sequence) + before, kv->shift(sequence), {}});
     }
     Group& group = groups_[entry->second];
     if (rows_.positions[row] < 0) throw Error("INTERNAL", "run: a position is negative");
@@ -59,6 +60,8 @@ void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, in
     }
   }
   if (tree_) build_masks(request);
+  part_ = {};
+  if (request.part != nullptr) return begin_part(request, kv);
   for (const Group& group : groups_) kv->reserve(group.sequence, static_cast<int>(group.rows.size()));
   for (Group& group : groups_) {
     if (ahead > 0) kv->reserve_ahead(group.sequence, static_cast<int>(group.rows.size()) + ahead);
@@ -68,6 +71,24 @@ void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, in
   batch_ = rows_.show();
   begin_compression(request, kv, ahead);
   find_angles();
+}
+
+void BatchStorage::begin_part(const BatchRequest& request, PagedKv* kv) {
+  const int32_t layer = request.part[0], first = request.part[1], added = request.part[2], voters = request.part[3];
+  if (groups_.size() != 1 || tree_ || request.compressed > 0 || first < 0 || first + request.rows > added)
+    throw Error("INTERNAL", "run: a part wants the rows of one prompt");
+  const Group& group = groups_[0];
+  Compaction& prompt = kv->begin_layer(group.sequence, layer, first, added, voters, request.carried);
+  part_ = {layer, first + request.rows == added, prompt.carried.data() + first * prompt.carried_bytes};
+  if (part_.ends && request.rows < voters) throw Error("INTERNAL", "run: all rows that vote are in one run");
+  seats_.clear();
+  compressed_.clear();
+  batch_ = rows_.show();
+  if (!part_.ends) return;
+  std::copy(group.rows.end() - voters, group.rows.end(), prompt.rows);
+  compressed_.push_back(group.sequence);
+  batch_.compressed_sequences = compressed_.data();
+  batch_.compressed = 1;
 }
 
 void BatchStorage::begin_compression(const BatchRequest& request, PagedKv* kv, int ahead) {
@@ -252,6 +273,10 @@ void BatchStorage::describe(Walk& walk, int64_t rows) const {
 }
 
 void BatchStorage::commit(PagedKv* kv, const std::vector<Walk>& walks) const {
+  if (part_.layer >= 0) {
+    if (part_.ends) kv->pass_layer(groups_[0].sequence);
+    return;
+  }
   for (const Group& group : groups_) {
     const Walk* own = nullptr;
     for (const Walk& walk : walks)

@@ -21,6 +21,10 @@ struct BatchRequest {
   // Pairs: a sequence whose prompt ends with its rows here and is compressed, and how many of these rows vote.
   const int32_t* compress = nullptr;
   int64_t compressed = 0;
+  // Not null: these are rows of one prompt in one layer (PagedKv::begin_layer): the layer, how many of the prompt's
+  // rows come before, how many there are, how many vote; `carried`: bytes that each takes to the next layer.
+  const int32_t* part = nullptr;
+  int64_t carried = 0;
 };
 
 // What a sequence puts behind its last batch.
@@ -44,6 +48,9 @@ class BatchStorage {
   // After a successful run: chain rows count as committed, but of a walk's rows only those that it keeps. Other rows of
   // a run over trees wait for PagedKv::keep.
   void commit(PagedKv* kv, const std::vector<Walk>& walks = {}) const;
+  // Of a prompt that passes layer by layer: the layer, or -1; and what the batch's rows carry.
+  int layer() const { return part_.layer; }
+  std::byte* carried() const { return part_.carried; }
   // Whether follow() can be used: of every sequence the last rows are outputs, one after the other.
   bool can_follow() const;
   // Cells that have memory behind an output that is the last row of its sequence; -1 for others and where trees are.
@@ -77,6 +84,12 @@ class BatchStorage {
     std::vector<int32_t> rows;  // all of the sequence's, and how many come before the outputs
     size_t before;
   };
+  struct Part {
+    int layer = -1;
+    bool ends = false;  // with the prompt's last row
+    std::byte* carried = nullptr;
+  };
+  void begin_part(const BatchRequest& request, PagedKv* kv);
   void find_seats();
   void make_room(int64_t rows);
   void find_angles();
@@ -90,6 +103,7 @@ class BatchStorage {
   std::vector<Group> groups_;
   std::vector<Seat> seats_;  // empty: nothing can follow
   bool tree_ = false;
+  Part part_;
 };
 
 }  // namespace vivace

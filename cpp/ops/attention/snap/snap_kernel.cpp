@@ -164,10 +164,12 @@ void move_cells(const Prompt& prompt, int head, int begin, int end) {
   const int64_t key_bytes = call.kv.key_row_bytes(), value_bytes = call.kv.value_row_bytes();
   const int64_t keys = call.kv.keys_at(call.layer, head), values = call.kv.values_at(call.layer, head);
   const int32_t* chosen = prompt.chosen(head);
+  const int group = call.kv.group_of(call.layer, head);
+  const int32_t* pages = prompt.own.pages + group * prompt.own.kept_pages;
   for (int to = begin; to < end; ++to) {
     const int page = chosen[to] / page_size, slot = chosen[to] % page_size;
-    std::byte* target = call.kv.base_of(prompt.own.pages[to / page_size]);
-    const std::byte* source = call.kv.page_base(prompt.sequence, page);
+    std::byte* target = call.kv.base_of(pages[to / page_size]);
+    const std::byte* source = call.kv.page_base(prompt.sequence, page, group);
     const int at = to % page_size;
     std::memcpy(target + keys + at * key_bytes, source + keys + slot * key_bytes, static_cast<size_t>(key_bytes));
     std::memcpy(target + values + at * value_bytes, source + values + slot * value_bytes,
