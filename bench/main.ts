@@ -19,6 +19,10 @@ const benches: Readonly<Record<string, { readonly file: string; readonly about: 
     file: 'sparse/offload.ts',
     about: 'experts that do not fit into memory: every policy, and the memory that a process takes',
   },
+  rounds: {
+    file: 'speculation/rounds.ts',
+    about: 'what a round with drafts costs besides the passes of the models',
+  },
   tokenize: { file: 'tokenize.ts', about: 'tokenizers against llama.cpp' },
   peers: {
     file: 'peers/compare.mjs',

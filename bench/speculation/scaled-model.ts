@@ -2,13 +2,28 @@
 // Its layers get a wider middle of random weights that their last matrix does not read (its new columns are 0), and more
 // layers of the same kind come behind whose output projections are 0. All of it is read for every token, as in a model of
 // that size, and the text is the embedded model's, but for the rounding of longer sums.
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { openGguf } from '../../lib/formats/gguf.js';
 import { writeGguf, type GgufInput, type GgufTensorInput } from '../../lib/formats/gguf-writer.js';
 import { embeddedModelPath } from '../../lib/index.js';
+import { quantizeModel } from '../../lib/quantize/quantize.js';
 import { rowBytes } from '../../lib/program/dtype.js';
 import { randomMatrix } from '../../test/fixtures/random/blocks.js';
 import { Generator } from '../../test/fixtures/random/generator.js';
+
+/** The path of the model with 16 layers, made when it is first asked for. */
+export async function scaledFile(type: 'F16' | 'Q8_0'): Promise<string> {
+  const folder = join(tmpdir(), 'vivace-bench');
+  const path = join(folder, 'scaled-F16.gguf');
+  mkdirSync(folder, { recursive: true });
+  if (!existsSync(path)) scaledModel(path);
+  if (type === 'F16') return path;
+  const other = join(folder, `scaled-${type}.gguf`);
+  if (!existsSync(other)) await quantizeModel(path, other, { type });
+  return other;
+}
 
 /** 16 layers with a middle of 8192 are 106 million parameters, 0.21 GB in F16. */
 export function scaledModel(path: string, layers = 16, hidden = 8192): void {

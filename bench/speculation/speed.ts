@@ -15,15 +15,14 @@
 // Figures are of all answers of a task together, their prompts' time counted; medians of the turns, ratios to plain decoding in
 // the same turn. `outside`: microseconds per round of the target outside of the ops of both models, drawing and verifying
 // counted; measured in a run of its own, for op times want the members of the team to wait for each other.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus, tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { draftModel, embeddedModelPath, inputCopy, loadModel, nGram, suffix } from '../../lib/index.js';
 import type { GenerateOptions, GenerateResult, Model, SpeculationOptions } from '../../lib/index.js';
-import { quantizeModel } from '../../lib/quantize/quantize.js';
 import { Generator } from '../../test/fixtures/random/generator.js';
-import { scaledModel } from './scaled-model.js';
+import { scaledFile } from './scaled-model.js';
 
 const { values: options } = parseArgs({
   options: {
@@ -69,8 +68,8 @@ void main();
 async function main(): Promise<void> {
   const targets = {
     small: () => embeddedModelPath(),
-    scaled: () => scaled('F16'),
-    'scaled Q8_0': () => scaled('Q8_0'),
+    scaled: () => scaledFile('F16'),
+    'scaled Q8_0': () => scaledFile('Q8_0'),
   };
   const rows: Row[] = [];
   const small = await loadModel(join(dirname(embeddedModelPath()), 'vivace-tiny-draft.gguf'), { threads: 1 });
@@ -91,17 +90,6 @@ async function main(): Promise<void> {
     const file = join(__dirname, '..', 'results', 'speculation.json');
     writeFileSync(file, `${JSON.stringify(record, null, 2)}\n`);
   }
-}
-
-async function scaled(type: 'F16' | 'Q8_0'): Promise<string> {
-  const folder = join(tmpdir(), 'vivace-bench');
-  const path = join(folder, 'scaled-F16.gguf');
-  mkdirSync(folder, { recursive: true });
-  if (!existsSync(path)) scaledModel(path);
-  if (type === 'F16') return path;
-  const other = join(folder, `scaled-${type}.gguf`);
-  if (!existsSync(other)) await quantizeModel(path, other, { type });
-  return other;
 }
 
 async function tasks(model: Model): Promise<Task[]> {

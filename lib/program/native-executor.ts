@@ -73,6 +73,7 @@ export class NativeExecutor implements Executor {
   private readonly logits: number;
   private readonly tapped = new Map<string, NativeProgram>(); // by the names of what they return besides logits
   private fed: NativeProgram | undefined;
+  private companions: NativeExecutor[] = [];
   private disposed = false;
 
   /** Throws what the planner finds wrong with the program, and UNSUPPORTED_FEATURE for a level this machine lacks. */
@@ -233,7 +234,10 @@ export class NativeExecutor implements Executor {
   /** Another program on the same device, whose weights are read where this one has them; `most` threads at most. */
   companion(program: Program, bindWeight: BindWeight, most = Infinity): NativeExecutor {
     const threads = Math.min(this.options.threads ?? 1, most);
-    return new NativeExecutor(program, bindWeight, { ...this.options, threads, repack: false, shares: this.compiled });
+    const options = { ...this.options, threads, repack: false, shares: this.compiled };
+    const made = new NativeExecutor(program, bindWeight, options);
+    this.companions = [...this.companions.filter(({ disposed }) => !disposed), made];
+    return made;
   }
 
   /** The program that also returns these; made when it is first asked for. */
@@ -293,9 +297,12 @@ export class NativeExecutor implements Executor {
     return sums;
   }
 
-  /** The same, for every call of the program. */
+  /** The same, for every call of the program, then of what runs beside it: the program with taps, heads. */
   profileCalls(on?: boolean): NativeCallProfile[] {
-    return this.compiled.executable.profile(on);
+    const own = [this.compiled, ...this.tapped.values(), ...(this.fed ? [this.fed] : [])];
+    const calls = own.flatMap(({ executable }) => executable.profile(on));
+    const others = this.companions.filter(({ disposed }) => !disposed);
+    return [...calls, ...others.flatMap((other) => other.profileCalls(on))];
   }
 
   /** What the store of its experts has done so far; undefined where all are in memory. */
