@@ -163,8 +163,20 @@ function biases(given: GenerateOptions['logitBias'], vocab: number): ReadonlyMap
 }
 
 function seedOf(given: unknown): bigint {
-  if (given === undefined) return crypto.getRandomValues(new BigUint64Array(1))[0];
+  if (given === undefined) return randomSeed();
   if (typeof given === 'bigint' && given >= 0n && given < 1n << 64n) return given;
   if (Number.isSafeInteger(given) && (given as number) >= 0) return BigInt(given as number);
   throw expected('an integer from 0 to 2^64 − 1', 'seed', given);
+}
+
+const seeds = new BigUint64Array(64);
+let used = seeds.length;
+
+/** The system is asked for many at a time: for one it takes as long as a small model's round. */
+function randomSeed(): bigint {
+  if (used === seeds.length) {
+    crypto.getRandomValues(seeds);
+    used = 0;
+  }
+  return seeds[used++];
 }
