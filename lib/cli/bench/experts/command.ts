@@ -3,7 +3,6 @@ import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
 import { VivaceError } from '../../../errors.js';
 import { memoryBytes } from '../../../experts/options.js';
-import { expertPolicyNames } from '../../../experts/policies.js';
 import { betterPlacement, comparePolicies, type ComparedPolicy } from '../../../experts/simulate/compare.js';
 import { policyNames } from '../../../experts/simulate/policies.js';
 import { timelineSvg } from '../../../experts/simulate/timeline.js';
@@ -13,7 +12,7 @@ import { openModelFile } from '../../../formats/open.js';
 import { addJsonOption, integer } from '../../arguments.js';
 import { table } from '../../quantities.js';
 import { printJson, progress, say } from '../../terminal.js';
-import { measurePolicies } from './measure.js';
+import { measuredNames, measurePolicies } from './measure.js';
 import { expertBytes } from './measured.js';
 import { listed } from './numbers.js';
 import { figures, lastRun, measuredFigures, simulationPage } from './page.js';
@@ -47,7 +46,11 @@ export function expertsCommand(): Command {
     .option('--text <text>', 'simulated with a model: what it continues')
     .option('--tokens <count>', 'tokens to decode; simulated, a third of them only warms caches up', integer(3), 90)
     .option('--slots <count>', 'simulated: experts that fit, of all layers together (default: a third)', integer(0))
-    .option('--policies <names>', `all, or some with commas between: ${policyNames.join(', ')}`, 'all')
+    .option(
+      '--policies <names>',
+      `all, or some with commas between: ${policyNames.join(', ')}; measured: ${measuredNames.join(', ')}`,
+      'all',
+    )
     .option('--html <file>', 'simulated: a page with timelines, too; of a file ending in .svg, the first policy alone')
     .option('--seed <integer>', 'of drawn routing', integer(0), 1);
   addJsonOption(command);
@@ -69,7 +72,7 @@ async function measured(path: string | undefined, options: Options): Promise<voi
   try {
     const result = await measurePolicies({
       path,
-      policies: namesOf(options.policies, expertPolicyNames),
+      policies: namesOf(options.policies, measuredNames),
       memory: options.expertMemory === undefined ? Math.floor(all / 3) : memoryBytes(options.expertMemory),
       rate: options.expertRate ?? 0,
       prompt: options.prompt,

@@ -1,7 +1,12 @@
 // Policies of the store that brings experts from their file, measured in turns on one text, next to what the simulator foretells.
 import type { GenerateResult } from '../../../decode/loop.js';
 import { VivaceError } from '../../../errors.js';
-import { expertPolicies, type ExpertPolicy } from '../../../experts/policies.js';
+import {
+  expertPolicies,
+  expertPolicyNames,
+  type ExpertPlacement,
+  type ExpertPolicy,
+} from '../../../experts/policies.js';
 import type { Policy } from '../../../experts/simulate/policies.js';
 import { simulate } from '../../../experts/simulate/simulate.js';
 import { traceOf, type RoutingTrace } from '../../../experts/simulate/trace.js';
@@ -12,9 +17,16 @@ import { spread } from '../../quantities.js';
 import { measureProfile } from '../profile.js';
 import { measuredCosts } from './measured.js';
 
+/** The store's policies, and Fate with the other placement. */
+export const measuredNames = [...expertPolicyNames, 'fate-uniform'] as const;
+export type MeasuredName = (typeof measuredNames)[number];
+
+const choiceOf = (name: MeasuredName): { policy: ExpertPolicy; placement?: ExpertPlacement } =>
+  name === 'fate-uniform' ? { policy: 'fate', placement: 'uniform' } : { policy: name };
+
 export interface MeasureOptions {
   readonly path: string;
-  readonly policies: readonly ExpertPolicy[];
+  readonly policies: readonly MeasuredName[];
   /** Bytes for experts, and of reads per second; 0: no limit, and nothing is simulated. */
   readonly memory: number;
   readonly rate: number;
@@ -26,7 +38,7 @@ export interface MeasureOptions {
 }
 
 export interface MeasuredPolicy {
-  readonly policy: ExpertPolicy;
+  readonly policy: MeasuredName;
   readonly promptMs: ReturnType<typeof spread>;
   readonly msPerToken: ReturnType<typeof spread>;
   /** Of the last turn. */
@@ -47,11 +59,14 @@ export interface MeasuredPolicies {
 export async function measurePolicies(options: MeasureOptions): Promise<MeasuredPolicies> {
   const { path, policies, memory, rate, repeat, threads, onProgress } = options;
   const common = { device: 'cpu', threads, repack: 'never', prefixCache: false } as const;
-  const models: { policy: ExpertPolicy; model: Model }[] = [];
+  const models: { policy: MeasuredName; model: Model }[] = [];
   const resident = await loadModel(path, { ...common, experts: { trace: true } });
   try {
     for (const policy of policies) {
-      const model = await loadModel(path, { ...common, experts: { memory, policy, bytesPerSecond: rate } });
+      const model = await loadModel(path, {
+        ...common,
+        experts: { memory, ...choiceOf(policy), bytesPerSecond: rate },
+      });
       models.push({ policy, model });
       checkPlan(model);
     }
@@ -114,11 +129,11 @@ function checkPlan({ experts }: Model): void {
 /** The trace twice: the first time only brings the caches in, as the turn does that is not measured. */
 function foretell(
   trace: RoutingTrace,
-  name: ExpertPolicy,
+  name: MeasuredName,
   capacities: readonly number[],
   costs: ReturnType<typeof measuredCosts>,
 ): NonNullable<MeasuredPolicy['simulated']> {
-  const policy: Policy = { ...expertPolicies[name], onMiss: 'fetch', lowShare: 0, lowMisses: false };
+  const policy: Policy = { ...expertPolicies[choiceOf(name).policy], onMiss: 'fetch', lowShare: 0, lowMisses: false };
   const { steps } = trace;
   const twice = { ...trace, steps: [...steps, ...steps] };
   const sequence = steps.length;
