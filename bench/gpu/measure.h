@@ -72,12 +72,28 @@ inline void print_bar(const std::string& what, double achieved, double limit, co
       what.c_str(), unit, achieved, limit, ratio, at_least ? "atLeast" : "atMost", bar, met ? "true" : "false");
 }
 
+// How many times as fast something is as something else: what was measured, what bytes or operations alone allow, the
+// share of that, and what is wanted. Papers compare with slower software, so more may be wanted than is allowed.
+inline void print_speedup(const std::string& what, double achieved, double limit, double wanted) {
+  std::printf("%-66s %9.2f of %.2f times as fast, wanted %.2f: %s\n", what.c_str(), achieved, limit, wanted,
+              achieved >= wanted ? "yes" : "no");
+  std::printf(
+      "BAR {\"what\":\"%s\",\"unit\":\"times as fast\",\"achieved\":%.6g,\"limit\":%.6g,\"ratio\":%.4g,"
+      "\"wanted\":%.4g,\"met\":%s}\n",
+      what.c_str(), achieved, limit, achieved / limit, wanted, achieved >= wanted ? "true" : "false");
+}
+
 // What is compared with PyTorch, or is a limit for others, has no bar here.
 inline void print_figure(const std::string& what, double value, const char* unit) {
   std::printf("FIGURE {\"what\":\"%s\",\"unit\":\"%s\",\"value\":%.6g}\n", what.c_str(), unit, value);
 }
 
-// The body of a bench's main: words of the command line, errors in a line.
+// The body of a bench's main: words of the command line, errors in a line. A word that is no option names one of the
+// program's benches: only those that are named run.
+inline std::vector<std::string> named;
+inline bool is_wanted(const std::string& name) {
+  return named.empty() || std::find(named.begin(), named.end(), name) != named.end();
+}
 template <class Run>
 int run_bench(int count, char** words, Run&& run) {
   try {
@@ -85,6 +101,7 @@ int run_bench(int count, char** words, Run&& run) {
     for (int i = 1; i < count; ++i) {
       tiny = tiny || std::strcmp(words[i], "--tiny") == 0;
       flag = flag || std::strcmp(words[i], "--choose") == 0;
+      if (words[i][0] != '-') named.push_back(words[i]);
     }
     run(flag);
     return 0;

@@ -1,5 +1,6 @@
-# What PyTorch reaches on the same card, as JSON: products of matrices, and causal attention over 8192 tokens.
-#   python bench/gpu/torch_peers.py
+# What PyTorch reaches on the same card, as JSON: products of matrices, causal attention over 8192 tokens, and attention
+# of one new token in each of several sequences.
+#   python bench/gpu/torch_peers.py [SEQUENCESxCELLS …]
 import json
 import sys
 
@@ -46,6 +47,13 @@ def main():
             {"what": "causal attention", "dtype": name, "heads": heads, "tokens": tokens, "head_dim": width,
              "microseconds": taken * 1e6, "teraflops": 2 * heads * tokens * tokens * width / taken / 1e12}
         )
+    for shape in sys.argv[1:]:
+        sequences, cells = (int(number) for number in shape.split("x"))
+        q = torch.randn(sequences, heads, 1, width, device="cuda", dtype=torch.float16)
+        k, v = (torch.randn(sequences, heads, cells, width, device="cuda", dtype=torch.float16) for _ in range(2))
+        taken = seconds(lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v))
+        results.append({"what": "decoding", "sequences": sequences, "cells": cells, "microseconds": taken * 1e6})
+        del k, v
     device = torch.cuda.get_device_name()
     print(json.dumps({"device": device, "torch": torch.__version__, "results": results}, indent=1))
 

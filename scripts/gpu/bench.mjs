@@ -3,8 +3,8 @@
 // card's unless said otherwise. With `--emulated` everything runs at tiny sizes on the processor, to see that it works.
 // With `--choose` it also times which kernel of products serves what, and writes that to cuda/ops/linear/choice.h
 // (--header), for builds from then on.
-import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -18,23 +18,27 @@ const { values: options } = parseArgs({
     'compile-only': { type: 'string' }, // for a target such as 90a, where there is no card
     choose: { type: 'boolean', default: false },
     header: { type: 'string', default: join(root, 'cuda', 'ops', 'linear', 'choice.h') },
-    only: { type: 'string', default: 'linear,attention,load,model' },
+    only: { type: 'string', default: 'linear,attention,policies,load,model' },
+    policies: { type: 'string', default: '' }, // names in bench/gpu/policies.cu; all when there are none
   },
 });
+const attention = [
+  'cuda/program/row_plan.cpp',
+  'cuda/caches/policy_rows.cpp',
+  'cuda/ops/attention/attention.cu',
+  'cuda/ops/attention/plain_attention.cu',
+  ...inFolders(
+    ['decode', 'prefill', 'sparse', 'snap'].map((name) => `cuda/ops/attention/${name}`),
+    '.cu',
+  ),
+];
 const sources = {
   linear: [
     ...inFolders(['cuda/ops/linear', 'cuda/ops/linear/blocks', 'cuda/ops/linear/fragments'], '_linear.cu'),
     ...inFolders(['cuda/ops/linear/fragments/unpacked', 'cuda/quant'], '.cu'),
   ],
-  attention: [
-    'cuda/program/row_plan.cpp',
-    'cuda/ops/attention/attention.cu',
-    'cuda/ops/attention/plain_attention.cu',
-    ...inFolders(
-      ['decode', 'prefill', 'sparse', 'snap'].map((name) => `cuda/ops/attention/${name}`),
-      '.cu',
-    ),
-  ],
+  attention,
+  policies: attention,
   load: ['cuda/program/upload.cpp', 'cpp/core/thread_pool.cpp'],
 };
 const chosen = options.only.split(',');
@@ -50,10 +54,12 @@ if (target === undefined && !options.emulated) {
 }
 const bars = [];
 const figures = {};
+const objects = new Map(); // by their sources: what several benches need is compiled once
 for (const bench of chosen.filter((name) => name in sources)) {
-  const program = compile(bench);
+  const program = await compile(bench);
   if (bench === 'linear' && options.choose && target === undefined) writeChoices(program, options.header);
-  if (target === undefined) run(bench, program, options.emulated ? ['--tiny'] : []);
+  const words = bench === 'policies' ? options.policies.split(',').filter(Boolean) : [];
+  if (target === undefined) run(bench, program, options.emulated ? ['--tiny', ...words] : words);
 }
 if (target !== undefined) process.exit(0);
 if (chosen.includes('model')) {
@@ -69,33 +75,53 @@ const file = join(options.out, `gpu-${(options.name ?? card.name).replace(/[^\w.
 writeFileSync(file, `${JSON.stringify(record, null, 1)}\n`);
 console.log(`${file}: ${bars.filter(({ met }) => met).length} of ${bars.length} bars met`);
 
-/** A program of bench/gpu for the card, or for emulation; warnings are errors. */
-function compile(bench) {
+/**
+ * A program of bench/gpu for the card, or for emulation; warnings are errors. For emulation the kernels are those of the
+ * emulated library: build first.
+ */
+async function compile(bench) {
   const program = join(folder, bench);
-  const shared = ['-std=c++20', '-DVIVACE_NO_KERNELS', '-I.', '-Icpp', '-o', program];
-  const files = [`bench/gpu/${bench}.cu`, ...sources[bench]];
-  const host = files.filter((file) => file.endsWith('.cpp'));
-  const device = files.filter((file) => file.endsWith('.cu'));
+  const own = `bench/gpu/${bench}.cu`;
   const code = `-arch=sm_${target ?? (card.capability && targetOf(card.capability))}`;
-  const [compiler, ...words] = options.emulated
-    ? [process.env.CXX ?? 'g++', '-O0', '-Wall', '-Wextra', '-Werror', '-Icuda/emulation/include', ...shared].concat(
-        inFolders(['cuda/emulation'], '.cpp'),
-        host,
-        ['-x', 'c++'],
-        device,
-        ['-lpthread'],
-      )
-    : [
-        'nvcc',
-        '-O3',
-        code,
-        `--threads=${availableParallelism()}`,
-        '-Werror=all-warnings',
-        '-Xcompiler=-Wall,-Wextra',
-      ].concat(shared, host, device);
-  const { status, stdout, stderr, error } = spawnSync(compiler, words, { cwd: root, encoding: 'utf8' });
-  if (status !== 0) giveUp(`${bench} does not compile:\n${error ?? stdout + stderr}`);
+  const shared = ['-std=c++20', '-DVIVACE_NO_KERNELS', '-I.', '-Icpp'];
+  const emulate = [process.env.CXX ?? 'g++', '-O0', '-Wall', '-Wextra', '-Werror', '-DVIVACE_EMULATED'].concat([
+    '-Icuda/emulation/include',
+    ...shared,
+  ]);
+  const native = ['nvcc', '-O3', code, '-Werror=all-warnings', '-Xcompiler=-Wall,-Wextra', ...shared];
+  if (options.emulated) {
+    const built = builtObjects();
+    await finish(bench, [...emulate, '-o', program, '-x', 'c++', own, '-x', 'none', ...built, '-lpthread']);
+    return program;
+  }
+  const missing = [own, ...sources[bench]].filter((file) => !objects.has(file));
+  for (const file of missing) objects.set(file, join(folder, `${file.replaceAll('/', '-')}.o`));
+  const next = async () => {
+    for (let file = missing.pop(); file !== undefined; file = missing.pop())
+      await finish(file, [...native, '-c', '-o', objects.get(file), file]);
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, next));
+  await finish(bench, ['nvcc', code, '-o', program, ...[own, ...sources[bench]].map((file) => objects.get(file))]);
   return program;
+}
+
+/** Runs a compiler to its end. */
+async function finish(what, [compiler, ...words]) {
+  const child = spawn(compiler, words, { cwd: root });
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (said += text));
+  const status = await new Promise((resolve) => child.on('error', resolve).on('close', resolve));
+  if (status !== 0) giveUp(`${what} does not compile:\n${said || status}`);
+}
+
+/** Objects of the emulated library, where CMake leaves them. */
+function builtObjects() {
+  const { emulation, host, kernels, shared } = JSON.parse(readFileSync(join(root, 'cuda', 'sources.json'), 'utf8'));
+  const built = [...emulation, ...host, ...kernels, ...shared].map((source) =>
+    join(root, 'build', 'CMakeFiles', 'cuda_emulated.dir', `${source}.o`),
+  );
+  if (!built.every((file) => existsSync(file))) giveUp('There is no emulated library: run `npm run build` first.');
+  return built;
 }
 
 /** Prints what a bench prints, and keeps its bars and figures. */
@@ -137,7 +163,9 @@ function compareWithTorch() {
     console.log('Not compared with PyTorch: python3 has none that finds a card.');
     return;
   }
-  const answer = answerOf('python3', [join(root, 'bench', 'gpu', 'torch_peers.py')]);
+  const rounds = Object.values(figures).filter(({ rest }) => rest !== undefined);
+  const shapes = [...new Set(rounds.map(({ sequences, cells }) => `${sequences}x${cells}`))];
+  const answer = answerOf('python3', [join(root, 'bench', 'gpu', 'torch_peers.py'), ...shapes]);
   if (answer === undefined) giveUp('bench/gpu/torch_peers.py failed.');
   const { torch, results } = JSON.parse(answer);
   for (const [own, peer, bar] of pairs) {
@@ -156,6 +184,25 @@ function compareWithTorch() {
       met: ratio >= bar,
     });
     console.log(`${what}: ${ratio.toFixed(2)}, at least ${bar}`);
+  }
+  // Rounds under a policy, next to the same with PyTorch's attention over all cells. Of a bench's shapes the best counts.
+  const best = new Map();
+  for (const round of rounds) {
+    const theirs = results.find(
+      ({ what, sequences, cells }) => what === 'decoding' && sequences === round.sequences && cells === round.cells,
+    );
+    const before = round.rest + round.layers * theirs.microseconds;
+    const achieved = before / round.value;
+    console.log(
+      `${round.what}: ${achieved.toFixed(2)} times as fast as with PyTorch's attention, wanted ${round.wanted}`,
+    );
+    const name = round.what.split(',')[0];
+    if (!(best.get(name)?.ratio >= achieved)) best.set(name, { round, before, ratio: achieved });
+  }
+  for (const { round, before, ratio } of best.values()) {
+    const what = `${round.what}: times as fast as with PyTorch ${torch}'s attention`;
+    const reached = { bench: 'torch', what, unit: 'us', achieved: round.value, limit: before, ratio };
+    bars.push({ ...reached, wanted: round.wanted, met: ratio >= round.wanted });
   }
 }
 

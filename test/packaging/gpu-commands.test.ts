@@ -51,15 +51,44 @@ whenEmulated(
       expect({ stderr, status }).toEqual({ stderr: '', status: 0 });
       expect(lines.at(-1)).toMatch(/gpu-tiny\.json: \d+ of \d+ bars met$/);
       const { bars, figures } = JSON.parse(readFileSync(join(folder, 'gpu-tiny.json'), 'utf8')) as {
-        bars: { bench: string; what: string; achieved: number; limit: number; ratio: number; met: boolean }[];
+        bars: {
+          bench: string;
+          what: string;
+          achieved: number;
+          limit: number;
+          ratio: number;
+          met: boolean;
+          wanted?: number;
+          atMost?: number;
+        }[];
         figures: Record<string, { value: number }>;
       };
-      expect([...new Set(bars.map(({ bench }) => bench))]).toEqual(['linear', 'attention', 'load', 'model']);
+      expect([...new Set(bars.map(({ bench }) => bench))]).toEqual([
+        'linear',
+        'attention',
+        'policies',
+        'load',
+        'model',
+      ]);
       for (const { achieved, limit, ratio } of bars) {
         expect(achieved).toBeGreaterThan(0);
         expect(limit).toBeGreaterThan(0);
         expect(ratio).toBeGreaterThan(0);
       }
+      // Set-ups of papers, by name.
+      const setUps = bars.flatMap(({ bench, what }) => (bench === 'policies' ? [what.split(',')[0]] : []));
+      expect([...new Set(setUps)]).toEqual([
+        'double-sparsity-operator',
+        'double-sparsity-decode',
+        'snapkv-16k',
+        'snapkv-128k',
+        'snapkv-prompt',
+        'lm-infinite-32k',
+        'longgen-128k-window',
+        'longgen-128k-blocks',
+      ]);
+      for (const { bench, wanted, atMost } of bars)
+        if (bench === 'policies') expect(wanted ?? atMost).toBeGreaterThan(0);
       expect(Object.keys(figures)).toEqual(
         expect.arrayContaining([
           'copy bandwidth',
