@@ -31,9 +31,6 @@ PagedKv::PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store
     throw Error("UNSUPPORTED_FEATURE",
                 "KV cache: types are F32, F16, or Q8_0 and Q4_0 for head sizes that are a multiple of 32",
                 "Use f16 for keys and values.");
-  if (store_->place() != nullptr && (options.key_dtype == DType::Q4_0 || options.value_dtype == DType::Q4_0))
-    throw Error("UNSUPPORTED_FEATURE", "KV cache: kernels for cards read F32, F16 and Q8_0, not Q4_0",
-                "Use q8_0 for keys and values, or the CPU.");
   if (channels && (options.page_size != 32 || !options.policy.full() || store_->place() != nullptr))
     throw Error("UNSUPPORTED_FEATURE",
                 "KV cache: keys are quantised by channel in pages of 32 tokens, on the CPU and without a cache policy",

@@ -33,8 +33,8 @@ struct PagedKvOptions {
   int key_dim = 0;
   int value_dim = 0;
   int page_size = 32;
-  DType key_dtype = DType::F16;    // F32, F16, or Q8_0 and Q4_0 (dims a multiple of 32; Q4_0 on the host only)
-                                   // or KIVI4, likewise, on pages of 32 cells and without a policy
+  DType key_dtype = DType::F16;    // F32, F16, or Q8_0 and Q4_0 (dims a multiple of 32);
+                                   // on the host also KIVI4, on pages of 32 cells and without a policy
   DType value_dtype = DType::F16;  // the same choice
   int64_t max_pages = 0;  // pages that may exist at once; under a policy, so many times the bytes of one of all
   int hash_bits = 64;     // of published pages; fewer only to test collisions

@@ -51,10 +51,10 @@ export function resolveCache(options: CacheOptions | undefined, model: CacheMode
   };
   // A model whose layers were trained to see less is not shown more.
   const policy = options?.policy ?? (model.longGen ? { kind: 'longGen' as const } : undefined);
-  const { keyType, valueType, pageSize } = storage;
+  const { keyType, pageSize } = storage;
   const card = model.name.startsWith('cuda');
-  if (card && [keyType, valueType].some((type) => type === 'Q4_0' || type === 'KIVI4')) {
-    throw unsupported('Graphics cards have no kernels for keys and values of four bits', 'Use q8_0, or the CPU.');
+  if (card && keyType === 'KIVI4') {
+    throw unsupported('Graphics cards have no kernels for keys that are quantised by channel', 'Use q4_0, or the CPU.');
   }
   if (keyType === 'KIVI4' && pageSize !== 32) {
     throw unsupported('Keys of kivi are quantised 32 at a time, in pages of 32', 'Leave pageSize out.');

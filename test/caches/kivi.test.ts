@@ -60,7 +60,7 @@ test('what does not go together is refused with a reason', async () => {
   await expect(say(session, 'A', { ...options, speculation: { drafter: nGram() } })).rejects.toThrow(refused);
   await expect(session.save('/nowhere')).rejects.toThrow(refused);
   const card = { name: 'cuda', contextLength: 100 } as never;
-  for (const keyType of ['kivi', 'q4_0'] as const) expect(() => resolveCache({ keyType }, card)).toThrow(refused);
-  expect(() => resolveCache({ valueType: 'q4_0' }, card)).toThrow(refused);
+  expect(() => resolveCache({ keyType: 'kivi' }, card)).toThrow(refused);
+  expect(resolveCache({ keyType: 'q4_0', valueType: 'q4_0' }, card)).toMatchObject({ keyType: 'Q4_0' });
   expect(() => resolveCache({ valueType: 'kivi' as never }, card)).toThrow(/valueType/);
 });

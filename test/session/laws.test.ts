@@ -135,8 +135,7 @@ describe.each(testDevices())('on %s', (device) => {
       expect(await say(session, story, options)).toEqual(expected);
     });
 
-    // Cards have no kernels for q4_0.
-    test.each<CacheType>(['f16', 'q8_0', 'f32', ...(device === 'cpu' ? (['q4_0'] as const) : [])])(
+    test.each<CacheType>(['f16', 'q8_0', 'f32', 'q4_0'])(
       'a session saved with a cache of %s goes on after it is restored',
       async (type) => {
         using session = model.createSession({ cache: { keyType: type, valueType: type } });

@@ -61,6 +61,7 @@ bool decode_attention(const DeviceRun& run) {
   bool started = false;
   if (keys == DType::F16 && values == DType::F16) started = decode_f16(run, call);
   if (keys == DType::Q8_0 && values == DType::Q8_0) started = decode_q8_0(run, call);
+  if (keys == DType::Q4_0 && values == DType::Q4_0) started = decode_q4_0(run, call);
   if (keys == DType::F32 && values == DType::F32) started = decode_f32(run, call);
   if (keys != values && keys != DType::F32 && values != DType::F32) started = decode_mixed(run, call);
   if (started) merge_states(run, call);

@@ -27,11 +27,38 @@ __device__ void write_q8_0(const float* in, uint8_t* out) {
   }
 }
 
+// The value of the largest size, of equal ones the first, becomes code 0 of 16: as ggml does.
+__device__ void write_q4_0(const float* in, uint8_t* out) {
+  float size = 0, extreme = 0;
+  bool strange = false;
+  for (int i = 0; i < 32; ++i) {
+    const uint32_t bits = __float_as_uint(in[i]) & 0x7fffffffu;
+    strange = strange || bits >= 0x7f800000u;
+    if (__uint_as_float(bits) > size) {
+      size = __uint_as_float(bits);
+      extreme = in[i];
+    }
+  }
+  const float d = extreme / -8.0f;
+  const float inverse = strange || fabsf(d) < 0x1p-126f ? 0.0f : 1.0f / d;
+  const unsigned short bits = strange ? 0x7e00 : __half_as_ushort(__float2half_rn(d));
+  out[0] = static_cast<uint8_t>(bits);
+  out[1] = static_cast<uint8_t>(bits >> 8);
+  const auto code = [&](int i) {
+    const float x = inverse == 0.0f ? 0.0f : __fmul_rn(in[i], inverse);
+    const int whole = static_cast<int>(__fadd_rn(x, 8.5f));
+    return whole < 15 ? whole : 15;
+  };
+  for (int i = 0; i < 16; ++i) out[2 + i] = static_cast<uint8_t>(code(i) | code(i + 16) << 4);
+}
+
 // Up to 32 values from column `from` of a head.
 __device__ void write_piece(DType dtype, const float* in, int from, int dim, std::byte* out) {
   const int count = dim - from < 32 ? dim - from : 32;
   if (dtype == DType::Q8_0) {
     write_q8_0(in + from, reinterpret_cast<uint8_t*>(out) + from / 32 * 34);
+  } else if (dtype == DType::Q4_0) {
+    write_q4_0(in + from, reinterpret_cast<uint8_t*>(out) + from / 32 * 18);
   } else if (dtype == DType::F16) {
     for (int i = 0; i < count; ++i) reinterpret_cast<__half*>(out)[from + i] = __float2half_rn(in[from + i]);
   } else {

@@ -24,7 +24,9 @@ describeCard('on a card', () => {
       'double-sparsity': doubleSparsity(few),
       'double-sparsity, q8_0': doubleSparsity({ ...few, labelBits: 8, keyType: 'q8_0', valueType: 'q8_0' }),
       snapkv: snapKv({ budget: 40, window: 8, pageSize: 16 }),
+      'double-sparsity, q4_0': doubleSparsity({ ...few, keyType: 'q8_0', valueType: 'q4_0' }),
       'snapkv, q8_0': snapKv({ budget: 40, window: 8, keyType: 'q8_0', valueType: 'q8_0' }),
+      'snapkv, q4_0': snapKv({ budget: 40, window: 8, keyType: 'q4_0', valueType: 'q4_0' }),
     };
   });
   afterAll(() => {
@@ -48,14 +50,15 @@ describeCard('on a card', () => {
     return tokens;
   }
 
-  test.each(['double-sparsity', 'double-sparsity, q8_0', 'snapkv', 'snapkv, q8_0'])('%s', async (name) => {
+  const names = ['', ', q8_0', ', q4_0'].flatMap((types) => [`double-sparsity${types}`, `snapkv${types}`]);
+  test.each(names)('%s', async (name) => {
     const wanted = await said(cpu, policies[name]);
     expect(wanted.length).toBeGreaterThan(20);
     expect(await said(card, policies[name])).toEqual(wanted);
     // Not what the full cache says, or nothing would be tested.
     const { keyType, valueType } = policies[name];
     expect(await said(cpu, { ...(keyType ? { keyType, valueType } : {}) })).not.toEqual(wanted);
-    if (name.includes('q8_0')) return;
+    if (name.includes(', ')) return;
     const drafted = { speculation: { drafter: nGram(), adaptive: false, maxDraft: 6 } };
     expect(await said(card, policies[name], drafted)).toEqual(wanted);
   });

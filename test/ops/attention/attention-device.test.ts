@@ -19,6 +19,8 @@ const shapes: readonly (readonly [string, Shape])[] = [
   ['Q8_0', { heads: 4, kvHeads: 2, keyDim: 32, valueDim: 64, keyType: 'Q8_0', valueType: 'Q8_0' }],
   ['Q8_0 of odd rows', { heads: 7, kvHeads: 1, keyDim: 96, window: 90, keyType: 'Q8_0', valueType: 'Q8_0' }],
   ['Q8_0 and F16', { heads: 4, kvHeads: 2, keyDim: 32, keyType: 'Q8_0', valueType: 'F16' }],
+  ['Q4_0 of odd rows', { heads: 3, kvHeads: 1, keyDim: 96, valueDim: 32, keyType: 'Q4_0', valueType: 'Q4_0' }],
+  ['Q8_0 and Q4_0', { heads: 4, kvHeads: 2, keyDim: 64, valueDim: 32, keyType: 'Q8_0', valueType: 'Q4_0' }],
   ['F32', { heads: 4, kvHeads: 2, keyDim: 48, keyType: 'F32', valueType: 'F32' }],
 ];
 
@@ -117,6 +119,7 @@ const prompts: readonly (readonly [string, Shape])[] = [
   ['128 wide, window and soft cap', { heads: 2, kvHeads: 1, keyDim: 128, window: 50, softcap: 15 }],
   ['256 wide', { heads: 2, kvHeads: 2, keyDim: 256 }],
   ['Q8_0 of odd rows', { heads: 5, kvHeads: 1, keyDim: 96, valueDim: 32, keyType: 'Q8_0', valueType: 'Q8_0' }],
+  ['Q4_0 of odd rows', { heads: 5, kvHeads: 1, keyDim: 96, valueDim: 32, keyType: 'Q4_0', valueType: 'Q4_0' }],
   ['F16 and Q8_0', { heads: 2, kvHeads: 1, keyDim: 64, window: 33, keyType: 'F16', valueType: 'Q8_0' }],
   ['F32', { heads: 3, kvHeads: 1, keyDim: 48, valueDim: 144, keyType: 'F32', valueType: 'F32' }],
 ];

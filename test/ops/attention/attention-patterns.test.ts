@@ -80,6 +80,7 @@ function oracle({ shape, pattern, rotation }: Case, cells: readonly Row[]): Floa
   return y;
 }
 
+const q4 = { keyType: 'Q4_0', valueType: 'Q4_0' } as const;
 const q8 = { keyType: 'Q8_0', valueType: 'Q8_0' } as const;
 const block = { block: 16, local: 2, stride: 3 };
 const cases: readonly (readonly [string, Case])[] = [
@@ -105,6 +106,14 @@ const cases: readonly (readonly [string, Case])[] = [
       { heads: 2, kvHeads: 1, keyDim: 48, valueDim: 144, keyType: 'F32', valueType: 'F32', pageSize: 32 },
       { sinks: 1, window: 33 },
       { distance: 'ceiling', limit: 20, turned: 24 },
+    ),
+  ],
+  [
+    'StreamingLLM, Q4_0',
+    caseOf(
+      { heads: 2, kvHeads: 1, keyDim: 64, pageSize: 32, ...q4 },
+      { sinks: 9, window: 40 },
+      { distance: 'cacheIndex', limit: 48, turned: 32 },
     ),
   ],
   ['sinks where they are', caseOf({ heads: 11, kvHeads: 1, keyDim: 16, pageSize: 48 }, { sinks: 70, window: 130 })],

@@ -16,17 +16,13 @@ const teams: Place[] = [
   ...(device ? [{ device }] : []),
 ];
 
-/** Cards have no kernels for Q4_0. */
-const placesFor = ({ keyType, valueType }: Shape): readonly Place[] =>
-  [keyType, valueType].includes('Q4_0') ? teams.filter((place) => !place.device) : teams;
-
 /** A device rounds queries and weights of a prompt, 32 rows and more, to halves (docs/kernels/cuda-attention.md). */
 const tolerance = (place: Place, chunk: number): number => (place.device && chunk >= 32 ? 3e-3 : absolute);
 
 /** Runs the rows in the given chunks at every level; every row (or every n-th) must be what the oracle says. */
 function expectOracle(shape: Shape, rows: readonly Row[], chunk: number, every = 1): void {
   const wanted = rows.map((row, index) => (index % every === 0 ? oracle(shape, row, rows.slice(0, index + 1)) : null));
-  for (const variant of placesFor(shape)) {
+  for (const variant of teams) {
     const run = new AttentionRun(shape, variant);
     const sequence = run.kv.create();
     const y = run.runInChunks(

@@ -26,8 +26,9 @@ __host__ __device__ inline int state_floats(int value_dim) {
 // divides, and what fits into a block's shared memory.
 bool decode_f16(const DeviceRun& run, const DecodeCall& call);
 bool decode_q8_0(const DeviceRun& run, const DecodeCall& call);
+bool decode_q4_0(const DeviceRun& run, const DecodeCall& call);
 bool decode_f32(const DeviceRun& run, const DecodeCall& call);
-bool decode_mixed(const DeviceRun& run, const DecodeCall& call);  // F16 and Q8_0
+bool decode_mixed(const DeviceRun& run, const DecodeCall& call);  // two of F16, Q8_0 and Q4_0
 
 // The call of a run.
 DecodeCall decode_call(const DeviceRun& run);

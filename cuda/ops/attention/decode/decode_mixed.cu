@@ -1,4 +1,4 @@
-// attention over few rows of a sequence, keys of F16 with values of Q8_0 or the other way round.
+// attention over few rows of a sequence, keys and values of two of the types F16, Q8_0 and Q4_0.
 #include "cuda/ops/attention/decode/decode.h"
 
 namespace vivace::cuda {
@@ -15,8 +15,9 @@ bool start(const DeviceRun& run, const DecodeCall& call) {
 
 bool decode_mixed(const DeviceRun& run, const DecodeCall& call) {
   if (!fits_strips(call.kv)) return false;
-  return call.kv.key_dtype == DType::F16 ? start<KeysF16, ValuesQ8_0>(run, call)
-                                         : start<KeysQ8_0, ValuesF16>(run, call);
+  if (call.kv.key_dtype == DType::F16) return start<KeysF16, ValuesOfEither>(run, call);
+  if (call.kv.value_dtype == DType::F16) return start<KeysOfEither, ValuesF16>(run, call);
+  return start<KeysOfEither, ValuesOfEither>(run, call);
 }
 
 }  // namespace vivace::cuda

@@ -117,10 +117,11 @@ struct ValuesF16 {
   }
 };
 
-// Rows of blocks of 34 bytes: a half, the scale, and 32 codes. They begin at any even address.
-struct BlocksQ8_0 {
+// Rows of blocks of 32: a half, the scale, and codes. They begin at any even address.
+struct Blocks {
   static constexpr bool shifted = true;
-  __host__ __device__ static int slot_bytes(int dim) { return ((dim / 32 * 34 + 30) / 16 | 1) * 16; }
+  // Blocks of so many bytes.
+  __host__ __device__ static int slot_bytes(int dim, int block) { return ((dim / 32 * block + 30) / 16 | 1) * 16; }
 
   // Byte of a row in its slots.
   __device__ static int begin(const StripStage& stage, int slot, int row, int64_t row_bytes) {
@@ -135,16 +136,57 @@ struct BlocksQ8_0 {
     if ((at & 2) == 0) return low;
     return __byte_perm(low, load_as<uint32_t>(slots, static_cast<size_t>((at & ~3) + 4)), 0x5432);
   }
-  // Two codes, each in both bytes of a half of the word, as bfloat16: 128 + the seven low bits, less 128 or, where the
-  // sign is set, 256.
+};
+
+// Codes of a type of blocks. four: of a block, as bytes, those from value `first` on, which 4 divides; numbers: two of
+// them, each in both bytes of a half of the word, as bfloat16.
+struct CodesQ8_0 {
+  static constexpr int most_bytes = 34;
+  __device__ explicit CodesQ8_0(DType) {}
+  __device__ static int bytes() { return 34; }
+  __device__ static uint32_t four(const Shared<uint8_t>& slots, int block, int first) {
+    return Blocks::word_at(slots, block + 2 + first);
+  }
+  // 128 + the seven low bits, less 128 or, where the sign is set, 256.
   __device__ static uint32_t numbers(uint32_t codes) {
     return subtract_bf16((codes & 0x007f007fu) | 0x43004300u, (codes & 0x00800080u) | 0x43004300u);
   }
 };
 
-struct KeysQ8_0 : BlocksQ8_0 {
+// Values j and j + 16 share a byte.
+struct CodesQ4_0 {
+  static constexpr int most_bytes = 18;
+  __device__ explicit CodesQ4_0(DType) {}
+  __device__ static int bytes() { return 18; }
+  __device__ static uint32_t four(const Shared<uint8_t>& slots, int block, int first) {
+    return Blocks::word_at(slots, block + 2 + first % 16) >> (first / 16 * 4) & 0x0f0f0f0fu;
+  }
+  // 128 + the code, less 136.
+  __device__ static uint32_t numbers(uint32_t codes) {
+    return subtract_bf16((codes & 0x000f000fu) | 0x43004300u, 0x43084308u);
+  }
+};
+
+// Either of them, where keys and values are of different types: a kernel less for each pair.
+struct CodesOfEither {
+  static constexpr int most_bytes = 34;
+  const bool few;
+  __device__ explicit CodesOfEither(DType dtype) : few(dtype == DType::Q4_0) {}
+  __device__ int bytes() const { return few ? 18 : 34; }
+  __device__ uint32_t four(const Shared<uint8_t>& slots, int block, int first) const {
+    return few ? CodesQ4_0::four(slots, block, first) : CodesQ8_0::four(slots, block, first);
+  }
+  __device__ int whole(int8_t code) const { return few ? code - 8 : code; }
+  __device__ uint32_t numbers(uint32_t codes) const {
+    return few ? CodesQ4_0::numbers(codes) : CodesQ8_0::numbers(codes);
+  }
+};
+
+template <class Codes>
+struct KeysOfBlocks : Blocks {
   static constexpr bool range = false;
   static constexpr int parts = 3;
+  __host__ __device__ static int slot_bytes(int dim) { return Blocks::slot_bytes(dim, Codes::most_bytes); }
   __device__ static int dim_of(int kt, int t, int i) { return 16 * kt + 4 * t + 2 * i; }
   __device__ static void split(float low, float high, uint32_t (&out)[parts]) { split_bf16(low, high, out); }
 
@@ -152,6 +194,7 @@ struct KeysQ8_0 : BlocksQ8_0 {
   __device__ static void scores(const StripStage& stage, int slot, const DeviceKv& kv, const QueryParts<NT>& queries,
                                 int tiles, float (&s)[NT][4]) {
     const LanePlace at;
+    const Codes codes(kv.key_dtype);
     const int rows[2] = {begin(stage, slot, at.g, kv.key_row), begin(stage, slot, at.g + 8, kv.key_row)};
     ROLLED
     for (int block = 0; 2 * block < queries.steps; ++block) {
@@ -159,13 +202,13 @@ struct KeysQ8_0 : BlocksQ8_0 {
       uint32_t keys[2][4];
       UNROLL
       for (int h = 0; h < 2; ++h) {
-        const int from = rows[h] + 34 * block;
+        const int from = rows[h] + codes.bytes() * block;
         scales[h] = scale_at(stage.keys, from);
         UNROLL
         for (int step = 0; step < 2; ++step) {
-          const uint32_t word = word_at(stage.keys, from + 2 + 16 * step + 4 * at.t);
-          keys[step][h] = numbers(__byte_perm(word, word, 0x1100));
-          keys[step][2 + h] = numbers(__byte_perm(word, word, 0x3322));
+          const uint32_t word = codes.four(stage.keys, from, 16 * step + 4 * at.t);
+          keys[step][h] = codes.numbers(__byte_perm(word, word, 0x1100));
+          keys[step][2 + h] = codes.numbers(__byte_perm(word, word, 0x3322));
         }
       }
       UNROLL
@@ -186,8 +229,10 @@ struct KeysQ8_0 : BlocksQ8_0 {
   }
 };
 
-struct ValuesQ8_0 : BlocksQ8_0 {
+template <class Codes>
+struct ValuesOfBlocks : Blocks {
   static constexpr float scale = 1.0f;
+  __host__ __device__ static int slot_bytes(int dim) { return Blocks::slot_bytes(dim, Codes::most_bytes); }
   // Lane group g has dims 4g … 4g + 3 of 32: two in each of two tiles.
   __device__ static int dim_of(int v, int g, int h) { return v / 2 * 32 + 4 * g + v % 2 * 2 + h; }
 
@@ -195,6 +240,7 @@ struct ValuesQ8_0 : BlocksQ8_0 {
   __device__ static void add(const StripStage& stage, int slot, const DeviceKv& kv, const float (&weights)[NT][4],
                              int value_tiles, int tiles, float (&o)[VT][NT][4]) {
     const LanePlace at;
+    const Codes codes(kv.value_dtype);
     int rows[4];
     UNROLL
     for (int i = 0; i < 4; ++i) rows[i] = begin(stage, slot, 2 * at.t + i % 2 + i / 2 * 8, kv.value_row);
@@ -205,15 +251,16 @@ struct ValuesQ8_0 : BlocksQ8_0 {
       uint32_t words[4], values[2][4];
       UNROLL
       for (int i = 0; i < 4; ++i) {
-        scales[i] = scale_at(stage.values, rows[i] + 34 * block);
-        words[i] = word_at(stage.values, rows[i] + 34 * block + 2 + 4 * at.g);
+        const int from = rows[i] + codes.bytes() * block;
+        scales[i] = scale_at(stage.values, from);
+        words[i] = codes.four(stage.values, from, 4 * at.g);
       }
       // Byte b of the words of keys 2t and 2t + 1, and of those 8 farther.
       UNROLL
       for (int b = 0; b < 4; ++b) {
         const auto selector = static_cast<unsigned>(b * 0x11 | (b + 4) * 0x1100);
-        values[b / 2][b % 2] = numbers(__byte_perm(words[0], words[1], selector));
-        values[b / 2][2 + b % 2] = numbers(__byte_perm(words[2], words[3], selector));
+        values[b / 2][b % 2] = codes.numbers(__byte_perm(words[0], words[1], selector));
+        values[b / 2][2 + b % 2] = codes.numbers(__byte_perm(words[2], words[3], selector));
       }
       UNROLL
       for (int n = 0; n < NT; ++n) {
@@ -233,6 +280,13 @@ struct ValuesQ8_0 : BlocksQ8_0 {
     }
   }
 };
+
+using KeysQ8_0 = KeysOfBlocks<CodesQ8_0>;
+using ValuesQ8_0 = ValuesOfBlocks<CodesQ8_0>;
+using KeysQ4_0 = KeysOfBlocks<CodesQ4_0>;
+using ValuesQ4_0 = ValuesOfBlocks<CodesQ4_0>;
+using KeysOfEither = KeysOfBlocks<CodesOfEither>;
+using ValuesOfEither = ValuesOfBlocks<CodesOfEither>;
 
 // Products of sums of three parts, but for the smallest.
 __device__ inline void multiply_parts(float (&d)[4], const uint32_t (&a)[3][4], const uint32_t (&b)[3][2]) {

@@ -41,7 +41,7 @@ __host__ __device__ inline int half_slot(int dim) {
   return (dim / 8 | 1) * 16;
 }
 __host__ __device__ inline int stored_slot(DType dtype, int dim) {
-  if (dtype == DType::Q8_0) return BlocksQ8_0::slot_bytes(dim);
+  if (dtype == DType::Q8_0 || dtype == DType::Q4_0) return Blocks::slot_bytes(dim, dtype == DType::Q8_0 ? 34 : 18);
   return dtype == DType::F32 ? dim * 4 + 16 : half_slot(dim);
 }
 
@@ -69,13 +69,15 @@ __device__ inline uint4 halves_of(DType dtype, const Shared<uint8_t>& slots, int
     const float4 b = load_as<float4>(slots, static_cast<size_t>(at + 32 * piece + 16));
     x[0] = a.x, x[1] = a.y, x[2] = a.z, x[3] = a.w, x[4] = b.x, x[5] = b.y, x[6] = b.z, x[7] = b.w;
   } else {
-    const int block = at + piece / 4 * 34;
-    const float scale = BlocksQ8_0::scale_at(slots, block);
+    const CodesOfEither codes(dtype);
+    const int block = at + piece / 4 * codes.bytes();
+    const float scale = Blocks::scale_at(slots, block);
     UNROLL
     for (int i = 0; i < 2; ++i) {
-      const uint32_t word = BlocksQ8_0::word_at(slots, block + 2 + piece % 4 * 8 + 4 * i);
+      const uint32_t word = codes.four(slots, block, piece % 4 * 8 + 4 * i);
       UNROLL
-      for (int k = 0; k < 4; ++k) x[4 * i + k] = scale * static_cast<float>(static_cast<int8_t>(word >> (8 * k) & 255));
+      for (int k = 0; k < 4; ++k)
+        x[4 * i + k] = scale * static_cast<float>(codes.whole(static_cast<int8_t>(word >> (8 * k) & 255)));
     }
   }
   return make_uint4(pack_f16(x[0], x[1]), pack_f16(x[2], x[3]), pack_f16(x[4], x[5]), pack_f16(x[6], x[7]));
@@ -203,7 +205,7 @@ struct PrefillBlock {
   }
   // How far behind an address that 16 divides a slot's row begins; pages have a multiple of 16 cells.
   __device__ static int shift_of(DType dtype, int slot, int64_t row_bytes) {
-    return dtype == DType::Q8_0 ? static_cast<int>(slot % 16 * row_bytes & 15) : 0;
+    return dtype == DType::Q8_0 || dtype == DType::Q4_0 ? static_cast<int>(slot % 16 * row_bytes & 15) : 0;
   }
 
   __device__ void convert_tile() const {

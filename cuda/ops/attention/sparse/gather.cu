@@ -29,6 +29,7 @@ void gather_attention(const DeviceRun& run, DecodeCall call, const SparseCall& s
   const DType keys = run.kv.key_dtype, values = run.kv.value_dtype;
   if (keys == DType::F16 && values == DType::F16) gather_f16(run, call, sparse);
   if (keys == DType::Q8_0 && values == DType::Q8_0) gather_q8_0(run, call, sparse);
+  if (keys == DType::Q4_0 && values == DType::Q4_0) gather_q4_0(run, call, sparse);
   if (keys == DType::F32 && values == DType::F32) gather_f32(run, call, sparse);
   if (keys != values) gather_mixed(run, call, sparse);
   launch<merge_chosen>(

@@ -1,11 +1,12 @@
-// Attention over chosen cells, keys of F16 with values of Q8_0 or the other way round.
+// Attention over chosen cells, keys and values of two of the types F16, Q8_0 and Q4_0.
 #include "cuda/ops/attention/sparse/gather.h"
 
 namespace vivace::cuda {
 
 bool gather_mixed(const DeviceRun& run, const DecodeCall& call, const SparseCall& sparse) {
-  return call.kv.key_dtype == DType::F16 ? gather<KeysF16, ValuesQ8_0>(run, call, sparse)
-                                         : gather<KeysQ8_0, ValuesF16>(run, call, sparse);
+  if (call.kv.key_dtype == DType::F16) return gather<KeysF16, ValuesOfEither>(run, call, sparse);
+  if (call.kv.value_dtype == DType::F16) return gather<KeysOfEither, ValuesF16>(run, call, sparse);
+  return gather<KeysOfEither, ValuesOfEither>(run, call, sparse);
 }
 
 }  // namespace vivace::cuda

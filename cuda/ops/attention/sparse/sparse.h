@@ -31,6 +31,7 @@ void gather_attention(const DeviceRun& run, DecodeCall call, const SparseCall& s
 // By the types of pages, as in decode/call.h.
 bool gather_f16(const DeviceRun& run, const DecodeCall& call, const SparseCall& sparse);
 bool gather_q8_0(const DeviceRun& run, const DecodeCall& call, const SparseCall& sparse);
+bool gather_q4_0(const DeviceRun& run, const DecodeCall& call, const SparseCall& sparse);
 bool gather_f32(const DeviceRun& run, const DecodeCall& call, const SparseCall& sparse);
 bool gather_mixed(const DeviceRun& run, const DecodeCall& call, const SparseCall& sparse);
 

@@ -59,6 +59,7 @@ describeDevice('shapes', () => {
     ['F16', 20, 2, 128],
     ['Q8_0', 3, 3, 64],
     ['Q8_0', 11, 1, 160],
+    ['Q4_0', 7, 1, 96],
     ['F32', 9, 1, 144],
   ] as const)('%s, %i heads on %i, %i wide', (type, heads, kvHeads, keyDim) => {
     const shape: Shape = { heads, kvHeads, keyDim, keyType: type, valueType: type, pageSize: 32 };
@@ -69,6 +70,8 @@ describeDevice('shapes', () => {
   test.each([
     ['Q8_0', 'F16'],
     ['F16', 'Q8_0'],
+    ['F16', 'Q4_0'],
+    ['Q8_0', 'Q4_0'],
     ['F32', 'F16'],
   ] as const)('keys of %s, values of %s, soft cap', (keyType, valueType) => {
     const shape: Shape = { heads: 4, kvHeads: 2, keyDim: 64, valueDim: 32, keyType, valueType, softcap: 15 };
