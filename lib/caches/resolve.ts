@@ -91,12 +91,12 @@ const unsupported = (message: string, remedy: string): VivaceError =>
   new VivaceError('UNSUPPORTED_FEATURE', message, { remedy });
 
 /** Throws UNSUPPORTED_FEATURE where the feature does not go with keys of the type. */
-export function refuseKeys(keyType: KeyDType, feature: 'speculation' | 'save'): asserts keyType is KvDType {
+export function refuseKeys(keyType: KeyDType, feature: 'reflection' | 'save'): asserts keyType is KvDType {
   if (keyType !== 'KIVI4') return;
   const why = {
-    speculation: 'where a draft crosses the end of a page, it would be seen with keys that plain decoding does not see',
+    reflection: 'what is read twice would be quantised together with what is read once',
     save: 'files hold tokens one by one, and these keys are quantised 32 at a time',
   };
-  const what = { speculation: 'Speculative decoding', save: 'Saving a session' };
+  const what = { reflection: 'Reflective verification', save: 'Saving a session' };
   throw unsupported(`${what[feature]} and keys of kivi do not go together: ${why[feature]}`, 'Use q4_0 for keys.');
 }

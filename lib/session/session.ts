@@ -267,8 +267,11 @@ export class Session {
 
   private resolve(options: GenerateOptions | undefined): ResolvedOptions {
     const resolved = resolveOptions(options, this.host.vocab);
-    if (resolved.speculation) refuseKeys(this.seat.keyType, 'speculation');
-    return resolved;
+    const { speculation } = resolved;
+    if (!speculation || this.seat.keyType !== 'KIVI4') return resolved;
+    if (speculation.reflection) refuseKeys(this.seat.keyType, 'reflection');
+    // A branch would be quantised together with others, so drafts are chains.
+    return { ...resolved, speculation: { ...speculation, maxNodes: speculation.maxDraft } };
   }
 
   private logits(rows: number): Float32Array {
