@@ -6,7 +6,7 @@ import { VivaceError } from '../errors.js';
 import { openModelFile } from '../formats/open.js';
 import type { ModelSource } from '../formats/model-source.js';
 import { activeParameters, estimateMemory } from '../models/memory.js';
-import { planExperts } from '../experts/plan.js';
+import { planExperts, type ExpertPlan } from '../experts/plan.js';
 import { addJsonOption, expertOptions, type ModelOptions } from './arguments.js';
 import { planLine } from './bench/experts.js';
 import { showDevices } from './devices.js';
@@ -29,8 +29,8 @@ export function inspectCommand(): Command {
     if (path === undefined) return showDevices(options.json === true);
     const source = openModelFile(path);
     const plan = planExperts(source, expertOptions(options));
-    if (options.json === true) return printJson({ ...facts(source), ...(plan ? { experts: plan } : {}) });
-    print(source);
+    if (options.json === true) return printJson({ ...facts(source, plan), ...(plan ? { experts: plan } : {}) });
+    print(source, plan);
     if (plan) process.stdout.write(`${planLine(plan)}\n`);
   });
 }
@@ -60,7 +60,8 @@ function contexts(longest: number): number[] {
   return [...lengths, longest];
 }
 
-function facts(source: ModelSource) {
+function facts(source: ModelSource, plan: ExpertPlan | undefined) {
+  const stored = plan && !plan.resident ? { expertBytes: plan.bytes } : {};
   const tensors = [...source.tensors.values()];
   return {
     format: source.format,
@@ -77,7 +78,7 @@ function facts(source: ModelSource) {
     chatTemplates: Object.keys(source.chatTemplates),
     memory: contexts(source.config.contextLength).map((contextLength) => ({
       contextLength,
-      ...estimateMemory(source, { contextLength }),
+      ...estimateMemory(source, { contextLength, ...stored }),
     })),
   };
 }
@@ -91,8 +92,8 @@ function expertRows({ experts, layers }: ModelSource['config']): string[][] {
   return [['experts', `${all} of feed-forward ${hidden}${shared}, ${used} of a token, ${where}`]];
 }
 
-function print(source: ModelSource): void {
-  const all = facts(source);
+function print(source: ModelSource, plan: ExpertPlan | undefined): void {
+  const all = facts(source, plan);
   const { config } = all;
   const section = (title: string, body: string): void => {
     process.stdout.write(`${style(process.stdout, 'bold', title)}\n${body.replace(/^/gm, '  ')}\n\n`);

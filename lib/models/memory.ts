@@ -12,6 +12,8 @@ export interface MemoryOptions {
   readonly valueType?: KvDType;
   /** Rows of the largest round. Default 512. */
   readonly rows?: number;
+  /** What experts take, where not all of them are in memory (`planExperts`). Default: all of them, in the mapped file. */
+  readonly expertBytes?: number;
 }
 
 /** In bytes. */
@@ -44,10 +46,11 @@ export function estimateMemory(
   options: MemoryOptions = {},
 ): MemoryEstimate {
   const { config, tensors } = source;
-  const { contextLength = config.contextLength, keyType = 'F16', valueType = 'F16', rows = 512 } = options;
+  const { contextLength = config.contextLength, keyType = 'F16', valueType = 'F16', rows = 512, expertBytes } = options;
   let mapped = 0;
-  let weights = 0;
-  for (const { bytes, dtype, shape, add, packed, parts } of tensors.values()) {
+  let weights = expertBytes ?? 0;
+  for (const { name, bytes, dtype, shape, add, packed, parts } of tensors.values()) {
+    if (expertBytes !== undefined && name.endsWith('_exps.weight')) continue; // they stay in the file
     const converted = add !== undefined || (shape.length === 1 && dtype !== 'F32');
     if (packed || parts) weights += bytes;
     else if (converted) weights += 4 * shape.reduce((product, size) => product * size, 1);
