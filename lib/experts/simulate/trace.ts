@@ -33,10 +33,9 @@ export function popularity(choices: Iterable<Iterable<number>>): Popularity {
   return [...counts].sort(([a, m], [b, n]) => n - m || a - b);
 }
 
-/** What was recorded, counted. Runs in which a layer has no rows are left out. */
+/** What was recorded, counted. In a prompt's part without logits nobody needs anything of the last layer. */
 export function traceOf({ experts, used, predicted, runs }: RoutingRecord): RoutingTrace {
-  const complete = runs.filter(({ layers }) => layers.every(({ chosen }) => chosen.length > 0));
-  const steps = complete.map(({ rows, layers }) => ({
+  const steps = runs.map(({ rows, layers }) => ({
     rows,
     layers: layers.map((layer) => ({
       needed: popularity([layer.chosen]),

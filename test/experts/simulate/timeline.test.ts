@@ -46,7 +46,7 @@ test('synthetic traces have the accuracy and the popularity that were asked for,
   expect(other.steps[0]).not.toEqual(trace.steps[0]);
 });
 
-test('what was recorded is counted; runs without rows in a layer are left out', () => {
+test('what was recorded is counted; a layer may have no rows', () => {
   const trace = traceOf({
     experts: 8,
     used: 2,
@@ -94,6 +94,22 @@ test('what was recorded is counted; runs without rows in a layer are left out', 
           },
         ],
       },
+      {
+        rows: 1,
+        layers: [
+          {
+            needed: [
+              [1, 1],
+              [2, 1],
+            ],
+            predicted: [],
+          },
+          { needed: [], predicted: [] },
+        ],
+      },
     ],
   });
+  // Whoever replays it waits for nothing there.
+  const { seconds } = simulate(trace, { costs: fixedCosts(1, 1, 0), policy: policies['on-demand'], slots: 16 });
+  expect(seconds).toBe(4 + 6 + 2);
 });
