@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { evaluateNeedle, loadModel, type Model, type NeedleReport } from '../../lib/index.js';
+import { evaluateNeedle, loadModel, type EncodeOptions, type Model, type NeedleReport } from '../../lib/index.js';
 import { embedded, vivace, vivaceJson } from './command.js';
 
 let folder: string;
@@ -62,16 +62,34 @@ test('a text is as long as asked for and holds the value where asked for; nothin
     expect(tokens.length + 2).toBeGreaterThan(294); // the answer is two tokens, a word at most three
     expect(tokens.length + 2).toBeLessThanOrEqual(300);
     const text = model.tokenizer.decode(tokens);
-    const [, question] = /; (k\d\d)→$/.exec(text) ?? [];
-    const place = text.indexOf(`${question}=v`);
+    const [, key] = /; (k\d\d)→v\?; \1→$/.exec(text) ?? [];
+    const place = text.indexOf(`${key}=v`);
     expect(place).toBeGreaterThanOrEqual(0);
     expect(place / text.length).toBeCloseTo(depths[index % 3], 0.5);
     expect(text.match(/k\d\d=v\d\d/g)).toHaveLength(11);
   }
   // One case: the same text at each depth, another question; the next case: another text.
-  const body = (tokens: Int32Array): string => model.tokenizer.decode(tokens).replace(/k\d\d→$/, '');
+  const body = (tokens: Int32Array): string => model.tokenizer.decode(tokens).replace(/(k\d\d→(v\?; )?)+$/, '');
   expect(body(seen[0])).toBe(body(seen[2]));
   expect(body(seen[0])).not.toBe(body(seen[3]));
+});
+
+test('the question is what one says it is', async () => {
+  const said: string[] = [];
+  const spied = new Proxy(model.tokenizer, {
+    get: (target, name) => {
+      if (name !== 'encode') return Reflect.get(target, name, target) as unknown;
+      return (text: string, options?: EncodeOptions) => (said.push(text), target.encode(text, options));
+    },
+  });
+  const asked = new Proxy(model, {
+    get: (target, name) => (name === 'tokenizer' ? spied : (Reflect.get(target, name, target) as unknown)),
+  });
+  const question = 'what of {key}? {key}→';
+  const report = await evaluateNeedle({ model: asked, lengths: [200], depths: [0.5], pairs: 5, cases: 2, question });
+  expect(report).toMatchObject({ question, right: 1 });
+  expect(said.filter((text) => /; what of (k\d\d)\? \1→$/.test(text))).toHaveLength(2);
+  await expect(evaluateNeedle({ model, question: 'and?' })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
 });
 
 test('wrong answers count as wrong: a small drafter mixes up some of a hundred values', async () => {
@@ -116,6 +134,7 @@ test('mistakes are one line', async () => {
     [['--lengths', '60', '--pairs', '30'], /no room for 30 pairs/],
     [['--lengths', 'a'], /integer of at least 1/],
     [['--depths', '2'], /from 0 to 1/],
+    [['--question', 'which?'], /\{key\}/],
     [['--pairs', '101'], /from 2 to 100/],
     [['--text', none], /No such file/],
     [['--text', empty], /at least one word/],

@@ -1,6 +1,8 @@
-// The long siblings of the embedded model do what training/README.md says of them: they read all of their 8192 tokens.
+// The long siblings of the embedded model do what training/README.md says of them: they read all of their 8192 tokens, under cache
+// policies too.
 import { join } from 'node:path';
-import { embeddedModelPath, evaluateNeedle, loadModel, openModelFile } from '../../lib/index.js';
+import type { CacheOptions } from '../../lib/index.js';
+import { embeddedModelPath, evaluateNeedle, loadModel, openModelFile, snapKv, window } from '../../lib/index.js';
 
 const file = (name: string): string => join(embeddedModelPath(), '..', 'long', `${name}.gguf`);
 
@@ -19,6 +21,20 @@ describe.each(['vivace-tiny-long', 'vivace-tiny-longgen'])('%s', (name) => {
 test('the embedded model is not asked for what it was not trained for', async () => {
   const model = await loadModel(embeddedModelPath(), { threads: 2 });
   await expect(evaluateNeedle({ model, lengths: [2048] })).rejects.toMatchObject({ code: 'CONTEXT_FULL' });
+  model.dispose();
+});
+
+test('an eighth of a prompt is enough if a row of it has looked for what is asked', async () => {
+  const model = await loadModel(file('vivace-tiny-long'), { threads: 2 });
+  const ask = async (length: number, cache: CacheOptions, question?: string): Promise<number> => {
+    const depths = length > 2048 ? [0.5] : [0.2, 0.5, 0.8];
+    return (await evaluateNeedle({ model, lengths: [length], depths, cases: 2, question, session: { cache } })).right;
+  };
+  expect(await ask(2048, snapKv({ budget: 256 }))).toBe(1);
+  expect(await ask(8192, snapKv({ budget: 1024 }))).toBe(1);
+  // What no row has looked for, or what a window has left behind, is gone.
+  expect(await ask(2048, snapKv({ budget: 256 }), '{key}→')).toBeLessThan(0.5);
+  expect(await ask(2048, window({ sinks: 4, recent: 251 }))).toBeLessThan(0.5);
   model.dispose();
 });
 

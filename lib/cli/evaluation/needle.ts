@@ -3,29 +3,21 @@ import { Command, InvalidArgumentError } from 'commander';
 import { VivaceError } from '../../errors.js';
 import { readText, writeFile } from '../../formats/file.js';
 import { evaluateNeedle, type NeedleReport } from '../../model/evaluation/needle.js';
-import {
-  addCacheOptions,
-  addJsonOption,
-  addModelOptions,
-  integer,
-  sessionOptions,
-  type CacheFlags,
-  type ModelOptions,
-} from '../arguments.js';
-import { interruptible, open, title } from '../opened.js';
+import { integer, sessionOptions } from '../arguments.js';
+import { title } from '../opened.js';
 import { percent, table } from '../quantities.js';
-import { printJson, progress, say } from '../terminal.js';
+import { addReadingOptions, read, type ReadingFlags } from './reading.js';
 import { needlePage, needlePicture } from './picture.js';
 
-interface Options extends ModelOptions, CacheFlags {
+interface Options extends ReadingFlags {
   readonly lengths?: readonly number[];
   readonly depths?: readonly number[];
   readonly cases?: number;
   readonly pairs?: number;
   readonly text?: string;
+  readonly question?: string;
   readonly seed?: number;
   readonly picture?: string;
-  readonly json?: boolean;
 }
 
 export function needleCommand(): Command {
@@ -37,42 +29,28 @@ export function needleCommand(): Command {
     .option('--cases <count>', 'questions for each length and depth (default: 5)', integer(1))
     .option('--pairs <count>', 'keys with values in the text; one is asked for (default: 21)', integer(2))
     .option('--text <file>', 'a text whose words lie between them (default: words drawn at random)')
+    .option('--question <text>', 'behind the text, {key} for the key asked for (default: {key}→v?; {key}→)')
     .option('--seed <integer>', 'the same seed makes the same texts (default: 1)', integer(0))
     .option('--picture <file>', 'write lengths and depths as a picture: a file that ends in .svg or .html')
     .option('--no-prefix-cache', 'compute every prompt whole, also where two begin alike');
-  addJsonOption(addModelOptions(addCacheOptions(command)));
+  addReadingOptions(command);
   return command.action(async (path: string | undefined, options: Options) => {
-    const { lengths, depths, cases, pairs, text: file, seed, picture } = options;
+    const { lengths, depths, cases, pairs, text: file, question, seed, picture } = options;
     if (picture !== undefined && !/\.(svg|html)$/.test(picture)) {
       throw new VivaceError('INVALID_ARGUMENT', `Expected a file that ends in .svg or .html, not ${picture}`);
     }
     const text = file === undefined ? undefined : readText(file);
-    const opened = await open(path, options, options.json === true);
-    const bar = progress('asking', options.json);
-    const interrupt = interruptible();
-    try {
-      const report = await evaluateNeedle({
-        model: opened.model,
-        ...{ lengths, depths, cases, pairs, text, seed, session: sessionOptions(options) },
-        onProgress: (fraction) => bar.update(fraction),
-        signal: interrupt.signal,
-      });
-      bar.end();
-      if (picture !== undefined) {
+    const settings = { lengths, depths, cases, pairs, text, question, seed, session: sessionOptions(options) };
+    await read(path, options, {
+      doing: 'asking',
+      measure: (model, how) => evaluateNeedle({ model, ...settings, ...how }),
+      table: needleTable,
+      then: (opened, report) => {
+        if (picture === undefined) return;
         const draw = picture.endsWith('.svg') ? needlePicture : needlePage;
         writeFile(picture, [Buffer.from(draw(title(opened), report))]);
-      }
-      if (options.json === true) printJson(report);
-      else {
-        say(title(opened), 'dim');
-        process.stdout.write(`${needleTable(report)}\n`);
-        if (report.aborted) say('stopped', 'yellow');
-      }
-    } finally {
-      bar.end();
-      interrupt.done();
-      opened.model.dispose();
-    }
+      },
+    });
   });
 }
 

@@ -2,25 +2,15 @@
 import { Command } from 'commander';
 import { readText } from '../../formats/file.js';
 import { evaluatePerplexity, type PerplexityReport } from '../../model/evaluation/perplexity.js';
-import {
-  addCacheOptions,
-  addJsonOption,
-  addModelOptions,
-  integer,
-  sessionOptions,
-  type CacheFlags,
-  type ModelOptions,
-} from '../arguments.js';
-import { interruptible, open, title } from '../opened.js';
+import { integer, sessionOptions } from '../arguments.js';
 import { bytes, table } from '../quantities.js';
-import { printJson, progress, say } from '../terminal.js';
+import { addReadingOptions, read, type ReadingFlags } from './reading.js';
 
-interface Options extends ModelOptions, CacheFlags {
+interface Options extends ReadingFlags {
   readonly text: string;
   readonly length?: number;
   readonly parts?: number;
   readonly rotations?: number;
-  readonly json?: boolean;
 }
 
 export function perplexityCommand(): Command {
@@ -31,32 +21,15 @@ export function perplexityCommand(): Command {
     .option('--length <tokens>', 'so much of it (default: all that fits the context)', integer(1))
     .option('--parts <count>', 'that are told apart (default: 10)', integer(1))
     .option('--rotations <count>', 'readings that begin with another part each (default: 1)', integer(1));
-  addJsonOption(addModelOptions(addCacheOptions(command)));
+  addReadingOptions(command);
   return command.action(async (path: string | undefined, options: Options) => {
     const { length, parts, rotations } = options;
-    const text = readText(options.text);
-    const opened = await open(path, options, options.json === true);
-    const bar = progress('reading', options.json);
-    const interrupt = interruptible();
-    try {
-      const report = await evaluatePerplexity({
-        model: opened.model,
-        ...{ text, length, parts, rotations, session: sessionOptions(options) },
-        onProgress: (fraction) => bar.update(fraction),
-        signal: interrupt.signal,
-      });
-      bar.end();
-      if (options.json === true) printJson(report);
-      else {
-        say(title(opened), 'dim');
-        process.stdout.write(`${perplexityTable(report)}\n`);
-        if (report.aborted) say('stopped', 'yellow');
-      }
-    } finally {
-      bar.end();
-      interrupt.done();
-      opened.model.dispose();
-    }
+    const settings = { text: readText(options.text), length, parts, rotations, session: sessionOptions(options) };
+    await read(path, options, {
+      doing: 'reading',
+      measure: (model, how) => evaluatePerplexity({ model, ...settings, ...how }),
+      table: perplexityTable,
+    });
   });
 }
 

@@ -37,7 +37,7 @@ export const needlePage = (model: string, report: NeedleReport): string => `<!do
 <title>Values found by ${escaped(model)}</title>
 <style>body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #222; background: #fff; }</style>
 <h1>Values found in long texts</h1>
-<p>${escaped(model)}. One of ${report.pairs} values in a text is asked for at its end, greedily; seed ${report.seed}.</p>
+<p>${escaped(model)}. One of ${report.pairs} values in a text is asked for at its end, by ${escaped(report.question)}, greedily; seed ${report.seed}.</p>
 ${needlePicture(model, report)}</html>
 `;
 

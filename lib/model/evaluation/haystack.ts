@@ -9,6 +9,8 @@ export interface HaystackOptions {
   readonly pairs: number;
   /** Tokens of the longest prompt with its answer; the text is as long as fits. */
   readonly length: number;
+  /** What stands behind the text, with `{key}` for the key. */
+  readonly question: string;
   /** What lies between the pairs, repeated where it is too short. Default: words of the list below. */
   readonly text?: string | undefined;
 }
@@ -25,7 +27,7 @@ const WORDS =
   small happy old young quiet bright strong found carried watched followed wanted dropped painted cleaned lifted opened walked jumped
   morning evening winter summer water silver golden number people nothing between always before after`.split(/\s+/);
 
-/** `river stone; k17=v93; old lamp; k05=v12; ` and so on; a question behind it is `k17→`. */
+/** `river stone; k17=v93; old lamp; k05=v12; ` and so on, with a question behind it. */
 export class Haystack {
   private readonly table: readonly { readonly key: string; readonly value: string }[];
   private readonly body: string;
@@ -45,7 +47,7 @@ export class Haystack {
       while (words.length < count) words.push(word(words.length));
       return this.spread(words.slice(0, count));
     };
-    const question = Math.max(...this.table.map(({ key, value }) => this.count(`; ${key}→${value}`)));
+    const question = Math.max(...this.table.map(({ key, value }) => this.count(`; ${this.question(key)}${value}`)));
     const fits = (count: number): boolean => this.count(text(count)) + question <= length;
     let [low, high] = [0, length];
     if (!fits(0)) throw this.tooShort();
@@ -61,11 +63,16 @@ export class Haystack {
   ask(index: number): NeedleCase {
     const { tokenizer } = this.options;
     const { key, value } = this.table[index];
-    const prompt = tokenizer.encode(`${this.body}${key}→`);
-    // A tokenizer that would join the arrow and the value has to say the value alone.
-    const whole = tokenizer.encode(`${this.body}${key}→${value}`);
+    const text = this.body + this.question(key);
+    const prompt = tokenizer.encode(text);
+    // A tokenizer that would join the question's end and the value has to say the value alone.
+    const whole = tokenizer.encode(text + value);
     const joined = prompt.some((token, at) => whole[at] !== token);
     return { prompt, answer: joined ? tokenizer.encode(value, { addSpecial: false }) : whole.slice(prompt.length) };
+  }
+
+  private question(key: string): string {
+    return this.options.question.replaceAll('{key}', key);
   }
 
   private count(text: string): number {

@@ -17,6 +17,8 @@ export interface NeedleOptions {
   readonly pairs?: number;
   /** What lies between them, word by word. Default: words of a short list, drawn at random. */
   readonly text?: string;
+  /** What stands behind the text; `{key}` is the key asked for, and the answer its value. Default `{key}→v?; {key}→`. */
+  readonly question?: string;
   /** How texts are read: their cache above all. */
   readonly session?: SessionOptions;
   /** The same seed makes the same texts. Default 1. */
@@ -38,6 +40,7 @@ export interface NeedleReport {
   readonly lengths: readonly number[];
   readonly depths: readonly number[];
   readonly pairs: number;
+  readonly question: string;
   readonly seed: number;
   /** Length by length, and in each depth by depth; without those that an abort left out. */
   readonly cells: readonly NeedleCell[];
@@ -48,8 +51,8 @@ export interface NeedleReport {
 }
 
 /**
- * Each case is a text with pairs `k17=v93` and words between them, and a question `k17→`, answered greedily. Cases of the same number
- * share their text from depth to depth. Each is a session of its own that reads the whole prompt at once, as a user's would.
+ * Each case is a text with pairs `k17=v93` and words between them, and a question, answered greedily. Cases of the same number share
+ * their text from depth to depth. Each is a session of its own that reads the whole prompt at once, as a user's would.
  * Throws INVALID_ARGUMENT, CONTEXT_FULL, and what `createSession` and `generate` throw; an abort is a report of what there is.
  */
 export async function evaluateNeedle(options: NeedleOptions): Promise<NeedleReport> {
@@ -58,6 +61,7 @@ export async function evaluateNeedle(options: NeedleOptions): Promise<NeedleRepo
   const cases = integer('cases', options.cases, 5, 1, 1e6);
   const pairs = integer('pairs', options.pairs, 21, 2, 100);
   const seed = integer('seed', options.seed, 1, 0, Number.MAX_SAFE_INTEGER);
+  const question = questionOf(options.question);
   const signal = checkedSignal('signal', options.signal);
   const context = contextOf(model, seat);
   const trained = Math.min(context, model.info.contextLength); // endless policies let texts be longer
@@ -81,7 +85,7 @@ export async function evaluateNeedle(options: NeedleOptions): Promise<NeedleRepo
   outer: for (const length of lengths) {
     for (let index = 0; index < cases; ++index) {
       const draws = new Draws(seed + index);
-      const haystack = new Haystack({ tokenizer: model.tokenizer, draws, pairs, length, text: options.text });
+      const haystack = new Haystack({ tokenizer: model.tokenizer, draws, pairs, length, question, text: options.text });
       for (const depth of depths) {
         const { prompt, answer } = haystack.ask(Math.round(depth * (pairs - 1)));
         const said = await answerOf(model, prompt, answer.length, seat, signal);
@@ -102,7 +106,7 @@ export async function evaluateNeedle(options: NeedleOptions): Promise<NeedleRepo
       return marks === undefined ? [] : [{ length, depth, cases: marks.length, right: mean(marks) }];
     }),
   );
-  return { lengths, depths, pairs, seed, cells, right: mean([...right.values()].flat()), aborted };
+  return { lengths, depths, pairs, question, seed, cells, right: mean([...right.values()].flat()), aborted };
 }
 
 /** The tokens that the model says, or undefined where it was stopped before. */
@@ -124,6 +128,15 @@ async function answerOf(
 function contextOf(model: Model, options: SessionOptions | undefined): number {
   using session = model.createSession(options);
   return session.contextLength;
+}
+
+/** A plain `{key}→` is looked up by the answer's first token alone, behind the prompt; here a row of the prompt does so before. */
+const QUESTION = '{key}→v?; {key}→';
+
+function questionOf(given: unknown): string {
+  if (given === undefined) return QUESTION;
+  if (typeof given === 'string' && given.includes('{key}')) return given;
+  throw expected('a text with {key} in it', 'question', given);
 }
 
 function list(name: string, given: unknown, check: (value: unknown) => number): number[] {
