@@ -116,14 +116,17 @@ export interface NativeExecutable {
   packSync(): void;
   /**
    * `mapped`: bytes read in their file; `packed`: bytes rewritten; `sent` and `received`: bytes copied to a card and from
-   * it so far; `waited`: seconds from starts on a card to their ends; `queued`: runs that began there before the one before
-   * them was over; `calls`: op calls after fusion.
+   * it so far; `values`: of the arena what values of rounds have, and on a card `round`: what one of 512 rows takes; `waited`:
+   * seconds from starts on a card to their ends; `queued`: runs that began there before the one before them was over; `calls`:
+   * op calls after fusion.
    */
   sizes(): {
     mapped: number;
     copied: number;
     packed: number;
     arena: number;
+    values: number;
+    round: number;
     isa: string;
     threads: number;
     sent: number;

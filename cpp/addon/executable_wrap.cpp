@@ -518,7 +518,7 @@ void ExecutableWrap::pack_sync(const Napi::CallbackInfo& info) {
   });
 }
 
-// { mapped, copied, packed, arena, isa, threads, sent, received, waited, queued, parts, calls }
+// { mapped, copied, packed, arena, values, round, isa, threads, sent, received, waited, queued, parts, calls }
 Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   const ExecutableState& state = alive(info.Env());
   Napi::Object sizes = Napi::Object::New(info.Env());
@@ -527,6 +527,8 @@ Napi::Value ExecutableWrap::sizes(const Napi::CallbackInfo& info) {
   sizes.Set("copied", static_cast<double>(state.copied_bytes));
   sizes.Set("packed", static_cast<double>(held.weights));
   sizes.Set("arena", static_cast<double>(held.arena));
+  sizes.Set("values", static_cast<double>(held.values));
+  sizes.Set("round", static_cast<double>(held.round));
   sizes.Set("isa", held.level);
   sizes.Set("threads", held.threads);
   sizes.Set("sent", static_cast<double>(held.sent));

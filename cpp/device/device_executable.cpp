@@ -400,6 +400,8 @@ RunnerSizes DeviceExecutable::sizes() const {
   RunnerSizes sizes;
   sizes.weights = memory.weights;
   sizes.arena = memory.arena + memory.buffers;
+  sizes.values = memory.arena;
+  sizes.round = memory.round;
   sizes.level = card_;
   sizes.threads = options_.threads;
   sizes.sent = memory.sent;

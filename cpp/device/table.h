@@ -4,7 +4,7 @@
 #pragma once
 #include <stdint.h>
 
-#define VIVACE_DEVICE_TABLE_VERSION 9
+#define VIVACE_DEVICE_TABLE_VERSION 10
 
 typedef struct VivaceDeviceError {
   char code[32];  // the words of lib/errors.ts
@@ -239,7 +239,8 @@ typedef struct VivaceDeviceStrip {
 } VivaceDeviceStrip;
 
 typedef struct VivaceDeviceMemory {
-  int64_t weights, arena, buffers;  // bytes on the card
+  int64_t weights, arena, buffers;  // bytes on the card; weights that are not there yet included
+  int64_t round;                    // of the arena, what a round of 512 rows and 64 outputs takes
   int64_t sent, received;           // bytes copied to it and from it so far
   double busy;                      // seconds between starts and ends of finished runs there
 } VivaceDeviceMemory;

@@ -105,7 +105,7 @@ RunnerSizes Executable::sizes() const {
   RunnerSizes sizes;
   sizes.weights = panels_->bytes();
   sizes.released = panels_->released();
-  sizes.arena = arena_.size();
+  sizes.arena = sizes.values = arena_.size();
   sizes.level = isa_name(options_.isa);
   sizes.threads = options_.threads;
   return sizes;

@@ -22,9 +22,10 @@ struct RunBinding {
 
 // Bytes, and words for where the program runs.
 struct RunnerSizes {
-  int64_t weights = 0;   // beyond what the description's mappings hold: copies in the order that kernels read
-  int64_t released = 0;  // of files, not read any more
-  int64_t arena = 0;
+  int64_t weights = 0;            // beyond what the description's mappings hold: copies in the order that kernels read
+  int64_t released = 0;           // of files, not read any more
+  int64_t arena = 0, values = 0;  // all that runs work in; of it what values of rounds have
+  int64_t round = 0;  // on a card: values of a round of 512 rows and 64 outputs, whether or not there was one
   std::string level;  // instruction-set level, or the card
   int threads = 1;
   int64_t sent = 0, received = 0;  // copied to the card and from it so far

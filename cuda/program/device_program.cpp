@@ -188,14 +188,14 @@ Plan DeviceProgram::plan_for(int64_t rows, int64_t outputs, int64_t& scratch) co
 // Before anything is moved: weights, and values of a prompt's chunk of 512 rows.
 void DeviceProgram::check_memory() {
   int64_t scratch = 0;
-  const int64_t arena = plan_for(512, 64, scratch).bytes;
+  round_bytes_ = plan_for(512, 64, scratch).bytes;
   size_t free = 0, all = 0;
   check(cudaMemGetInfo(&free, &all), "cudaMemGetInfo");
-  const int64_t wanted = weights_->bytes() + arena;
+  const int64_t wanted = weights_->bytes() + round_bytes_;
   if (wanted <= static_cast<int64_t>(free)) return;
   throw Error("OUT_OF_MEMORY",
               "The model needs " + mebibytes(wanted) + " on the graphics card (" + mebibytes(weights_->bytes()) +
-                  " for weights, " + mebibytes(arena) + " for values) before any context; " +
+                  " for weights, " + mebibytes(round_bytes_) + " for values) before any context; " +
                   mebibytes(static_cast<int64_t>(free)) + " of " + mebibytes(static_cast<int64_t>(all)) + " are free",
               "Use weights of fewer bits, close other programs on the card, or use device: 'cpu'.");
 }
@@ -447,8 +447,9 @@ void DeviceProgram::finish(VivaceDeviceChoice* choices) {
 
 VivaceDeviceMemory DeviceProgram::memory() const {
   return {weights_->bytes(),
-          arena_.size() + states_.size(),
-          block_.bytes() + draws_.bytes() + caches_.bytes(),
+          arena_.size(),
+          states_.size() + block_.bytes() + draws_.bytes() + caches_.bytes(),
+          round_bytes_,
           stream_.sent() + weights_->sent(),
           stream_.received(),
           busy_};

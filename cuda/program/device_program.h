@@ -101,6 +101,7 @@ class DeviceProgram {
   DeviceBuffer states_;
   int heads_ = 1;            // of queries, in the call that has most
   int64_t state_bytes_ = 0;  // of one state of the plan for attention, in the call that wants most
+  int64_t round_bytes_ = 0;  // of values of a round of 512 rows and 64 outputs
   RoundBlock block_;
   std::vector<PinnedBuffer> outputs_;  // by value; empty: none
   Started started_[2];

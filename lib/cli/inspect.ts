@@ -5,7 +5,8 @@ import { Command } from 'commander';
 import { VivaceError } from '../errors.js';
 import { openModelFile } from '../formats/open.js';
 import type { ModelSource } from '../formats/model-source.js';
-import { activeParameters, estimateMemory } from '../models/memory.js';
+import { loadModel, type Device } from '../model/load.js';
+import { activeParameters, estimateMemory, type MemoryEstimate } from '../models/memory.js';
 import { planExperts, type ExpertPlan } from '../experts/plan.js';
 import { addJsonOption, expertOptions, type ModelOptions } from './arguments.js';
 import { planLine } from './bench/experts.js';
@@ -17,6 +18,10 @@ export function inspectCommand(): Command {
   const command = new Command('inspect')
     .description('show what is in a model file: configuration, metadata, tensors, memory it will take')
     .argument('[model]', 'GGUF file or Hugging Face directory')
+    .option(
+      '--device <name>',
+      'where it is to run, for the memory that it will take: cpu (default), cuda or cuda-emulated',
+    )
     .option('--devices', 'show what this machine can run models on, and why not on the rest')
     .option('--expert-memory <size>', 'show how so much memory would be spent on experts')
     .option('--expert-policy <name>', 'by which policy');
@@ -29,10 +34,32 @@ export function inspectCommand(): Command {
     if (path === undefined) return showDevices(options.json === true);
     const source = openModelFile(path);
     const plan = planExperts(source, expertOptions(options));
-    if (options.json === true) return printJson({ ...facts(source, plan), ...(plan ? { experts: plan } : {}) });
-    print(source, plan);
+    const all = facts(source, await memoryOf(path, source, plan, options.device));
+    if (options.json === true) return printJson({ ...all, ...(plan ? { experts: plan } : {}) });
+    print(source, all);
     if (plan) process.stdout.write(`${planLine(plan)}\n`);
   });
+}
+
+type Memory = MemoryEstimate & { readonly contextLength: number };
+
+/** What contexts take: on a card as it plans the model, before anything is moved there. */
+async function memoryOf(
+  path: string,
+  source: ModelSource,
+  plan: ExpertPlan | undefined,
+  device = 'cpu',
+): Promise<Memory[]> {
+  const stored = plan && !plan.resident ? { expertBytes: plan.bytes } : {};
+  const lengths = contexts(source.config.contextLength);
+  if (!device.startsWith('cuda')) {
+    return lengths.map((contextLength) => ({
+      contextLength,
+      ...estimateMemory(source, { contextLength, ...stored }),
+    }));
+  }
+  using model = await loadModel(path, { device: device as Device, repack: 'never' });
+  return lengths.map((contextLength) => ({ contextLength, ...model.estimateMemory({ contextLength }) }));
 }
 
 interface InspectOptions extends ModelOptions {
@@ -60,8 +87,7 @@ function contexts(longest: number): number[] {
   return [...lengths, longest];
 }
 
-function facts(source: ModelSource, plan: ExpertPlan | undefined) {
-  const stored = plan && !plan.resident ? { expertBytes: plan.bytes } : {};
+function facts(source: ModelSource, memory: readonly Memory[]) {
   const tensors = [...source.tensors.values()];
   return {
     format: source.format,
@@ -76,10 +102,7 @@ function facts(source: ModelSource, plan: ExpertPlan | undefined) {
     types: types(source),
     tensors: tensors.map(({ name, dtype, shape, bytes: size }) => ({ name, dtype, shape, bytes: size })),
     chatTemplates: Object.keys(source.chatTemplates),
-    memory: contexts(source.config.contextLength).map((contextLength) => ({
-      contextLength,
-      ...estimateMemory(source, { contextLength, ...stored }),
-    })),
+    memory,
   };
 }
 
@@ -92,9 +115,7 @@ function expertRows({ experts, layers }: ModelSource['config']): string[][] {
   return [['experts', `${all} of feed-forward ${hidden}${shared}, ${used} of a token, ${where}`]];
 }
 
-function print(source: ModelSource, plan: ExpertPlan | undefined): void {
-  const all = facts(source, plan);
-  const { config } = all;
+function print({ config }: ModelSource, all: ReturnType<typeof facts>): void {
   const section = (title: string, body: string): void => {
     process.stdout.write(`${style(process.stdout, 'bold', title)}\n${body.replace(/^/gm, '  ')}\n\n`);
   };

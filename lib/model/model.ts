@@ -208,7 +208,7 @@ export class Model {
   }
 
   /**
-   * What this model takes with so many tokens in its sessions, in bytes. With a `cache` that has a policy: with one session of that
+   * What this model takes with so many tokens in its sessions, in bytes; on a card as the card plans it. With a `cache` that has a policy: with one session of that
    * length, in whole pages; `kvMost` is what its keys and values take while it is read as one prompt.
    */
   estimateMemory(
@@ -222,9 +222,11 @@ export class Model {
     const types = { keyType: keyTypeOf(keyType), valueType: valueTypeOf(valueType) };
     const estimate = estimateMemory(this.source, { contextLength, ...types });
     const { weights, mapped } = this.executor.memory();
-    const { activations } = estimate;
+    const planned = this.executor instanceof NativeExecutor ? this.executor.roundBytes : undefined;
+    const { activations } = { ...estimate, ...(planned === undefined ? {} : { activations: planned }) };
     const cache = options.cache && resolveCache(options.cache, this.cacheModel());
-    if (!cache?.native) return { ...estimate, weights, mapped, total: mapped + weights + estimate.kv + activations };
+    const held = { ...estimate, weights, mapped, activations };
+    if (!cache?.native) return { ...held, total: mapped + weights + estimate.kv + activations };
     const { held: kv, most: kvMost } = keptBytes(
       cache.native,
       {
@@ -235,7 +237,7 @@ export class Model {
       },
       contextLength,
     );
-    return { ...estimate, weights, mapped, kv, kvMost, total: mapped + weights + kv + activations };
+    return { ...held, kv, kvMost, total: mapped + weights + kv + activations };
   }
 
   /** Bytes in use now: weights, keys and values that sessions have and that stay for others, intermediate values. */

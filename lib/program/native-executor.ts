@@ -334,6 +334,11 @@ export class NativeExecutor implements Executor {
     return device && nativeCall(() => native().devices(device.library).devices[device.index]?.memory);
   }
 
+  /** Bytes of values of a round of 512 rows on the card, whether or not there was one; undefined on the CPU. */
+  get roundBytes(): number | undefined {
+    return this.device && this.compiled.executable.sizes().round;
+  }
+
   /** Instruction-set level and threads in use. */
   describe(): { isa: string; threads: number } {
     const { isa, threads } = this.compiled.executable.sizes();

@@ -3,8 +3,9 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { openModelFile } from '../../lib/index.js';
+import { loadModel, openModelFile, type MemoryEstimate } from '../../lib/index.js';
 import { randomModel, writeRandomGguf } from '../fixtures/random-model.js';
+import { emulatedDevice } from '../ops/executors.js';
 import { embedded, root, vivace, vivaceJson } from './command.js';
 
 interface RunResult {
@@ -133,6 +134,22 @@ describe('vivace inspect', () => {
     for (const heading of ['Metadata', 'Tensor types', 'Tensors', 'Memory'])
       expect(stdout).toMatch(new RegExp(`^${heading}$`, 'm'));
     expect(stdout).toContain('blk.0.attn_q.weight');
+  });
+
+  test('for a card: weights as they will lie there, and what it plans for values', async () => {
+    const device = 'cuda-emulated';
+    if (!emulatedDevice()) return; // a build without it
+    const { memory } = await vivaceJson<{ memory: MemoryEstimate[] }>(['inspect', embedded, '--device', device]);
+    using model = await loadModel(embedded, { device, threads: 1, repack: 'load' });
+    const { weights, mapped } = model.memoryUsage();
+    for (const row of memory) expect(row).toMatchObject({ weights, mapped });
+    expect(memory.map(({ activations }) => activations)).toEqual(memory.map(() => model.estimateMemory().activations));
+    const [{ memory: host }, text] = [
+      await vivaceJson<{ memory: MemoryEstimate[] }>(['inspect', embedded]),
+      (await vivace(['inspect', embedded, '--device', device])).stdout,
+    ];
+    expect(host[0].activations).not.toBe(memory[0].activations);
+    expect(text).toMatch(/^Memory$/m);
   });
 
   test('of experts: how many there are, and the parameters of a token', async () => {

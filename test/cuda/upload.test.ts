@@ -44,3 +44,40 @@ test('all pieces arrive where they belong', async () => {
   expectSameBits(rows, wanted['x'], 'rows of the table');
   expectClose(y, wanted['y'], 1e-4, 2); // sums of 2048 products of up to 30 000
 }, 120_000);
+
+test('what a model will take is known before anything is moved', async () => {
+  const device = emulatedDevice();
+  if (!device) return; // a build without it
+  const [vocab, hidden, columns] = [70, 224, 96]; // strips and units of fragments that are not full
+  const weights: Record<string, Uint8Array> = {
+    table: blocks(vocab, columns),
+    up: blocks(hidden, columns),
+    down: blocks(vocab, hidden),
+  };
+  const shapes: Record<string, [number, number]> = {
+    table: [vocab, columns],
+    up: [hidden, columns],
+    down: [vocab, hidden],
+  };
+  const builder = new ProgramBuilder('planned', (name) => ({ dtype: 'Q8_0', shape: shapes[name] }));
+  const tokens = builder.input('tokens', 'I32', 'rows', 1);
+  const wanted = builder.input('output_rows', 'I32', 'outputs', 1);
+  const weight = (name: string): ReturnType<typeof builder.weight> => builder.weight(name, shapes[name]);
+  const x = builder.embedding(weight('table'), tokens);
+  const y = builder.linear(builder.rowSelect(builder.linear(x, weight('up')), wanted), weight('down'));
+  const program = builder.finish({ y });
+  const compiled = new NativeProgram(program, (name) => weights[name], { device, repack: false });
+  const planned = compiled.executable.sizes();
+  expect(planned.packed).toBeGreaterThan(0);
+  expect(planned.values).toBe(0);
+  while ((await compiled.executable.pack(2 ** 20)) < 1);
+  compiled.runSync({
+    tokens: Int32Array.from({ length: 512 }, (_, row) => row % vocab),
+    output_rows: Int32Array.from({ length: 64 }, (_, i) => 511 - i),
+  });
+  const used = compiled.executable.sizes();
+  compiled.dispose();
+  expect(used.packed).toBe(planned.packed);
+  expect(used.values).toBe(planned.round);
+  expect(used.round).toBe(planned.round);
+});
