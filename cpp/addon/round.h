@@ -25,7 +25,7 @@ struct Told {
   Drawn drawn;
   double ms = 0;  // since the end of the round before, or the begin of the run
   // Where sequences had drafts: their outputs, in order; how deep the drafts were; what they hoped for and what it
-  // cost; the outputs' rows that stay.
+  // cost; bits of the outputs' rows: 1 it stays, 2 only a judge kept it.
   std::vector<int32_t> rows, depths;
   std::vector<double> hoped, draft_ms;
   std::vector<int32_t> kept;
@@ -231,6 +231,10 @@ struct Round {
       if (value.kind == ValueKind::input || value.rows != rows_symbol) continue;
       taps_[i].resize(static_cast<size_t>(rows * value.columns));
       bindings[i].data = reinterpret_cast<std::byte*>(taps_[i].data());
+      // Judges on the host read it there.
+      for (Walk& walk : draws.walks)
+        if (walk.judge.weights != nullptr && walk.judge.value == bindings[i].value)
+          walk.judge.hidden = taps_[i].data() + walk.judge.first_row * walk.judge.width;
     }
   }
 
@@ -271,8 +275,10 @@ struct Round {
     }
     if (drafted) {
       result.kept.assign(static_cast<size_t>(outputs), 0);
-      for (const Walk& walk : draws.walks)
+      for (const Walk& walk : draws.walks) {
         for (const int32_t row : walk.kept) result.kept[static_cast<size_t>(walk.output + row)] = 1;
+        for (const int32_t row : walk.judged) result.kept[static_cast<size_t>(walk.output + row)] |= 2;
+      }
       for (const DraftSeat& seat : seats) {
         result.rows.push_back(static_cast<int32_t>(seat.rows));
         result.depths.push_back(seat.depth);

@@ -135,7 +135,10 @@ export function buildRequest(
     }
     row += rowsOf(share);
   }
-  const judges = shares.flatMap(({ draft }) => (draft?.judge ? [draft.judge.feature] : []));
+  const judges = shares.flatMap(({ draft, plan }) => {
+    const judge = draft?.judge ?? plan?.drafting?.judge;
+    return judge ? [judge.feature] : [];
+  });
   const wanted = shares.flatMap(({ entry }) => entry.taps?.names ?? []);
   const tapped = [...new Set([...judges, ...wanted])].sort();
   const compressing = shares.filter((share) => compresses(share) && share.entry.layers === 0);

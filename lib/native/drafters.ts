@@ -84,6 +84,15 @@ export interface NativeSeat {
   /** [n]: milliseconds of a round of n rows; empty: drafts are not cut. */
   readonly costs: Float64Array;
   readonly calibration: number;
+  /** Reads the run's `value` of drafted rows; `protect`: tokens that only the rule may keep. */
+  readonly judge?: {
+    readonly weights: Float32Array;
+    readonly bias: number;
+    readonly bound: number;
+    readonly longest: number;
+    readonly protect: Int32Array;
+    readonly value: number;
+  };
   /** Values that the run gives of every row: the drafter hears of them, side by side. */
   readonly taps?: Int32Array;
 }

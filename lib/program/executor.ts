@@ -208,6 +208,8 @@ export interface RowDrafting {
   readonly costs: Float64Array;
   /** Kept tokens per sum of scores. */
   readonly calibration: number;
+  /** Of drafts behind the first round's; only the rule may keep tokens that it protects. */
+  readonly judge?: Omit<WalkJudge, 'guarded'> & { readonly protect: Int32Array };
   /** What the drafter hears of the rows that stay: values of `RunRequest.taps`. */
   readonly taps?: readonly string[] | undefined;
 }
@@ -228,10 +230,8 @@ export interface ModelDrafting {
   readonly tree?: GrownShape;
   /** Trees of one shape instead, one for each number of nodes that drafts may have, ascending; where there is a proposal. */
   readonly shapes?: readonly (FixedShape & { readonly nodes: number })[];
-  /** As `DraftTree.levels`. */
-  readonly levels?: number;
-  /** What becomes of trees is counted: `NativeDrafter.studied`. */
-  readonly studies?: boolean;
+  readonly levels?: number; // as `DraftTree.levels`
+  readonly studies?: boolean; // what becomes of trees is counted: `NativeDrafter.studied`
 }
 
 /** The laws that a draft's tokens were drawn from. Made by `Executor.createProposal`. */

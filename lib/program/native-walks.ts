@@ -97,8 +97,9 @@ export function nativeDrafts(drafts: NonNullable<RunRequest['drafts']>): {
 }
 
 /** `idOf`: of a value that the run taps. */
-const nativeSeat = ({ rule, taps, ...drafting }: RowDrafting, idOf: (tap: string) => number): NativeSeat => ({
+const nativeSeat = ({ rule, taps, judge, ...drafting }: RowDrafting, idOf: (tap: string) => number): NativeSeat => ({
   ...drafting,
+  ...(judge ? { judge: { ...judge, value: idOf(judge.feature) } } : {}),
   ...ruleSettings(rule),
   ...(taps ? { taps: Int32Array.from(taps, idOf) } : {}),
 });

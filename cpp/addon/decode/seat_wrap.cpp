@@ -1,6 +1,7 @@
 #include "addon/decode/seat_wrap.h"
 
 #include "addon/decode/drafter_wrap.h"
+#include "addon/decode/verify_wrap.h"
 
 namespace vivace {
 namespace {
@@ -32,6 +33,20 @@ void read_taps(const Napi::Value& given, const Program& program, DraftSeat& seat
     width += program.values[static_cast<size_t>(tap)].columns;
   }
   if (width != seat.drafter->drafter->width()) throw Error("INTERNAL", "run: a drafter reads rows of another width");
+}
+
+// { weights, bias, bound, longest, protect, value }; `protect`: tokens that only the rule may keep.
+void read_seat_judge(const Napi::Object& given, const Program& program, SeatJudge& judge) {
+  judge.head = read_judge(given);
+  judge.head.value = static_cast<int>(number(given, "value"));
+  check_hidden(judge.head, program);
+  const Napi::Int32Array tokens = given.Get("protect").As<Napi::Int32Array>();
+  for (size_t i = 0; i < tokens.ElementLength(); ++i) {
+    if (tokens[i] < 0) throw Error("INTERNAL", "run: a judge protects tokens");
+    const auto token = static_cast<size_t>(tokens[i]);
+    if (token >= judge.guarded.size()) judge.guarded.resize(token + 1, false);
+    judge.guarded[token] = true;
+  }
 }
 
 }  // namespace
@@ -83,6 +98,7 @@ std::vector<DraftSeat> read_seats(const Napi::Array& list, const Program& progra
       const auto row_costs = costs.As<Napi::Float64Array>();
       seat.costs.assign(row_costs.Data(), row_costs.Data() + row_costs.ElementLength());
       read_taps(given.Get("taps"), program, seat);
+      if (given.Get("judge").IsObject()) read_seat_judge(given.Get("judge").As<Napi::Object>(), program, seat.judge);
       seat.drafter->drafter->prepare(std::min(seat.left, int64_t{most_cells_ahead}) + rows, seat.most);
     }
     seats.push_back(std::move(seat));

@@ -161,13 +161,20 @@ void find_hidden(Walk& walk, const Runner& executable, const std::vector<RunBind
   judge.value = hidden;
   judge.first_row = root;
   judge.guarded.resize(static_cast<size_t>(walk.rows()), 0);
-  bool there = executable.place() != nullptr && std::count(program.outputs.begin(), program.outputs.end(), hidden) > 0;
+  bool there = executable.place() != nullptr;
   for (const RunBinding& binding : bindings) {
     if (binding.value != hidden) continue;
     judge.hidden = reinterpret_cast<const float*>(binding.data) + judge.first_row * judge.width;
     there = true;
   }
   if (!there) throw Error("INTERNAL", "run: a judge wants hidden states");
+  check_hidden(judge, program);
+}
+
+void check_hidden(const Judge& judge, const Program& program) {
+  const int hidden = judge.value;
+  if (std::count(program.outputs.begin(), program.outputs.end(), hidden) == 0)
+    throw Error("INTERNAL", "run: a judge wants hidden states");
   const ValueInfo& value = program.values[static_cast<size_t>(hidden)];
   if (value.rows != rows_symbol || value.columns != judge.width || value.dtype != DType::F32)
     throw Error("SHAPE_MISMATCH", "run: the judge's head has " + std::to_string(judge.width) +
@@ -180,6 +187,18 @@ std::vector<uint32_t> read_mask(const Napi::Value& value, const Sampler& sampler
   if (static_cast<int64_t>(words.ElementLength()) * 32 < sampler.vocab())
     throw Error("INTERNAL", "verify: a mask has too few words");
   return {words.Data(), words.Data() + words.ElementLength()};
+}
+
+Judge read_judge(const Napi::Object& given) {
+  Judge judge;
+  const auto weights = typed<Napi::Float32Array>(given.Get("weights"), napi_float32_array, "judge.weights");
+  judge.weights = weights.Data();
+  judge.width = static_cast<int64_t>(weights.ElementLength());
+  judge.bias = given.Get("bias").As<Napi::Number>().FloatValue();
+  judge.bound = given.Get("bound").As<Napi::Number>().DoubleValue();
+  judge.longest = given.Get("longest").As<Napi::Number>().Int32Value();
+  if (judge.width < 1) throw Error("INTERNAL", "verify: a judge without weights");
+  return judge;
 }
 
 Walk read_walk(const Napi::Object& given, const void* place) {
@@ -205,16 +224,9 @@ Walk read_walk(const Napi::Object& given, const void* place) {
       throw Error("INTERNAL", "verify: alpha is not from 0 to 1");
   }
   if (given.Get("judge").IsObject()) {
-    // The arrays are the request's, which outlives the walk.
     const Napi::Object head = given.Get("judge").As<Napi::Object>();
-    const auto weights = typed<Napi::Float32Array>(head.Get("weights"), napi_float32_array, "judge.weights");
-    walk.judge.weights = weights.Data();
-    walk.judge.width = static_cast<int64_t>(weights.ElementLength());
-    walk.judge.bias = head.Get("bias").As<Napi::Number>().FloatValue();
-    walk.judge.bound = head.Get("bound").As<Napi::Number>().DoubleValue();
+    walk.judge = read_judge(head);
     walk.judge.guarded = integers(head.Get("guarded"), "judge.guarded");
-    walk.judge.longest = head.Get("longest").As<Napi::Number>().Int32Value();
-    if (walk.judge.width < 1) throw Error("INTERNAL", "verify: a judge without weights");
   }
   if (given.Get("masks").IsArray()) {
     const Napi::Array masks = given.Get("masks").As<Napi::Array>();

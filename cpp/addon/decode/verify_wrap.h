@@ -18,6 +18,14 @@ Proposal* unwrap_proposal(Napi::Value value);
 // it (Runner::place).
 Walk read_walk(const Napi::Object& given, const void* place);
 
+// { weights, bias, bound, longest }: a judge's head, without what it guards. The array is the request's, which outlives
+// it. Throws INTERNAL.
+Judge read_judge(const Napi::Object& given);
+
+// Whether the program returns what the judge's `value` says. Throws INTERNAL, and SHAPE_MISMATCH for a head of another
+// width.
+void check_hidden(const Judge& judge, const Program& program);
+
 // The hidden states that the walk's judge reads, the run's value `hidden` from row `root` on: the host in the caller's
 // memory, a device where they are computed. Throws SHAPE_MISMATCH for a head of another width.
 void find_hidden(Walk& walk, const Runner& executable, const std::vector<RunBinding>& bindings, int hidden,

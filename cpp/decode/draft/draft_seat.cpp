@@ -233,6 +233,15 @@ void DraftSeat::sit(const Branches& next, Draws& draws) {
   walk.options = options;
   walk.proposal = proposal_;
   walk.cycle = cycle;
+  if (judge.head.weights != nullptr) {
+    walk.judge = judge.head;
+    walk.judge.first_row = output;  // all rows of a round that follows are outputs
+    walk.judge.guarded.assign(walk.tokens.size(), 0);
+    for (size_t row = 1; row < walk.tokens.size(); ++row) {
+      const auto token = static_cast<size_t>(walk.tokens[row]);
+      walk.judge.guarded[row] = token < judge.guarded.size() && judge.guarded[token] ? 1 : 0;
+    }
+  }
   draws.walks.push_back(std::move(walk));
 }
 

@@ -35,6 +35,12 @@ struct Branches {
   std::vector<int32_t> parents;  // places in this list, -1 for the first; empty: a chain
 };
 
+// What judges all drafts of a sequence: a head, as Judge has it, and the tokens that only the rule may keep.
+struct SeatJudge {
+  Judge head;
+  std::vector<bool> guarded;  // by token
+};
+
 struct DraftSeat {
   std::shared_ptr<SharedDrafter> drafter;  // null: it says one token a round
   DraftSize most;                          // of a draft
@@ -43,6 +49,7 @@ struct DraftSeat {
   uint64_t cycle = 1;         // of the next draft: it counts the tokens that were said
   std::vector<double> costs;  // for paying(); those of the run's other seats are the same
   double calibration = 1;
+  SeatJudge judge;
   std::vector<int> taps;  // values of the run, side by side what its drafter hears of rows
   double hoped = 0;       // sum of the scores of the tokens that are verified next
   double draft_ms = 0;    // what these cost

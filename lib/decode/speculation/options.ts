@@ -116,7 +116,8 @@ function baseOf(verifier: BaseVerifier | JudgeVerifier | undefined): Resolved {
   if (typeof verifier !== 'object' || verifier?.name !== 'judge') {
     const rule = ruleOf(verifier);
     const within = typeof verifier === 'object' && verifier.name === 'relaxed' ? verifier.within : undefined;
-    return { rule, ...(within === undefined ? {} : { within: checkWhere('within', within) }) };
+    const where = checkWhere('within', within);
+    return { rule, ...(where === 'all' ? {} : { within: where }) };
   }
   return { judge: resolveJudge(verifier), rule: ruleOf(verifier.rule) };
 }

@@ -98,7 +98,8 @@ export class Speculator {
     this.decides = !matches || this.guard !== undefined || this.reflector !== undefined;
     const byTheClock = adaptive && !this.decides;
     this.where = options.within === undefined ? undefined : new Whereabouts(options.within, context.tokenizer);
-    const alone = !this.reflector && !this.guard && !this.where && !this.fence && executor.drafts === true;
+    const guarded = this.guard !== undefined && !this.guard.standing;
+    const alone = !this.reflector && !guarded && !this.where && !this.fence && executor.drafts === true;
     const anyShape = alone && byTheClock && maxNodes > maxDraft && this.drafter.anyShape;
     this.shapes = anyShape ? shapeRatesOf(executor, options.drafter.name) : undefined;
     this.maxNodes = this.shapes?.choose() === 'chain' ? maxDraft : maxNodes;
@@ -150,6 +151,7 @@ export class Speculator {
     sequences: number,
   ): RowDrafting {
     const { planner, drafter } = this;
+    const judge = this.guard?.standing;
     return {
       drafter: native,
       ...sizes,
@@ -158,6 +160,7 @@ export class Speculator {
       cycle: this.cycle,
       costs: planner?.costsFor(sequences, sequences * sizes.maxNodes) ?? new Float64Array(),
       calibration: planner?.calibration ?? 1,
+      ...(judge ? { judge } : {}),
       ...(drafter.taps ? { taps: drafter.taps.names } : {}),
     };
   }
@@ -244,8 +247,8 @@ export class Speculator {
     const maxNodes = Math.min(this.isTree ? this.maxNodes : maxTokens, most);
     const pending = maxTokens > 0 ? this.drafter.draft(maxTokens, maxNodes, this.cycle) : none;
     const job = this.job(pending instanceof Promise ? await pending : pending, room, begin);
-    if (!job) this.rest();
-    else if (!('bid' in job)) this.quiet = 0;
+    if (job && !('bid' in job)) this.quiet = 0;
+    if (!job && !this.decides) this.rest(); // where they decide what is said, none is left out, as in native runs
     return job;
   }
 

@@ -1,9 +1,11 @@
 // Sessions with a judge on every device: what it keeps, what its borders are, and what it may never say.
+import { draftModel, nGram } from '../../../lib/index.js';
 import type { GenerateOptions, GenerateResult, JudgeHead, JudgeVerifier, Model } from '../../../lib/index.js';
 import type { Drafter } from '../../../lib/decode/speculation/drafter.js';
 import { Generator } from '../../fixtures/random/generator.js';
 import { modelOn } from '../../fixtures/model-on.js';
 import { testDevices } from '../../ops/executors.js';
+import { asking } from '../../session/speculation/setting.js';
 
 /** Says the answer, but for one token in four. */
 function drafterOf(answer: readonly number[], wide: boolean, vocab: number): Drafter {
@@ -91,6 +93,47 @@ describe.each(testDevices())('on %s', (device) => {
       expect(short.speculation!.judged).toBeGreaterThan(0);
       expect(short.speculation!.accepted).toBeLessThanOrEqual(all.speculation!.accepted);
     }
+  });
+
+  test('drafts are judged inside of runs, too: the same tokens of the same judge', async () => {
+    const few = device !== 'cpu';
+    const logitBias = Object.fromEntries([...model.tokenizer.endOfGeneration].map((id) => [id, -Infinity]));
+    const random = new Generator(12, 'runs');
+    const head = headOf(Float32Array.from({ length: width }, () => random.normal() / 4));
+    const loose = { temperature: 1, seed: 3, topK: 0, topP: 1, minP: 0 };
+    const drafters = (): [Drafter, GenerateOptions, number, number][] => [
+      [nGram({ branches: 3 }), { temperature: 0 }, 3, 8],
+      [draftModel(model, { temperature: 1.5, minProbability: 0 }), loose, 3, 3],
+      [draftModel(model, { temperature: 1.5, minProbability: 0 }), { ...loose, repetitionPenalty: 1.2 }, 3, 7],
+    ];
+    const verifier = { name: 'judge', head, threshold: 0.5, maxJudgedRun: 2, protect: [3, 5, 7] } as const;
+    let judged = 0;
+    for (let kind = 0; kind < drafters().length; kind++) {
+      const results = [];
+      const asked = [0, 0];
+      for (const isNative of [true, false]) {
+        const say = (prompt: string, stop?: string[]): ReturnType<typeof generate> => {
+          const [own, options, maxDraft, maxNodes] = drafters()[kind];
+          const drafter = asking(own, isNative, () => asked[isNative ? 0 : 1]++);
+          const speculation = { drafter, verifier, adaptive: false, maxDraft, maxNodes };
+          const all = { ...options, logprobs: true, logitBias, maxTokens: few ? 12 : 60, ...(stop ? { stop } : {}) };
+          return generate(prompt, { ...all, speculation });
+        };
+        const told = [await say('a b a b a b')];
+        // A stop string is looked for in JavaScript; others share rounds.
+        if (!few) told.push(await say('a b', ['zzz']), ...(await Promise.all([say('one two one'), say('a a a')])));
+        results.push(
+          told.map(({ tokens, judged: marked, speculation: books }) => {
+            return { tokens, marked, judged: books!.judged, accepted: books!.accepted, drafted: books!.drafted };
+          }),
+        );
+      }
+      expect(results[0]).toEqual(results[1]);
+      for (const one of results[0]) expect(one.marked).toBe(one.judged);
+      judged += results[0].reduce((sum, one) => sum + one.judged!, 0);
+      if (kind > 0) expect(asked[0]).toBeLessThan(asked[1]);
+    }
+    expect(judged).toBeGreaterThan(few ? 2 : 20);
   });
 
   test('what ends an answer is said by the model alone', async () => {

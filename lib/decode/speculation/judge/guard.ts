@@ -1,12 +1,14 @@
 // The judge of one generation: which tokens of a draft only the rule may keep.
 import { VivaceError } from '../../../errors.js';
 import type { Tokenizer } from '../../../formats/tokenizer/tokenizer.js';
+import type { RowDrafting } from '../../../program/executor.js';
 import type { JobDraft } from '../../rounds.js';
 import type { Draft } from '../drafter.js';
 import type { ResolvedJudge } from './options.js';
 
 export class Guard {
   private answer: number[] | undefined; // its end
+  private known: RowDrafting['judge'];
 
   /** `width`: of the hidden state, undefined where there is none to read. Throws SHAPE_MISMATCH, UNSUPPORTED_FEATURE. */
   constructor(
@@ -31,6 +33,16 @@ export class Guard {
     this.answer = this.answer === undefined ? [] : [...this.answer, ...tokens].slice(-4 * longest - 4);
   }
 
+  /** The same for every draft, which needs no text where there are no stop strings; undefined where there are. */
+  get standing(): RowDrafting['judge'] {
+    if (this.stop.length > 0) return undefined;
+    if (this.known) return this.known;
+    const { feature, weights, bias, bound, longest, protect } = this.judge;
+    const own = [...protect].filter((token) => token < this.tokenizer.vocabSize);
+    const tokens = Int32Array.from([...endsOf(this.tokenizer), ...own]);
+    return (this.known = { feature, weights, bias, bound, longest, protect: tokens });
+  }
+
   view({ tokens, parents }: Draft): Pick<JobDraft, 'judge'> {
     const { feature, weights, bias, bound, longest } = this.judge;
     const guarded = new Int32Array(1 + tokens.length);
@@ -48,4 +60,16 @@ export class Guard {
     const text = tokenizer.decode([...(this.answer ?? []), ...path]);
     return stop.some((one) => text.includes(one));
   }
+}
+
+const ends = new WeakMap<Tokenizer, readonly number[]>();
+
+/** Special tokens, and those that end a turn. */
+function endsOf(tokenizer: Tokenizer): readonly number[] {
+  const known = ends.get(tokenizer);
+  if (known) return known;
+  const found: number[] = [...tokenizer.endOfGeneration];
+  for (let token = 0; token < tokenizer.vocabSize; token++) if (tokenizer.isSpecial(token)) found.push(token);
+  ends.set(tokenizer, found);
+  return found;
 }
