@@ -24,7 +24,7 @@ export const expertPolicies = {
     what: 'the next layer’s router predicts from this layer’s input; ARC keeps',
     predictor: 'router',
     replacement: 'arc',
-    placement: 'shallow',
+    placement: 'uniform',
     pipelined: true,
   },
   'activation-path': {

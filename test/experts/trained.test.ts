@@ -196,7 +196,7 @@ test('with one prediction too many, the next layer is foreseen well above 90 %',
 test('on a machine whose copies fit under its layers, foreseeing halves what copies cost', () => {
   // A third of the experts has room; a layer computes for 1, an expert is copied in 0.25.
   const options = { costs: fixedCosts(1, 0.02, 0.25), slots: 32, warm: 30 };
-  const [demand, lru, fate] = comparePolicies(trace, ['on-demand', 'lru', 'fate-uniform'], options);
+  const [demand, lru, fate] = comparePolicies(trace, ['on-demand', 'lru', 'fate'], options);
   expect(fate.stallPerStep).toBeLessThan(0.5 * lru.stallPerStep);
   expect(lru.stallPerStep).toBeLessThan(demand.stallPerStep);
 });

@@ -54,6 +54,6 @@ export function comparePolicies(
 
 /** Which placement of Fate is faster here: what `auto` takes. */
 export function betterPlacement(trace: RoutingTrace, options: CompareOptions): 'shallow' | 'uniform' {
-  const [shallow, uniform] = comparePolicies(trace, ['fate', 'fate-uniform'], options);
+  const [uniform, shallow] = comparePolicies(trace, ['fate', 'fate-shallow'], options);
   return shallow.secondsPerStep < uniform.secondsPerStep ? 'shallow' : 'uniform';
 }

@@ -34,10 +34,10 @@ export const policies = {
   'compute-in-place': { ...plain, replacement: 'fixed', placement: 'uniform', onMiss: 'auto' },
   /** Whole layers stay, the experts of all others are computed where they are (llama.cpp). */
   static: { ...plain, replacement: 'fixed', placement: 'layers', onMiss: 'there' },
-  /** The next layer's router predicts; ARC keeps; the first layers are complete. */
-  fate: { ...plain, predictor: 'router', replacement: 'arc', placement: 'shallow' },
-  /** The same with as many slots in every layer. */
-  'fate-uniform': { ...plain, predictor: 'router', replacement: 'arc', placement: 'uniform' },
+  /** The next layer's router predicts; ARC keeps; every layer has as many slots. */
+  fate: { ...plain, predictor: 'router', replacement: 'arc', placement: 'uniform' },
+  /** The same with the first layers complete. */
+  'fate-shallow': { ...plain, predictor: 'router', replacement: 'arc', placement: 'shallow' },
   /** What perfect predictions would give. */
   oracle: { ...plain, predictor: 'oracle', replacement: 'arc', placement: 'uniform' },
 } as const satisfies Record<string, Policy>;

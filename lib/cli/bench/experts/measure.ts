@@ -18,11 +18,11 @@ import { measureProfile } from '../profile.js';
 import { measuredCosts } from './measured.js';
 
 /** The store's policies, and Fate with the other placement. */
-export const measuredNames = [...expertPolicyNames, 'fate-uniform'] as const;
+export const measuredNames = [...expertPolicyNames, 'fate-shallow'] as const;
 export type MeasuredName = (typeof measuredNames)[number];
 
 const choiceOf = (name: MeasuredName): { policy: ExpertPolicy; placement?: ExpertPlacement } =>
-  name === 'fate-uniform' ? { policy: 'fate', placement: 'uniform' } : { policy: name };
+  name === 'fate-shallow' ? { policy: 'fate', placement: 'shallow' } : { policy: name };
 
 export interface MeasureOptions {
   readonly path: string;
