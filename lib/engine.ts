@@ -191,7 +191,7 @@ export class Engine implements Rounds {
     const spend = (rows: number): void => void ((room -= rows), (free -= rows));
     const take = (entry: Entry, rows: number): void => {
       const ends = rows === left(entry) && !entry.logits && entry.voters === 0;
-      const plan = ends ? planOf(entry, entries.length) : undefined;
+      const plan = ends ? planOf(entry, entries.length, this.queue.length === 1, free - rows) : undefined;
       if (plan === 'failed') return void (this.queue = this.queue.filter((other) => other !== entry));
       spend(rows);
       if (plan?.draft instanceof Promise) {
@@ -294,13 +294,17 @@ export class Engine implements Rounds {
 
   private async round(shares: readonly Share[]): Promise<void> {
     const { request, places } = buildRequest(shares, this.vocab, this.executor);
-    const ahead = this.mayGoOn(shares)
-      ? new Ahead(
-          shares[0].entry.kv,
-          shares.map(({ entry }) => entry),
-          shares.map(({ plan }) => plan),
-        )
-      : undefined;
+    const goesOn = this.mayGoOn(shares);
+    const begins = shares.some(({ plan }) => plan?.drafting?.begins);
+    const ahead =
+      goesOn || begins
+        ? new Ahead(
+            shares[0].entry.kv,
+            shares.map(({ entry }) => entry),
+            shares.map(({ plan }) => plan),
+          )
+        : undefined;
+    if (!goesOn) ahead?.stop(); // somebody came meanwhile
     const drafting = draftingOf(shares);
     const begin = performance.now();
     if (drafting) {

@@ -284,7 +284,7 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
           executable.parts() != round.kv->options().layers)
         throw Error("INTERNAL", "run: the program has no such part");
     }
-    int cells = static_cast<int>(cells_of_trees(request.Get("sampling"))), drafted = 0;
+    int cells = static_cast<int>(cells_of_trees(request.Get("sampling"))), drafted = 0, begun = 0;
     if (request.Get("ahead").IsObject()) {
       const Napi::Object ahead = request.Get("ahead").As<Napi::Object>();
       round.ahead = read_ahead(ahead, *round.kv);
@@ -295,9 +295,10 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
     }
     for (const DraftSeat& seat : round.seats) {
       drafted = std::max(drafted, seat.most.nodes);
+      if (seat.begins) begun = seat.wanted().nodes;
       if (seat.drafter) cells = std::max(cells, static_cast<int>(std::min(seat.left, int64_t{most_cells_ahead})));
     }
-    round.batch.build(batch, round.kv.get(), cells, 1 + drafted);
+    round.batch.build(batch, round.kv.get(), cells, 1 + drafted, begun);
     round.has_batch = true;
     const auto bind = [&](int id, const int32_t* data) {
       if (id >= 0) round.bindings.push_back({id, reinterpret_cast<std::byte*>(const_cast<int32_t*>(data))});

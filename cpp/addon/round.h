@@ -69,6 +69,7 @@ struct Round {
   void execute() {
     begin_ = Clock::now();
     if (link.feeds()) bind(link.output, fed_[0]);
+    draft_first();
     std::unique_lock turn(*state->running, std::defer_lock);
     run(turn);
     if (fed) go_on_with_fed();
@@ -92,6 +93,28 @@ struct Round {
   Told take_last() { return std::move(last_); }
 
  private:
+  // A draft behind the rows that were given, where it takes runs of a model.
+  void draft_first() {
+    if (seats.empty() || !seats.front().begins || !draws.walks.empty()) return;
+    DraftSeat& seat = seats.front();
+    if (batch.room(0, 1) < seat.wanted().nodes) return;
+    seat.said = {batch.batch().tokens[batch.batch().output_rows[0]]};
+    std::vector<Branches> branches;
+    draft_next(seats, branches);
+    Branches& own = branches.front();
+    if (own.tokens.size() < 2) return;
+    draws.samplers.clear();
+    seat.sit(own, draws);
+    draws.clear();
+    std::vector<int32_t> parents;
+    for (size_t i = 1; i < own.tokens.size(); ++i)
+      parents.push_back(own.parents.empty() ? static_cast<int32_t>(i) - 2 : own.parents[i] - 1);
+    batch.extend({own.tokens.begin() + 1, own.tokens.end()}, parents);
+    outputs = static_cast<int64_t>(own.tokens.size());
+    rows = batch.batch().rows;
+    bind_taps();
+  }
+
   // One run per level of the trees that the first run began.
   void grow() {
     grow_trees(

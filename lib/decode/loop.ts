@@ -241,7 +241,7 @@ class Run {
     }
     const room = this.room();
     return this.heard(speculator, () =>
-      this.round(Infinity, undefined, (sequences) => speculator.plan(room, sequences)),
+      this.round(Infinity, undefined, (sequences, alone) => speculator.plan(room, sequences, alone)),
     );
   }
 

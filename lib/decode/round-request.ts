@@ -172,10 +172,13 @@ export function buildRequest(
 export const kindOf = ({ drafting, tree, layers }: Entry): string =>
   drafting ? 'chain' : tree ? 'tree' : layers > 0 ? 'layers' : 'text';
 
-/** What a job wants of the run that begins; `failed`: it has been rejected with the reason. */
-export function planOf(entry: Entry, sequences: number): JobPlan | 'failed' | undefined {
+/** What a job wants of the run that begins; `room`: rows that a draft may have. `failed`: it has been rejected with the reason. */
+export function planOf(entry: Entry, sequences: number, alone: boolean, room: number): JobPlan | 'failed' | undefined {
   try {
-    return entry.plan?.(sequences);
+    const plan = entry.plan?.(sequences, alone);
+    const { drafting } = plan ?? {};
+    if (!plan || !drafting?.begins || drafting.maxNodes <= room) return plan;
+    return { ...plan, drafting: { ...drafting, begins: false } };
   } catch (error) {
     entry.reject(error);
     return 'failed';

@@ -132,9 +132,10 @@ export interface Job {
   /** Rows that its draft may have and must get, in whatever round: without them another text would be said. Default 0. */
   readonly whole?: number;
   /**
-   * With `ahead`: asked when the last token's round begins, if no earlier run has come to it; `sequences`: how many are in it.
+   * With `ahead`: asked when the last token's round begins, if no earlier run has come to it; `sequences`: how many are in it;
+   * `alone`: the model has nothing else to do.
    */
-  readonly plan?: (sequences: number) => JobPlan;
+  readonly plan?: (sequences: number, alone: boolean) => JobPlan;
   /**
    * The last token's round becomes as many as it takes to draw a draft. The cache has room for all of its tokens but the
    * last one, and they are in it once `KvCache.commit` says so, before the sequence's next job.

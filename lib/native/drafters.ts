@@ -81,6 +81,8 @@ export interface NativeSeat {
   readonly second: number;
   /** Of the first round's draft; it counts the tokens that are said. */
   readonly cycle: number;
+  /** The run makes the draft of its first round, too: one sequence, whose rows have no draft. */
+  readonly begins?: boolean;
   /** [n]: milliseconds of a round of n rows; empty: drafts are not cut. */
   readonly costs: Float64Array;
   readonly calibration: number;

@@ -60,9 +60,8 @@ export interface RunRequest {
   /** Drafts that are verified: their outputs have no sampler of their own. Needs `samplers`. */
   readonly walks?: readonly DraftWalk[];
   /**
-   * The run may go on by itself, with the tokens that it draws; every sequence has one output then, after its last row, with
-   * a sampler. An executor may always stop after the first round. With a program that has `feedback`, each row reads what
-   * the one before it left.
+   * The run may go on by itself, with the tokens that it draws; every sequence has one output then, after its last row, with a
+   * sampler. An executor may always stop after the first round. With a program's `feedback`, rows read what the one before left.
    */
   readonly ahead?: {
     /** One number: how many rounds the run may be. Changed while it runs, with Atomics.store. */
@@ -202,8 +201,9 @@ export interface RowDrafting {
   /** Tokens that the sequence may still say, those of the first round counted. */
   readonly room: number;
   readonly rule: VerifyRule;
-  /** Of the first round's draft; it counts the tokens that are said. */
+  /** Of the first round's draft, which the run makes where it `begins`: one sequence, no draft yet. Counts what is said. */
   readonly cycle: number;
+  readonly begins?: boolean;
   /** [n]: milliseconds of a round of n rows, which say how far a draft pays; empty: drafts are not cut. */
   readonly costs: Float64Array;
   /** Kept tokens per sum of scores. */

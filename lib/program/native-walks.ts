@@ -174,13 +174,21 @@ export function pairs(flat: Report): (readonly [number, number])[] | null {
 }
 
 /** The rows of a run's first round, without those of drafts that were refused. */
-export function commitRows(kv: KvCache, { sequences, outputs, walks = [] }: RunRequest, { kept }: RunResult): void {
+export function commitRows(kv: KvCache, request: RunRequest, { kept, seats }: RunResult): void {
+  const { sequences, outputs, walks = [], ahead } = request;
   const rows = new Map<number, number>();
   const count = (sequence: number, more: number): void => void rows.set(sequence, (rows.get(sequence) ?? 0) + more);
   for (const sequence of sequences) count(sequence, 1);
   for (const { output, rows: drafted } of walks) {
     const stay = kept.subarray(output, output + drafted).reduce((sum, one) => sum + (one & 1), 0);
     count(sequences[outputs[output]], stay - drafted);
+  }
+  // A draft that the run put behind its only sequence's rows: its root is one of these.
+  if (seats && seats[0].rows > 1 && ahead?.drafters?.[0]?.begins) {
+    count(
+      sequences[0],
+      kept.reduce((sum, flags) => sum + (flags & 1), -1),
+    );
   }
   for (const [sequence, cells] of rows) kv.commit(sequence, cells);
 }

@@ -92,6 +92,8 @@ std::vector<DraftSeat> read_seats(const Napi::Array& list, const Program& progra
       seat.options.second = number(given, "second");
       seat.cycle = static_cast<uint64_t>(std::max(1.0, number(given, "cycle")));
       seat.calibration = number(given, "calibration");
+      seat.begins = given.Get("begins").ToBoolean().Value();
+      if (seat.begins && list.Length() > 1) throw Error("INTERNAL", "run: the first draft of several is made before");
       const Napi::Value costs = given.Get("costs");
       if (!costs.IsTypedArray() || costs.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array)
         throw Error("INTERNAL", "run: costs are no Float64Array");

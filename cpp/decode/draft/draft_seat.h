@@ -50,6 +50,7 @@ struct DraftSeat {
   std::vector<double> costs;  // for paying(); those of the run's other seats are the same
   double calibration = 1;
   SeatJudge judge;
+  bool begins = false;    // the first round's draft is made in the run
   std::vector<int> taps;  // values of the run, side by side what its drafter hears of rows
   double hoped = 0;       // sum of the scores of the tokens that are verified next
   double draft_ms = 0;    // what these cost

@@ -10,9 +10,9 @@
 
 namespace vivace {
 
-void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, int drafted) {
+void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, int drafted, int begun) {
   policy_ = kv != nullptr && !kv->options().policy.rotation.tables.empty() ? kv : nullptr;
-  make_room(std::max(request.rows, ahead > 0 ? request.outputs * drafted : 0));
+  make_room(std::max(request.rows, ahead > 0 ? request.outputs * drafted : 0) + begun);
   const size_t rows = static_cast<size_t>(request.rows);
   rows_.tokens.assign(request.tokens, request.tokens + rows);
   rows_.positions.assign(request.positions, request.positions + rows);
@@ -62,7 +62,7 @@ void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, in
   if (tree_) build_masks(request);
   part_ = {};
   if (request.part != nullptr) return begin_part(request, kv);
-  for (const Group& group : groups_) kv->reserve(group.sequence, static_cast<int>(group.rows.size()));
+  for (const Group& group : groups_) kv->reserve(group.sequence, static_cast<int>(group.rows.size()) + begun);
   for (Group& group : groups_) {
     if (ahead > 0) kv->reserve_ahead(group.sequence, static_cast<int>(group.rows.size()) + ahead);
     group.reserved = kv->reserved(group.sequence);
@@ -237,6 +237,44 @@ void BatchStorage::follow(const std::vector<NextRows>& next) {
       rows_.output_rows[row] = static_cast<int32_t>(row);
     }
   }
+  batch_ = rows_.show();
+  find_angles();
+}
+
+void BatchStorage::extend(const std::vector<int32_t>& tokens, const std::vector<int32_t>& parents) {
+  if (seats_.size() != 1 || rows_.output_rows.size() != 1 || tree_)
+    throw Error("INTERNAL", "run: a draft comes behind one chain");
+  Group& group = groups_.front();
+  const auto root = static_cast<int32_t>(rows_.tokens.size()) - 1;
+  for (size_t k = 0; k < tokens.size(); ++k) {
+    const int32_t row = root + 1 + static_cast<int32_t>(k), before = root + 1 + parents[k];
+    const auto parent = static_cast<size_t>(before);
+    const auto ordinal = static_cast<int32_t>(group.rows.size());
+    const int32_t cell = group.first_cell + ordinal;
+    const bool follows = before + 1 == row && rows_.visible[parent] == cell;
+    tree_ = tree_ || before + 1 != row;
+    rows_.tokens.push_back(tokens[k]);
+    rows_.positions.push_back(rows_.positions[parent] + 1);
+    rows_.added_positions.push_back(rows_.positions[parent] + 1);
+    rows_.sequences.push_back(group.sequence);
+    rows_.cells.push_back(cell);
+    rows_.first_cells.push_back(group.first_cell);
+    rows_.visible.push_back(follows ? cell + 1 : group.first_cell);
+    rows_.added_offsets.push_back(0);
+    rows_.output_rows.push_back(row);
+    ordinals_.push_back(ordinal);
+    group.rows.push_back(row);
+  }
+  if (tree_) {
+    rows_.words = (group.rows.size() + 63) / 64;
+    rows_.masks.assign(group.rows.size() * rows_.words, 0);
+    for (int32_t row = 0; row <= root; ++row) rows_.inherit(static_cast<size_t>(row), row - 1, row);
+    for (size_t k = 0; k < tokens.size(); ++k) {
+      const int32_t row = root + 1 + static_cast<int32_t>(k);
+      rows_.inherit(static_cast<size_t>(row), root + 1 + parents[k], row);
+    }
+  }
+  find_seats();
   batch_ = rows_.show();
   find_angles();
 }

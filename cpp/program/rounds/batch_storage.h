@@ -38,9 +38,12 @@ class BatchStorage {
  public:
   // Copies the request, reserves cells in the cache for every row and gives each row its cell and what it sees.
   // Throws INVALID_ARGUMENT or OUT_OF_MEMORY; on a throw no sequence has changed its length.
-  // `ahead`: cells that each sequence may need beyond those, for follow(); `drafted`: rows of a sequence in a batch
-  // that follows, at most.
-  void build(const BatchRequest& request, PagedKv* kv, int ahead = 0, int drafted = 1);
+  // `ahead`: cells that each sequence may need beyond those, for follow() and extend(); `drafted`: rows of a sequence
+  // in a batch that follows, at most. `begun`: rows that extend() may add.
+  void build(const BatchRequest& request, PagedKv* kv, int ahead = 0, int drafted = 1, int begun = 0);
+  // Puts a draft behind the last row of a batch of one sequence, whose only output that is; there is room() for it.
+  // `parents`: places among `tokens`, -1 for that row. Draft and root are outputs then.
+  void extend(const std::vector<int32_t>& tokens, const std::vector<int32_t>& parents);
   // The rows of a walk over `rows` outputs from `output` on: they must follow each other in the batch, as rows of one
   // sequence that are its last ones, the first of them an ancestor of the others; behind them there may only be rows of
   // a second reading, which are never kept. Throws INTERNAL.

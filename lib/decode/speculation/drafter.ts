@@ -89,6 +89,11 @@ export interface GenerationDrafter {
   readonly native?: NativeDrafter | undefined;
   /** Whether drafts are trees or chains where both are allowed is left to who asks; the same for a whole generation. */
   readonly anyShape?: boolean;
+  /**
+   * A native drafter whose drafts are runs of a model: the run that verifies them makes the first one, too. Throws DISPOSED where
+   * the model is gone.
+   */
+  readonly runs?: boolean;
   /** Its tokens are drawn: drafts have proposals. */
   readonly draws?: boolean;
   /** Resolves when the text has been read; undefined: it has. */

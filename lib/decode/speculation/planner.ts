@@ -84,6 +84,11 @@ export class Planner {
     return this.costs.measuredAt(1) === undefined ? UNMEASURED : Infinity;
   }
 
+  /** The next draft is tried whatever it promises. */
+  get insists(): boolean {
+    return this.idle >= PROBE;
+  }
+
   /** Should the next rounds go without a draft: to measure one, or because drafts have been slower? */
   rests(): boolean {
     const { trial } = this;
@@ -106,7 +111,7 @@ export class Planner {
 
   /** What a draft of these scores offers to a round of several sequences. */
   bid({ scores }: DraftedTokens): Bid {
-    return { scores, calibration: this.calibration, least: this.idle < PROBE ? 0 : Math.min(scores.length, 4) };
+    return { scores, calibration: this.calibration, least: this.insists ? Math.min(scores.length, 4) : 0 };
   }
 
   /**

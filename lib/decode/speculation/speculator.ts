@@ -123,24 +123,27 @@ export class Speculator {
 
   /**
    * What the run that begins should do, where drafts need no JavaScript; `room`: tokens that may still be drawn, `sequences`:
-   * how many are in the run.
+   * how many are in the run, `alone`: nothing else is to be run.
    */
-  plan(room: number, sequences: number): JobPlan {
+  plan(room: number, sequences: number, alone: boolean): JobPlan {
     this.current = undefined;
-    const { planner, steady, drafter } = this;
+    const { planner, steady, drafter, maxDraft } = this;
     const { native } = drafter;
     if (!native || this.restsOn()) return this.without(room);
     this.sequences = sequences;
-    const { maxDraft } = this;
     const begin = performance.now();
     const most = Math.min(maxDraft, room - 1);
     const maxNodes = this.isTree ? this.maxNodes : maxDraft;
+    const rounds = steady?.rounds ?? planner?.horizon ?? Infinity;
+    if (alone && most > 0 && !planner?.insists && drafter.runs) {
+      return { drafting: { ...this.drafting(native, room, { maxDraft, maxNodes }, sequences), begins: true }, rounds };
+    }
     const whole = most > 0 ? drafter.draft(most, Math.min(maxNodes, room - 1), this.cycle) : none;
     return {
       draft:
         whole instanceof Promise ? whole.then((draft) => this.job(draft, room, begin)) : this.job(whole, room, begin),
       drafting: this.drafting(native, room, { maxDraft, maxNodes }, sequences),
-      rounds: steady?.rounds ?? planner?.horizon ?? Infinity,
+      rounds,
     };
   }
 

@@ -108,6 +108,30 @@ test.each(names.flatMap((name) => ways.slice(isModel(name) ? 0 : 3).map((way) =>
   },
 );
 
+test('who is alone has its first draft made inside of a run, too', async () => {
+  const outside: jest.SpyInstance[] = [];
+  const watched = (drafter: Drafter): Drafter => ({
+    name: drafter.name,
+    start(context) {
+      const own = drafter.start(context);
+      outside.push(jest.spyOn(own, 'draft'));
+      return own;
+    },
+  });
+  const say = async (): Promise<GenerateResult> => {
+    using session = model.createSession();
+    return await answer(session, 'One day Ben', {
+      temperature: 0,
+      maxTokens: 30,
+      ...speculation(watched(draftModel(small))),
+    });
+  };
+  const { tokens } = await say();
+  expect(outside.map((calls) => calls.mock.calls.length)).toEqual([0]);
+  for (const other of await Promise.all([say(), say()])) expect(other.tokens).toEqual(tokens);
+  expect(outside.slice(1).some((calls) => calls.mock.calls.length > 0)).toBe(true);
+});
+
 interface Visit {
   readonly drafter: Drafter;
   readonly options: GenerateOptions;

@@ -157,6 +157,12 @@ class ModelDrafter implements GenerationDrafter {
     return this.itself;
   }
 
+  get runs(): boolean {
+    const { kv, sequence } = this.seat;
+    kv.length(sequence); // throws where the model is gone
+    return this.itself !== undefined;
+  }
+
   accept(tokens: Int32Array): void {
     const { kv, sequence } = this.seat;
     const { drafted, itself } = this;

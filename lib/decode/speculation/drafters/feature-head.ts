@@ -70,6 +70,12 @@ class FeatureDrafter implements GenerationDrafter {
     return this.itself;
   }
 
+  get runs(): boolean {
+    const { kv, sequence } = this.seat;
+    kv.length(sequence); // throws where the model is gone
+    return this.itself !== undefined;
+  }
+
   accept(tokens: Int32Array): void {
     const { itself } = this;
     if (itself) return nativeCall(() => itself.accept(tokens));

@@ -81,6 +81,12 @@ class TokenHeadsDrafter implements GenerationDrafter {
     else this.feature = feature;
   }
 
+  get runs(): boolean {
+    const { kv, sequence } = this.seat;
+    kv.length(sequence); // throws where the model is gone
+    return this.itself !== undefined;
+  }
+
   accept(tokens: Int32Array): void {
     const { itself } = this;
     if (itself) return nativeCall(() => itself.accept(tokens));
