@@ -207,7 +207,7 @@ export function advance(entry: Entry, rows: number): boolean {
 /** Of a job whose rows pass layer by layer, which has rounds of its own. */
 function partOf([{ entry }]: readonly Share[]): Pick<RunRequest, 'part'> {
   const { layers, layer, done, tokens, voters } = entry;
-  return layers > 0 ? { part: { layer, first: done, rows: tokens.length, voters } } : {};
+  return layers === 0 ? {} : { part: { layer, first: done, rows: tokens.length, voters } };
 }
 
 /** Whether a job's rows pass layer by layer, and have begun to. */

@@ -48,7 +48,15 @@ function draftOf(
 function requestOf(executor: Executor, text: readonly number[], draft: JobDraft) {
   const kv = executor.createKvCache({ pageSize: 4, maxPages: 400, keyType: 'F32', valueType: 'F32' });
   const sampler = executor.createSampler({ ...plain, vocab, temperature: 0 });
-  const entry = { kv, sequence: kv.create(), tokens: Int32Array.from(text), done: 0, sampler } as unknown as Entry;
+  const entry = {
+    kv,
+    sequence: kv.create(),
+    tokens: Int32Array.from(text),
+    done: 0,
+    layer: 0,
+    layers: 0,
+    sampler,
+  } as unknown as Entry;
   return { kv, request: buildRequest([{ entry, rows: text.length, draft }], vocab, { taps: {}, inputs: {} }).request };
 }
 

@@ -76,7 +76,15 @@ async function play(executor: Executor, { texts, drafts, temperature }: Case) {
   const shares = texts.map((text, i) => {
     const sampler = executor.createSampler({ ...plain, vocab, temperature, seed: BigInt(i + 3), presencePenalty: 0.2 });
     sampler.accept(Int32Array.from(text));
-    const entry = { kv, sequence: kv.create(), tokens: Int32Array.from(text), done: 0, sampler } as unknown as Entry;
+    const entry = {
+      kv,
+      sequence: kv.create(),
+      tokens: Int32Array.from(text),
+      done: 0,
+      layer: 0,
+      layers: 0,
+      sampler,
+    } as unknown as Entry;
     return { entry, rows: text.length, draft: drafts[i] };
   });
   const { request } = buildRequest(shares, vocab, executor);
