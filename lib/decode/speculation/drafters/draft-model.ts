@@ -158,9 +158,10 @@ class ModelDrafter implements GenerationDrafter {
   }
 
   get runs(): boolean {
-    const { kv, sequence } = this.seat;
-    kv.length(sequence); // throws where the model is gone
-    return this.itself !== undefined;
+    const { kv, sequence, prefix } = this.seat;
+    const unread = this.text.length - kv.length(sequence); // throws where the model is gone
+    // Others are given the pages of a prompt that are computed when the run begins.
+    return this.itself !== undefined && (!prefix || unread <= MOST_PENDING);
   }
 
   accept(tokens: Int32Array): void {
