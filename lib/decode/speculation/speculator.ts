@@ -135,14 +135,16 @@ export class Speculator {
     const most = Math.min(maxDraft, room - 1);
     const maxNodes = this.isTree ? this.maxNodes : maxDraft;
     const rounds = steady?.rounds ?? planner?.horizon ?? Infinity;
-    if (alone && most > 0 && !planner?.insists && drafter.runs) {
-      return { drafting: { ...this.drafting(native, room, { maxDraft, maxNodes }, sequences), begins: true }, rounds };
+    const drafting = this.drafting(native, room, { maxDraft, maxNodes }, sequences);
+    // A judge reads the hidden states of a first draft that the run was given.
+    if (alone && most > 0 && !drafting.judge && !planner?.insists && drafter.runs) {
+      return { drafting: { ...drafting, begins: true }, rounds };
     }
     const whole = most > 0 ? drafter.draft(most, Math.min(maxNodes, room - 1), this.cycle) : none;
     return {
       draft:
         whole instanceof Promise ? whole.then((draft) => this.job(draft, room, begin)) : this.job(whole, room, begin),
-      drafting: this.drafting(native, room, { maxDraft, maxNodes }, sequences),
+      drafting,
       rounds,
     };
   }
