@@ -98,13 +98,15 @@ struct Round {
     if (seats.empty() || !seats.front().begins || !draws.walks.empty()) return;
     DraftSeat& seat = seats.front();
     if (batch.room(0, 1) < seat.wanted().nodes) return;
-    seat.said = {batch.batch().tokens[batch.batch().output_rows[0]]};
+    const int32_t root = batch.batch().output_rows[0];
+    seat.said = {batch.batch().tokens[root]};
     std::vector<Branches> branches;
     draft_next(seats, branches);
     Branches& own = branches.front();
     if (own.tokens.size() < 2) return;
     draws.samplers.clear();
     seat.sit(own, draws);
+    for (Walk& walk : draws.walks) walk.judge.first_row += root;  // text may lie before it
     draws.clear();
     std::vector<int32_t> parents;
     for (size_t i = 1; i < own.tokens.size(); ++i)

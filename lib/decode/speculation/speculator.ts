@@ -136,8 +136,7 @@ export class Speculator {
     const maxNodes = this.isTree ? this.maxNodes : maxDraft;
     const rounds = steady?.rounds ?? planner?.horizon ?? Infinity;
     const drafting = this.drafting(native, room, { maxDraft, maxNodes }, sequences);
-    // A judge reads the hidden states of a first draft that the run was given.
-    if (alone && most > 0 && !drafting.judge && !planner?.insists && drafter.runs) {
+    if (alone && most > 0 && !planner?.insists && drafter.runs) {
       return { drafting: { ...drafting, begins: true }, rounds };
     }
     const whole = most > 0 ? drafter.draft(most, Math.min(maxNodes, room - 1), this.cycle) : none;
