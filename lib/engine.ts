@@ -386,18 +386,10 @@ export class Engine implements Rounds {
       if (outcomes) told(entry, outcomes[index]);
       else if (entry.drafting && all) settle(entry, endDraft(entry, entry.drafting, all, output));
       else if (entry.tree) settle(entry, treeOf(request, result, output));
-      else if (entry.sampler)
-        told(
-          entry,
-          draft
-            ? withProbe(
-                verdictOf(result, output, 1 + draft.tokens.length, draft.again !== undefined),
-                result,
-                output,
-                draft,
-              )
-            : outcomeOf(result, output + wanted - 1),
-        );
+      else if (entry.sampler && draft) {
+        const verdict = verdictOf(result, output, 1 + draft.tokens.length, draft.again !== undefined);
+        told(entry, withProbe(verdict, result, output, draft));
+      } else if (entry.sampler) told(entry, outcomeOf(result, output + wanted - 1));
       else entry.resolve({ token: -1, logprob: NaN, top: [] });
     });
   }

@@ -136,16 +136,11 @@ export class Speculator {
     const maxNodes = this.isTree ? this.maxNodes : maxDraft;
     const rounds = steady?.rounds ?? planner?.horizon ?? Infinity;
     const drafting = this.drafting(native, room, { maxDraft, maxNodes }, sequences);
-    if (alone && most > 0 && !planner?.insists && drafter.runs) {
-      return { drafting: { ...drafting, begins: true }, rounds };
-    }
+    const begins = alone && most > 0 && !planner?.insists && drafter.runs === true;
+    if (begins) return { drafting: { ...drafting, begins }, rounds };
+    const job = (draft: Draft): JobDraft | OpenDraft | undefined => this.job(draft, room, begin);
     const whole = most > 0 ? drafter.draft(most, Math.min(maxNodes, room - 1), this.cycle) : none;
-    return {
-      draft:
-        whole instanceof Promise ? whole.then((draft) => this.job(draft, room, begin)) : this.job(whole, room, begin),
-      drafting,
-      rounds,
-    };
+    return { draft: whole instanceof Promise ? whole.then(job) : job(whole), drafting, rounds };
   }
 
   private drafting(
