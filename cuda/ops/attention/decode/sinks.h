@@ -15,12 +15,10 @@ inline constexpr int merge_dims = 8;
 __device__ inline float page_value(DType dtype, const uint8_t* row, int i) {
   if (dtype == DType::F16) return load_half(row + 2 * i);
   if (dtype == DType::F32) return load_float(row + 4 * i);
-  if (dtype == DType::Q4_0) {
-    const uint8_t* block = row + i / 32 * 18;
-    return load_half(block) * static_cast<float>(split_nibble(block + 2, i % 32) - 8);
-  }
-  const uint8_t* block = row + i / 32 * 34;
-  return load_half(block) * static_cast<float>(signed_byte(block[2 + i % 32]));
+  const bool small = dtype == DType::Q4_0;
+  const uint8_t* block = row + i / 32 * (small ? 18 : 34);
+  const int code = small ? split_nibble(block + 2, i % 32) - 8 : signed_byte(block[2 + i % 32]);
+  return load_half(block) * static_cast<float>(code);
 }
 
 // A state as in the memory for states, but of a warp, each lane with its dims.
