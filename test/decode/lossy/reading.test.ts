@@ -1,5 +1,5 @@
 // Second readings: which rows they are, what they give, what they leave behind, and when they are left out.
-import { buildRequest, type Entry } from '../../../lib/decode/round-request.js';
+import { buildRequest } from '../../../lib/decode/round-request.js';
 import type { JobDraft } from '../../../lib/decode/rounds.js';
 import { Gate } from '../../../lib/decode/speculation/reflective/gate.js';
 import { fuse } from '../../../lib/decode/speculation/reflective/fuse.js';
@@ -15,6 +15,7 @@ import type { Executor, RunRequest } from '../../../lib/program/executor.js';
 import { Generator } from '../../fixtures/random/generator.js';
 import { tinyModel, vocab } from '../../program/tiny-model.js';
 import { plain } from '../sampler-options.js';
+import { entryOf } from './entry.js';
 import { unit, verifyNative } from '../speculation/random-drafts.js';
 
 const settings: ReadingOptions = {
@@ -48,15 +49,7 @@ function draftOf(
 function requestOf(executor: Executor, text: readonly number[], draft: JobDraft) {
   const kv = executor.createKvCache({ pageSize: 4, maxPages: 400, keyType: 'F32', valueType: 'F32' });
   const sampler = executor.createSampler({ ...plain, vocab, temperature: 0 });
-  const entry = {
-    kv,
-    sequence: kv.create(),
-    tokens: Int32Array.from(text),
-    done: 0,
-    layer: 0,
-    layers: 0,
-    sampler,
-  } as unknown as Entry;
+  const entry = entryOf(kv, text, sampler);
   return { kv, request: buildRequest([{ entry, rows: text.length, draft }], vocab, { taps: {}, inputs: {} }).request };
 }
 

@@ -1,6 +1,6 @@
 // Second readings and judges in runs: every executor keeps the rows of the reference, and its cache is left with these.
 import { createReferenceSampler } from '../../../lib/decode/reference-sampler.js';
-import { buildRequest, type Entry } from '../../../lib/decode/round-request.js';
+import { buildRequest } from '../../../lib/decode/round-request.js';
 import type { JobDraft } from '../../../lib/decode/rounds.js';
 import { secondReading } from '../../../lib/decode/speculation/reflective/reading.js';
 import type { Executor } from '../../../lib/program/executor.js';
@@ -10,6 +10,7 @@ import { Generator } from '../../fixtures/random/generator.js';
 import { testDevices } from '../../ops/executors.js';
 import { tinyModel, vocab } from '../../program/tiny-model.js';
 import { plain } from '../sampler-options.js';
+import { entryOf } from './entry.js';
 
 const { program, bytes, shape } = tinyModel(0);
 const reference = new ReferenceExecutor(
@@ -76,15 +77,7 @@ async function play(executor: Executor, { texts, drafts, temperature }: Case) {
   const shares = texts.map((text, i) => {
     const sampler = executor.createSampler({ ...plain, vocab, temperature, seed: BigInt(i + 3), presencePenalty: 0.2 });
     sampler.accept(Int32Array.from(text));
-    const entry = {
-      kv,
-      sequence: kv.create(),
-      tokens: Int32Array.from(text),
-      done: 0,
-      layer: 0,
-      layers: 0,
-      sampler,
-    } as unknown as Entry;
+    const entry = entryOf(kv, text, sampler);
     return { entry, rows: text.length, draft: drafts[i] };
   });
   const { request } = buildRequest(shares, vocab, executor);
