@@ -7,6 +7,7 @@ export type { Model, SessionOptions } from './model/model.js';
 export { full } from './caches/full.js';
 export { doubleSparsity } from './caches/double-sparsity.js';
 export type { DoubleSparsityOptions } from './caches/double-sparsity.js';
+export type { OffloadOptions, OffloadResult } from './caches/offload.js';
 export type { ChannelFile, ChannelType } from './caches/channels.js';
 export { calibrate } from './model/evaluation/calibrate.js';
 export type { CalibrateOptions } from './model/evaluation/calibrate.js';

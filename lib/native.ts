@@ -2,7 +2,7 @@
 import { addonPath, loadAddon } from './native/load-addon.js';
 import { VivaceError } from './errors.js';
 import type { ErrorCode } from './errors.js';
-import type { NativeKvCache, NativeKvPolicy } from './native/caches.js';
+import type { NativeKvCache, NativeKvOptions } from './native/caches.js';
 import type {
   NativeDatastore,
   NativeDatastoreBuilder,
@@ -253,22 +253,7 @@ export interface NativeDeviceInfo {
 export interface NativeAddon extends NativeTraining {
   /** A file by its path, or so many bytes of memory. */
   Mapping: new (pathOrBytes: string | number) => NativeMapping;
-  KvCache: new (options: {
-    layers: number;
-    kvHeads: number;
-    keyDim: number;
-    valueDim: number;
-    pageSize: number;
-    keyType: number;
-    valueType: number;
-    maxPages: number;
-    policy?: NativeKvPolicy;
-    /** Pages are NaN where nothing was written, for tests. */
-    poison?: boolean;
-    /** Of published pages' hashes, default 64. */
-    hashBits?: number;
-    device?: NativeDevice;
-  }) => NativeKvCache;
+  KvCache: new (options: NativeKvOptions) => NativeKvCache;
   Executable: new (
     program: ProgramDescription,
     options: {

@@ -2,6 +2,7 @@
 #include "addon/device_wrap.h"
 #include "addon/wraps.h"
 #include "device/device_pages.h"
+#include "offload/offloaded_layers.h"
 #include "program/rounds/batch_storage.h"
 
 namespace vivace {
@@ -31,6 +32,7 @@ Napi::Function KvCacheWrap::define(Napi::Env env) {
                       InstanceMethod<&KvCacheWrap::compact>("compact"),
                       InstanceMethod<&KvCacheWrap::forget>("forget"),
                       InstanceMethod<&KvCacheWrap::sizes>("sizes"),
+                      InstanceMethod<&KvCacheWrap::offloaded>("offloaded"),
                       InstanceMethod<&KvCacheWrap::close>("close")});
 }
 
@@ -97,6 +99,24 @@ CachePolicy read_policy(const Napi::Value& value) {
   return policy;
 }
 
+// { memory, folder, ahead, threads, bytesPerSecond?, delayUs?, seed? }
+OffloadOptions read_offload(const Napi::Value& value) {
+  OffloadOptions offload;
+  if (value.IsUndefined()) return offload;
+  const Napi::Object given = value.As<Napi::Object>();
+  const auto number = [&](const char* name) {
+    return given.Get(name).IsUndefined() ? 0.0 : given.Get(name).As<Napi::Number>().DoubleValue();
+  };
+  offload.memory = static_cast<int64_t>(number("memory"));
+  offload.folder = given.Get("folder").As<Napi::String>();
+  offload.ahead = given.Get("ahead").As<Napi::Boolean>();
+  offload.threads = static_cast<int>(number("threads"));
+  offload.bytes_per_second = number("bytesPerSecond");
+  offload.delay_us = static_cast<int64_t>(number("delayUs"));
+  offload.seed = static_cast<uint64_t>(number("seed"));
+  return offload;
+}
+
 }  // namespace
 
 void read_compression(const Napi::Value& given, BatchRequest& request) {
@@ -121,6 +141,7 @@ KvCacheWrap::KvCacheWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<KvCa
     options.max_pages = number("maxPages");
     if (!given.Get("hashBits").IsUndefined()) options.hash_bits = number("hashBits");
     options.policy = read_policy(given.Get("policy"));
+    options.offload = read_offload(given.Get("offload"));
     options.poison = given.Get("poison").ToBoolean();
     int device = 0;
     const auto library = read_device(given.Get("device"), device);
@@ -306,6 +327,27 @@ Napi::Value KvCacheWrap::sizes(const Napi::CallbackInfo& info) {
   sizes.Set("evictions", kv ? static_cast<double>(kv->evictions()) : 0);
   sizes.Set("cellBytes", kv ? static_cast<double>(kv->cell_bytes()) : 0);
   return sizes;
+}
+
+// What offloaded layers did so far, by the names of OffloadStatistics, or undefined.
+Napi::Value KvCacheWrap::offloaded(const Napi::CallbackInfo& info) {
+  if (!kv || kv->offloaded() == nullptr) return info.Env().Undefined();
+  const OffloadStatistics all = kv->offloaded()->statistics();
+  Napi::Object told = Napi::Object::New(info.Env());
+  const auto set = [&](const char* name, auto value) { told.Set(name, static_cast<double>(value)); };
+  set("resident", all.resident);
+  set("kept", all.kept);
+  set("foreseen", all.foreseen);
+  set("missed", all.missed);
+  set("guessedOf", all.guessed_of);
+  set("guessed", all.guessed);
+  set("vain", all.vain);
+  set("bytesRead", all.bytes_read);
+  set("bytesWritten", all.bytes_written);
+  set("partsRead", all.parts_read);
+  set("partsWritten", all.parts_written);
+  set("stallSeconds", all.stall_seconds);
+  return told;
 }
 
 void KvCacheWrap::close(const Napi::CallbackInfo&) {

@@ -60,6 +60,7 @@ class KvCacheWrap : public Napi::ObjectWrap<KvCacheWrap> {
   Napi::Value drop_idle(const Napi::CallbackInfo& info);
   void forget(const Napi::CallbackInfo& info);
   Napi::Value sizes(const Napi::CallbackInfo& info);
+  Napi::Value offloaded(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
 };
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "offload/offloaded_layers.h"
 
 namespace vivace {
 namespace {
@@ -47,6 +48,7 @@ PagedKv::PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store
   groups_ = page_groups({options.layers, options.kv_heads, options.page_size, key_head_bytes_, value_head_bytes_,
                          channels ? 0 : key_row_bytes_, value_row_bytes_, by_layer_},
                         options.policy);
+  if (options.offload.memory > 0) set_offload();
   if (options.policy.labels.channels > 0) set_labels();
   places_.resize(static_cast<size_t>(options.layers) * static_cast<size_t>(options.kv_heads));
   int64_t smallest = page_bytes_;
@@ -56,14 +58,15 @@ PagedKv::PagedKv(const PagedKvOptions& options, std::unique_ptr<PageStore> store
       places_[static_cast<size_t>(part.layer * options.kv_heads + part.head)] = {static_cast<int>(i), part.key,
                                                                                  part.value};
   }
+  if (offloaded_) place_offloaded();
   if (channels) add_exact_keys();
   for (const PageGroup& group : groups_) all_bytes_ += group.page_bytes;
   free_.resize(groups_.size());
   // Where all layers keep the same, a text has at most max_pages pages at a time; else some groups have more of theirs.
   const bool one = groups_.size() == 1;
   table_pages_ =
-      one ? options.max_pages : std::min((by_layer_ ? options.layers : 4) * options.max_pages, most_table_pages);
-  most_pages_ = one ? options.max_pages
+      one ? options_.max_pages : std::min((by_layer_ ? options.layers : 4) * options.max_pages, most_table_pages);
+  most_pages_ = one ? options_.max_pages
                     : std::min(options.max_pages * (page_bytes_ / smallest) * (channels ? 2 : 1), most_table_pages);
   for (const PageGroup& group : groups_)  // so that tables which begin again hold at least the sinks and a page
     table_pages_ = std::max(table_pages_, group.sink_pages() + 2);
@@ -278,7 +281,9 @@ void PagedKv::reserve(int sequence, int count) {
     throw Error("OUT_OF_MEMORY",
                 "KV cache: all " + std::to_string(options_.max_pages) + " pages of " + std::to_string(page_bytes_) +
                     " bytes are in use",
-                "Dispose of sessions, or allow more cache when the model is loaded.");
+                offloaded_
+                    ? "Dispose of sessions, or give offloaded layers more memory: half of it must hold one of them."
+                    : "Dispose of sessions, or allow more cache when the model is loaded.");
   for (const size_t group : shared) copy_page(grown, group, first_written);
   for (const size_t group : published) {
     const int32_t written = entry(grown, group, first_written);
@@ -335,6 +340,7 @@ void PagedKv::copy_page(Sequence& grown, size_t group, int64_t page) {
   add_label_strips(strips, pages_[static_cast<size_t>(before)].data, 0, pages_[static_cast<size_t>(copy)].data, 0,
                    grown.length % options_.page_size);
   store_->copy(strips);
+  copy_offloaded(before, 0, copy, 0, grown.length % options_.page_size);
   entry(grown, group, page) = copy;
   drop_page(before);
 }
@@ -390,6 +396,7 @@ void PagedKv::move(int sequence, int first, const int32_t* offsets, int count) {
     add_label_strips(strips, pages_[static_cast<size_t>(entry(own, 0, from / size))].data, from % size,
                      pages_[static_cast<size_t>(entry(own, 0, to / size))].data, to % size, 1);
     store_->copy(strips);
+    copy_offloaded(entry(own, 0, from / size), from % size, entry(own, 0, to / size), to % size, 1);
   }
 }
 
@@ -416,6 +423,10 @@ void PagedKv::for_rows(int sequence, int begin, int count, Strip&& strip_of, Mov
   const int size = options_.page_size;
   for (int cell = begin; cell < begin + count; ++cell) {
     for (int layer = 0; layer < options_.layers; ++layer) {
+      if (offloaded_layer(layer) >= 0) {
+        strip_of(nullptr, cell_bytes() / options_.layers);  // these move by themselves
+        continue;
+      }
       for (int head = 0; head < options_.kv_heads; ++head)
         strips.push_back(
             strip_of(keys(sequence, cell / size, layer, head) + cell % size * key_row_bytes_, key_row_bytes_));
@@ -434,6 +445,7 @@ void PagedKv::read_cells(int sequence, int begin, int count, std::byte* out) con
   if (begin < 0 || count < 0 || begin + count > source.length) throw Error("INTERNAL", "KV cache: read beyond length");
   if (by_channel()) throw Error("INTERNAL", "KV cache: keys by channel are no cells");
   if (source.horizon > 0) throw Error("INTERNAL", "KV cache: cells of the sequence are gone");
+  read_offloaded(sequence, begin, count, out);
   for_rows(
       sequence, begin, count,
       [&](std::byte* row, int64_t bytes) {
@@ -450,6 +462,7 @@ void PagedKv::write_cells(int sequence, int begin, int count, const std::byte* i
   if (begin != target.length) throw Error("INTERNAL", "KV cache: restored cells must follow the last one");
   reserve(sequence, count);
   restore_labels(sequence, begin, count, in);
+  write_offloaded(sequence, begin, count, in);
   for_rows(
       sequence, begin, count,
       [&](std::byte* row, int64_t bytes) {
@@ -464,6 +477,7 @@ void PagedKv::write_cells(int sequence, int begin, int count, const std::byte* i
 int32_t PagedKv::take_page(size_t group, int64_t wanted) {
   const int64_t bytes = groups_[group].page_bytes;
   std::vector<int32_t>& free = shelf(group);
+  if (offloaded_) offloaded_->wake();
   while (true) {
     if (free.empty()) {
       if (static_cast<int64_t>(pages_.size()) < most_pages_) {
@@ -509,15 +523,20 @@ void PagedKv::drop_page(int32_t id) {
   if (--page.references > 0) return;
   --used_;
   used_bytes_ -= groups_[static_cast<size_t>(page.group)].page_bytes;
-  if (!page.published) return free_page(id);
-  page.place = idle_.insert(idle_.end(), id);
-  if (pages_idle() > most_idle_) evict(idle_.front());
+  if (page.published) {
+    page.place = idle_.insert(idle_.end(), id);
+    if (pages_idle() > most_idle_) evict(idle_.front());
+  } else {
+    free_page(id);
+  }
+  rest_offloaded();
 }
 
 void PagedKv::free_page(int32_t id) {
   Page& page = pages_[static_cast<size_t>(id)];
   const auto group = static_cast<size_t>(page.group);
   std::vector<int32_t>& free = shelf(group);
+  if (offloaded_) offloaded_->forget(id);
   if (options_.poison && store_->place() == nullptr)
     std::memset(page.data, 0xff, static_cast<size_t>(groups_[group].page_bytes));
   if (spare_bytes_ >= most_spare_bytes) {

@@ -24,8 +24,11 @@
 #include "caches/prefix_tree.h"
 #include "core/dtype.h"
 #include "core/memory/arena.h"
+#include "offload/offload_options.h"
 
 namespace vivace {
+
+class OffloadedLayers;
 
 struct PagedKvOptions {
   int layers = 0;
@@ -39,7 +42,8 @@ struct PagedKvOptions {
   int64_t max_pages = 0;  // pages that may exist at once; under a policy, so many times the bytes of one of all
   int hash_bits = 64;     // of published pages; fewer only to test collisions
   CachePolicy policy;
-  bool poison = false;  // pages are NaN before they are written and when they are given back: for tests, on the host
+  OffloadOptions offload;  // of layers whose rows choose by labels: on the host
+  bool poison = false;     // pages are NaN before they are written and when they are given back: for tests, on the host
 
   bool operator==(const PagedKvOptions&) const = default;
 };
@@ -54,9 +58,9 @@ class PagedKv {
   const PagedKvOptions& options() const { return options_; }
   const void* place() const { return store_->place(); }
   int64_t page_bytes() const { return page_bytes_; }
-  int64_t pages_used() const { return used_; }  // that a sequence holds
-  int64_t used_bytes() const { return used_bytes_; }
-  int64_t peak_bytes() const { return peak_bytes_; }                         // the most that they ever were
+  int64_t pages_used() const { return used_; }        // that a sequence holds
+  int64_t used_bytes() const;                         // of these, and what offloaded layers have of memory
+  int64_t peak_bytes() const { return peak_bytes_; }  // the most that pages ever had
   int64_t pages_idle() const { return static_cast<int64_t>(idle_.size()); }  // published ones that none holds
   int64_t pages_published() const { return prefixes_.size(); }
   int64_t evictions() const { return evictions_; }  // pages that were published and are no more, but for `forget`
@@ -139,11 +143,20 @@ class PagedKv {
   // [page_size, row] of one head in one page of a sequence.
   std::byte* keys(int sequence, int page, int layer, int head) const {
     const Place& place = places_[layer * options_.kv_heads + head];
-    return page_base(sequence, page, place.group) + place.key;
+    return base_at(sequence, page, place) + place.key;
   }
   std::byte* values(int sequence, int page, int layer, int head) const {
     const Place& place = places_[layer * options_.kv_heads + head];
-    return page_base(sequence, page, place.group) + place.value;
+    return base_at(sequence, page, place) + place.value;
+  }
+  // Layers whose keys and values may be in a file only (offload/offloaded_layers.h); null: there are none. Of these,
+  // keys() and values() are valid while the layer is open, for the pages that it was opened with.
+  OffloadedLayers* offloaded() const { return offloaded_.get(); }
+  int offloaded_layer(int layer) const { return places_[layer * options_.kv_heads].offloaded; }  // -1: it is in memory
+  int32_t page_number(int sequence, int page) const { return sequences_[sequence].tables[0].entries[page]; }
+  // A page's part in an offloaded layer, or null where it is in the file.
+  const std::byte* part_or_null(int32_t page, int offloaded) const {
+    return parts_[int64_t{page} * offloaded_layers_ + offloaded];
   }
   bool by_channel() const { return options_.key_dtype == DType::KIVI4; }
   // F16 keys [page_size, key_dim] of one head in a page that is still there, where keys are quantised by channel.
@@ -193,7 +206,7 @@ class PagedKv {
   };
   Saved saved(int sequence) const;
   std::vector<SavedPage> saved_pages(int sequence) const;
-  int64_t group_bytes(int group) const { return groups_[static_cast<size_t>(group)].page_bytes; }  // of a page
+  int64_t group_bytes(int group) const;  // of a saved page
   // Cells that are not committed are zeros in `out`.
   void read_page(int sequence, SavedPage page, std::byte* out) const;
   // A new sequence whose pages are still to be written. Throws INVALID_ARGUMENT for what can be no sequence of this
@@ -217,6 +230,7 @@ class PagedKv {
   struct Place {
     int group;
     int64_t key, value;
+    int offloaded = -1;  // number among the offloaded layers; offsets are in a part then
   };
   struct Sequence {
     std::vector<Table> tables;  // one per group
@@ -229,6 +243,10 @@ class PagedKv {
     int withheld = nothing_withheld;  // its first cell that must not be published
     std::unique_ptr<Compaction> compaction;
   };
+  std::byte* base_at(int sequence, int page, const Place& place) const {
+    if (place.offloaded < 0) return page_base(sequence, page, place.group);
+    return parts_[int64_t{page_number(sequence, page)} * offloaded_layers_ + place.offloaded];
+  }
   static constexpr int nothing_withheld = std::numeric_limits<int>::max();
   Sequence& checked(int sequence);
   const Sequence& checked(int sequence) const;
@@ -279,6 +297,15 @@ class PagedKv {
 
   void set_labels();
   void add_exact_keys();
+  // Offloaded layers (offloaded_pages.cpp).
+  void set_offload();
+  void place_offloaded();
+  void copy_offloaded(int32_t from, int from_slot, int32_t to, int to_slot, int count);
+  template <class Move>
+  void for_offloaded_rows(int sequence, int begin, int count, Move&& move) const;
+  void read_offloaded(int sequence, int begin, int count, std::byte* out) const;
+  void write_offloaded(int sequence, int begin, int count, const std::byte* in);
+  void rest_offloaded();
 
   PagedKvOptions options_;
   std::unique_ptr<PageStore> store_;
@@ -288,6 +315,9 @@ class PagedKv {
   std::vector<int64_t> label_offsets_;  // by layer; -1: none
   int64_t key_row_bytes_, value_row_bytes_, key_head_bytes_, value_head_bytes_, value_offset_, layer_bytes_,
       page_bytes_, exact_head_bytes_ = 0;
+  std::unique_ptr<OffloadedLayers> offloaded_;
+  std::byte* const* parts_ = nullptr;  // [pages][offloaded layers]
+  int offloaded_layers_ = 0;
   int64_t all_bytes_ = 0;  // of a page of every group
   bool by_layer_ = false;  // each layer has pages of its own, so that a prompt can pass one after the other
   std::vector<PageGroup> groups_;

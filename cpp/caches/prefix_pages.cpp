@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "caches/paged_kv.h"
+#include "offload/offloaded_layers.h"
 
 namespace vivace {
 
@@ -93,6 +94,7 @@ void PagedKv::forget() {
 }
 
 void PagedKv::hold_page(int32_t id) {
+  if (offloaded_) offloaded_->wake();
   Page& page = pages_[id];
   if (page.references++ > 0) return;
   idle_.erase(page.place);

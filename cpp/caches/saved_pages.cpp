@@ -5,6 +5,7 @@
 
 #include "caches/paged_kv.h"
 #include "core/error.h"
+#include "offload/offloaded_layers.h"
 
 namespace vivace {
 
@@ -57,6 +58,9 @@ void PagedKv::read_page(int sequence, SavedPage page, std::byte* out) const {
   add_strips(strips, groups_[static_cast<size_t>(page.group)], source, 0, out, 0, cells);
   if (page.group == 0) add_label_strips(strips, source, 0, out, 0, static_cast<int>(cells));
   store_->read(strips);
+  if (!offloaded_) return;
+  offloaded_->read_cells(page_number(sequence, static_cast<int>(page.page)), 0, static_cast<int>(cells),
+                         out + groups_[0].page_bytes);
 }
 
 int PagedKv::restore(const Saved& saved) {
@@ -78,7 +82,7 @@ int PagedKv::restore(const Saved& saved) {
   made.withheld = 0;  // a file's word is good enough for one session, not for all
   const std::vector<SavedPage> pages = saved_pages(id);
   int64_t bytes = 0;
-  for (const SavedPage& page : pages) bytes += group_bytes(page.group);
+  for (const SavedPage& page : pages) bytes += groups_[static_cast<size_t>(page.group)].page_bytes;
   const int64_t end = (int64_t{saved.cells} + options_.page_size - 1) / options_.page_size;
   const auto fits = [&](const PageGroup& kind) {
     const int64_t gone = std::max(kind.sink_pages(), first_seen(kind, saved.horizon));
@@ -113,7 +117,11 @@ void PagedKv::write_page(int sequence, SavedPage page, const std::byte* in) {
   if (page.group < 0 || page.group >= static_cast<int>(groups_.size()) || page.page < 0 ||
       !has(own, static_cast<size_t>(page.group), page.page))
     throw Error("INTERNAL", "KV cache: the sequence does not have the page");
-  store_->write({{page_base(sequence, static_cast<int>(page.page), page.group), in, group_bytes(page.group)}});
+  const int64_t bytes = groups_[static_cast<size_t>(page.group)].page_bytes;
+  store_->write({{page_base(sequence, static_cast<int>(page.page), page.group), in, bytes}});
+  if (!offloaded_) return;
+  const int64_t cells = std::min<int64_t>(options_.page_size, own.length - page.page * options_.page_size);
+  offloaded_->write_cells(page_number(sequence, static_cast<int>(page.page)), 0, static_cast<int>(cells), in + bytes);
 }
 
 }  // namespace vivace

@@ -7,6 +7,7 @@
 //   fused      rms_norm_quantize, gated_activation_quantize, gated_linear
 //   linear     linear, quantize_rows
 //   norm       rms_norm, layer_norm, softmax, log_softmax
+//   offload    choose_ahead
 //   pointwise  add, mul, scale, soft_cap, gated_activation
 //   row_scaled quantize_tokens (and linear's kernels for row-scaled weights)
 //   rows       embedding, row_select, column_select, concat
@@ -29,6 +30,7 @@
 #include "ops/norm/log_softmax.h"
 #include "ops/norm/rms_norm.h"
 #include "ops/norm/softmax.h"
+#include "ops/offload/choose_ahead.h"
 #include "ops/pointwise/add.h"
 #include "ops/pointwise/gated_activation.h"
 #include "ops/pointwise/mul.h"
@@ -64,6 +66,7 @@ const OpInfo* const table[] = {
     &scale_op,
     &soft_cap_op,
     &softmax_op,
+    &choose_ahead_op,
     &route_op,
     &expert_gate_up_op,
     &expert_down_op,

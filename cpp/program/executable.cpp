@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "caches/paged_kv.h"
+#include "offload/offloaded_layers.h"
 #include "ops/attention/attention.h"
 #include "ops/attention/sparse/choice.h"
 #include "ops/fused/gated_linear.h"
@@ -48,7 +49,7 @@ bool overlap(const Tensor& a, const Tensor& b) {
 }  // namespace
 
 Executable::Executable(Program program, const ExecutableOptions& options, const Executable* base)
-    : options_(options), program_(std::move(program)), experts_(program_) {
+    : options_(options), program_(std::move(program)), experts_(program_), opening_(program_) {
   if (!isa_supported(options.isa))
     throw Error("UNSUPPORTED_FEATURE", std::string("This processor cannot run ") + isa_name(options.isa) + " kernels");
   check_program(program_);
@@ -74,6 +75,7 @@ Executable::Executable(Program program, const ExecutableOptions& options, const 
   }
   profile_ = Profile(program_);
   experts_ = ExpertLayers(program_);
+  opening_ = OpeningLayers(program_);
   // Which experts rows go to is recorded, and foretold, for whole runs.
   if (experts_.layers.empty()) parts_ = find_parts(program_);
   // What is predicted is read by nobody in the program, and must stay until it was looked at.
@@ -294,6 +296,24 @@ void Executable::prepare_for(const Batch& batch, PagedKv& kv) const {
   kv.reserve_scratch(bytes);
 }
 
+// Before the first call of a layer that reads or writes keys of an offloaded one.
+bool Executable::open_layer(const Step& step, const Batch& batch, PagedKv& kv, Team& team) {
+  const int layer = opening_.layer_of(*step.call), number = layer < 0 ? -1 : kv.offloaded_layer(layer);
+  if (number < 0 || number == opened_) return true;
+  OffloadedLayers& offloaded = *kv.offloaded();
+  team.barrier();  // all have seen which one was open
+  if (team.thread() == 0) {
+    opened_ = number;
+    offloaded.open(number, opening_.needs(batch, kv, layer));
+  }
+  team.barrier();
+  for (int64_t i = team.thread(); i < offloaded.missing(); i += team.threads()) offloaded.read_missing(i);
+  team.barrier();
+  if (team.thread() == 0) lost_ = offloaded.failed();
+  team.barrier();
+  return !lost_;
+}
+
 double Executable::pack(int64_t bytes) {
   panels_->pack(program_, *pool_, options_.threads, bytes);
   return panels_->progress();
@@ -379,6 +399,9 @@ void Executable::run_stretch(const Stretch& stretch, int64_t rows, int64_t outpu
     prepared.kv = kv;
   }
   if (shown != nullptr && kv != nullptr && kv->options().policy.labels.channels > 0) prepare_for(*shown, *kv);
+  OffloadedLayers* const offloaded = kv != nullptr ? kv->offloaded() : nullptr;
+  if (offloaded != nullptr) offloaded->begin_run();
+  opened_ = -1;
   float* logits = nullptr;
   for (const Bindable& bindable : prepared.bindables) {
     std::byte* data = address(bindable.value);
@@ -413,6 +436,7 @@ void Executable::run_stretch(const Stretch& stretch, int64_t rows, int64_t outpu
         last = profile_.on ? Clock::now() : last;
         continue;
       }
+      if (offloaded != nullptr && !open_layer(step, *shown, *kv, team)) return;
       step.kernel(step.run, team);
       // Times of single ops need a wait after each.
       if (profile_.on || i + 1 == stretch.end || !steps[i + 1].joins) team.barrier();
@@ -432,6 +456,7 @@ void Executable::run_stretch(const Stretch& stretch, int64_t rows, int64_t outpu
   };
   pool_->run(threads_for(rows), task, meanwhile);
   if (store_ != nullptr) store_->check();
+  if (offloaded != nullptr) offloaded->check();
 }
 
 }  // namespace vivace

@@ -15,6 +15,7 @@
 #include "program/rewrite/panels.h"
 #include "program/rewrite/parts.h"
 #include "program/rounds/expert_layers.h"
+#include "program/rounds/opening_layers.h"
 #include "program/runner.h"
 
 namespace vivace {
@@ -95,6 +96,8 @@ class Executable final : public Runner {
   void routed(size_t step, const OpRun& run, const Batch* batch);
   // The steps of a layer's experts, wave by wave, as they come into memory; false when one of them cannot be had.
   bool run_waves(const ExpertLayer& layer, int index, const std::vector<Step>& steps, Team& team);
+  // Brings what the step's layer needs of an offloaded one into memory; false when it cannot be had.
+  bool open_layer(const Step& step, const Batch& batch, PagedKv& kv, Team& team);
   void check_store() const;
   // Memory that ops want for what the cache holds now. Throws.
   void prepare_for(const Batch& batch, PagedKv& kv) const;
@@ -115,6 +118,8 @@ class Executable final : public Runner {
   ExpertLayers experts_;
   std::shared_ptr<RoutingTrace> routing_;  // of all programs that share weights
   std::shared_ptr<ExpertStore> store_;     // of these, too
+  OpeningLayers opening_;
+  int opened_ = -1;  // the offloaded layer of the run that was opened last
   bool more_waves_ = false, lost_ = false;
   std::vector<int32_t> counts_;
   int64_t matrix_bytes_ = 0;

@@ -11,6 +11,7 @@ import {
   type ChannelFile,
   type ChannelType,
 } from './channels.js';
+import { nativeOffload, offloadPolicy, type OffloadOptions, type OffloadPolicy } from './offload.js';
 import { storageOf, type CacheModel, type CacheOptions, type CacheStorage, type PolicyRow } from './policy.js';
 
 export interface DoubleSparsityOptions extends CacheStorage {
@@ -36,6 +37,11 @@ export interface DoubleSparsityOptions extends CacheStorage {
   readonly sinks?: number;
   /** One choice for all query heads of a KV head. Default: where there are four and more of them. */
   readonly groupSelect?: boolean;
+  /**
+   * Keys and values of all layers but the dense ones lie in a file, and take so much memory at most (`memory`, or more options).
+   * Results are the same. Default: everything is in memory.
+   */
+  readonly offload?: OffloadOptions | number | string;
 }
 
 export interface DoubleSparsityPolicy {
@@ -52,6 +58,7 @@ export interface DoubleSparsityPolicy {
   readonly recent: number;
   readonly sinks: number;
   readonly groupSelect?: boolean;
+  readonly offload?: OffloadPolicy;
 }
 
 const names = [
@@ -66,6 +73,7 @@ const names = [
   'recent',
   'sinks',
   'groupSelect',
+  'offload',
 ] as const;
 
 /** Fewer tokens, or a smaller part of the text, lose what a text says: Yang et al. 2024, section 5. */
@@ -75,7 +83,7 @@ const SMALL_PART = 32;
 /** Throws INVALID_ARGUMENT; of a file of channels FILE_NOT_FOUND, FILE_UNREADABLE and FORMAT_INVALID. */
 export function doubleSparsity(options: DoubleSparsityOptions): CacheOptions {
   const storage = storageOf(options, names, 'the options of doubleSparsity');
-  const { channelType, tokens, denseLayers, groupSelect } = options;
+  const { channelType, tokens, denseLayers, groupSelect, offload } = options;
   const heavyChannels = integer('heavyChannels', options.heavyChannels, 32, 8, 256);
   if (heavyChannels % 8 !== 0) throw expected('a multiple of 8', 'heavyChannels', heavyChannels);
   const file = readChannels(options.channels);
@@ -105,6 +113,7 @@ export function doubleSparsity(options: DoubleSparsityOptions): CacheOptions {
     recent,
     sinks,
     ...(groupSelect === undefined ? {} : { groupSelect: flag('groupSelect', groupSelect, true) }),
+    ...(offload === undefined ? {} : { offload: offloadPolicy(offload) }),
   };
   return { ...storage, policy };
 }
@@ -178,7 +187,19 @@ export const doubleSparsityRow: PolicyRow<DoubleSparsityPolicy> = {
   what: 'all tokens are kept, decoding reads those that labels promise to matter',
   make: doubleSparsity,
   options: ({ kind: _, channels, ...options }) => ({ ...options, channels: channelFile(channels) }),
-  derive: (policy, model) => ({ labels: labelsFor(policy, model, model.kvLayers[0].heads) }),
+  derive: (policy, model) => {
+    const labels = labelsFor(policy, model, model.kvLayers[0].heads);
+    if (policy.offload === undefined) return { labels };
+    if (model.name.startsWith('cuda')) {
+      throw new VivaceError('UNSUPPORTED_FEATURE', 'Graphics cards keep all keys and values in their memory', {
+        remedy: 'Leave offload out, or use the CPU.',
+      });
+    }
+    if (!labels.sparse.includes(1)) {
+      throw expected('a layer that is not dense', 'denseLayers', policy.denseLayers, 'Only such layers are offloaded.');
+    }
+    return { labels, offload: nativeOffload(policy.offload) };
+  },
   endless: false,
   chooses: true,
 };

@@ -21,14 +21,15 @@ const ROUND = 512;
  * as one prompt. Rounds that go ahead have room for some more.
  */
 export function keptBytes(
-  { layers = [], labels, snap }: KvPolicy,
+  { layers = [], labels, snap, offload }: KvPolicy,
   storage: KeptStorage,
   tokens: number,
 ): { held: number; most: number } {
   const { shape, keyType, valueType, pageSize, byLayer = false } = storage;
   const pages = (cells: number): number => Math.ceil(cells / pageSize);
   const headBytes = pageSize * (rowBytes(keyType, shape.keyDim) + rowBytes(valueType, shape.valueDim));
-  const whole = shape.layers * shape.kvHeads * headBytes;
+  const inFile = offload && labels ? labels.sparse.reduce((count, one) => count + Number(one !== 0), 0) : 0;
+  const whole = (shape.layers - inFile) * shape.kvHeads * headBytes;
   const pageBytes = labels ? withLabels(whole, labels, pageSize) : whole;
   if (snap) {
     const all = pages(tokens);
@@ -37,7 +38,7 @@ export function keptBytes(
     return { held: pages(snap.budget) * pageBytes, most: all * once + pages(snap.budget) * pageBytes };
   }
   const sum = (horizon: number): number => {
-    if (layers.length === 0) return pages(tokens) * pageBytes;
+    if (layers.length === 0) return pages(tokens) * pageBytes + (offload ? offloadBytes(offload.memory, storage) : 0);
     const known = new Map<string, number>();
     let count = 0;
     for (const layer of layers) {
@@ -84,6 +85,15 @@ function keptPages(pattern: LayerPattern, size: number, end: number, horizon: nu
     if (!keeps(page)) --count;
   }
   return count;
+}
+
+/** What offloaded layers have of their memory: cpp/offload/offloaded_layers.cpp. */
+function offloadBytes(memory: number, { shape, keyType, valueType, pageSize }: KeptStorage): number {
+  const aligned = (count: number): number => 64 * Math.ceil(count / 64);
+  const row = rowBytes(keyType, shape.keyDim) + rowBytes(valueType, shape.valueDim);
+  const frame = aligned(shape.kvHeads * pageSize * row);
+  const frames = frame * Math.floor(memory / 2 / frame);
+  return frames + aligned(row) * Math.floor((memory - frames) / aligned(row));
 }
 
 /** cpp/caches/labels/labels.h */

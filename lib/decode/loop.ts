@@ -7,6 +7,7 @@ import { Answer, type Piece } from './answer.js';
 import { Fence } from './constraint.js';
 import type { ResolvedOptions } from './options.js';
 import type { Job, JobDraft, JobResult, OpenDraft, Rounds, Ticket } from './rounds.js';
+import { watchOffload, type OffloadResult } from '../caches/offload.js';
 import type { ExpertStatistics } from '../experts/statistics.js';
 import { Speculator, type SpeculationResult } from './speculation/speculator.js';
 import type { TokenList } from './token-list.js';
@@ -46,6 +47,8 @@ export interface GenerateResult {
   readonly speculation?: SpeculationResult;
   /** Where not all experts are in memory: what reading them came to meanwhile, for all sessions together. */
   readonly experts?: ExpertStatistics;
+  /** Where layers keep keys and values in a file: what came of it meanwhile, for all sessions of the cache together. */
+  readonly offload?: OffloadResult;
 }
 
 /** A sequence, with the prompt at the end of its tokens; the loop puts the answer behind them. */
@@ -139,6 +142,7 @@ class Run {
   private readonly ends: Int32Array;
   private readonly begin = performance.now();
   private readonly experts: (() => ExpertStatistics | undefined) | undefined;
+  private readonly offload: () => OffloadResult | undefined;
   private first: number | undefined; // time of the first token
   private end: number | undefined;
   private closed = false;
@@ -154,6 +158,7 @@ class Run {
     const { tokens, kv, sequence, tokenizer, executor } = target;
     const { speculation, signal, constraint } = options;
     this.experts = target.experts?.();
+    this.offload = watchOffload(target.kv);
     this.promptTokens = tokens.length;
     this.feedLast();
     const prompt = tokens.slice();
@@ -297,6 +302,7 @@ class Run {
     const end = this.end ?? performance.now();
     const first = this.first ?? end;
     const experts = this.experts?.();
+    const offload = this.offload();
     return {
       finishReason,
       ...(answer.stopString === undefined ? {} : { stopString: answer.stopString }),
@@ -312,6 +318,7 @@ class Run {
       seed: this.options.sampler.seed,
       ...(this.speculator ? { speculation: this.speculator.result() } : {}),
       ...(experts ? { experts } : {}),
+      ...(offload ? { offload } : {}),
     };
   }
 }

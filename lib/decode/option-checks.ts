@@ -82,3 +82,28 @@ function editDistance(a: string, b: string): number {
   }
   return previous[b.length];
 }
+
+const units: Readonly<Record<string, number>> = {
+  '': 1,
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+};
+
+/** Bytes, as a number or as a text like '2GiB'. */
+export function byteCount(name: string, given: unknown): number {
+  const wrong = expected("a number of bytes or a text as '2GiB'", name, given);
+  if (typeof given === 'number') {
+    if (Number.isSafeInteger(given) && given > 0) return given;
+    throw wrong;
+  }
+  const [, number, unit] = (typeof given === 'string' && /^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*$/.exec(given)) || [];
+  const factor = unit === undefined ? undefined : units[unit];
+  const bytes = factor === undefined ? NaN : Math.floor(Number(number) * factor);
+  if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
+  throw wrong;
+}

@@ -1,5 +1,5 @@
 // What a caller says of a model's experts, checked, with defaults filled in.
-import { checkNames, flag, integer, word } from '../decode/option-checks.js';
+import { byteCount, checkNames, flag, integer, word } from '../decode/option-checks.js';
 import { expected } from '../errors.js';
 import {
   expertPlacements,
@@ -83,27 +83,5 @@ export function resolveExperts(given: ExpertOptions | undefined): ResolvedExpert
   };
 }
 
-const units: Readonly<Record<string, number>> = {
-  '': 1,
-  B: 1,
-  KB: 1e3,
-  MB: 1e6,
-  GB: 1e9,
-  KiB: 2 ** 10,
-  MiB: 2 ** 20,
-  GiB: 2 ** 30,
-};
-
 /** Throws INVALID_ARGUMENT. */
-export function memoryBytes(given: number | string): number {
-  const wrong = expected("a number of bytes or a text as '2GiB'", 'experts.memory', given);
-  if (typeof given === 'number') {
-    if (Number.isSafeInteger(given) && given > 0) return given;
-    throw wrong;
-  }
-  const [, number, unit] = (typeof given === 'string' && /^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*$/.exec(given)) || [];
-  const factor = unit === undefined ? undefined : units[unit];
-  const bytes = factor === undefined ? NaN : Math.floor(Number(number) * factor);
-  if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
-  throw wrong;
-}
+export const memoryBytes = (given: number | string): number => byteCount('experts.memory', given);

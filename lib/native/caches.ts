@@ -1,5 +1,26 @@
 // Types of the addon's KV cache.
+import type { NativeDevice } from '../native.js';
 import type { NativeLabels } from './labels.js';
+
+export interface NativeKvOptions {
+  layers: number;
+  kvHeads: number;
+  keyDim: number;
+  valueDim: number;
+  pageSize: number;
+  keyType: number;
+  valueType: number;
+  maxPages: number;
+  policy?: NativeKvPolicy;
+  /** cpp/offload/offload_options.h; `threads` of runs at most. */
+  offload?: NativeOffload & { readonly threads: number };
+  /** Pages are NaN where nothing was written, for tests. */
+  poison?: boolean;
+  /** Of published pages' hashes, default 64. */
+  hashBits?: number;
+  /** Absent: this machine's memory. */
+  device?: NativeDevice;
+}
 
 export interface NativeKvCache {
   create(): number;
@@ -40,7 +61,39 @@ export interface NativeKvCache {
     evictions: number;
     cellBytes: number;
   };
+  /** What offloaded layers did so far; undefined where there are none. */
+  offloaded(): NativeOffloadStatistics | undefined;
   close(): void;
+}
+
+/** cpp/offload/offload_options.h */
+export interface NativeOffload {
+  /** Bytes of memory for rows and pages of these layers, never more. */
+  readonly memory: number;
+  /** Of the file. */
+  readonly folder: string;
+  /** Rows are fetched ahead for guessed queries. */
+  readonly ahead: boolean;
+  /** Of all reads; 0: as fast as they are. */
+  readonly bytesPerSecond: number;
+  /** Every read takes up to so many microseconds more, at random: for tests. */
+  readonly delayUs: number;
+}
+
+/** cpp/offload/offload_statistics.h */
+export interface NativeOffloadStatistics {
+  readonly resident: number;
+  readonly kept: number;
+  readonly foreseen: number;
+  readonly missed: number;
+  readonly guessedOf: number;
+  readonly guessed: number;
+  readonly vain: number;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  readonly partsRead: number;
+  readonly partsWritten: number;
+  readonly stallSeconds: number;
 }
 
 /** cpp/caches/cache_policy.h, from lib/program/kv-policy.ts. */

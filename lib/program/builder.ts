@@ -124,6 +124,10 @@ export class ProgramBuilder {
     const { layer, heads, valueDim, scale, softcap = 0, window = 0 } = options;
     return this.call('attention', [q], { layer, heads, value_dim: valueDim, scale, softcap, window })[0];
   }
+  /** q guesses the queries of a later layer. */
+  chooseAhead(q: Value, options: { layer: number; heads: number; window?: number }): void {
+    this.call('choose_ahead', [q], { window: 0, ...options });
+  }
   gatedActivation(gate: Value, up: Value, activation: (typeof activations)[number]): Value {
     return this.call('gated_activation', [gate, up], { activation: activations.indexOf(activation) })[0];
   }

@@ -1,6 +1,6 @@
 // What runs a program: the same face for the float64 reference in TypeScript and for native code.
 import type { VivaceError } from '../errors.js';
-import type { NativeDrafter } from '../native.js';
+import type { NativeDrafter, NativeOffloadStatistics } from '../native.js';
 import type { DType } from './dtype.js';
 import type { KvLayer, KvPolicy, PromptPart, SavedCells } from './kv-policy.js';
 import type { KvShape } from './program.js';
@@ -362,6 +362,8 @@ export interface KvCache {
   saved?(sequence: number): SavedCells;
   /** A sequence whose pages are still to be written. Throws INVALID_ARGUMENT for what is no state of this cache. */
   restore?(state: readonly number[]): number;
+  /** What layers in a file did so far. */
+  offloaded?(): NativeOffloadStatistics | undefined;
   /** Gives all memory back at once. */
   dispose(): void;
 }

@@ -1,7 +1,7 @@
 // What is kept of a KV cache's cells and which of them a row sees, as plain numbers that every executor understands: made by
 // lib/caches of a policy's options and of what a program says of its layers.
 import { VivaceError } from '../errors.js';
-import type { NativeKvPolicy, NativeLabels } from '../native.js';
+import type { NativeKvPolicy, NativeLabels, NativeOffload } from '../native.js';
 import type { KvShape, Program } from './program.js';
 
 /**
@@ -51,7 +51,12 @@ export interface KvPolicy {
   readonly labels?: KvLabels;
   /** Prompts are compressed; absent: they are not. */
   readonly snap?: SnapPolicy;
+  /** Layers whose rows choose by labels keep their keys and values in a file; absent: in memory. On the CPU only. */
+  readonly offload?: KvOffload;
 }
+
+/** Layers that lie in a file. */
+export type KvOffload = NativeOffload;
 
 /**
  * Rows of a prompt that is compressed, in one layer: all of its rows pass a layer before the next, and the full keys and values

@@ -22,7 +22,7 @@ import type {
   RunResult,
   SamplerOptions,
 } from './executor.js';
-import { fedProgram } from './feedback.js';
+import { fedProgram } from './rewrite/feedback.js';
 import { findDevice } from './device-library.js';
 import type { DeviceName } from './device-library.js';
 import { kvLayers, nativePolicy, queryGroup, shapeUnder, type KvLayer } from './kv-policy.js';
@@ -46,6 +46,7 @@ import {
 import type { Report } from './native-walks.js';
 import type { BindWeight, NativeProgramOptions } from './native-program.js';
 import type { KvShape, Program } from './program.js';
+import { guessingProgram } from './rewrite/guesses.js';
 import { inputWidths, tappedProgram, tapWidths } from './taps.js';
 
 // SampleError::disposed of cpp/decode/sample.h
@@ -71,7 +72,7 @@ export class NativeExecutor implements Executor {
   private readonly compiled: NativeProgram;
   private readonly device: NativeDevice | undefined;
   private readonly logits: number;
-  private readonly tapped = new Map<string, NativeProgram>(); // by the names of what they return besides logits
+  private readonly tapped = new Map<string, NativeProgram>(); // by what they guess, and return besides logits
   private fed: NativeProgram | undefined;
   private companions: NativeExecutor[] = [];
   private disposed = false;
@@ -104,6 +105,7 @@ export class NativeExecutor implements Executor {
     const { keyType = 'F16', valueType = 'F16', pageSize = 32, maxPages, policy, poison = false } = options;
     const group = queryGroup(this.compiled.program);
     const derived = policy && nativePolicy(policy, group, this.name === 'cpu');
+    const { offload } = policy ?? {};
     return new NativeKv(
       nativeCall(
         () =>
@@ -115,9 +117,11 @@ export class NativeExecutor implements Executor {
             maxPages,
             ...(derived ? { policy: derived } : {}),
             poison,
+            ...(offload ? { offload: { ...offload, threads: this.options.threads ?? 1 } } : {}),
             ...(this.device ? { device: this.device } : {}),
           }),
       ),
+      offload?.ahead ? policy?.labels?.sparse : undefined,
     );
   }
 
@@ -151,7 +155,9 @@ export class NativeExecutor implements Executor {
   async run(kv: KvCache, request: RunRequest): Promise<RunResult> {
     if (!(kv instanceof NativeKv)) throw expected('a KV cache of this executor', 'kv', kv);
     const { tokens, outputs, logits, inputs, taps, samplers, walks, drafts, ahead } = request;
-    const compiled = taps ? this.withTaps(Object.keys(taps)) : this.compiled;
+    // Rows of prompts read everything: nothing is guessed for them.
+    const guesses = 2 * outputs.length >= tokens.length ? kv.guesses : undefined;
+    const compiled = this.programFor(guesses, taps && Object.keys(taps));
     const trees = request.trees?.map(nativeTree);
     const { feedback } = compiled.program;
     const count = outputs.length;
@@ -240,13 +246,16 @@ export class NativeExecutor implements Executor {
     return made;
   }
 
-  /** The program that also returns these; made when it is first asked for. */
-  private withTaps(names: readonly string[]): NativeProgram {
-    const key = names.join();
+  /** The program that also returns these, and guesses for some layers; made when it is first asked for. */
+  private programFor(guesses: Uint8Array | undefined, names: readonly string[] = []): NativeProgram {
+    if (!guesses && names.length === 0) return this.compiled;
+    const key = `${guesses?.join('') ?? ''}/${names.join()}`;
     let known = this.tapped.get(key);
     if (known === undefined) {
       const options = { ...this.options, ...(this.device ? { device: this.device } : {}), repack: false };
-      const program = tappedProgram(this.compiled.program, names);
+      const own = this.compiled.program;
+      const guessing = guesses ? guessingProgram(own, (layer) => guesses[layer] === 1) : own;
+      const program = names.length > 0 ? tappedProgram(guessing, names) : guessing;
       known = new NativeProgram(program, this.bindWeight, { ...options, shares: this.compiled });
       this.tapped.set(key, known);
     }

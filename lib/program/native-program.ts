@@ -7,6 +7,7 @@ import type {
   NativeExperts,
   NativeKvCache,
   NativeMapping,
+  NativeOffloadStatistics,
   ProgramDescription,
 } from '../native.js';
 import { dtypes, rowBytes } from './dtype.js';
@@ -188,7 +189,11 @@ export class NativeKv implements KvCache {
     },
   };
 
-  constructor(readonly native: NativeKvCache) {
+  /** `guesses`: layers whose choices are worth a guess; absent: nothing is fetched ahead. */
+  constructor(
+    readonly native: NativeKvCache,
+    readonly guesses?: Uint8Array,
+  ) {
     ({ pageBytes: this.pageBytes, cellBytes: this.cellBytes, byLayer: this.byLayer } = native.sizes());
   }
   usedBytes(): number {
@@ -246,6 +251,9 @@ export class NativeKv implements KvCache {
   }
   restore(state: readonly number[]): number {
     return nativeCall(() => this.native.restore(Float64Array.from(state)));
+  }
+  offloaded(): NativeOffloadStatistics | undefined {
+    return this.native.offloaded();
   }
   dispose(): void {
     this.native.close();

@@ -188,6 +188,20 @@ export const ops = {
       return [];
     },
   },
+  /** Fetches the cells that rows of a later layer seem to choose, whose queries q guesses; nothing where they are in memory. */
+  choose_ahead: {
+    inputs: ['q'],
+    attributes: [{ name: 'layer' }, { name: 'heads' }, { name: 'window', fallback: 0 }],
+    state: 'reads',
+    infer: (c) => {
+      c.require(
+        float(c, 'q').columns % c.attribute('heads') === 0,
+        'q',
+        `must divide into ${c.attribute('heads')} heads`,
+      );
+      return [];
+    },
+  },
   /**
    * y[r] = softmax(mask(softcap(scale · q[r]·Kᵀ))) · V over the cells that row r sees, per query head; query head h uses
    * KV head ⌊h / (heads / kvHeads)⌋. softcap 0: none. window 0: none, else only keys with position > p − window.

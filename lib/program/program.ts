@@ -50,7 +50,7 @@ export interface Program {
   readonly taps?: Readonly<Record<string, Value>>;
   /**
    * Of a head that drafts: the output [outputs, width] of a row is, for the row that follows it, `input` [rows, width]: an input
-   * of the program, or a value that rows of a text make of one (lib/program/feedback.ts).
+   * of the program, or a value that rows of a text make of one (lib/program/rewrite/feedback.ts).
    */
   readonly feedback?: { readonly input: Value; readonly output: Value };
 }

@@ -28,6 +28,7 @@ const native: Record<string, number> = {
   quant: 2,
   caches: 2,
   experts: 2,
+  offload: 2,
   decode: 2,
   entropy: 2,
   formats: 2,

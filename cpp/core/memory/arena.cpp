@@ -8,13 +8,18 @@
 namespace vivace {
 
 Arena::~Arena() {
+  release();
+}
+
+void Arena::release() {
   unmap_memory(data_, size_);
+  data_ = nullptr;
+  size_ = 0;
 }
 
 std::byte* Arena::reserve(int64_t bytes) {
   if (bytes <= size_) return data_;
-  unmap_memory(data_, size_);
-  size_ = 0;
+  release();
   data_ = map_memory(bytes);
   if (data_ == nullptr)
     throw Error("OUT_OF_MEMORY", "The system has no " + std::to_string(bytes) + " bytes for activations",

@@ -13,6 +13,8 @@ class Arena {
   Arena& operator=(const Arena&) = delete;
   // At least `bytes` of memory, page-aligned; the old contents are lost when it grows. Throws OUT_OF_MEMORY.
   std::byte* reserve(int64_t bytes);
+  // Gives everything back.
+  void release();
   std::byte* data() const { return data_; }
   int64_t size() const { return size_; }
 

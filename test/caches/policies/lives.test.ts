@@ -1,5 +1,5 @@
 // Random lives of sessions under every cache policy: turns with drafts of every shape, forks, rollbacks, prompts that replace a
-// text, saves and restores, aborts, shared and evicted pages, caches that are full. Each has a twin that does the plain thing in
+// text, saves and restores, aborts, shared and evicted pages, caches that are full, layers in a file. Each has a twin that does the plain thing in
 // caches of its own; both say the same to the last bit, freed pages are NaN, and in the end no page is left. Of some lives the
 // float64 reference says whether it was right.
 import { join } from 'node:path';
@@ -134,7 +134,12 @@ async function judged(cache: CacheOptions, past: readonly Said[], probe: readonl
   return await session.forward(probe); // before the session is disposed of
 }
 
-async function live({ cache, most, plain }: Kind, steps: readonly Step[], name: string, near?: number): Promise<void> {
+async function live(
+  { cache, plainly = cache, most, plain }: Kind,
+  steps: readonly Step[],
+  name: string,
+  near?: number,
+): Promise<void> {
   const pairs: Pair[] = [];
   const drafters: (Drafter | undefined)[] = [
     undefined,
@@ -144,7 +149,7 @@ async function live({ cache, most, plain }: Kind, steps: readonly Step[], name: 
     undefined,
   ];
   const replayed = async (session: Session, past: readonly Said[]): Promise<void> => {
-    const twin = other.createSession({ cache });
+    const twin = other.createSession({ cache: plainly });
     for (const act of past) await perform(twin, act, {});
     expect([...twin.tokens]).toEqual([...session.tokens]);
     pairs.push({ session, twin, past: [...past] });
@@ -166,7 +171,7 @@ async function live({ cache, most, plain }: Kind, steps: readonly Step[], name: 
     using twin = pair.twin.fork();
     expect(logits.equals(Buffer.from((await twin.forward(probe)).buffer))).toBe(true);
     if (!plain) return;
-    using reader = other.createSession({ cache });
+    using reader = other.createSession({ cache: plainly });
     const all = Buffer.from((await reader.forward([...session.tokens, ...probe])).buffer);
     expect(logits.equals(all.subarray(all.length - logits.length))).toBe(true);
   };
@@ -175,7 +180,7 @@ async function live({ cache, most, plain }: Kind, steps: readonly Step[], name: 
     if (kind === 'clear') one.prefixCache.clear();
     else if (kind === 'relieve') one.prefixCache.dropIdle();
     else if (kind === 'begin' && pairs.length < 6) {
-      const pair = { session: one.createSession({ cache }), twin: other.createSession({ cache }), past: [] };
+      const pair = { session: one.createSession({ cache }), twin: other.createSession({ cache: plainly }), past: [] };
       pairs.push(pair);
       await act(pair, { kind: 'say', prompt, count: 6 });
     }
@@ -234,7 +239,7 @@ async function live({ cache, most, plain }: Kind, steps: readonly Step[], name: 
     if (near !== undefined && index === 0) {
       const probe = [word(5)];
       worst = 0;
-      const wanted = await judged(cache, pair.past, probe);
+      const wanted = await judged(plainly, pair.past, probe);
       const found = await pair.session.forward(probe);
       expect(Math.max(...found.map((logit, at) => Math.abs(logit - wanted[at])))).toBeLessThan(near);
       expect(worst).toBeLessThan(near);
@@ -244,13 +249,23 @@ async function live({ cache, most, plain }: Kind, steps: readonly Step[], name: 
   expect([one, other, small].map((model) => model.memoryUsage().kv)).toEqual([0, 0, 0]);
 }
 
+/** In other types. */
+const stored = (
+  { cache, plainly = cache, ...kind }: Kind,
+  types: { keyType: CacheType; valueType: CacheType },
+): Kind => ({
+  ...kind,
+  cache: { ...cache, ...types },
+  plainly: { ...plainly, ...types },
+});
+
 const lives = (most: number) => fc.array<Step>(step, { minLength: 8, maxLength: most, size: 'max' });
 let refusals = 0;
 
 test.each(kinds)('%s', async (name, kind) => {
   await fc.assert(
     fc.asyncProperty(fc.constantFrom(...types), fc.constantFrom(...types), lives(25), (keyType, valueType, steps) =>
-      live({ ...kind, cache: { ...kind.cache, keyType, valueType } }, steps, join('.', name)),
+      live(stored(kind, { keyType, valueType }), steps, join('.', name)),
     ),
     { numRuns: Number(process.env['LIVES'] ?? 4), endOnFailure: true },
   );
@@ -260,9 +275,10 @@ test.each(kinds)('%s', async (name, kind) => {
 
 // One seed: choices among cells that are next to equal may fall otherwise in float64, which is no mistake.
 test.each(kinds)('%s: as the float64 reference', async (name, kind) => {
-  const cache = { ...kind.cache, keyType: 'f32', valueType: 'f32' } as const;
   await fc.assert(
-    fc.asyncProperty(lives(12), (steps) => live({ ...kind, cache }, steps, join('.', `${name}-judged`), 1e-3)),
+    fc.asyncProperty(lives(12), (steps) =>
+      live(stored(kind, { keyType: 'f32', valueType: 'f32' }), steps, join('.', `${name}-judged`), 1e-3),
+    ),
     { numRuns: 2, seed: 5, endOnFailure: true },
   );
   one.prefixCache.clear();

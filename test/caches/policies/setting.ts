@@ -1,6 +1,6 @@
 // A small random model whose query heads share keys, and a cache of every policy with pages and windows that its texts soon leave.
 import { doubleSparsity, full, lmInfinite, longGen, snapKv, window } from '../../../lib/index.js';
-import type { CacheOptions } from '../../../lib/index.js';
+import type { CacheOptions, DoubleSparsityOptions } from '../../../lib/index.js';
 import { randomModel, writeRandomGguf } from '../../fixtures/random-model.js';
 
 const heads = 4;
@@ -23,15 +23,22 @@ export function writeModel(file: string): void {
   writeRandomGguf(file, { ...base, config }, 'F32');
 }
 
-const channels = Object.fromEntries(
+export const channels = Object.fromEntries(
   [0, 1, 2].map((layer) => [
     `model.layers.${layer}.self_attn.qk_proj`,
     Array.from({ length: heads }, (_, head) => Array.from({ length: dim }, (_u, i) => (7 * i + head + layer) % dim)),
   ]),
 );
 
+const few: DoubleSparsityOptions = {
+  channels,
+  ...{ heavyChannels: 8, tokens: 16, sparsity: 0, sparseThreshold: 20, denseLayers: [0], pageSize: 8 },
+};
+
 export interface Kind {
   readonly cache: CacheOptions;
+  /** What does the same in a plainer way; absent: `cache` itself. */
+  readonly plainly?: CacheOptions;
   /** Tokens at most. */
   readonly most: number;
   /** What a row is follows from the text alone, however it came about. */
@@ -54,13 +61,12 @@ export const kinds: readonly (readonly [string, Kind])[] = [
       plain: true,
     },
   ],
+  ['double-sparsity', { cache: doubleSparsity(few), most: 240, plain: false }],
   [
-    'double-sparsity',
+    'double-sparsity in a file',
     {
-      cache: doubleSparsity({
-        channels,
-        ...{ heavyChannels: 8, tokens: 16, sparsity: 0, sparseThreshold: 20, denseLayers: [0], pageSize: 8 },
-      }),
+      cache: doubleSparsity({ ...few, offload: { memory: '5MiB', delayUs: 20 } }),
+      plainly: doubleSparsity(few),
       most: 240,
       plain: false,
     },

@@ -13,7 +13,7 @@ import { buildProgram } from '../../../lib/models/registry.js';
 import { referenceExecutor } from '../../../lib/model/reference.js';
 import type { DType } from '../../../lib/program/dtype.js';
 import type { Executor, KvCache } from '../../../lib/program/executor.js';
-import { fedProgram } from '../../../lib/program/feedback.js';
+import { fedProgram } from '../../../lib/program/rewrite/feedback.js';
 import { randomModel, writeRandomGguf } from '../../fixtures/random-model.js';
 import { writeRandomEagle, type RandomHead } from '../../fixtures/random/eagle.js';
 

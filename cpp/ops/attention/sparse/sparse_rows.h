@@ -3,7 +3,10 @@
 //
 // What is chosen follows from the row alone. Chosen slots ascend; they are taken in chunks and spans as if they were
 // all that the row sees, so a row that chooses all has the bits of one that does not choose.
+//
+// Of layers that are offloaded, the chosen rows are held in memory some at a time.
 #pragma once
+#include "offload/row_places.h"
 #include "ops/attention/parts/attention_chunk.h"
 #include "ops/attention/sparse/choice.h"
 #include "ops/attention/sparse/label_scores.h"
@@ -37,6 +40,38 @@ class SparseRows {
   }
 
   void attend(const Member& member) {
+    for_units([&](const Unit& unit) {
+      load_queries(call_, unit, member);
+      const int lists = labels_.grouped ? 1 : call_.group, queries = call_.group / lists;
+      choose(unit, [&](const Visible& seen, int list, int wanted) {
+        attend_chosen(unit, seen, wanted, list * queries, queries, member);
+      });
+    });
+  }
+
+  // The call's queries are guesses, of rows whose keys in the layer may not be there yet: what they choose is fetched.
+  void fetch_ahead() {
+    OffloadedLayers* const offloaded = call_.kv.offloaded();
+    const int layer = call_.kv.offloaded_layer(call_.layer), size = layout_.page_size;
+    for_units([&](const Unit& unit) {
+      const int sequence = call_.batch.sequences[unit.row], first = call_.batch.first_cells[unit.row];
+      choose(unit, [&](const Visible&, int, int wanted) {
+        RowPlace places[most_rows_held];
+        int count = 0;
+        for (int i = 0; i < wanted && chosen_[i] < first; ++i) {
+          places[count++] = {call_.kv.page_number(sequence, chosen_[i] / size), chosen_[i] % size};
+          if (count < most_rows_held && i + 1 < wanted && chosen_[i + 1] < first) continue;
+          fetch_rows_ahead(*offloaded, layer, unit.head, places, count);
+          count = 0;
+        }
+      });
+    });
+  }
+
+ private:
+  // Units of rows that choose, shared by the team.
+  template <class Body>
+  void for_units(Body&& body) {
     const int64_t rows = call_.batch.rows;
     // Items are counted for rows that choose only.
     int64_t units = 0;
@@ -45,28 +80,27 @@ class SparseRows {
       int64_t row = -1, before = 0;
       for (int64_t unit = begin; unit < end; ++unit) {
         while (row < 0 || unit >= before) before += chooses(call_, ++row) ? call_.kv_heads : 0;
-        attend({row, row + 1, static_cast<int>(unit - (before - call_.kv_heads))}, member);
+        body(Unit{row, row + 1, static_cast<int>(unit - (before - call_.kv_heads))});
       }
     });
   }
 
- private:
-  void attend(const Unit& unit, const Member& member) {
+  // Calls body(seen, list, wanted) for each choice of a unit, which is in chosen_.
+  template <class Body>
+  void choose(const Unit& unit, Body&& body) {
     const Visible seen = visible_slots(call_.batch, unit.row, call_.pattern.window);
     int trees = 0;
     for_tree_cells(call_.batch, unit.row, [&](int cell) { return tree_[trees++] = cell, true; });
     score(unit, seen);
-    load_queries(call_, unit, member);
     const int first = seen.begin / F32::lanes * F32::lanes;
-    const int wanted = chosen_cells(labels_, seen.end - seen.begin);
-    const int lists = labels_.grouped ? 1 : call_.group, queries = call_.group / lists;
+    const int wanted = chosen_cells(labels_, seen.end - seen.begin), lists = labels_.grouped ? 1 : call_.group;
     if (labels_.grouped) join(seen);
     for (int list = 0; list < lists; ++list) {
       float* scores = scores_ + (labels_.grouped ? call_.group : list) * slots_;
       force(scores, seen);
       top_positions(scores, seen.end - first, wanted, chosen_, work_, keys_);
       for (int i = 0; i < wanted; ++i) chosen_[i] += first;
-      attend_chosen(unit, seen, wanted, list * queries, queries, member);
+      body(seen, list, wanted);
     }
   }
 
@@ -129,6 +163,7 @@ class SparseRows {
     call.group = queries;
     const float* query = member.queries + first_query * call.parts.key_pad;
     for (int n = 0; n < queries; ++n) clear(call, member.merged + n * call.parts.state);
+    if (call_.kv.offloaded_layer(call_.layer) >= 0) return attend_held(call, unit, seen, count, first_query, member);
     const std::byte *keys[2][attention_chunk], *values[2][attention_chunk];
     int turn = 0;
     find(unit, seen, chosen_, count < attention_chunk ? count : attention_chunk, keys[0], values[0]);
@@ -146,6 +181,55 @@ class SparseRows {
         merge(call, member.merged + n * call.parts.state, member.span + n * call.parts.state);
     }
     for (int n = 0; n < queries; ++n) write(call_, unit, first_query + n, member.merged + n * call.parts.state);
+  }
+
+  // The same for rows that may be in a file, held some at a time; `call`: of some queries only. Where they cannot be
+  // had, the run fails.
+  void attend_held(const Call& call, const Unit& unit, const Visible& seen, int count, int first_query,
+                   const Member& member) const {
+    OffloadedLayers* const offloaded = call.kv.offloaded();
+    const int layer = call.kv.offloaded_layer(call.layer), most = rows_held_at_once(*offloaded, team_.threads());
+    const float* query = member.queries + first_query * call.parts.key_pad;
+    const std::byte *keys[most_rows_held], *values[most_rows_held];
+    RowPlace places[most_rows_held];
+    int32_t held[most_rows_held];
+    for (int span = 0; span < count; span += attention_span) {
+      for (int n = 0; n < call.group; ++n) clear(call, member.span + n * call.parts.state);
+      const int end = span + attention_span < count ? span + attention_span : count;
+      for (int piece = span, size; piece < end; piece += size) {
+        size = end - piece < most ? end - piece : most;
+        find_held(unit, seen, chosen_ + piece, size, places, keys, values);
+        if (!hold_rows(*offloaded, layer, unit.head, places, size, keys, held)) return;
+        for (int i = 0; i < size; ++i)
+          if (held[i] >= 0) values[i] = keys[i] + call.kv.key_row_bytes();
+        for (int chunk = 0; chunk < size; chunk += attention_chunk) {
+          const int left = size - chunk, own = left < attention_chunk ? left : attention_chunk;
+          const int next = left - own < attention_chunk ? left - own : attention_chunk;
+          ChunkOfRows some(call, keys + chunk, values + chunk, own, query, member, member.span);
+          some.attend(keys + chunk + own, values + chunk + own, next);
+        }
+        let_rows_go(*offloaded, held, size);
+      }
+      for (int n = 0; n < call.group; ++n)
+        merge(call, member.merged + n * call.parts.state, member.span + n * call.parts.state);
+    }
+    for (int n = 0; n < call.group; ++n) write(call_, unit, first_query + n, member.merged + n * call.parts.state);
+  }
+
+  // Keys are null where the page's part is not in memory.
+  void find_held(const Unit& unit, const Visible& seen, const int32_t* slots, int count, RowPlace* places,
+                 const std::byte** keys, const std::byte** values) const {
+    const PagedKv& kv = call_.kv;
+    const int size = layout_.page_size, sequence = call_.batch.sequences[unit.row];
+    const int layer = kv.offloaded_layer(call_.layer);
+    const int64_t key_at = kv.keys_at(call_.layer, unit.head), value_at = kv.values_at(call_.layer, unit.head);
+    for (int i = 0; i < count; ++i) {
+      const int cell = slots[i] < seen.prefix ? slots[i] : tree_[slots[i] - seen.prefix];
+      places[i] = {kv.page_number(sequence, cell / size), cell % size};
+      const std::byte* part = kv.part_or_null(places[i].page, layer);
+      keys[i] = part == nullptr ? nullptr : part + key_at + places[i].slot * kv.key_row_bytes();
+      values[i] = part == nullptr ? nullptr : part + value_at + places[i].slot * kv.value_row_bytes();
+    }
   }
 
   // Where the rows of slots lie.

@@ -55,6 +55,9 @@ export const kv_write: ReferenceOp = ({ inputs: [k, v], attributes: [layer], row
   return [];
 };
 
+/** Everything is in memory here. */
+export const choose_ahead: ReferenceOp = () => [];
+
 /** A query's score of a sink that its window has left. Both were rotated at their true positions. */
 function sinkScore(
   { rotation }: KvPolicy,

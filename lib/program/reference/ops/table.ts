@@ -1,6 +1,6 @@
 // The reference of every op, by the names of lib/program/ops.ts.
 import type { OpName } from '../../ops.js';
-import { attention, kv_write, rope, rope_table } from './attention.js';
+import { attention, choose_ahead, kv_write, rope, rope_table } from './attention.js';
 import type { ReferenceOp } from './call.js';
 import { expert_down, expert_gate_up, route, sigmoid_gate } from './experts.js';
 import { column_select, concat, embedding, linear, row_select } from './linear.js';
@@ -16,6 +16,7 @@ export const referenceOps: Readonly<Record<OpName, ReferenceOp>> = {
   rope,
   kv_write,
   attention,
+  choose_ahead,
   gated_activation,
   add,
   mul,

@@ -1,5 +1,5 @@
 // The program of rows that read what the rows before them left: what a run gives for that is not worked out.
-import type { OpCall, Program, Value } from './program.js';
+import type { OpCall, Program, Value } from '../program.js';
 
 /** `program` with the input of its `feedback` as an input of runs; itself where it is one. Ids of values stay. */
 export function fedProgram(program: Program): Program {
