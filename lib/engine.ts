@@ -32,6 +32,8 @@ export interface EngineOptions {
   readonly maxRows?: number;
   /** Prompt rows of a round in which others decode, at most. Default 128. */
   readonly sharedRows?: number;
+  /** Prompt rows of a round, however long it takes (where weights are read for each). Default: as many as are over soon. */
+  readonly promptRows?: number | undefined;
   /** Called when memory is lacking: gives back what nobody needs now; false when there is nothing. */
   readonly relieve?: () => boolean;
 }
@@ -49,6 +51,7 @@ const FIRST_ROWS = 64; // before anything is known
 export class Engine implements Rounds {
   private readonly maxRows: number;
   private readonly sharedRows: number;
+  private readonly promptRows: number | undefined;
   private queue: Entry[] = [];
   private flying: readonly Share[] = [];
   private flight: Promise<void> | undefined; // the run in flight
@@ -68,6 +71,7 @@ export class Engine implements Rounds {
   ) {
     this.maxRows = options.maxRows ?? 512;
     this.sharedRows = options.sharedRows ?? 128;
+    this.promptRows = options.promptRows;
     this.relieve = options.relieve ?? (() => false);
   }
 
@@ -237,7 +241,7 @@ export class Engine implements Rounds {
   }
 
   private rowsOf(ms: number): number {
-    if (this.rowMs === undefined) return FIRST_ROWS;
+    if (this.promptRows !== undefined || this.rowMs === undefined) return this.promptRows ?? FIRST_ROWS;
     return Math.max(LEAST_ROWS, Math.floor(ms / this.rowMs / LEAST_ROWS) * LEAST_ROWS);
   }
 

@@ -1,7 +1,8 @@
-// Writes the random llama that peers are compared on: `node --import tsx make-model.ts Q4_0 out.gguf [full|quarter|experts]`.
+// Writes the random llama that peers are compared on: `node --import tsx make-model.ts Q4_0 out.gguf [full|quarter|experts|deep-experts]`.
 // full: width 2048, 16 layers, 32 heads, 8 KV heads, hidden 5632, vocabulary 32000 (853 M parameters); quarter: a
 // quarter of the width, which stays in the caches. experts: four layers of the shape of Qwen1.5-MoE-A2.7B, 60 experts of
-// 1408 and a shared one of 5632 (2.4 G parameters, 0.4 G of them active). Only speed is measured, so one random megabyte per type is repeated.
+// 1408 and a shared one of 5632 (2.4 G parameters, 0.4 G of them active); deep-experts: all 24 of its layers at half the
+// width (3.7 G, 0.7 G active), for what depends on layers. Only speed is measured, so one random megabyte per type is repeated.
 import { pathToFileURL } from 'node:url';
 import { writeGguf, type GgufInput, type GgufTensorInput } from '../../lib/formats/gguf-writer.js';
 import { dtypes, rowBytes } from '../../lib/program/dtype.js';
@@ -13,13 +14,14 @@ const sizes = {
   full: { width: 2048, layers: 16, heads: 32, kvHeads: 8, hidden: 5632 },
   quarter: { width: 512, layers: 16, heads: 8, kvHeads: 2, hidden: 1536 },
   experts: { width: 2048, layers: 4, heads: 16, kvHeads: 16, hidden: 5632 },
+  'deep-experts': { width: 1024, layers: 24, heads: 8, kvHeads: 8, hidden: 2816 },
 } as const;
 const vocab = 32000;
-const experts = { count: 60, used: 4, hidden: 1408 };
 
 export function makeModel(dtype: DType, path: string, size: keyof typeof sizes = 'full'): void {
   const { width, layers, heads, kvHeads, hidden } = sizes[size];
-  const architecture = size === 'experts' ? 'qwen2moe' : 'llama';
+  const experts = size.endsWith('experts') ? { count: 60, used: 4, hidden: hidden / 4 } : undefined;
+  const architecture = experts ? 'qwen2moe' : 'llama';
   const kvWidth = (width / heads) * kvHeads;
   const pieces = new Map<string, Uint8Array>();
 
@@ -46,8 +48,8 @@ export function makeModel(dtype: DType, path: string, size: keyof typeof sizes =
     tensors.push({ name, dtype: 'F32', shape: [length], data });
   };
   const norm = (name: string): void => vector(name, width, 1);
-  const stack = (name: string, rows: number, columns: number): void => {
-    tensors.push({ name, dtype, shape: [experts.count, rows, columns], data: matrix(experts.count * rows, columns) });
+  const stack = (name: string, count: number, rows: number, columns: number): void => {
+    tensors.push({ name, dtype, shape: [count, rows, columns], data: matrix(count * rows, columns) });
   };
   add('token_embd.weight', vocab, width);
   norm('output_norm.weight');
@@ -60,15 +62,15 @@ export function makeModel(dtype: DType, path: string, size: keyof typeof sizes =
     add(name('attn_v'), kvWidth, width);
     add(name('attn_output'), width, width);
     norm(name('ffn_norm'));
-    if (size === 'experts') {
+    if (experts) {
       for (const part of ['attn_q', 'attn_k', 'attn_v']) vector(`blk.${layer}.${part}.bias`, width, 0);
       const router = new Generator(layer, 'router');
       const values = Float32Array.from({ length: experts.count * width }, () => 0.05 * router.normal());
       const shape = [experts.count, width];
       tensors.push({ name: name('ffn_gate_inp'), dtype: 'F32', shape, data: new Uint8Array(values.buffer) });
-      stack(name('ffn_gate_exps'), experts.hidden, width);
-      stack(name('ffn_up_exps'), experts.hidden, width);
-      stack(name('ffn_down_exps'), width, experts.hidden);
+      stack(name('ffn_gate_exps'), experts.count, experts.hidden, width);
+      stack(name('ffn_up_exps'), experts.count, experts.hidden, width);
+      stack(name('ffn_down_exps'), experts.count, width, experts.hidden);
       vector(name('ffn_gate_inp_shexp'), width, 0.01);
       add(name('ffn_gate_shexp'), hidden, width);
       add(name('ffn_up_shexp'), hidden, width);
@@ -96,7 +98,7 @@ export function makeModel(dtype: DType, path: string, size: keyof typeof sizes =
       'attention.layer_norm_rms_epsilon': 1e-5,
       'rope.dimension_count': width / heads,
     };
-    if (size === 'experts') {
+    if (experts) {
       keys.expert_count = experts.count;
       keys.expert_used_count = experts.used;
       keys.expert_feed_forward_length = experts.hidden;
@@ -121,7 +123,9 @@ const byteToken = (byte: number): string => `<0x${byte.toString(16).toUpperCase(
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   const [dtype, path, size] = process.argv.slice(2);
   if (!dtype || !(dtype in dtypes) || !path) {
-    console.error('Usage: node --import tsx bench/peers/make-model.ts TYPE out.gguf [full|quarter|experts]');
+    console.error(
+      'Usage: node --import tsx bench/peers/make-model.ts TYPE out.gguf [full|quarter|experts|deep-experts]',
+    );
     process.exit(1);
   }
   makeModel(dtype as DType, path, (size as keyof typeof sizes) ?? 'full');

@@ -12,14 +12,23 @@ int64_t up(int64_t bytes) {
   return (bytes + block - 1) / block * block;
 }
 
-// Experts with any count, the most popular first; of equal ones the lower number first.
-std::vector<int> by_popularity(const std::vector<int32_t>& counts) {
+// Experts with any count, the most popular first; of equal ones the one with the lower rank, then number, first.
+std::vector<int> by_popularity(const std::vector<int32_t>& counts, const std::vector<int32_t>* ranks = nullptr) {
   std::vector<int> order;
   for (size_t e = 0; e < counts.size(); ++e)
     if (counts[e] > 0) order.push_back(static_cast<int>(e));
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int a, int b) { return counts[static_cast<size_t>(a)] > counts[static_cast<size_t>(b)]; });
+  std::stable_sort(order.begin(), order.end(), [&](int left, int right) {
+    const auto a = static_cast<size_t>(left), b = static_cast<size_t>(right);
+    if (counts[a] != counts[b]) return counts[a] > counts[b];
+    return ranks != nullptr && (*ranks)[a] < (*ranks)[b];
+  });
   return order;
+}
+
+// A thread that slept until then wakes up to 0.1 ms late, which is much of a small copy: the end is waited for awake.
+void wait_until(std::chrono::steady_clock::time_point then) {
+  std::this_thread::sleep_until(then - std::chrono::microseconds(100));
+  while (std::chrono::steady_clock::now() < then) std::this_thread::yield();
 }
 
 }  // namespace
@@ -113,6 +122,7 @@ void ExpertStore::queue(int layer, int expert, bool urgent) {
     one.unwanted = false;
     if (one.chunks_begun < chunks_of(layer, expert)) queue_.emplace_back(layer, expert);
   } else if (one.state == State::absent) {
+    if (queue_.empty()) work_since_ = Clock::now();
     one.state = State::queued;
     one.order = ++order_;
     queue_.emplace_back(layer, expert);
@@ -124,7 +134,10 @@ void ExpertStore::unqueue(int layer, int expert) {
 }
 
 void ExpertStore::free_slot(Expert& expert) {
-  if (expert.slot >= 0) free_.push_back(expert.slot);
+  if (expert.slot >= 0) {
+    if (free_.empty()) work_since_ = Clock::now();
+    free_.push_back(expert.slot);
+  }
   expert = Expert{};
 }
 
@@ -194,18 +207,31 @@ void ExpertStore::needs(int layer, const std::vector<int32_t>& counts) {
     paths_.observe(layer, counts);
   }
   work_.notify_all();
-  if (options_.predictor == ExpertPredictor::paths && layer + 1 < layers())
-    prefetch(layer + 1, paths_.predict(layer + 1, std::max(options_.predicted_most, static_cast<int>(needed_.size()))));
+  if (layer + 1 == layers()) return;
+  if (options_.predictor == ExpertPredictor::paths)
+    prefetch(layer + 1, by_popularity(paths_.predict(
+                            layer + 1, std::max(options_.predicted_most, static_cast<int>(needed_.size())))));
+  if (options_.predictor == ExpertPredictor::script) prefetch(layer + 1, scripted(layer + 1));
 }
 
-void ExpertStore::predicts(int layer, const std::vector<int32_t>& counts) {
-  if (options_.predictor == ExpertPredictor::router) prefetch(layer, counts);
+void ExpertStore::predicts(int layer, const std::vector<int32_t>& counts, const std::vector<int32_t>& ranks) {
+  if (options_.predictor == ExpertPredictor::router) prefetch(layer, by_popularity(counts, &ranks));
 }
 
-void ExpertStore::prefetch(int layer, const std::vector<int32_t>& counts) {
+std::vector<int> ExpertStore::scripted(int layer) const {
+  const auto most = static_cast<size_t>(options_.script_most);
+  const size_t at =
+      (static_cast<size_t>(statistics_.runs - 1) * options_.layers.size() + static_cast<size_t>(layer)) * most;
+  std::vector<int> experts;
+  for (size_t i = at; i < std::min(at + most, options_.script.size()); ++i)
+    if (options_.script[i] >= 0 && options_.script[i] < options_.experts) experts.push_back(options_.script[i]);
+  return experts;
+}
+
+void ExpertStore::prefetch(int layer, const std::vector<int>& experts) {
   {
     std::lock_guard lock(mutex_);
-    for (const int e : by_popularity(counts)) {
+    for (const int e : experts) {
       queue(layer, e, false);
       at(layer, e).predicted = true;
     }
@@ -342,9 +368,16 @@ std::string ExpertStore::name(const Chunk& chunk) const {
          options_.files[static_cast<size_t>(chunk.file)];
 }
 
+// A link that has more to move goes on at once, though the thread that moves it wakes late.
+ExpertStore::Clock::time_point ExpertStore::begin_of_copy() const {
+  const Clock::time_point now = Clock::now();
+  return std::min(now, std::max({link_free_, work_since_, now - std::chrono::milliseconds(2)}));
+}
+
 void ExpertStore::read(std::unique_lock<std::mutex>& lock, const Chunk& chunk) {
   Clock::time_point over = Clock::now();
   if (options_.bytes_per_second > 0) {
+    over = begin_of_copy();
     over += std::chrono::duration_cast<Clock::duration>(
         std::chrono::duration<double>(static_cast<double>(chunk.bytes) / options_.bytes_per_second));
     link_free_ = over;
@@ -356,6 +389,7 @@ void ExpertStore::read(std::unique_lock<std::mutex>& lock, const Chunk& chunk) {
     bits = (bits ^ bits >> 27) * 0x94d049bb133111eb;
     over += std::chrono::microseconds((bits ^ bits >> 31) % static_cast<uint64_t>(options_.delay_us));
   }
+  if (reading_++ == 0) busy_since_ = Clock::now();
   lock.unlock();
   std::exception_ptr error;
   try {
@@ -366,8 +400,9 @@ void ExpertStore::read(std::unique_lock<std::mutex>& lock, const Chunk& chunk) {
   } catch (...) {
     error = std::current_exception();
   }
-  std::this_thread::sleep_until(over);
+  if (options_.bytes_per_second > 0 || options_.delay_us > 0) wait_until(over);
   lock.lock();
+  if (--reading_ == 0) statistics_.link_seconds += std::chrono::duration<double>(Clock::now() - busy_since_).count();
   statistics_.bytes += chunk.bytes;
   Expert& one = at(chunk.layer, chunk.expert);
   ++one.chunks_done;

@@ -23,9 +23,9 @@
 
 namespace vivace {
 
-// Who says what the next layer needs: nobody, its own router reading this layer's input, or earlier texts like this
-// one.
-enum class ExpertPredictor { none, router, paths };
+// Who says what the next layer needs: nobody, its own router reading this layer's input, earlier texts like this one,
+// or a script (tests: predictions that are always right, or never).
+enum class ExpertPredictor { none, router, paths, script };
 
 struct StoredMatrix {
   int file = 0;
@@ -52,6 +52,9 @@ struct ExpertStoreOptions {
   double bytes_per_second = 0;  // of all readers; 0: as fast as they are
   // Tests: every copy takes up to so many microseconds more, at random.
   int64_t delay_us = 0;
+  // [runs, layers, script_most]: experts that the script predicts, the likeliest first; −1: none.
+  std::vector<int32_t> script;
+  int script_most = 0;
   uint64_t seed = 0;
 };
 
@@ -68,9 +71,9 @@ class ExpertStore {
   // A run: whatever the one before it left unfinished is dropped.
   void begin(bool begins_text);
   // How often rows chose or will choose each expert of a layer, [experts]. Predictions come after the needs of the
-  // layer before.
+  // layer before. `ranks`: the best place that each has in a row's choice, by which equally popular ones are read.
   void needs(int layer, const std::vector<int32_t>& counts);
-  void predicts(int layer, const std::vector<int32_t>& counts);
+  void predicts(int layer, const std::vector<int32_t>& counts, const std::vector<int32_t>& ranks);
   // Waits for experts of the layer that were not computed yet; false when all were, or one cannot be had (`check`).
   // What the wave before had is not read any more.
   bool next_wave(int layer);
@@ -122,7 +125,9 @@ class ExpertStore {
   void read(std::unique_lock<std::mutex>& lock, const Chunk& chunk);
   void work();
   void finish_layer(int layer);
-  void prefetch(int layer, const std::vector<int32_t>& counts);
+  void prefetch(int layer, const std::vector<int>& experts);  // the likeliest first
+  std::vector<int> scripted(int layer) const;
+  Clock::time_point begin_of_copy() const;
   std::string name(const Chunk& chunk) const;
 
   ExpertStoreOptions options_;
@@ -135,7 +140,10 @@ class ExpertStore {
   std::vector<int> free_;
   std::vector<std::pair<int, int>> queue_;  // layer and expert of copies with chunks to begin
   uint64_t order_ = 0;
-  Clock::time_point link_free_;
+  // The link of `bytes_per_second`: when it has moved what it was given, and since when there is more to move.
+  Clock::time_point link_free_, work_since_;
+  int reading_ = 0;  // readers at work, and since when any is
+  Clock::time_point busy_since_;
   // The layer in progress.
   std::vector<int> needed_, computing_;  // by popularity, the most popular first
   size_t left_ = 0;                      // not computed

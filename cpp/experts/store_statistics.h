@@ -19,6 +19,7 @@ struct StoreStatistics {
   int64_t copies = 0, bytes = 0;  // finished copies; bytes read, of blocks
   int64_t dropped = 0;            // copies that were given up or not needed
   double stall_seconds = 0;       // waited for copies
+  double link_seconds = 0;        // in which at least one reader read
   bool direct = true;             // reads went past the system's cache
 };
 

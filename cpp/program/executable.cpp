@@ -247,10 +247,14 @@ void Executable::routed(size_t step, const OpRun& run, const Batch* batch) {
   routing_->routed(role.layer, role.predicts, ids);
   if (store_ == nullptr) return;
   counts_.assign(static_cast<size_t>(store_->experts()), 0);
+  ranks_.assign(static_cast<size_t>(store_->experts()), 0);
   const auto count = [&](int64_t row) {
     for (int64_t slot = 0; slot < ids.columns; ++slot) {
       const int32_t id = ids.row<const int32_t>(row)[slot];
-      if (id >= 0 && id < store_->experts()) ++counts_[static_cast<size_t>(id)];
+      if (id < 0 || id >= store_->experts()) continue;
+      int32_t& rank = ranks_[static_cast<size_t>(id)];
+      rank = counts_[static_cast<size_t>(id)]++ == 0 ? static_cast<int32_t>(slot)
+                                                     : std::min(rank, static_cast<int32_t>(slot));
     }
   };
   // Where the predicted layer has only the rows of outputs, only theirs count.
@@ -262,7 +266,7 @@ void Executable::routed(size_t step, const OpRun& run, const Batch* batch) {
   else
     for (int64_t row = 0; row < ids.rows; ++row) count(row);
   if (role.predicts)
-    store_->predicts(role.layer, counts_);
+    store_->predicts(role.layer, counts_, ranks_);
   else
     store_->needs(role.layer, counts_);
 }

@@ -121,7 +121,7 @@ class Executable final : public Runner {
   OpeningLayers opening_;
   int opened_ = -1;  // the offloaded layer of the run that was opened last
   bool more_waves_ = false, lost_ = false;
-  std::vector<int32_t> counts_;
+  std::vector<int32_t> counts_, ranks_;
   int64_t matrix_bytes_ = 0;
   size_t first_linear_ = 0;  // step: its work goes to whoever is free
 };

@@ -10,6 +10,9 @@ import type { ExpertPlan } from './plan.js';
 import { expertStatistics, type ExpertStatistics } from './statistics.js';
 import { decodeRouting, type RoutingRecord } from './trace.js';
 
+/** A run of a prompt reads nearly every expert, for however few rows: so many share what is read. */
+const STORED_ROWS = 512;
+
 export class ModelExperts {
   private readonly executor: NativeExecutor | undefined;
 
@@ -23,6 +26,11 @@ export class ModelExperts {
   ) {
     this.executor = executor instanceof NativeExecutor ? executor : undefined;
     if (options.trace) this.executor?.routing(true);
+  }
+
+  /** @internal Rows of a prompt in a run where experts are read from their file; undefined: as many as are over soon. */
+  get promptRows(): number | undefined {
+    return this.plan?.resident === false ? STORED_ROWS : undefined;
   }
 
   /** What reading experts from their file came to so far; undefined where all are in memory. Throws DISPOSED. */

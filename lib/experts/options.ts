@@ -17,8 +17,11 @@ export interface ExpertOptions {
   readonly memory?: number | string;
   /** Which experts stay and which are read ahead. Default `fate`. */
   readonly policy?: ExpertPolicy;
-  /** How room is shared out among layers. Default: the policy's. */
-  readonly placement?: ExpertPlacement;
+  /**
+   * How room is shared out among layers. Default: the policy's. `auto`: loadModel lets the model say some tokens, simulates `uniform`
+   * and `shallow` with what they cost, and takes the faster one.
+   */
+  readonly placement?: ExpertPlacement | 'auto';
   /** Experts that are predicted for a row beyond those that it goes to. Default 1. */
   readonly overfetch?: number;
   /** Limit of all reads together, for measurements that others can repeat. Default: none. */
@@ -31,6 +34,8 @@ export interface ExpertOptions {
   readonly delayUs?: number;
   /** @internal Tests: of a chunk. */
   readonly chunkBytes?: number;
+  /** @internal Tests: [runs][layers with experts], what is predicted in place of what the policy would predict. */
+  readonly script?: readonly (readonly (readonly number[])[])[];
 }
 
 export interface ResolvedExperts {
@@ -44,6 +49,7 @@ export interface ResolvedExperts {
   readonly trace: boolean;
   readonly delayUs: number;
   readonly chunkBytes: number;
+  readonly script: ExpertOptions['script'];
 }
 
 const names = [
@@ -56,6 +62,7 @@ const names = [
   'trace',
   'delayUs',
   'chunkBytes',
+  'script',
 ];
 
 /** Of a file, what a copy of an expert is cut into: one that somebody waits for overtakes in between. */
@@ -69,17 +76,20 @@ export function resolveExperts(given: ExpertOptions | undefined): ResolvedExpert
   const options = given ?? {};
   checkNames(options, names, 'the options of experts');
   const policy = word('experts.policy', options.policy, 'fate', expertPolicyNames);
+  const own = expertPolicies[policy].placement;
+  const placement = word('experts.placement', options.placement, own, [...expertPlacements, 'auto'] as const);
   const chunk = integer('experts.chunkBytes', options.chunkBytes, CHUNK_BYTES, BLOCK_BYTES, 2 ** 30);
   return {
     memory: options.memory === undefined ? undefined : memoryBytes(options.memory),
     policy,
-    placement: word('experts.placement', options.placement, expertPolicies[policy].placement, expertPlacements),
+    placement: placement === 'auto' ? 'uniform' : placement, // until something is known
     overfetch: integer('experts.overfetch', options.overfetch, 1, 0, 1024),
     bytesPerSecond: integer('experts.bytesPerSecond', options.bytesPerSecond, 0, 0, 2 ** 50),
     readers: integer('experts.readers', options.readers, 2, 1, 64),
     trace: flag('experts.trace', options.trace, false),
     delayUs: integer('experts.delayUs', options.delayUs, 0, 0, 10_000_000),
     chunkBytes: Math.ceil(chunk / BLOCK_BYTES) * BLOCK_BYTES,
+    script: options.script,
   };
 }
 

@@ -117,14 +117,26 @@ export function nativeExperts(
     bytes: Float64Array.from(tensors.flat(), ({ bytes }) => bytes / count),
     places: Float64Array.from(places),
     replacement: expertReplacements.indexOf(row.replacement),
-    predictor: expertPredictors.indexOf(row.predictor),
+    predictor: expertPredictors.indexOf(options.script ? 'script' : row.predictor),
     predictedMost: predictedExperts(experts, options.overfetch),
     pipelined: row.pipelined,
     readers: options.readers,
     chunkBytes: options.chunkBytes,
     bytesPerSecond: options.bytesPerSecond,
     delayUs: options.delayUs,
+    ...nativeScript(options.script, plan.layers.length),
   };
+}
+
+/** [runs, layers, most], with −1 where fewer are predicted. */
+function nativeScript(
+  script: ResolvedExperts['script'] = [],
+  layers: number,
+): { script: Int32Array; scriptMost: number } {
+  const scriptMost = Math.max(0, ...script.flat().map(({ length }) => length));
+  const ids = new Int32Array(script.length * layers * scriptMost).fill(-1);
+  script.forEach((run, at) => run.forEach((list, layer) => ids.set(list, (at * layers + layer) * scriptMost)));
+  return { script: ids, scriptMost };
 }
 
 const padded = (bytes: number): number => Math.ceil(bytes / BLOCK) * BLOCK + BLOCK;

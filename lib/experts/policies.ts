@@ -1,13 +1,13 @@
 // Policies by name: who says what the next layer needs, what stays, where the room is, and when experts are computed.
 
 export const expertReplacements = ['fixed', 'lru', 'arc'] as const;
-export const expertPredictors = ['none', 'router', 'paths'] as const;
+export const expertPredictors = ['none', 'router', 'paths', 'script'] as const;
 
 /**
  * How room is shared out among layers. `uniform`: evenly. `shallow`: the first four completely, the others evenly, for predictions
- * are worst there. `layers`: whole layers from the first on.
+ * are worst there. `layers`: whole layers from the first on. `none`: nothing stays, all room is for experts on their way.
  */
-export const expertPlacements = ['uniform', 'shallow', 'layers'] as const;
+export const expertPlacements = ['uniform', 'shallow', 'layers', 'none'] as const;
 export type ExpertPlacement = (typeof expertPlacements)[number];
 
 export interface ExpertPolicyRow {
@@ -66,6 +66,7 @@ const SHALLOW = 4;
 /** Experts of each layer that may stay: `room` together at most, nor more than `experts` each. */
 export function placeExperts(placement: ExpertPlacement, layers: number, experts: number, room: number): number[] {
   const capacities = Array.from({ length: layers }, () => 0);
+  if (placement === 'none') return capacities;
   let left = Math.max(0, Math.min(room, layers * experts));
   const full = placement === 'layers' ? layers : placement === 'shallow' ? Math.min(SHALLOW, layers) : 0;
   for (let layer = 0; layer < full; layer++) {

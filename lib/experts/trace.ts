@@ -46,6 +46,28 @@ export function decodeRouting(words: Int32Array, layers: number): RoutedRun[] {
   return runs;
 }
 
+/** The same where a prompt came in runs of up to `most` rows. Runs of several rows that follow each other are of one prompt. */
+export function joinPrompts(record: RoutingRecord, most: number): RoutingRecord {
+  const runs: RoutedRun[] = [];
+  for (const run of record.runs) {
+    const before = runs.at(-1);
+    if (!before || run.begins || before.rows === 1 || run.rows === 1 || before.rows + run.rows > most) {
+      runs.push(run);
+      continue;
+    }
+    const layers = run.layers.map(({ chosen, predicted }, layer): RoutedLayer => {
+      const own = before.layers[layer];
+      const all = [...(own.predicted ?? []), ...(predicted ?? [])];
+      return {
+        chosen: Int32Array.of(...own.chosen, ...chosen),
+        ...((own.predicted ?? predicted) && { predicted: Int32Array.from(all) }),
+      };
+    });
+    runs[runs.length - 1] = { rows: before.rows + run.rows, begins: before.begins, layers };
+  }
+  return { ...record, runs };
+}
+
 /** JSON, a line per run behind a line with what holds for all. */
 export function writeRouting(file: string, { runs, ...head }: RoutingRecord): void {
   const lines = runs.map(({ rows, begins, layers }) =>

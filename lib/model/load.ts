@@ -12,6 +12,7 @@ import { WeightStore } from '../formats/weight-store.js';
 import { buildProgram } from '../models/registry.js';
 import { requireProbed } from '../program/device-probe.js';
 import { NativeExecutor } from '../program/native-executor.js';
+import { loadPlaced } from './auto-placement.js';
 import { Model } from './model.js';
 import type * as references from './reference.js';
 import { BYTES_PER_THREAD, defaultThreads } from './threads.js';
@@ -76,6 +77,8 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   const repack = word('repack', options.repack, 'background', repacks);
   createPrefixCache(options.prefixCache, 1).close(); // checks it
   const experts = resolveExperts(options.experts);
+  if (options.experts?.placement === 'auto')
+    return loadPlaced(options.experts, (own) => loadModel(path, { ...options, experts: own }));
   const signal = checkSignal('signal', options.signal);
   // Between steps the event loop turns, so that an abort can be heard.
   const step = async (fraction: number, stage: string): Promise<void> => {

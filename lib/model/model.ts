@@ -95,7 +95,8 @@ export class Model {
   ) {
     this.tokenizer = tokenizer;
     this.info = describe(source, executor.name, contextLength);
-    this.engine = new Engine(executor, source.config.vocab, { relieve: dropIdlePages });
+    const { promptRows } = experts;
+    this.engine = new Engine(executor, source.config.vocab, { relieve: dropIdlePages, promptRows });
   }
 
   /** An empty session. Its memory grows with its tokens. */

@@ -4,7 +4,7 @@ import type { ExpertsConfig, ModelConfig } from '../formats/model-config.js';
 import { ProgramBuilder, type WeightInfo } from '../program/builder.js';
 import type { activations } from '../program/ops.js';
 import type { KvShape, Program, Value } from '../program/program.js';
-import { expertFeedForward, predictRows, routeRows } from './experts.js';
+import { expertFeedForward, routeRows } from './experts.js';
 import { ropeVectors, usesLongFactors } from './rope.js';
 
 /** The model file's tensors by canonical name; vectors are F32, as the loader makes them. */
@@ -138,10 +138,10 @@ export class Decoder {
     const { experts } = this.config;
     if (!experts?.sparse[layer]) return this.add(x, this.feedForward(normed, layer, 'silu'));
     // The router first, and the experts last: what has to be fetched for them is known early.
-    const routed = routeRows(this.builder, experts, normed, layer);
-    const { lookahead } = this.options;
+    const { lookahead: more } = this.options;
     const next = experts.sparse.indexOf(true, layer + 1);
-    if (lookahead !== undefined && next >= 0) predictRows(this.builder, experts, normed, next, lookahead);
+    const foreseen = more !== undefined && next >= 0 ? { layer: next, more } : undefined;
+    const routed = routeRows(this.builder, experts, normed, layer, foreseen);
     return this.add(
       this.addShared(x, normed, experts, layer),
       expertFeedForward(this.builder, experts, normed, routed, layer),

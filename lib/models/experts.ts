@@ -10,26 +10,36 @@ export interface Routed {
   readonly weights: Value; // [rows, used]
 }
 
-/** Which experts each row goes to. Throws UNSUPPORTED_TENSOR_TYPE for a router that was quantised. */
-export const routeRows = (builder: ProgramBuilder, experts: ExpertsConfig, x: Value, layer: number): Routed =>
-  route(builder, experts, x, layer, experts.used);
+/** A later layer, and experts of it that are predicted for a row beyond those that it will go to. */
+export interface Foreseen {
+  readonly layer: number;
+  readonly more: number;
+}
 
-/** Which experts of a later layer each row seems to go to, and `more` besides: what that layer's router says of this layer's x. */
-export function predictRows(
+/**
+ * Which experts each row goes to; with `foreseen`, a later layer's router is asked of the same x, too: both products lie next to
+ * each other and are one wait. Throws UNSUPPORTED_TENSOR_TYPE for a router that was quantised.
+ */
+export function routeRows(
   builder: ProgramBuilder,
   experts: ExpertsConfig,
   x: Value,
   layer: number,
-  more: number,
-): void {
-  route(builder, experts, x, layer, predictedExperts(experts, more));
+  foreseen?: Foreseen,
+): Routed {
+  const logits = routerLogits(builder, experts, x, layer);
+  const later = foreseen && routerLogits(builder, experts, x, foreseen.layer);
+  const routed = route(builder, experts, logits, layer, experts.used);
+  if (foreseen && later) route(builder, experts, later, foreseen.layer, predictedExperts(experts, foreseen.more));
+  return routed;
 }
 
 /** How many a row is predicted to need: no more than may be chosen. */
 export const predictedExperts = ({ count, used, groups, groupsUsed }: ExpertsConfig, more: number): number =>
   Math.min(used + more, (count / groups) * groupsUsed);
 
-function route(builder: ProgramBuilder, experts: ExpertsConfig, x: Value, layer: number, used: number): Routed {
+/** [rows, count] */
+function routerLogits(builder: ProgramBuilder, experts: ExpertsConfig, x: Value, layer: number): Value {
   const router = builder.weight(`blk.${layer}.ffn_gate_inp.weight`, [experts.count, x.columns]);
   if (dtypes[router.dtype].block > 1 || router.dtype.startsWith('W')) {
     throw new VivaceError(
@@ -38,9 +48,13 @@ function route(builder: ProgramBuilder, experts: ExpertsConfig, x: Value, layer:
       { remedy: 'Quantise the model again with a tool that leaves routers in F32, F16 or BF16.' },
     );
   }
+  return builder.linear(x, router);
+}
+
+function route(builder: ProgramBuilder, experts: ExpertsConfig, logits: Value, layer: number, used: number): Routed {
   const bias = `blk.${layer}.exp_probs_b.bias`;
   return builder.route(
-    builder.linear(x, router), // [rows, count]
+    logits,
     builder.has(bias) ? builder.weight(bias, [experts.count]) : undefined,
     { ...experts, used },
   );

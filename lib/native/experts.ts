@@ -21,6 +21,9 @@ export interface NativeExperts {
   readonly pipelined: boolean;
   readonly readers: number;
   readonly chunkBytes: number;
+  /** [runs, layers, scriptMost]: what is predicted where the predictor is 3; −1: nothing. */
+  readonly script: Int32Array;
+  readonly scriptMost: number;
   /** Of all reads together; 0: no limit. */
   readonly bytesPerSecond: number;
   /** Tests: every chunk takes up to so long more, at random. */
@@ -34,6 +37,7 @@ export interface NativeExpertStatistics {
   readonly bytes: number;
   readonly dropped: number;
   readonly stallSeconds: number;
+  readonly linkSeconds: number;
   readonly direct: boolean;
   /** [layers, 6]: needed, hits, predicted, missed, choices, foreseen (cpp/experts/store_statistics.h). */
   readonly layers: Float64Array;

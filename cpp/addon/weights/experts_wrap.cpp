@@ -22,6 +22,9 @@ std::shared_ptr<ExpertStore> read_experts(const Napi::Value& given) {
   options.chunk_bytes = number("chunkBytes").Int64Value();
   options.bytes_per_second = number("bytesPerSecond").DoubleValue();
   options.delay_us = number("delayUs").Int64Value();
+  options.script_most = number("scriptMost").Int32Value();
+  const Napi::Int32Array script = object.Get("script").As<Napi::Int32Array>();
+  options.script.assign(script.Data(), script.Data() + script.ElementLength());
   const Napi::Int32Array capacities = object.Get("capacities").As<Napi::Int32Array>();
   const Napi::Float64Array bytes = object.Get("bytes").As<Napi::Float64Array>();
   const Napi::Float64Array places = object.Get("places").As<Napi::Float64Array>();
@@ -53,6 +56,7 @@ Napi::Value report_experts(Napi::Env env, const ExpertStore* store) {
   report.Set("bytes", static_cast<double>(seen.bytes));
   report.Set("dropped", static_cast<double>(seen.dropped));
   report.Set("stallSeconds", seen.stall_seconds);
+  report.Set("linkSeconds", seen.link_seconds);
   report.Set("direct", seen.direct);
   Napi::Float64Array layers = Napi::Float64Array::New(env, 6 * seen.layers.size());
   for (size_t l = 0; l < seen.layers.size(); ++l) {

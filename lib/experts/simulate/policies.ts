@@ -1,12 +1,12 @@
 // Policies of a simulation by name: what is predicted, what stays, where it is placed, what happens to an expert that is not there.
-import { expertPlacements, placeExperts } from '../policies.js';
+import { placeExperts, type ExpertPlacement } from '../policies.js';
 import type { Replacement } from './caches.js';
 
 export interface Policy {
   /** Who says what the next layer needs: nobody, its router, earlier sequences, or one who knows. */
   readonly predictor: 'none' | 'router' | 'paths' | 'oracle';
   readonly replacement: Replacement;
-  readonly placement: Placement;
+  readonly placement: ExpertPlacement;
   /** Copied when it is needed; computed where it lies; or whichever of both is over sooner. */
   readonly onMiss: 'fetch' | 'there' | 'auto';
   /** Whether experts are computed as they arrive or all together when the last one is there. */
@@ -16,10 +16,6 @@ export interface Policy {
   /** Whether what was needed and not predicted is copied at low precision, too. */
   readonly lowMisses: boolean;
 }
-
-/** As the store places them, or no slots at all. */
-export const placements = [...expertPlacements, 'none'] as const;
-export type Placement = (typeof placements)[number];
 
 const plain = { predictor: 'none', onMiss: 'fetch', pipelined: true, lowShare: 0, lowMisses: false } as const;
 
@@ -46,7 +42,5 @@ export type PolicyName = keyof typeof policies;
 export const policyNames = Object.keys(policies) as PolicyName[];
 
 /** Slots of each layer: never more than `slots` together, nor more than `experts` each. */
-export const place = (placement: Placement, layers: number, experts: number, slots: number): number[] =>
-  placement === 'none'
-    ? Array.from({ length: layers }, () => 0)
-    : placeExperts(placement, layers, experts, Math.floor(slots));
+export const place = (placement: ExpertPlacement, layers: number, experts: number, slots: number): number[] =>
+  placeExperts(placement, layers, experts, Math.floor(slots));

@@ -15,6 +15,8 @@ export interface SimulationOptions {
   readonly slots: number;
   /** Slots of each layer; default: as the policy places `slots`. */
   readonly capacities?: readonly number[];
+  /** Copies that can be there besides: a layer that needs more of them leaves its cache as it is. Default: any number. */
+  readonly staging?: number;
   /** Pieces of a copy: an urgent one overtakes between them. */
   readonly pieces?: number;
   /** Earlier runs: caches begin with what these used most, and `paths` knows them. Default: the lowest numbers. */
@@ -141,8 +143,9 @@ class Simulation {
     this.wait(elsewhere);
 
     // The most popular one is used last.
+    const fits = ahead.length + missing.length <= (options.staging ?? Infinity);
     for (const [id] of [...needed].reverse()) {
-      if (!there.has(id)) cache.use(id);
+      if (!there.has(id) && (fits || cache.keys().length < cache.capacity)) cache.use(id);
       engine.drop(this.key(layer, id));
     }
     this.paths.observe(layer, needed);

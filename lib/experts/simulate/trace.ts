@@ -3,7 +3,7 @@ import type { RoutingRecord } from '../trace.js';
 
 const { isNaN } = Number; // looked up once: test runners make every look-up of a global slow
 
-/** An expert and how many rows chose it, the most popular first; of equally popular ones the lower number first. */
+/** An expert and how many rows chose it, the most popular first; of equally popular ones mostly the lower number first. */
 export type Popularity = readonly (readonly [id: number, rows: number])[];
 
 export interface TraceLayer {
@@ -33,13 +33,21 @@ export function popularity(choices: Iterable<Iterable<number>>): Popularity {
   return [...counts].sort(([a, m], [b, n]) => n - m || a - b);
 }
 
+/** The same of predictions, `columns` per row: of equally popular experts the one that is likelier by any row comes first. */
+function foreseen(ids: Int32Array, columns: number): Popularity {
+  const ranks = new Map<number, number>();
+  ids.forEach((id, at) => ranks.set(id, Math.min(ranks.get(id) ?? Infinity, at % columns)));
+  const rank = (id: number): number => ranks.get(id) ?? 0;
+  return [...popularity([ids])].sort(([a, m], [b, n]) => n - m || rank(a) - rank(b) || a - b);
+}
+
 /** What was recorded, counted. In a prompt's part without logits nobody needs anything of the last layer. */
 export function traceOf({ experts, used, predicted, runs }: RoutingRecord): RoutingTrace {
   const steps = runs.map(({ rows, layers }) => ({
     rows,
     layers: layers.map((layer) => ({
       needed: popularity([layer.chosen]),
-      predicted: popularity(layer.predicted ? [layer.predicted] : []),
+      predicted: layer.predicted ? foreseen(layer.predicted, predicted) : [],
     })),
   }));
   return { experts, used, overfetch: predicted - used, steps };

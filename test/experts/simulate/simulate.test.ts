@@ -221,3 +221,24 @@ test('every policy has finite costs, its spans do not overlap in a lane, and wha
     }
   }
 });
+
+test('a layer that needs more copies than there is room for leaves its cache as it is, but for free room', () => {
+  const steps = [
+    [2, 3],
+    [4, 5, 6, 7],
+    [2, 3],
+  ].map((ids) => ({ rows: 1, layers: [{ needed: list(ids), predicted: [] }] }));
+  const given = { experts: 8, used: 2, overfetch: 0, steps };
+  const policy: Policy = { ...plain, replacement: 'lru' };
+  const hits = (capacity: number, staging?: number): number =>
+    simulate(given, {
+      costs: fixedCosts(1, 1, 4),
+      policy,
+      slots: 0,
+      capacities: [capacity],
+      ...(staging === undefined ? {} : { staging }),
+    }).hits;
+  expect(hits(2)).toBe(0);
+  expect(hits(2, 2)).toBe(2);
+  expect(hits(2, 4)).toBe(0);
+});

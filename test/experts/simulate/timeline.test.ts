@@ -5,6 +5,7 @@ import { simulate } from '../../../lib/experts/simulate/simulate.js';
 import { syntheticTrace } from '../../../lib/experts/simulate/synthetic.js';
 import { timelineSvg } from '../../../lib/experts/simulate/timeline.js';
 import { traceAccuracy, traceOf } from '../../../lib/experts/simulate/trace.js';
+import { joinPrompts, type RoutedRun } from '../../../lib/experts/trace.js';
 
 const shape = { layers: 5, experts: 12, used: 3, tokens: 40, zipf: 0.8, reuse: 0.3, seed: 4 };
 
@@ -57,7 +58,7 @@ test('what was recorded is counted; a layer may have no rows', () => {
         begins: true,
         layers: [
           { chosen: Int32Array.of(5, 1, 1, 7) },
-          { chosen: Int32Array.of(0, 2, 2, 3), predicted: Int32Array.of(0, 2, 4, 2, 3, 4) },
+          { chosen: Int32Array.of(0, 2, 2, 3), predicted: Int32Array.of(0, 4, 2, 4, 3, 2) },
         ],
       },
       { rows: 1, begins: false, layers: [{ chosen: Int32Array.of(1, 2) }, { chosen: new Int32Array(0) }] },
@@ -86,8 +87,8 @@ test('what was recorded is counted; a layer may have no rows', () => {
               [3, 1],
             ],
             predicted: [
+              [4, 2], // as popular as 2, but likelier
               [2, 2],
-              [4, 2],
               [0, 1],
               [3, 1],
             ],
@@ -112,4 +113,21 @@ test('what was recorded is counted; a layer may have no rows', () => {
   // Whoever replays it waits for nothing there.
   const { seconds } = simulate(trace, { costs: fixedCosts(1, 1, 0), policy: policies['on-demand'], slots: 16 });
   expect(seconds).toBe(4 + 6 + 2);
+});
+
+test('runs of a prompt are joined up to so many rows; tokens and other prompts stay apart', () => {
+  const run = (rows: number, begins: boolean, first: number): RoutedRun => {
+    const chosen = Int32Array.from({ length: rows }, (_, row) => first + row);
+    return { rows, begins, layers: [{ chosen }, { chosen: new Int32Array(0), predicted: chosen }] };
+  };
+  const runs = [
+    run(2, true, 0),
+    run(3, false, 2),
+    run(2, false, 5),
+    run(1, false, 7),
+    run(4, true, 0),
+    run(2, false, 4),
+  ];
+  const joined = joinPrompts({ experts: 8, used: 1, predicted: 1, runs }, 6);
+  expect(joined.runs).toEqual([run(5, true, 0), run(2, false, 5), run(1, false, 7), run(6, true, 0)]);
 });

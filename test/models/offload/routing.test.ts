@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decodeRouting, readRouting, writeRouting, type RoutingRecord } from '../../../lib/experts/trace.js';
 import { loadModel, type LoadOptions } from '../../../lib/index.js';
-import { predictRows, routeRows, expertFeedForward } from '../../../lib/models/experts.js';
+import { routeRows, expertFeedForward } from '../../../lib/models/experts.js';
 import { ProgramBuilder } from '../../../lib/program/builder.js';
 import { NativeProgram } from '../../../lib/program/native-program.js';
 import { writeRandomGguf } from '../../fixtures/random-model.js';
@@ -26,8 +26,7 @@ test('chosen and predicted are the best of what the routers say', () => {
     return /bias/.test(name) ? undefined : { dtype: 'F32', shape };
   });
   const x = builder.input('x', 'F32', 'rows', width);
-  const first = routeRows(builder, config, x, 0);
-  predictRows(builder, config, x, 1, 1);
+  const first = routeRows(builder, config, x, 0, { layer: 1, more: 1 });
   const y = expertFeedForward(builder, config, x, first, 0);
   const second = routeRows(builder, config, y, 1);
   const program = builder.finish({ y: expertFeedForward(builder, config, y, second, 1), first: y });

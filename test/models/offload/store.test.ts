@@ -96,6 +96,16 @@ test('a text with drafts, and what its result tells of experts', async () => {
   model.dispose();
 });
 
+test('auto takes one of two placements, after some tokens that leave nothing behind', async () => {
+  const auto: ExpertOptions = { memory: room(20), placement: 'auto', bytesPerSecond: 200_000_000 };
+  const said = await tell(auto, ({ experts }) => {
+    expect(['uniform', 'shallow']).toContain(experts.plan!.placement);
+    expect(() => experts.routing()).toThrow(expect.objectContaining({ code: 'UNSUPPORTED_FEATURE' }));
+  });
+  expect(said).toEqual(plain);
+  expect(await tell({ ...auto, memory: '1GiB' })).toEqual(plain);
+});
+
 test('Hugging Face directories, whose experts lie apart', async () => {
   const directory = join(folder, 'directory');
   writeRandomHuggingFace(directory, mixture, 'F16');
@@ -160,4 +170,5 @@ test('placements share out what there is', () => {
   expect(placeExperts('shallow', 6, 8, 40)).toEqual([8, 8, 8, 8, 4, 4]);
   expect(placeExperts('shallow', 6, 8, 20)).toEqual([8, 8, 4, 0, 0, 0]);
   expect(placeExperts('uniform', 2, count, 1000)).toEqual([count, count]);
+  expect(placeExperts('none', 2, count, 1000)).toEqual([0, 0]);
 });

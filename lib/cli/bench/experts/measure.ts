@@ -10,6 +10,7 @@ import {
 import type { Policy } from '../../../experts/simulate/policies.js';
 import { simulate } from '../../../experts/simulate/simulate.js';
 import { traceOf, type RoutingTrace } from '../../../experts/simulate/trace.js';
+import { joinPrompts } from '../../../experts/trace.js';
 import type { ExpertStatistics } from '../../../experts/statistics.js';
 import { loadModel } from '../../../model/load.js';
 import type { Model } from '../../../model/model.js';
@@ -17,12 +18,14 @@ import { spread } from '../../quantities.js';
 import { measureProfile } from '../profile.js';
 import { measuredCosts } from './measured.js';
 
-/** The store's policies, and Fate with the other placement. */
-export const measuredNames = [...expertPolicyNames, 'fate-shallow'] as const;
+/** The store's policies, Fate with the other placement, and a store in which nothing stays: every expert is read each time. */
+export const measuredNames = [...expertPolicyNames, 'fate-shallow', 'nothing-stays'] as const;
 export type MeasuredName = (typeof measuredNames)[number];
 
-const choiceOf = (name: MeasuredName): { policy: ExpertPolicy; placement?: ExpertPlacement } =>
-  name === 'fate-shallow' ? { policy: 'fate', placement: 'shallow' } : { policy: name };
+function choiceOf(name: MeasuredName): { policy: ExpertPolicy; placement?: ExpertPlacement } {
+  if (name === 'fate-shallow') return { policy: 'fate', placement: 'shallow' };
+  return name === 'nothing-stays' ? { policy: 'on-demand', placement: 'none' } : { policy: name };
+}
 
 export interface MeasureOptions {
   readonly path: string;
@@ -73,7 +76,7 @@ export async function measurePolicies(options: MeasureOptions): Promise<Measured
     const before = await run(resident, options);
     resident.experts.routing(); // what was recorded so far is of no interest
     const plain = await run(resident, options);
-    const trace = traceOf(resident.experts.routing());
+    const trace = traceOf(joinPrompts(resident.experts.routing(), models[0].model.experts.promptRows ?? 1));
     const profile = await measureProfile(resident, { ...options, repeat: 1 });
     const timings = models.map(() => ({ prompt: [] as number[], decode: [] as number[] }));
     const statistics: ExpertStatistics[] = [];
@@ -100,13 +103,19 @@ export async function measurePolicies(options: MeasureOptions): Promise<Measured
         const copySeconds = rate > 0 && copies > 0 ? bytesCopied / copies / rate : undefined;
         const capacities = model.experts.plan?.layers.map(({ slots }) => slots) ?? [];
         const shape = { layers: capacities.length, used: trace.used };
+        const staging = (model.experts.plan?.slots ?? 0) - capacities.reduce((sum, count) => sum + count, 0);
         return {
           policy,
           promptMs: spread(timings[index].prompt),
           msPerToken: spread(timings[index].decode),
           statistics: statistics[index],
           ...(copySeconds !== undefined && {
-            simulated: foretell(trace, policy, capacities, measuredCosts(profile, { ...shape, copySeconds })),
+            simulated: foretell(
+              trace,
+              policy,
+              { capacities, staging },
+              measuredCosts(profile, { ...shape, copySeconds }),
+            ),
           }),
         };
       }),
@@ -130,7 +139,7 @@ function checkPlan({ experts }: Model): void {
 function foretell(
   trace: RoutingTrace,
   name: MeasuredName,
-  capacities: readonly number[],
+  room: { readonly capacities: readonly number[]; readonly staging: number },
   costs: ReturnType<typeof measuredCosts>,
 ): NonNullable<MeasuredPolicy['simulated']> {
   const policy: Policy = { ...expertPolicies[choiceOf(name).policy], onMiss: 'fetch', lowShare: 0, lowMisses: false };
@@ -138,8 +147,8 @@ function foretell(
   const twice = { ...trace, steps: [...steps, ...steps] };
   const sequence = steps.length;
   // An expert's matrices lie apart in the file: they are read one by one.
-  const result = simulate(twice, { costs, policy, slots: 0, capacities, pieces: 3, sequence });
-  const first = simulate(trace, { costs, policy, slots: 0, capacities, pieces: 3, sequence });
+  const result = simulate(twice, { costs, policy, slots: 0, ...room, pieces: 3, sequence });
+  const first = simulate(trace, { costs, policy, slots: 0, ...room, pieces: 3, sequence });
   const second = result.stepSeconds.slice(steps.length);
   const prompts = steps.filter(({ rows }) => rows > 1).length;
   const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
