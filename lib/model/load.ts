@@ -12,7 +12,7 @@ import { WeightStore } from '../formats/weight-store.js';
 import { buildProgram } from '../models/registry.js';
 import { requireProbed } from '../program/device-probe.js';
 import { NativeExecutor } from '../program/native-executor.js';
-import { loadPlaced } from './auto-placement.js';
+import { loadPlaced } from './evaluation/auto-placement.js';
 import { Model } from './model.js';
 import type * as references from './reference.js';
 import { BYTES_PER_THREAD, defaultThreads } from './threads.js';

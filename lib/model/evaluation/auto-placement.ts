@@ -1,11 +1,11 @@
 // `placement: 'auto'`: the model says some tokens, both placements are simulated with what those cost, and the faster one is loaded.
-import type { GenerateResult } from '../decode/loop.js';
-import type { ExpertOptions } from '../experts/options.js';
-import type { ExpertPlan } from '../experts/plan.js';
-import { fasterPlacement } from '../experts/simulate/auto-placement.js';
-import type { Costs } from '../experts/simulate/machine.js';
-import { traceOf } from '../experts/simulate/trace.js';
-import type { Model } from './model.js';
+import type { GenerateResult } from '../../decode/loop.js';
+import type { ExpertOptions } from '../../experts/options.js';
+import type { ExpertPlan } from '../../experts/plan.js';
+import { fasterPlacement } from '../../experts/simulate/auto-placement.js';
+import type { Costs } from '../../experts/simulate/machine.js';
+import { traceOf } from '../../experts/simulate/trace.js';
+import type { Model } from '../model.js';
 
 const PROMPT = 16;
 const TOKENS = 48;
