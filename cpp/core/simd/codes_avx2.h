@@ -120,6 +120,10 @@ struct Dot {
       sum = _mm256_add_epi16(sum, pairs);
     else
       sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#if defined(__GNUC__)
+    // Else GCC forms all products first and adds them as a tree, for which there are not enough registers.
+    __asm__("" : "+x"(sum));
+#endif
   }
   Ints finish() const {
     if constexpr (narrow)

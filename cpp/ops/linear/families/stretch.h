@@ -65,11 +65,14 @@ void unpack(Raw raw, int count, Panel& panel) {
   });
 }
 
+// Whether two panels share the broadcasts (or pairs of rows) of many rows of the batch: with 4 lanes it was not tried.
+inline constexpr bool panels_in_pairs = F32::lanes >= 8 || has_pair_dot;
+
 // Batch rows up to which a panel is not worth its stores (measured).
 template <class Order, class Codec>
-inline constexpr int raw_rows = dot_rows > 4 && !Order::is_panel && Codec::width != 32 ? 2
-                                : dot_rows > 4 || Order::is_panel                      ? 4
-                                                                                       : 2;
+inline constexpr int raw_rows = dot_rows > 4 && !Order::is_panel && Codec::width != 32  ? 2
+                                : dot_rows > 4 || (Order::is_panel && !panels_in_pairs) ? 4
+                                                                                        : 2;
 
 // sums[row] += a stretch of `count` groups, from column group `group` on, times every row of the block. `next` is
 // fetched meanwhile.

@@ -64,8 +64,7 @@ class PanelSums {
   static constexpr int size = lanes * 4 * words_of_panel<Codec>;
   // Fetched so far ahead: what memory gives while one line is on its way (two stretches of Q4_0 were too few).
   static constexpr int ahead = (8192 + size - 1) / size * size;
-  static constexpr bool has_pairs = F32::lanes == 16 || has_pair_dot;
-  static constexpr int shared_rows = has_pairs ? dot_rows / 2 : dot_rows;
+  static constexpr int shared_rows = panels_in_pairs ? dot_rows / 2 : dot_rows;
 
  public:
   explicit PanelSums(const Tensor& x)
@@ -73,7 +72,7 @@ class PanelSums {
         all_groups_(static_cast<int>(x_.columns / 32)),
         unit_bytes_(panel_unit_bytes(Codec::width, sizeof(typename Codec::Block), x_.columns, lanes)) {}
 
-  static bool pairs(int64_t rows) { return has_pairs && rows > raw_rows<PanelOrder, Codec>; }
+  static bool pairs(int64_t rows) { return panels_in_pairs && rows > raw_rows<PanelOrder, Codec>; }
   const std::byte* place(const Tensor& weight, int64_t n) const { return weight.data + n / lanes * unit_bytes_; }
 
   VIVACE_APART void one(const WeightRows& part, const BatchRows& batch, BlockSums& sums) {
@@ -87,7 +86,7 @@ class PanelSums {
   }
 
   void two(const WeightRows (&parts)[2], const BatchRows& batch, BlockSums (&sums)[2]) {
-    if constexpr (has_pairs) {
+    if constexpr (panels_in_pairs) {
       pair(parts, batch, sums);
     } else {
       for (int p = 0; p < 2; ++p) one(parts[p], batch, sums[p]);
