@@ -12,6 +12,6 @@ module.exports = {
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   modulePathIgnorePatterns: ['<rootDir>/build', '<rootDir>/prebuilds/'],
   reporters: ['default', '<rootDir>/test/house/launched-kernels.js'],
-  testTimeout: 120000,
+  testTimeout: 300000, // the longest takes a third of it, alone on two slow cores
   maxWorkers: 2,
 };
