@@ -149,7 +149,14 @@ bool RowCache::hold(int layer, int head, const RowPlace* places, int count, cons
   };
   if (waits && !all_there()) {
     const auto from = std::chrono::steady_clock::now();
-    ready_.wait(lock, all_there);
+    // Who waits reads, too: for short reads to be woken takes longer than to read.
+    Job job;
+    while (!all_there()) {
+      if (next_job(urgent_, job))
+        read(lock, job);
+      else
+        ready_.wait(lock);
+    }
     statistics_.stall_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count();
   }
   if (error_ == nullptr) return true;
@@ -254,67 +261,69 @@ std::exception_ptr RowCache::error() const {
   return error_;
 }
 
+// What is queued twice is read once.
+bool RowCache::next_job(std::deque<int32_t>& queue, Job& job) {
+  job.count = 0;
+  while (!queue.empty() && job.count < Job::most) {
+    const int32_t slot = queue.front();
+    queue.pop_front();
+    if (slots_[static_cast<size_t>(slot)].state != State::queued) continue;
+    slots_[static_cast<size_t>(slot)].state = State::reading;
+    job.slots[job.count++] = slot;
+  }
+  return job.count > 0;
+}
+
 void RowCache::work() {
-  constexpr size_t most = 64;  // rows of a turn: others come between
-  std::vector<int32_t> job;
+  Job job;
   std::unique_lock lock(mutex_);
   while (!stop_) {
-    job.clear();
-    // What is queued twice is read once.
-    for (std::deque<int32_t>* const queue : {&urgent_, &ahead_}) {
-      while (!queue->empty() && job.size() < most) {
-        const int32_t slot = queue->front();
-        queue->pop_front();
-        if (slots_[static_cast<size_t>(slot)].state != State::queued) continue;
-        slots_[static_cast<size_t>(slot)].state = State::reading;
-        job.push_back(slot);
-      }
-      if (!job.empty()) break;
-    }
-    if (job.empty())
-      work_.wait(lock);
-    else
+    if (next_job(urgent_, job) || next_job(ahead_, job))
       read(lock, job);
+    else
+      work_.wait(lock);
   }
 }
 
 // Neighbours in the file by one read.
-void RowCache::read(std::unique_lock<std::mutex>& lock, std::vector<int32_t>& job) {
+void RowCache::read(std::unique_lock<std::mutex>& lock, const Job& job) {
   struct Row {
     int32_t page, row, slot;
   };
-  std::vector<Row> rows;
-  for (const int32_t slot : job) {
-    const Slot& one = slots_[static_cast<size_t>(slot)];
-    rows.push_back({one.page, one.row, slot});
+  Row rows[Job::most];
+  const int count = job.count;
+  for (int i = 0; i < count; ++i) {
+    const Slot& one = slots_[static_cast<size_t>(job.slots[i])];
+    rows[i] = {one.page, one.row, job.slots[i]};
   }
   ++reading_;
   lock.unlock();
-  std::sort(rows.begin(), rows.end(),
+  std::sort(rows, rows + count,
             [](const Row& a, const Row& b) { return a.page != b.page ? a.page < b.page : a.row < b.row; });
   const int size = layout_.page_size;
   std::exception_ptr error;
-  std::vector<TemporaryFile::Part> parts;
-  size_t done = 0;
+  TemporaryFile::Part parts[Job::most];
+  int done = 0;
   try {
-    while (done < rows.size()) {
+    while (done < count) {
       const Row& first = rows[done];
-      parts.clear();
-      for (size_t i = done; i < rows.size(); ++i) {
-        const auto next = first.row + static_cast<int32_t>(i - done);
-        if (rows[i].page != first.page || rows[i].row != next || next / size != first.row / size) break;
-        parts.push_back({at(rows[i].slot), layout_.row_bytes()});
+      int some = 0;
+      for (; done + some < count; ++some) {
+        const Row& one = rows[done + some];
+        const int32_t next = first.row + some;
+        if (one.page != first.page || one.row != next || next / size != first.row / size) break;
+        parts[some] = {at(one.slot), layout_.row_bytes()};
       }
       const int head = first.row / size % layout_.heads, layer = first.row / size / layout_.heads;
-      file_.read_head_rows(first.page, layer, head, first.row % size, parts.data(), static_cast<int>(parts.size()));
-      done += parts.size();
+      file_.read_head_rows(first.page, layer, head, first.row % size, parts, some);
+      done += some;
     }
   } catch (...) {
     error = std::current_exception();
   }
   lock.lock();
   --reading_;
-  for (size_t i = 0; i < rows.size(); ++i) {
+  for (int i = 0; i < count; ++i) {
     Slot& slot = slots_[static_cast<size_t>(rows[i].slot)];
     if (slot.lost) {
       free_slot(rows[i].slot);

@@ -1,6 +1,6 @@
 // Rows of offloaded layers that are in memory: those that somebody attends to, those that are fetched for the next
-// layer, and as many of those before as there is room for. Threads of its own read; what somebody waits for comes
-// first. A row that is there stays until its memory is wanted for another one.
+// layer, and as many of those before as there is room for. Threads of its own read, and who waits; what somebody waits
+// for comes first. A row that is there stays until its memory is wanted for another one.
 //
 // Whose memory goes: a row that nobody used in this run or the last one, looked for at a few places drawn at random, or
 // else any that nobody waits for. What the layers want one after the other may be more than there is room for; of the
@@ -63,13 +63,20 @@ class RowCache {
     bool unused = false;  // fetched ahead, and not held yet
     bool lost = false;    // being read for nobody
   };
+  // Rows of a reader's turn: others come between.
+  struct Job {
+    static constexpr int most = 64;
+    int32_t slots[most];
+    int count = 0;
+  };
   std::byte* at(int32_t slot) const { return memory_.data() + slot * slot_bytes_; }
   int32_t& index(int32_t page, int32_t row);
   int32_t take(bool ahead);
   bool gives(const Slot& slot, bool gently) const;
   void free_slot(int32_t slot);
+  bool next_job(std::deque<int32_t>& queue, Job& job);
   void work();
-  void read(std::unique_lock<std::mutex>& lock, std::vector<int32_t>& job);
+  void read(std::unique_lock<std::mutex>& lock, const Job& job);
 
   PageFile& file_;
   const OffloadLayout& layout_;
