@@ -1,6 +1,6 @@
 // What a trained model reads of a text whose keys and values lie in a file: how alike consecutive tokens choose, and how often guesses
 // of the next layer's choice are right. `npm run build && node --import tsx bench/sparse/offloaded-text.ts model.gguf --text FILE
-// [--length 8000] [--generate 48] [--memory 2MiB] [--share 16]`: the text is continued greedily, with and without guesses.
+// [--length 8000] [--generate 48] [--memory 10MiB] [--share 16]`: the text is continued greedily, with and without guesses.
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { calibrate, doubleSparsity, loadModel, type CacheOptions } from '../../lib/index.js';
@@ -11,7 +11,7 @@ const { values, positionals } = parseArgs({
     text: { type: 'string' },
     length: { type: 'string', default: '8000' },
     generate: { type: 'string', default: '48' },
-    memory: { type: 'string', default: '2MiB' },
+    memory: { type: 'string', default: '10MiB' },
     share: { type: 'string', default: '16' },
     threads: { type: 'string', default: '2' },
   },
