@@ -17,6 +17,8 @@ void add(const DeviceRun&);
 void attention(const DeviceRun&);
 size_t attention_state(const OpShapes&);
 Pattern attention_pattern(const double*, const DeviceKv&);
+void expert_down(const DeviceRun&);
+void expert_gate_up(const DeviceRun&);
 void gated_activation(const DeviceRun&);
 void gated_activation_quantize(const DeviceRun&);
 void gated_linear(const DeviceRun&);
@@ -28,12 +30,16 @@ void rms_norm(const DeviceRun&);
 void rms_norm_quantize(const DeviceRun&);
 void rope(const DeviceRun&);
 void rope_table(const DeviceRun&);
+void route(const DeviceRun&);
 void row_select(const DeviceRun&);
 void scale(const DeviceRun&);
+void sigmoid_gate(const DeviceRun&);
 void soft_cap(const DeviceRun&);
 void softmax(const DeviceRun&);
 
 // Their scratch memory.
+size_t expert_down_memory(const OpShapes&, const DeviceProperties&);
+size_t expert_gate_up_memory(const OpShapes&, const DeviceProperties&);
 size_t gated_linear_memory(const OpShapes&, const DeviceProperties&);
 size_t linear_memory(const OpShapes&, const DeviceProperties&);
 size_t linear_joined_memory(const OpShapes*, int, const DeviceProperties&);
@@ -49,6 +55,8 @@ const DeviceOp table[] = {
     {"concat", concat, nullptr},
     {"add", add, nullptr},
     {"attention", attention, nullptr, attention_state, nullptr, nullptr, attention_pattern},
+    {"expert_down", expert_down, expert_down_memory},
+    {"expert_gate_up", expert_gate_up, expert_gate_up_memory},
     {"gated_activation", gated_activation, nullptr},
     {"gated_activation_quantize", gated_activation_quantize, nullptr},
     {"gated_linear", gated_linear, gated_linear_memory},
@@ -60,8 +68,10 @@ const DeviceOp table[] = {
     {"rms_norm_quantize", rms_norm_quantize, nullptr},
     {"rope", rope, nullptr},
     {"rope_table", rope_table, nullptr},
+    {"route", route, nullptr},
     {"row_select", row_select, nullptr},
     {"scale", scale, nullptr},
+    {"sigmoid_gate", sigmoid_gate, nullptr},
     {"soft_cap", soft_cap, nullptr},
     {"softmax", softmax, nullptr},
 };

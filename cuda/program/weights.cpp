@@ -10,9 +10,19 @@
 namespace vivace::cuda {
 namespace {
 
+bool is(const CallInfo& call, const char* op) {
+  return std::strcmp(call.op->name, op) == 0;
+}
+
+bool has_experts(const CallInfo& call) {
+  return is(call, "expert_gate_up") || is(call, "expert_down");
+}
+
 // How many of a call's inputs, from the second one on, are weights of products.
 size_t product_weights(const CallInfo& call) {
-  return std::strcmp(call.op->name, "linear") == 0 ? 1 : std::strcmp(call.op->name, "gated_linear") == 0 ? 2 : 0;
+  return is(call, "linear") || is(call, "expert_down")            ? 1
+         : is(call, "gated_linear") || is(call, "expert_gate_up") ? 2
+                                                                  : 0;
 }
 
 // Memory that is read by something else than as a weight of a product, or is no weight.
@@ -33,15 +43,22 @@ void Weights::plan(const Program& program, std::shared_ptr<const Weights> base) 
   sources_.assign(program.values.size(), Source{nullptr, 0, false});
   fragments_.assign(program.values.size(), false);
   const std::set<const std::byte*> stored = read_as_stored(program);
-  // gated_linear has no kernel for other orders, whoever else reads the memory.
-  std::set<int> gates;
-  for (const CallInfo& call : program.calls)
+  // gated_linear has no kernel for other orders, whoever else reads the memory; gate and up of experts lie in one
+  // order.
+  std::set<int> gates, straddling;
+  for (const CallInfo& call : program.calls) {
     if (product_weights(call) == 2) gates.insert({call.inputs[1], call.inputs[2]});
+    if (!has_experts(call)) continue;
+    const ValueInfo& first = program.values[static_cast<size_t>(call.inputs[1])];
+    const auto experts = static_cast<int64_t>(call.attributes[0]);
+    if (expert_fragments(first.dtype, first.rows, experts, first.columns)) continue;
+    for (size_t i = 1; i <= product_weights(call); ++i) straddling.insert(call.inputs[i]);
+  }
   for (size_t id = 0; id < program.values.size(); ++id) {
     const ValueInfo& value = program.values[id];
     if (value.kind != ValueKind::weight && value.kind != ValueKind::constant) continue;
     const int64_t size = value.rows * row_bytes(value.dtype, value.columns);
-    const bool fragments = has_fragments(value.dtype, value.columns) &&
+    const bool fragments = has_fragments(value.dtype, value.columns) && straddling.count(static_cast<int>(id)) == 0 &&
                            (stored.count(value.data) == 0 || gates.count(static_cast<int>(id)) != 0);
     sources_[id] = {value.data, size, fragments};
     fragments_[id] = fragments;

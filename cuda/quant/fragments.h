@@ -67,6 +67,12 @@ constexpr bool has_fragments(DType dtype, int64_t width) {
   return (fragment_layout(dtype).bits != 0 || block_layout(dtype).bits != 0) && width % 32 == 0;
 }
 
+// The same of matrices of as many experts below each other: each is whole strips, and there are kernels.
+constexpr bool expert_fragments(DType dtype, int64_t rows, int64_t experts, int64_t width) {
+  return block_layout(dtype).bits != 0 && has_fragments(dtype, width) && rows % experts == 0 &&
+         rows / experts % 16 == 0;
+}
+
 // Bytes of 16 rows, and of all.
 constexpr int64_t fragment_strip_bytes(DType dtype, int64_t width) {
   return fragment_layout(dtype).bits != 0 ? fragment_layout(dtype).strip_bytes(width)

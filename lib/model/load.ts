@@ -89,14 +89,10 @@ export async function loadModel(path?: string, options: LoadOptions = {}): Promi
   await step(0, 'opening');
   if (device === 'cuda') await requireProbed(device, signal);
   const source = openModelFile(path === undefined || path === 'default' ? embeddedModelPath() : path);
-  if (source.config.experts && device.startsWith('cuda')) {
-    throw new VivaceError(
-      'UNSUPPORTED_FEATURE',
-      'A model with experts runs on the CPU only: cards have no kernels for it',
-      {
-        remedy: "Load it with device: 'cpu'.",
-      },
-    );
+  if (source.config.experts && experts.trace && device !== 'cpu') {
+    throw new VivaceError('UNSUPPORTED_FEATURE', `What routers choose is recorded on the CPU only, not on ${device}`, {
+      remedy: "Load it with device: 'cpu', or without `experts.trace`.",
+    });
   }
   const trained = source.config.contextLength;
   const contextLength = integer('contextLength', options.contextLength, trained, 1, 2 ** 30);

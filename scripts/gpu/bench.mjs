@@ -18,7 +18,7 @@ const { values: options } = parseArgs({
     'compile-only': { type: 'string' }, // for a target such as 90a, where there is no card
     choose: { type: 'boolean', default: false },
     header: { type: 'string', default: join(root, 'cuda', 'ops', 'linear', 'choice.h') },
-    only: { type: 'string', default: 'linear,attention,policies,load,model' },
+    only: { type: 'string', default: 'linear,attention,policies,experts,load,model' },
     policies: { type: 'string', default: '' }, // names in bench/gpu/policies.cu; all when there are none
   },
 });
@@ -39,6 +39,7 @@ const sources = {
   ],
   attention,
   policies: attention,
+  experts: [...inFolders(['cuda/ops/experts'], '.cu'), 'cuda/ops/linear/quantize_rows.cu'],
   load: ['cuda/program/upload.cpp', 'cpp/core/thread_pool.cpp'],
 };
 const chosen = options.only.split(',');

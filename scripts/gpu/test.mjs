@@ -18,7 +18,7 @@ const everything = [
   'test/ops/',
   'test/program/(?!device-probe)',
   'test/session/',
-  'test/models/(device|agreement)',
+  'test/models/(device|agreement|experts-on-card)',
   'test/decode/lossy/(reflective|runs|judge-sessions)',
   'test/decode/speculation/(going-on|lookahead|cross-vocabulary/generations)',
 ];

@@ -17,8 +17,6 @@ export interface OpCase {
   /** |y − reference| ≤ absolute + relative · |reference| */
   readonly relative?: number; // default 1e-6
   readonly absolute?: number; // default 0
-  /** Cards have no kernel of the op. */
-  readonly cpuOnly?: boolean;
 }
 
 const noWeights = (tensor: string): never => {
@@ -97,7 +95,7 @@ const rowCount = (program: Program, inputs: Inputs): number =>
 function checkDevice(opCase: OpCase, wanted: ArrayLike<number>): void {
   const { inputs, relative = 1e-6, absolute = 0 } = opCase;
   const device = emulatedDevice();
-  if (!device || opCase.cpuOnly) return;
+  if (!device) return;
   const y = runNative(programOf(opCase), noWeights, inputs, { device })['y'];
   expectClose(y, wanted, 2 * relative, 2 * absolute);
   expectSameBits(runNative(programOf(opCase, true), noWeights, inputs, { device })['y'], y, 'device, in place');

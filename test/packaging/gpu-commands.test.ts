@@ -67,6 +67,7 @@ whenEmulated(
         'linear',
         'attention',
         'policies',
+        'experts',
         'load',
         'model',
       ]);

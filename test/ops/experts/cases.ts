@@ -111,18 +111,19 @@ export function runExperts(
   }
 }
 
-/** What expert `e` makes of every row: h, gated_linear's values [rows, hidden], or y, linear's of them [rows, width]. */
+/** What expert `e` makes of every row, on a level of instructions or a card: h, gated_linear's values [rows, hidden], or y, linear's of them [rows, width]. */
 export function expertAlone(
   { dtype, width, hidden }: Experts,
   weights: Weights,
   e: number,
   x: Float32Array,
-  isa: string,
+  on: string | NativeProgramOptions,
   shows: 'y' | 'h',
 ): Float32Array {
   const slice = (bytes: Uint8Array, experts: number): Uint8Array =>
     bytes.subarray((bytes.length / experts) * e, (bytes.length / experts) * (e + 1));
   const experts = weights.gate.length / (hidden * rowBytes(dtype, width));
+  const options = typeof on === 'string' ? { isa: on } : on;
   const build = () => {
     const builder = new ProgramBuilder('alone', (name) => ({
       dtype,
@@ -133,7 +134,7 @@ export function expertAlone(
     const h = builder.gatedActivation(gate, up, 'silu');
     return builder.finish({ y: shows === 'h' ? h : builder.linear(h, builder.weight('down', [width, hidden])) });
   };
-  const compiled = new NativeProgram(build(), (name) => slice(weights[name as keyof Weights], experts), { isa });
+  const compiled = new NativeProgram(build(), (name) => slice(weights[name as keyof Weights], experts), options);
   const { y } = compiled.runSync({ x });
   compiled.dispose();
   return y;

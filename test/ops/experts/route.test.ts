@@ -2,7 +2,7 @@
 import { ProgramBuilder, type Routing } from '../../../lib/program/builder.js';
 import type { Program } from '../../../lib/program/program.js';
 import { ReferenceProgram } from '../../../lib/program/reference/interpreter.js';
-import { isaLevels, runNative } from '../executors.js';
+import { emulatedDevice, isaLevels, runNative } from '../executors.js';
 import { expectClose, expectSameBits, random } from '../op-case.js';
 
 const plain: Routing = {
@@ -62,8 +62,12 @@ const none = (): never => {
   throw new Error('no weights');
 };
 
-function run(program: Program, logits: Float32Array, isa: string, threads: number): Float32Array {
-  return runNative(program, none, { logits }, { isa, threads, fuse: true })['y'];
+const card = 'card';
+const places = (): string[] => [...isaLevels(), ...(emulatedDevice() ? [card] : [])];
+
+function run(program: Program, logits: Float32Array, place: string, threads: number): Float32Array {
+  const variant = place === card ? { device: emulatedDevice() } : { isa: place, threads, fuse: true };
+  return runNative(program, none, { logits }, variant)['y'];
 }
 
 /** Ids are whole numbers in memory that the test reads as floats. */
@@ -77,7 +81,7 @@ test.each(cases)('$name', (one) => {
     ids: new ReferenceProgram(ids, none).run({ logits })['y'],
     weights: new ReferenceProgram(weights, none).run({ logits })['y'],
   };
-  for (const isa of isaLevels()) {
+  for (const isa of places()) {
     const found = run(ids, logits, isa, 1);
     expect([...asIds(found)]).toEqual([...wanted.ids]);
     expectSameBits(run(ids, logits, isa, 3), found, 'three threads');
@@ -92,14 +96,14 @@ test.each(cases)('$name', (one) => {
 test('of equal logits the lower id is taken, first', () => {
   const { ids } = programs({ experts: 6, rule: { ...plain, used: 3 } });
   const logits = Float32Array.of(...[1, 2, 2, 0, 2, 2], ...[0, 0, 0, 0, 0, 0], ...[-5, -5, 7, -5, 7, -6]);
-  for (const isa of isaLevels()) {
+  for (const isa of places()) {
     expect([...asIds(run(ids, logits, isa, 1))]).toEqual([1, 2, 4, 0, 1, 2, 2, 4, 0]);
   }
 });
 
 test('logits that differ too little for their scores still order the experts', () => {
   const { ids } = programs({ experts: 3, rule: { ...plain, used: 1, scoring: 'sigmoid' } });
-  for (const isa of isaLevels()) expect([...asIds(run(ids, Float32Array.of(40, 41, 39), isa, 1))]).toEqual([1]);
+  for (const isa of places()) expect([...asIds(run(ids, Float32Array.of(40, 41, 39), isa, 1))]).toEqual([1]);
 });
 
 test('whatever the logits are, ids are different experts, and a NaN is chosen last', () => {
@@ -110,7 +114,7 @@ test('whatever the logits are, ids are different experts, and a NaN is chosen la
     const logits = Float32Array.from({ length: 12 * experts }, (_, i) =>
       i < experts ? NaN : strange[(i * 7 + (i >> 3)) % 6],
     );
-    for (const isa of isaLevels()) {
+    for (const isa of places()) {
       const found = asIds(run(ids, logits, isa, 2));
       for (let row = 0; row < 12; ++row) {
         const its = [...found.subarray(row * rule.used, (row + 1) * rule.used)];
@@ -120,7 +124,7 @@ test('whatever the logits are, ids are different experts, and a NaN is chosen la
     }
   }
   const { ids } = programs({ experts: 4, rule: { ...plain, used: 3 } });
-  for (const isa of isaLevels()) {
+  for (const isa of places()) {
     expect([...asIds(run(ids, Float32Array.of(NaN, 1, NaN, 0), isa, 1))]).toEqual([1, 3, 0]);
   }
 });

@@ -10,7 +10,6 @@ test.each([
 ])('%s', (name, rows, columns) => {
   checkCase({
     name,
-    cpuOnly: true,
     build: (builder, input) => builder.sigmoidGate(input('x', columns), input('gate', 1)),
     inputs: { x: random('x', rows * columns), gate: gates(rows) },
   });
@@ -19,7 +18,6 @@ test.each([
 test('open, closed, and no number', () => {
   checkCase({
     name: 'ends',
-    cpuOnly: true,
     build: (builder, input) => builder.sigmoidGate(input('x', 2), input('gate', 1)),
     inputs: { x: Float32Array.of(1, -2, 1, -2, 1, -2), gate: Float32Array.of(100, -80, NaN) },
     absolute: 1e-30,
