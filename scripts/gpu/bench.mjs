@@ -2,7 +2,8 @@
 // python3 has it; writes bench/results/gpu-<name>.json: what was reached, of what limit, and the bars. The name is the
 // card's unless said otherwise. With `--emulated` everything runs at tiny sizes on the processor, to see that it works.
 // With `--choose` it also times which kernel of products serves what, and writes that to cuda/ops/linear/choice.h
-// (--header), for builds from then on.
+// (--header), for builds from then on. With `--under 'compute-sanitizer --tool memcheck'` (several times for several tools)
+// the programs run at tiny sizes under that, one after the other, and nothing is timed or written: npm run test:gpu does so.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -19,6 +20,7 @@ const { values: options } = parseArgs({
     choose: { type: 'boolean', default: false },
     header: { type: 'string', default: join(root, 'cuda', 'ops', 'linear', 'choice.h') },
     only: { type: 'string', default: 'linear,attention,policies,experts,load,model' },
+    under: { type: 'string', multiple: true, default: [] },
     policies: { type: 'string', default: '' }, // names in bench/gpu/policies.cu; all when there are none
   },
 });
@@ -60,9 +62,11 @@ for (const bench of chosen.filter((name) => name in sources)) {
   const program = await compile(bench);
   if (bench === 'linear' && options.choose && target === undefined) writeChoices(program, options.header);
   const words = bench === 'policies' ? options.policies.split(',').filter(Boolean) : [];
-  if (target === undefined) run(bench, program, options.emulated ? ['--tiny', ...words] : words);
+  for (const tool of options.under) watch(bench, program, tool);
+  if (target === undefined && options.under.length === 0)
+    run(bench, program, options.emulated ? ['--tiny', ...words] : words);
 }
-if (target !== undefined) process.exit(0);
+if (target !== undefined || options.under.length > 0) process.exit(0);
 if (chosen.includes('model')) {
   const bandwidth = ['--bandwidth', String(figures['copy bandwidth']?.value ?? NaN)];
   const device = options.emulated ? ['--device', 'cuda-emulated', '--tiny'] : [];
@@ -123,6 +127,20 @@ function builtObjects() {
   );
   if (!built.every((file) => existsSync(file))) giveUp('There is no emulated library: run `npm run build` first.');
   return built;
+}
+
+/** Runs a bench at tiny sizes under another program, whose complaint ends everything. */
+function watch(bench, program, tool) {
+  const [first, ...words] = tool.split(' ');
+  const { status, signal, stdout, stderr } = spawnSync(first, [...words, program, '--tiny'], {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 2 ** 28,
+  });
+  const said = stdout?.split('\n').filter((line) => /^=+ /.test(line)) ?? [];
+  if (status !== 0)
+    giveUp(`${bench} under ${tool} ended with ${signal ?? status}:\n${said.slice(0, 40).join('\n')}${stderr}`);
+  console.log(`${bench} under ${tool}: no complaint`);
 }
 
 /** Prints what a bench prints, and keeps its bars and figures. */

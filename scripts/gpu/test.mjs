@@ -24,6 +24,8 @@ const everything = [
 ];
 // Programs of kernels alone: with a whole Node.js process compute-sanitizer takes hours.
 const sanitized = ['test/cuda/(emulation|decode)'];
+// Products, attention, cache policies and loading: their benches at tiny sizes launch those kernels.
+const benches = 'linear,attention,policies,load';
 const tools = ['memcheck', 'racecheck', 'synccheck'];
 
 const env = { ...process.env, VIVACE_TEST_DEVICE: 'cuda' };
@@ -40,10 +42,14 @@ let failed = 0;
 jest('on the card', positionals.length > 0 ? positionals : everything, env);
 if (!values.emulated && positionals.length === 0) {
   if (hasProgram('compute-sanitizer') && hasProgram('nvcc')) {
-    for (const tool of tools) {
-      const runner = ['compute-sanitizer', '--tool', tool, '--error-exitcode', '99'];
-      jest(`under ${tool}`, sanitized, { ...env, VIVACE_TEST_RUNNER: JSON.stringify(runner) });
-    }
+    const commands = tools.map((tool) => ['compute-sanitizer', '--tool', tool, '--error-exitcode', '99']);
+    for (const [place, runner] of commands.entries())
+      jest(`under ${tools[place]}`, sanitized, { ...env, VIVACE_TEST_RUNNER: JSON.stringify(runner) });
+    const under = commands.flatMap((words) => ['--under', words.join(' ')]);
+    const bench = [join(root, 'scripts', 'gpu', 'bench.mjs'), '--only', benches, ...under];
+    const { status } = spawnSync(process.execPath, bench, { cwd: root, stdio: 'inherit' });
+    if (status === 0) passed += 1;
+    else failed += 1;
   } else {
     console.log('Not under compute-sanitizer: it or nvcc is not on the PATH.');
   }

@@ -31,6 +31,23 @@ test('every kernel of cuda/ is found', () => {
   expect(kernels.length).toBeGreaterThan(20);
 });
 
+test('instructions of cards are written out in cuda/core alone, each beside what emulation does in its place', () => {
+  const withAssembly = files.filter((file) => /^cuda\/.*\.(cu|h|cpp)$/.test(file) && /\basm\b/.test(read(file)));
+  expect(withAssembly.filter((file) => !file.startsWith('cuda/core/') && !file.startsWith('cuda/emulation/'))).toEqual(
+    [],
+  );
+  expect(withAssembly.length).toBeGreaterThan(1);
+  const lonely = withAssembly
+    .filter((file) => file.startsWith('cuda/core/'))
+    .flatMap((file) => {
+      const [onCard, emulated = ''] = read(file).split(/^#else$/m);
+      const names = Array.from(onCard.matchAll(/\binline [\w:<>]+ (\w+)\([^{]*\{[^}]*\basm\b/g), ([, name]) => name);
+      if (names.length === 0) return [file];
+      return names.filter((name) => !new RegExp(`\\binline [\\w:<>]+ ${name}\\(`).test(emulated));
+    });
+  expect(lonely).toEqual([]);
+});
+
 test('kernels are known by their names: no two share one', () => {
   const names = kernels.map(({ name }) => name);
   expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);

@@ -1,7 +1,7 @@
 // `npm run test:gpu` and `npm run bench:gpu` themselves: they say when there is no card; tests are counted, and fail when
 // there are none; benches run at tiny sizes on the emulated card.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { cardName, emulatedDevice } from '../ops/executors.js';
@@ -37,6 +37,44 @@ whenEmulated('tests end with how many tests passed and failed', () => {
   expect(nothing.lines.at(-1)).toMatch(/^0 passed, 1 failed$/);
   expect(nothing.status).toBe(1);
 });
+
+whenEmulated(
+  'under a program that watches, benches run at tiny sizes, and end with its complaint',
+  () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vivace-watch-test-'));
+    try {
+      const watcher = (name: string, last: string): string => {
+        const file = join(folder, name);
+        writeFileSync(
+          file,
+          `#!/bin/sh\necho "== watched $*" >> ${join(folder, 'log')}\nshift\n"$@" > /dev/null\n${last}\n`,
+        );
+        chmodSync(file, 0o755);
+        return `${file} --tool`;
+      };
+      const arguments_ = (tool: string): string[] => ['--emulated', '--only', 'load', '--out', folder, '--under', tool];
+      const good = command('bench.mjs', [
+        ...arguments_(watcher('good', 'exit 0')),
+        '--under',
+        watcher('other', 'exit 0'),
+      ]);
+      expect(good).toMatchObject({ stderr: '', status: 0 });
+      expect(good.lines).toEqual(
+        ['good', 'other'].map((name) => `load under ${join(folder, name)} --tool: no complaint`),
+      );
+      const log = readFileSync(join(folder, 'log'), 'utf8').trim().split('\n');
+      expect(log).toHaveLength(2);
+      for (const line of log) expect(line).toMatch(/^== watched --tool \/.*\/load --tiny$/);
+      expect(readdirSync(folder).some((name) => name.endsWith('.json'))).toBe(false);
+      const bad = command('bench.mjs', arguments_(watcher('bad', 'echo "========= Invalid read"\nexit 99')));
+      expect(bad.status).toBe(1);
+      expect(bad.stderr).toMatch(/^load under .* ended with 99:\n========= Invalid read\n/);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+  400_000,
+);
 
 whenEmulated(
   'benches run, and leave a record of bars with what was reached, the limit and their ratio, and tables of choices',
