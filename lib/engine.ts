@@ -336,7 +336,8 @@ export class Engine implements Rounds {
     };
     if (!ahead) return told(await this.executor.run(shares[0].entry.kv, request));
     this.aheads = [...this.aheads.filter((other) => !other.over), ahead];
-    const { rounds, limit, ends, drafters } = ahead;
+    const { rounds, limit, ends } = ahead;
+    const drafters = ahead.drafters(shares.map(({ draft }) => draft));
     const goingOn = { rounds, limit, ends, told, ...(drafters ? { drafters } : {}) };
     try {
       await this.executor.run(shares[0].entry.kv, { ...request, ahead: goingOn });

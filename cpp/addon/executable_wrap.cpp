@@ -293,12 +293,16 @@ void read_round(Napi::Env env, const Napi::Object& request, Round& round) {
         round.seats = read_seats(ahead.Get("drafters").As<Napi::Array>(), executable.program(), round.rows);
       round.ahead->drafts = !round.seats.empty();
     }
+    std::vector<ProbeRows> probes;
     for (const DraftSeat& seat : round.seats) {
-      drafted = std::max(drafted, seat.most.nodes);
+      const int behind = seat.prober == nullptr ? 0 : static_cast<int>(seat.drafter->drafter->probe_rows());
+      drafted = std::max(drafted, seat.most.nodes + behind);
       if (seat.begins) begun = seat.wanted().nodes;
-      if (seat.drafter) cells = std::max(cells, static_cast<int>(std::min(seat.left, int64_t{most_cells_ahead})));
+      if (seat.drafter)
+        cells = std::max(cells, static_cast<int>(std::min(seat.left, int64_t{most_cells_ahead})) + behind);
+      probes.push_back({seat.probe_rows, seat.probes});
     }
-    round.batch.build(batch, round.kv.get(), cells, 1 + drafted, begun);
+    round.batch.build(batch, round.kv.get(), cells, 1 + drafted, begun, probes);
     round.has_batch = true;
     const auto bind = [&](int id, const int32_t* data) {
       if (id >= 0) round.bindings.push_back({id, reinterpret_cast<std::byte*>(const_cast<int32_t*>(data))});

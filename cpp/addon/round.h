@@ -24,9 +24,10 @@ namespace vivace {
 struct Told {
   Drawn drawn;
   double ms = 0;  // since the end of the round before, or the begin of the run
-  // Where sequences had drafts: their outputs, in order; how deep the drafts were; what they hoped for and what it
-  // cost; bits of the outputs' rows: 1 it stays, 2 only a judge kept it.
-  std::vector<int32_t> rows, depths;
+  // Where sequences had drafts: their outputs, in order; how deep the drafts were, and the rows of their probes, whose
+  // outputs nobody hears of; what they hoped for and what it cost; bits of the outputs' rows: 1 it stays, 2 only a
+  // judge kept it.
+  std::vector<int32_t> rows, depths, probed;
   std::vector<double> hoped, draft_ms;
   std::vector<int32_t> kept;
 };
@@ -170,7 +171,7 @@ struct Round {
         state->running->wanted())
       return nullptr;
     if (!may_follow(done_ + 1)) return nullptr;
-    std::vector<NextRows> next(seats.size(), NextRows{1, {-1}, {}});
+    std::vector<NextRows> next(seats.size(), NextRows{1, {-1}, {}, nullptr});
     for (size_t i = 0; i < seats.size(); ++i)
       if (seats[i].drafter || seats[i].left < 2 || batch.room(i, 1) < 1) return nullptr;
     batch.follow(next);
@@ -236,12 +237,13 @@ struct Round {
     draws.walks.clear();
     rows = 0;
     for (size_t i = 0; i < seats.size(); ++i) {
-      seats[i].sit(branches[i], draws);
-      rows += static_cast<int64_t>(branches[i].tokens.size());
+      seats[i].sit(branches[i], draws, rows);
+      rows += static_cast<int64_t>(branches[i].tokens.size()) + seats[i].probe_rows;
       next[i].tokens = std::move(branches[i].tokens);
       next[i].parents = std::move(branches[i].parents);
+      next[i].probe = branches[i].probe;
     }
-    outputs = rows;
+    outputs = static_cast<int64_t>(draws.samplers.size());
     draws.clear();
     if (!queued_) batch.follow(next);  // else it has
     bind_taps();
@@ -293,26 +295,46 @@ struct Round {
     const Clock::time_point now = Clock::now();
     result.ms = std::chrono::duration<double, std::milli>(now - begin_).count();
     begin_ = now;
-    bool drafted = ahead->drafts && outputs > static_cast<int64_t>(seats.size());
+    int64_t own = 0, extra = 0;  // outputs but for those of probes; rows beyond one for each sequence
+    for (const DraftSeat& seat : seats) {
+      own += seat.rows;
+      extra += seat.rows - 1 + seat.probe_rows;
+    }
+    bool drafted = ahead->drafts && extra > 0;
     for (DraftSeat& seat : seats) {
-      seat.took(result.ms, static_cast<size_t>(outputs) - seats.size(), seat.kept(draws).size());
+      seat.took(result.ms, static_cast<size_t>(extra), seat.kept(draws).size());
       drafted = drafted || seat.draft_ms > trifle * result.ms;
     }
-    if (drafted) {
-      result.kept.assign(static_cast<size_t>(outputs), 0);
-      for (const Walk& walk : draws.walks) {
-        for (const int32_t row : walk.kept) result.kept[static_cast<size_t>(walk.output + row)] = 1;
-        for (const int32_t row : walk.judged) result.kept[static_cast<size_t>(walk.output + row)] |= 2;
-      }
-      for (const DraftSeat& seat : seats) {
-        result.rows.push_back(static_cast<int32_t>(seat.rows));
-        result.depths.push_back(seat.depth);
-        result.hoped.push_back(seat.hoped);
-        result.draft_ms.push_back(seat.draft_ms);
-      }
-    }
     result.drawn = draws.drawn;
+    if (own < outputs) drop_probes(result.drawn);
+    if (!drafted) return result;
+    result.kept.assign(static_cast<size_t>(outputs), 0);
+    for (const Walk& walk : draws.walks) {
+      for (const int32_t row : walk.kept) result.kept[static_cast<size_t>(walk.output + row)] = 1;
+      for (const int32_t row : walk.judged) result.kept[static_cast<size_t>(walk.output + row)] |= 2;
+    }
+    if (own < outputs) drop_probes(result.kept);
+    for (const DraftSeat& seat : seats) {
+      result.rows.push_back(static_cast<int32_t>(seat.rows));
+      result.depths.push_back(seat.depth);
+      result.probed.push_back(static_cast<int32_t>(seat.probe_rows));
+      result.hoped.push_back(seat.hoped);
+      result.draft_ms.push_back(seat.draft_ms);
+    }
     return result;
+  }
+
+  // Of lists by output.
+  template <class Value>
+  void drop_probes(std::vector<Value>& list) const {
+    for (auto seat = seats.rbegin(); seat != seats.rend(); ++seat) {
+      const auto first = list.begin() + seat->output + seat->rows;
+      list.erase(first, first + seat->probes);
+    }
+  }
+  void drop_probes(Drawn& drawn) const {
+    drop_probes(drawn.results);
+    drop_probes(drawn.top);
   }
 
   // How late JavaScript may hear of a round: a screen shows 60 pictures a second. Each call wakes a thread (up to 40 us

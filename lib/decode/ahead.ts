@@ -1,7 +1,7 @@
 // Tokens drawn before anybody asked for them: a run goes on by itself with what it draws, and hands out the results to the
 // jobs that come for them, one per token. What nobody comes for was never said: the cache has not heard of it.
 import type { KvCache, RowDrafting, RowSampler, RunResult, SeatResult } from '../program/executor.js';
-import type { Job, JobPlan, JobResult, RoundLoad } from './rounds.js';
+import type { Job, JobDraft, JobPlan, JobResult, RoundLoad } from './rounds.js';
 
 /**
  * How many rounds a run may be ahead of the slowest of its sequences. With one it would wait for JavaScript after each
@@ -65,7 +65,7 @@ function outcomeAt(result: RunResult, place: number, output: number, drafts: boo
   };
 }
 
-const noSeat: SeatResult = { rows: 1, depth: 0, hoped: 0, draftMs: 0 };
+const noSeat: SeatResult = { rows: 1, depth: 0, probed: 0, hoped: 0, draftMs: 0 };
 
 const loadOf = (outcomes: readonly Outcome[]): Omit<RoundLoad, 'rows'> => ({
   sequences: outcomes.length,
@@ -127,9 +127,15 @@ export class Ahead<T extends Waiting> {
     return Int32Array.from(new Set(this.jobs.flatMap(({ ahead }) => [...(ahead?.ends ?? [])])));
   }
 
-  /** What drafts for its sequences, if anything does for one of them. */
-  get drafters(): (RowDrafting | null)[] | undefined {
-    const drafters = this.plans.map((plan) => plan?.drafting ?? null);
+  /** What drafts for its sequences, if anything does for one of them; `drafts`: those of the first round. */
+  drafters(drafts: readonly (JobDraft | undefined)[]): (RowDrafting | null)[] | undefined {
+    const drafters = this.plans.map((plan, i) => {
+      const { drafting = null } = plan ?? {};
+      const probe = drafts[i]?.probe;
+      if (!drafting?.prober || !probe) return drafting;
+      const { sampler } = drafting.prober;
+      return { ...drafting, prober: { sampler, rows: probe.tokens.length, outputs: probe.outputs.length } };
+    });
     return drafters.some((one) => one !== null) ? drafters : undefined;
   }
 
@@ -156,12 +162,14 @@ export class Ahead<T extends Waiting> {
   /** A round is over. What the first one gave is for the jobs that it was made for, in their order; they are settled. */
   told(result: RunResult): readonly Outcome[] {
     let output = 0;
+    let probed = 0;
     const given = this.seats.map((_, place) => {
       const outcome = outcomeAt(result, place, output, this.plans[place]?.drafting !== undefined);
       output += result.seats?.[place].rows ?? 1;
+      probed += result.seats?.[place].probed ?? 0;
       return outcome;
     });
-    const load = given.length > 1 ? { ...loadOf(given), rows: output } : undefined;
+    const load = given.length > 1 ? { ...loadOf(given), rows: output + probed } : undefined;
     const outcomes = this.seats.map((seat, place) => {
       const outcome = withLoad(given[place], load);
       if (this.hasBegun) {

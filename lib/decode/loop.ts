@@ -181,7 +181,7 @@ class Run {
     if (target.chooses) target.prefix?.keep(tokens.length - 1);
     this.cachedTokens = kv.length(sequence);
     this.prompt = tokens.length - this.cachedTokens > 1; // else nothing was said since the last answer
-    this.ends = Int32Array.from(tokenizer.endOfGeneration);
+    this.ends = Int32Array.from([...tokenizer.endOfGeneration, ...(this.speculator?.turns ?? [])]);
     const continues = prompt.some((token) => !tokenizer.isSpecial(token));
     const shown = options.logprobs ? options.sampler.topLogprobs : undefined;
     this.answer = new Answer(tokenizer, options.stop, shown, speculation !== undefined, continues);

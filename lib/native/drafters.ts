@@ -6,6 +6,7 @@ import type { NativeSampler, NativeShape } from './sampling.js';
 export type NativeDrafterOptions =
   | { kind: 'n-gram'; minN: number; maxN: number; latest: boolean; branches: number }
   | { kind: 'input-copy'; minGram: number; maxGram: number; branches: number; firstDraft: number; input?: Int32Array }
+  | { kind: 'lookahead'; n: number; window: number; candidates: number; seed: boolean }
   | { kind: 'suffix'; depth: number; factor: number; offset: number; minProb: number; cache?: NativeSuffixCache }
   | { kind: 'datastore'; minSpan: number; maxSpan: number; samples: number; datastore: NativeDatastore }
   | NativeModelDrafter;
@@ -51,6 +52,9 @@ export interface NativeDrafter {
     maxNodes: number,
     cycle: number,
   ): Promise<{ tokens: Int32Array; parents: Int32Array; scores: Float32Array }>;
+  /** Rows that the last draft wants beside it; the last `outputs` of them are asked, and the answers told to `probed`. */
+  probe(): { tokens: Int32Array; parents: Int32Array; outputs: number } | null;
+  probed(tokens: Int32Array): void;
   /**
    * Of each draft since the last call how many of its nodes were kept, with the root; how deep it was and its microseconds;
    * its rows, with the root, and the microseconds until something was said; then of each kept node depth, children, and which
@@ -97,6 +101,8 @@ export interface NativeSeat {
   };
   /** Values that the run gives of every row: the drafter hears of them, side by side. */
   readonly taps?: Int32Array;
+  /** Draws from the drafter's probes; of the first round's the last `rows` rows and `outputs` outputs of the sequence are one. */
+  readonly prober?: { readonly sampler: NativeSampler; readonly rows: number; readonly outputs: number };
 }
 
 /** A round of a run that goes on by itself. */
@@ -108,9 +114,13 @@ export interface NativeRound {
   readonly logprobs?: Float32Array;
   readonly errors?: Int32Array;
   readonly kept?: Int32Array;
-  /** Where somebody drafted, per sequence: its outputs, and of its draft the depth, the sum of scores and what it took. */
+  /**
+   * Where somebody drafted, per sequence: its outputs, and of its draft the depth, the rows of its probe (their outputs are in no
+   * list here), the sum of scores and what it took.
+   */
   readonly rows?: Int32Array;
   readonly depths?: Int32Array;
+  readonly probed?: Int32Array;
   readonly hoped?: Float64Array;
   readonly draftMs?: Float64Array;
 }

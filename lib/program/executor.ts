@@ -193,8 +193,7 @@ export interface DraftedTree {
 
 /** A drafter that a run asks by itself, round by round. It hears what the run says, the first round's, too. */
 export interface RowDrafting {
-  /** Nobody else calls it during the run. */
-  readonly drafter: NativeDrafter;
+  readonly drafter: NativeDrafter; // nobody else calls it during the run
   /** Tokens of a draft's path at most, and of the draft; a chain where these are no more. */
   readonly maxDraft: number;
   readonly maxNodes: number;
@@ -212,6 +211,8 @@ export interface RowDrafting {
   readonly judge?: Omit<WalkJudge, 'guarded'> & { readonly protect: Int32Array };
   /** What the drafter hears of the rows that stay: values of `RunRequest.taps`. */
   readonly taps?: readonly string[] | undefined;
+  /** Draws from rows that the drafter wants beside its drafts; of the first round's so many, and of its outputs, are there. */
+  readonly prober?: { readonly sampler: RowSampler; readonly rows: number; readonly outputs: number };
 }
 
 /** A sequence that drafts for another model's. */
@@ -249,6 +250,7 @@ export interface Proposal {
 export interface SeatResult {
   readonly rows: number;
   readonly depth: number;
+  readonly probed: number; // rows of a probe beside them
   readonly hoped: number;
   readonly draftMs: number;
 }

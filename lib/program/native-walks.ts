@@ -97,8 +97,12 @@ export function nativeDrafts(drafts: NonNullable<RunRequest['drafts']>): {
 }
 
 /** `idOf`: of a value that the run taps. */
-const nativeSeat = ({ rule, taps, judge, ...drafting }: RowDrafting, idOf: (tap: string) => number): NativeSeat => ({
+const nativeSeat = (
+  { rule, taps, judge, prober, ...drafting }: RowDrafting,
+  idOf: (tap: string) => number,
+): NativeSeat => ({
   ...drafting,
+  ...(prober ? { prober: { ...prober, sampler: toNative(prober.sampler) as NativeSampler } } : {}),
   ...(judge ? { judge: { ...judge, value: idOf(judge.feature) } } : {}),
   ...ruleSettings(rule),
   ...(taps ? { taps: Int32Array.from(taps, idOf) } : {}),
@@ -158,10 +162,13 @@ export function nativeAhead(
   return { ...ahead, ...(drafters ? { drafters: drafters.map((one) => one && nativeSeat(one, idOf)) } : {}), told };
 }
 
-export function seatsOf(rows: Int32Array, { depths, hoped, draftMs }: Partial<NativeRound>): RunResult['seats'] {
+export function seatsOf(
+  rows: Int32Array,
+  { depths, probed, hoped, draftMs }: Partial<NativeRound>,
+): RunResult['seats'] {
   const of = (values: ArrayLike<number> | undefined, seat: number): number => values?.[seat] ?? 0;
   return Array.from(rows, (own, i) => {
-    return { rows: own, depth: of(depths, i), hoped: of(hoped, i), draftMs: of(draftMs, i) };
+    return { rows: own, depth: of(depths, i), probed: of(probed, i), hoped: of(hoped, i), draftMs: of(draftMs, i) };
   });
 }
 
@@ -173,15 +180,20 @@ export function pairs(flat: Report): (readonly [number, number])[] | null {
   return Array.from({ length: flat.length / 2 }, (_, index) => [flat[2 * index], flat[2 * index + 1]] as const);
 }
 
-/** The rows of a run's first round, without those of drafts that were refused. */
+/** The rows of a run's first round, without those of probes and of drafts that were refused; of probes no output is in `kept`. */
 export function commitRows(kv: KvCache, request: RunRequest, { kept, seats }: RunResult): void {
   const { sequences, outputs, walks = [], ahead } = request;
   const rows = new Map<number, number>();
   const count = (sequence: number, more: number): void => void rows.set(sequence, (rows.get(sequence) ?? 0) + more);
   for (const sequence of sequences) count(sequence, 1);
+  const owners = [...new Set(Array.from(outputs, (row) => sequences[row]))];
+  const probes = owners.map((_, place) => ahead?.drafters?.[place]?.prober ?? { rows: 0, outputs: 0 });
+  owners.forEach((sequence, place) => count(sequence, -probes[place].rows));
   for (const { output, rows: drafted } of walks) {
-    const stay = kept.subarray(output, output + drafted).reduce((sum, one) => sum + (one & 1), 0);
-    count(sequences[outputs[output]], stay - drafted);
+    const sequence = sequences[outputs[output]];
+    const before = probes.slice(0, owners.indexOf(sequence)).reduce((sum, probe) => sum + probe.outputs, 0);
+    const stay = kept.subarray(output - before, output - before + drafted).reduce((sum, one) => sum + (one & 1), 0);
+    count(sequence, stay - drafted);
   }
   // A draft that the run put behind its only sequence's rows: its root is one of these.
   if (seats && seats[0].rows > 1 && ahead?.drafters?.[0]?.begins) {

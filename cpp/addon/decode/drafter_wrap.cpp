@@ -10,7 +10,8 @@
 #include "addon/decode/watch_worker.h"
 #include "decode/draft/datastore/datastore_drafter.h"
 #include "decode/draft/input_copy_drafter.h"
-#include "decode/draft/n_gram_drafter.h"
+#include "decode/draft/n_gram/lookahead_drafter.h"
+#include "decode/draft/n_gram/n_gram_drafter.h"
 #include "decode/draft/suffix/suffix_drafter.h"
 
 namespace vivace {
@@ -161,6 +162,14 @@ std::unique_ptr<Drafter> make(const Napi::Object& given) {
     }
     return std::make_unique<InputCopyDrafter>(std::move(options));
   }
+  if (kind == "lookahead") {
+    LookaheadOptions options;
+    options.n = integer(given, "n", 2, 16);
+    options.window = integer(given, "window", 1, 64);
+    options.candidates = integer(given, "candidates", 1, 64);
+    options.seed = given.Get("seed").ToBoolean().Value();
+    return std::make_unique<LookaheadDrafter>(options);
+  }
   if (kind == "suffix") {
     SuffixOptions options;
     options.depth = integer(given, "depth", 2, SuffixTrie::most_depth);
@@ -183,8 +192,8 @@ std::unique_ptr<Drafter> make(const Napi::Object& given) {
   throw Error("INVALID_ARGUMENT", "There is no drafter of kind \"" + kind + "\"");
 }
 
-// new Drafter(options); accept(tokens); hear(features); truncate(length); draft(…); draftLater(…); fork(); studied();
-// bytes; dispose()
+// new Drafter(options); accept(tokens); hear(features); truncate(length); draft(…); draftLater(…); probe();
+// probed(tokens); fork(); studied(); bytes; dispose()
 class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
  public:
   static Napi::Function define(Napi::Env env) {
@@ -192,7 +201,8 @@ class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
         env, "Drafter",
         {InstanceMethod<&DrafterWrap::accept>("accept"), InstanceMethod<&DrafterWrap::hear>("hear"),
          InstanceMethod<&DrafterWrap::truncate>("truncate"), InstanceMethod<&DrafterWrap::draft>("draft"),
-         InstanceMethod<&DrafterWrap::draft_later>("draftLater"), InstanceMethod<&DrafterWrap::fork>("fork"),
+         InstanceMethod<&DrafterWrap::draft_later>("draftLater"), InstanceMethod<&DrafterWrap::probe>("probe"),
+         InstanceMethod<&DrafterWrap::probed>("probed"), InstanceMethod<&DrafterWrap::fork>("fork"),
          InstanceMethod<&DrafterWrap::studied>("studied"), InstanceAccessor<&DrafterWrap::bytes>("bytes"),
          InstanceMethod<&DrafterWrap::dispose>("dispose")});
   }
@@ -274,6 +284,27 @@ class DrafterWrap : public Napi::ObjectWrap<DrafterWrap> {
       most.nodes = static_cast<int>(std::clamp<int64_t>(info[1].ToNumber().Int64Value(), 0, most_drafted));
       const auto cycle = static_cast<uint64_t>(std::max(1.0, info[2].ToNumber().DoubleValue()));
       return vivace::draft_later(info.This().As<Napi::Object>(), shared(), most, cycle);
+    });
+  }
+  // probe(): { tokens, parents, outputs: how many } | null, of the last draft
+  Napi::Value probe(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const Probe* const probe = alive().probe();
+      if (probe == nullptr) return info.Env().Null();
+      Napi::Object result = Napi::Object::New(info.Env());
+      for (const auto& [name, list] : {std::pair{"tokens", &probe->tokens}, std::pair{"parents", &probe->parents}}) {
+        Napi::Int32Array array = Napi::Int32Array::New(info.Env(), list->size());
+        std::copy(list->begin(), list->end(), array.Data());
+        result.Set(name, array);
+      }
+      result.Set("outputs", probe->outputs);
+      return result;
+    });
+  }
+  void probed(const Napi::CallbackInfo& info) {
+    guarded(info.Env(), [&] {
+      const Napi::Int32Array tokens = integers(info[0], "tokens");
+      alive().probed(tokens.Data(), static_cast<int64_t>(tokens.ElementLength()));
     });
   }
   Napi::Value fork(const Napi::CallbackInfo& info) {

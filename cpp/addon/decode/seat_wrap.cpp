@@ -1,6 +1,7 @@
 #include "addon/decode/seat_wrap.h"
 
 #include "addon/decode/drafter_wrap.h"
+#include "addon/decode/sampler_wrap.h"
 #include "addon/decode/verify_wrap.h"
 
 namespace vivace {
@@ -33,6 +34,15 @@ void read_taps(const Napi::Value& given, const Program& program, DraftSeat& seat
     width += program.values[static_cast<size_t>(tap)].columns;
   }
   if (width != seat.drafter->drafter->width()) throw Error("INTERNAL", "run: a drafter reads rows of another width");
+}
+
+// { sampler, rows, outputs }: what draws from probes, and of the first round's one how many rows and outputs it has.
+void read_prober(const Napi::Object& given, DraftSeat& seat) {
+  seat.prober = unwrap_sampler(given.Get("sampler"));
+  seat.probe_rows = static_cast<int64_t>(number(given, "rows"));
+  seat.probes = static_cast<int64_t>(number(given, "outputs"));
+  if (seat.probes < 0 || seat.probes > seat.probe_rows || seat.probe_rows > seat.drafter->drafter->probe_rows())
+    throw Error("INTERNAL", "run: a probe of another size");
 }
 
 // { weights, bias, bound, longest, protect, value }; `protect`: tokens that only the rule may keep.
@@ -99,6 +109,7 @@ std::vector<DraftSeat> read_seats(const Napi::Array& list, const Program& progra
         throw Error("INTERNAL", "run: costs are no Float64Array");
       const auto row_costs = costs.As<Napi::Float64Array>();
       seat.costs.assign(row_costs.Data(), row_costs.Data() + row_costs.ElementLength());
+      if (given.Get("prober").IsObject()) read_prober(given.Get("prober").As<Napi::Object>(), seat);
       read_taps(given.Get("taps"), program, seat);
       if (given.Get("judge").IsObject()) read_seat_judge(given.Get("judge").As<Napi::Object>(), program, seat.judge);
       seat.drafter->drafter->prepare(std::min(seat.left, int64_t{most_cells_ahead}) + rows, seat.most);
@@ -127,7 +138,7 @@ void place_seats(Round& round) {
       }
     if (own.sampler == nullptr) throw Error("INTERNAL", "run: rounds ahead want a draw of each output");
     if (!own.drafter) own.left = round.ahead->most + own.rows;
-    output += own.rows;
+    output += own.outputs();
   }
   if (seat != round.seats.size()) throw Error("INTERNAL", "run: drafters want one or null per sequence");
 }
@@ -143,6 +154,7 @@ Napi::Object report_round(Napi::Env env, const Told& told, bool drafts) {
   if (told.rows.empty()) return round;
   round.Set("rows", array_of<Napi::Int32Array>(env, told.rows));
   round.Set("depths", array_of<Napi::Int32Array>(env, told.depths));
+  round.Set("probed", array_of<Napi::Int32Array>(env, told.probed));
   round.Set("hoped", array_of<Napi::Float64Array>(env, told.hoped));
   round.Set("draftMs", array_of<Napi::Float64Array>(env, told.draft_ms));
   round.Set("kept", array_of<Napi::Int32Array>(env, told.kept));

@@ -12,8 +12,8 @@ inline constexpr int most_drafted_ahead = 64, most_nodes_ahead = 512, most_cells
 // { rounds, limit, ends, quiet?, least?, stop? }, without the drafters, for sequences of this cache; throws INTERNAL.
 std::shared_ptr<Ahead> read_ahead(const Napi::Object& given, const PagedKv& kv);
 
-// [{ drafter, maxDraft, maxNodes, room, rule, first, second, cycle, costs, calibration, taps?, judge? } | null] per
-// sequence; `rows`: of the first round.
+// [{ drafter, maxDraft, maxNodes, room, rule, first, second, cycle, costs, calibration, taps?, judge?, prober? } |
+// null] per sequence; `rows`: of the first round.
 std::vector<DraftSeat> read_seats(const Napi::Array& given, const Program& program, int64_t rows);
 // Whose outputs are whose, in the first round.
 void place_seats(Round& round);

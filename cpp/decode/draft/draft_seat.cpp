@@ -74,6 +74,14 @@ bool DraftSeat::hear(const Draws& draws, const std::vector<float>& features) {
     Drafter& own = *drafter->drafter;
     const Clock::time_point begin = Clock::now();
     try {
+      if (probes > 0) {
+        std::vector<int32_t> probed;
+        for (int64_t i = output + rows; i < output + outputs(); ++i) {
+          const SampleResult& result = draws.drawn.results[static_cast<size_t>(i)];
+          probed.push_back(result.error == SampleError::none ? result.token : -1);
+        }
+        own.probed(probed.data(), probes);
+      }
       if (own.width() > 0) own.hear(features.data(), static_cast<int64_t>(features.size()) / own.width());
       own.accept(said.data(), static_cast<int64_t>(said.size()));
     } catch (const std::exception&) {
@@ -89,7 +97,7 @@ void DraftSeat::took(double ms, size_t drafted, size_t count) {
   constexpr double trifle = 0.05, newest = 0.1;  // as lib/decode/speculation/planner.ts has them
   const size_t own = 1 + drafted;
   if (own < costs.size() && costs[own] < 0) costs[own] = std::max(ms - draft_ms, 1e-6);
-  if (rows < 2 && draft_ms <= trifle * ms) return;
+  if (rows + probe_rows < 2 && draft_ms <= trifle * ms) return;
   const double weight = tried_.rounds++ == 0 ? 1 : newest;
   tried_.tokens += weight * (static_cast<double>(count) - tried_.tokens);
   tried_.ms += weight * (ms - tried_.ms);
@@ -110,7 +118,7 @@ DraftSize DraftSeat::wanted() const {
 
 bool DraftSeat::fits(int64_t room) const {
   const DraftSize size = wanted();
-  return size.tokens < 1 || (room >= size.nodes && drafter->drafter->fits(size));
+  return size.tokens < 1 || (room >= size.nodes + drafter->drafter->probe_rows() && drafter->drafter->fits(size));
 }
 
 // Scores are at most their parents', so that a node never comes before its parent.
@@ -155,7 +163,7 @@ void draft_next(std::vector<DraftSeat>& seats, std::vector<Branches>& next) {
     seat.hoped = 0;
     seat.depth = 0;
     seat.proposal_ = nullptr;
-    next[i] = {{seat.said.back()}, {}};
+    next[i] = {{seat.said.back()}, {}, nullptr};
     const DraftSize most = seat.wanted();
     if (most.tokens < 1) continue;
     asks[i] = {seat.drafter->drafter.get(), most, &seat.draft_};
@@ -199,6 +207,8 @@ void draft_next(std::vector<DraftSeat>& seats, std::vector<Branches>& next) {
   for (const size_t i : drafted) {
     DraftSeat& seat = seats[i];
     seat.rank();
+    if (seat.prober != nullptr) next[i].probe = seat.drafter->drafter->probe();
+    if (next[i].probe != nullptr) fixed += next[i].probe->tokens.size();
     if (!seat.is_open()) {
       fixed += static_cast<size_t>(seat.draft_.size());
       continue;
@@ -215,14 +225,15 @@ void draft_next(std::vector<DraftSeat>& seats, std::vector<Branches>& next) {
   }
 }
 
-void DraftSeat::sit(const Branches& next, Draws& draws) {
+void DraftSeat::sit(const Branches& next, Draws& draws, int64_t first_row) {
   output = static_cast<int64_t>(draws.samplers.size());
   rows = static_cast<int64_t>(next.tokens.size());
+  probes = next.probe == nullptr ? 0 : next.probe->outputs;
+  probe_rows = next.probe == nullptr ? 0 : static_cast<int64_t>(next.probe->tokens.size());
   draws.samplers.resize(draws.samplers.size() + next.tokens.size(), nullptr);
-  if (rows == 1) {
-    draws.samplers.back() = sampler;
-    return;
-  }
+  if (rows == 1) draws.samplers.back() = sampler;
+  draws.samplers.resize(draws.samplers.size() + static_cast<size_t>(probes), prober);
+  if (rows == 1) return;
   Walk walk;
   walk.sampler = sampler;
   walk.output = output;
@@ -235,7 +246,7 @@ void DraftSeat::sit(const Branches& next, Draws& draws) {
   walk.cycle = cycle;
   if (judge.head.weights != nullptr) {
     walk.judge = judge.head;
-    walk.judge.first_row = output;  // all rows of a round that follows are outputs
+    walk.judge.first_row = first_row;
     walk.judge.guarded.assign(walk.tokens.size(), 0);
     for (size_t row = 1; row < walk.tokens.size(); ++row) {
       const auto token = static_cast<size_t>(walk.tokens[row]);

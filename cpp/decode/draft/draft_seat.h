@@ -33,6 +33,7 @@ std::vector<int> paying(const std::vector<Bid>& bids, size_t sequences, const st
 struct Branches {
   std::vector<int32_t> tokens;
   std::vector<int32_t> parents;  // places in this list, -1 for the first; empty: a chain
+  const Probe* probe = nullptr;  // rows that come behind them, the drafter's
 };
 
 // What judges all drafts of a sequence: a head, as Judge has it, and the tokens that only the rule may keep.
@@ -55,14 +56,17 @@ struct DraftSeat {
   double hoped = 0;       // sum of the scores of the tokens that are verified next
   double draft_ms = 0;    // what these cost
 
-  // Outputs of the current batch.
+  // Outputs of the current batch; those of a probe come behind the others.
   Sampler* sampler = nullptr;
   int64_t output = 0, rows = 1;
+  Sampler* prober = nullptr;  // draws from these; null: the drafter has no probes
+  int64_t probes = 0, probe_rows = 0;
   int depth = 0;              // of its draft
   std::vector<int32_t> said;  // in the last round
 
   // Its outputs that stay, counted from the first one.
   std::vector<int32_t> kept(const Draws& draws) const;
+  int64_t outputs() const { return rows + probes; }
   // Takes from `draws` what was said, and tells the drafter; `features`: of the rows that stay, where it hears of them.
   // False: an error, or nothing may follow.
   bool hear(const Draws& draws, const std::vector<float>& features = {});
@@ -75,8 +79,8 @@ struct DraftSeat {
   DraftSize wanted() const;
   // Whether it has memory, where `room` rows have behind its root.
   bool fits(int64_t room) const;
-  // Adds the seat's outputs to the draws of the next round.
-  void sit(const Branches& rows, Draws& draws);
+  // Adds the seat's outputs to the draws of the next round, of which its first row is number `first_row`.
+  void sit(const Branches& rows, Draws& draws, int64_t first_row = 0);
 
  private:
   friend void draft_next(std::vector<DraftSeat>& seats, std::vector<Branches>& next);

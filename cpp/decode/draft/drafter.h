@@ -29,6 +29,14 @@ struct Draft {
   }
 };
 
+// Rows behind a draft's, in which nothing is verified and which never stay: what the verifying program finds most
+// probable after the last ones is told to the drafter.
+struct Probe {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> parents;  // places in this list, before each; -1: the draft's root
+  int outputs = 0;               // rows at the end that are asked
+};
+
 class Drafter;
 
 // Of a draft: how deep it may be, and how many tokens it may have; a chain where these are no more than that.
@@ -72,6 +80,11 @@ class Drafter {
   virtual void set_terms(const DraftTerms&) {}
   // What the last draft's tokens were drawn from, row by row; null: they were chosen.
   virtual const Proposal* proposal() const { return nullptr; }
+  // Rows that the last draft wants beside it, valid until the next one; null: none. And how many these are at most.
+  virtual const Probe* probe() const { return nullptr; }
+  virtual int64_t probe_rows() const { return 0; }
+  // What they gave, -1: nothing; before accept() tells what was kept. Not called where they found no room.
+  virtual void probed(const int32_t* /*tokens*/, int64_t /*count*/) {}
   // Drafters of one group are asked together; null: each by itself.
   virtual const void* group() const { return nullptr; }
   virtual void draft_together(std::vector<DraftAsk>& asks) {

@@ -12,7 +12,7 @@
 #include <optional>
 
 #include "decode/draft/candidate_tree.h"
-#include "decode/draft/n_gram_index.h"
+#include "decode/draft/n_gram/n_gram_index.h"
 
 namespace vivace {
 

@@ -10,7 +10,8 @@
 
 namespace vivace {
 
-void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, int drafted, int begun) {
+void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, int drafted, int begun,
+                         const std::vector<ProbeRows>& probes) {
   policy_ = kv != nullptr && !kv->options().policy.rotation.tables.empty() ? kv : nullptr;
   make_room(std::max(request.rows, ahead > 0 ? request.outputs * drafted : 0) + begun);
   const size_t rows = static_cast<size_t>(request.rows);
@@ -67,7 +68,7 @@ void BatchStorage::build(const BatchRequest& request, PagedKv* kv, int ahead, in
     if (ahead > 0) kv->reserve_ahead(group.sequence, static_cast<int>(group.rows.size()) + ahead);
     group.reserved = kv->reserved(group.sequence);
   }
-  find_seats();
+  find_seats(probes);
   batch_ = rows_.show();
   begin_compression(request, kv, ahead);
   find_angles();
@@ -154,8 +155,8 @@ void BatchStorage::build_masks(const BatchRequest& request) {
   }
 }
 
-// By sequence: its outputs, in one piece, are its last rows. Else nothing can follow.
-void BatchStorage::find_seats() {
+// By sequence: its outputs, in one piece, are its last rows but for those of a probe. Else nothing can follow.
+void BatchStorage::find_seats(const std::vector<ProbeRows>& probes) {
   seats_.clear();
   std::vector<Seat> seats;
   for (size_t i = 0; i < rows_.output_rows.size();) {
@@ -166,10 +167,15 @@ void BatchStorage::find_seats() {
     while (i + outputs < rows_.output_rows.size() &&
            rows_.sequences[static_cast<size_t>(rows_.output_rows[i + outputs])] == group->sequence)
       ++outputs;
-    const size_t rows = group->rows.size();
-    for (size_t k = 0; k < outputs; ++k)
-      if (outputs > rows || rows_.output_rows[i + k] != group->rows[rows - outputs + k]) return;
-    seats.push_back({group->sequence, rows_.cells[first], group->shift, group->reserved, group->rows, rows - outputs});
+    const ProbeRows probe = seats.size() < probes.size() ? probes[seats.size()] : ProbeRows();
+    const auto all = static_cast<int64_t>(group->rows.size()), own = static_cast<int64_t>(outputs) - probe.outputs;
+    const int64_t before = all - probe.rows - own;
+    if (own < 1 || before < 0 || probe.outputs > probe.rows) return;
+    std::vector<int32_t> rows(group->rows.begin(), group->rows.end() - probe.rows);
+    for (int64_t k = 0; k < own; ++k)
+      if (rows_.output_rows[i + static_cast<size_t>(k)] != rows[static_cast<size_t>(before + k)]) return;
+    seats.push_back({group->sequence, rows_.cells[first], group->shift, group->reserved, std::move(rows),
+                     static_cast<size_t>(before)});
     i += outputs;
   }
   if (seats.size() == groups_.size()) seats_ = std::move(seats);
@@ -205,26 +211,33 @@ void BatchStorage::follow(const std::vector<NextRows>& next) {
   size_t rows = 0, longest = 0;
   tree_ = false;
   for (const NextRows& one : next) {
-    rows += one.tokens.size();
-    longest = std::max(longest, one.tokens.size());
-    tree_ = tree_ || !one.parents.empty();
+    const size_t own = one.tokens.size() + (one.probe == nullptr ? 0 : one.probe->tokens.size());
+    rows += own;
+    longest = std::max(longest, own);
+    tree_ = tree_ || !one.parents.empty() || one.probe != nullptr;
   }
   rows_.words = tree_ ? (longest + 63) / 64 : 0;
   rows_.resize(rows);
-  size_t row = 0;
+  size_t row = 0, outputs = 0;
   for (size_t i = 0; i < next.size(); ++i) {
     Seat& seat = seats_[i];
     seat.cell += static_cast<int32_t>(next[i].kept);
     const auto offset = static_cast<int32_t>(row);
+    const size_t own = next[i].tokens.size();
+    const Probe* const probe = next[i].probe;
     seat.before = 0;
-    seat.rows.resize(next[i].tokens.size());
+    seat.rows.resize(own);
     std::iota(seat.rows.begin(), seat.rows.end(), offset);
-    for (size_t k = 0; k < next[i].tokens.size(); ++k, ++row) {
+    for (size_t k = 0; k < own + (probe == nullptr ? 0 : probe->tokens.size()); ++k, ++row) {
       const auto ordinal = static_cast<int32_t>(k);
       const int32_t cell = seat.cell + ordinal;
-      const int32_t parent = (next[i].parents.empty() ? ordinal : next[i].parents[k] + 1) - 1;
+      int32_t parent = ordinal - 1;
+      if (k >= own)
+        parent = probe->parents[k - own] < 0 ? 0 : static_cast<int32_t>(own) + probe->parents[k - own];
+      else if (!next[i].parents.empty())
+        parent = next[i].parents[k];
       const int32_t before = parent < 0 ? -1 : offset + parent;  // its row
-      rows_.tokens[row] = next[i].tokens[k];
+      rows_.tokens[row] = k < own ? next[i].tokens[k] : probe->tokens[k - own];
       rows_.sequences[row] = seat.sequence;
       rows_.positions[row] = rows_.added_positions[row] = before < 0 ? cell + seat.shift : rows_.positions[before] + 1;
       rows_.cells[row] = cell;
@@ -234,9 +247,11 @@ void BatchStorage::follow(const std::vector<NextRows>& next) {
       rows_.visible[row] = follows ? cell + 1 : seat.cell;
       if (tree_) rows_.inherit(row, before, ordinal);
       rows_.added_offsets[row] = offset;
-      rows_.output_rows[row] = static_cast<int32_t>(row);
+      const bool silent = k >= own && k + static_cast<size_t>(probe->outputs) < own + probe->tokens.size();
+      if (!silent) rows_.output_rows[outputs++] = static_cast<int32_t>(row);
     }
   }
+  rows_.output_rows.resize(outputs);
   batch_ = rows_.show();
   find_angles();
 }

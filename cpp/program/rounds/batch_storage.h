@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "decode/draft/drafter.h"
 #include "decode/verify/verify.h"
 #include "program/batch_rows.h"
 
@@ -27,11 +28,17 @@ struct BatchRequest {
   int64_t carried = 0;
 };
 
+// Of a sequence's rows those of a probe, its last ones, and how many of its outputs are theirs.
+struct ProbeRows {
+  int64_t rows = 0, outputs = 0;
+};
+
 // What a sequence puts behind its last batch.
 struct NextRows {
   int64_t kept = 1;              // of its outputs
   std::vector<int32_t> tokens;   // -1: not known yet
   std::vector<int32_t> parents;  // places in this list, before each, -1 for the first; empty: a chain
+  const Probe* probe = nullptr;  // rows behind them that never stay
 };
 
 class BatchStorage {
@@ -39,8 +46,10 @@ class BatchStorage {
   // Copies the request, reserves cells in the cache for every row and gives each row its cell and what it sees.
   // Throws INVALID_ARGUMENT or OUT_OF_MEMORY; on a throw no sequence has changed its length.
   // `ahead`: cells that each sequence may need beyond those, for follow() and extend(); `drafted`: rows of a sequence
-  // in a batch that follows, at most. `begun`: rows that extend() may add.
-  void build(const BatchRequest& request, PagedKv* kv, int ahead = 0, int drafted = 1, int begun = 0);
+  // in a batch that follows, at most. `begun`: rows that extend() may add. `probes`: by sequence, in the order of their
+  // outputs; empty: none.
+  void build(const BatchRequest& request, PagedKv* kv, int ahead = 0, int drafted = 1, int begun = 0,
+             const std::vector<ProbeRows>& probes = {});
   // Puts a draft behind the last row of a batch of one sequence, whose only output that is; there is room() for it.
   // `parents`: places among `tokens`, -1 for that row. Draft and root are outputs then.
   void extend(const std::vector<int32_t>& tokens, const std::vector<int32_t>& parents);
@@ -54,7 +63,8 @@ class BatchStorage {
   // Of a prompt that passes layer by layer: the layer, or -1; and what the batch's rows carry.
   int layer() const { return part_.layer; }
   std::byte* carried() const { return part_.carried; }
-  // Whether follow() can be used: of every sequence the last rows are outputs, one after the other.
+  // Whether follow() can be used: of every sequence the last rows but those of a probe are outputs, one after the
+  // other.
   bool can_follow() const;
   // Cells that have memory behind an output that is the last row of its sequence; -1 for others and where trees are.
   int64_t cells_behind(int64_t output) const;
@@ -67,7 +77,7 @@ class BatchStorage {
   // The batch's rows that stay of a sequence of whose outputs these do, in order.
   std::vector<int32_t> staying(size_t sequence, const std::vector<int32_t>& kept) const;
   // The next batch: of each sequence's outputs `kept` rows stay, which keep() has put first, and `tokens` come behind
-  // them; all of them are outputs. The cache hears nothing of it.
+  // them; all of them are outputs, and of a probe's rows the last ones. The cache hears nothing of it.
   void follow(const std::vector<NextRows>& next);
   const Batch& batch() const { return batch_; }
 
@@ -84,7 +94,7 @@ class BatchStorage {
     int32_t sequence, cell;     // of the first one
     int32_t shift;              // position − cell
     int64_t end;                // cells with memory
-    std::vector<int32_t> rows;  // all of the sequence's, and how many come before the outputs
+    std::vector<int32_t> rows;  // all of the sequence's but a probe's, and how many come before the outputs
     size_t before;
   };
   struct Part {
@@ -93,7 +103,7 @@ class BatchStorage {
     std::byte* carried = nullptr;
   };
   void begin_part(const BatchRequest& request, PagedKv* kv);
-  void find_seats();
+  void find_seats(const std::vector<ProbeRows>& probes = {});
   void make_room(int64_t rows);
   void find_angles();
   void build_masks(const BatchRequest& request);

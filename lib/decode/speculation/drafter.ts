@@ -83,6 +83,8 @@ export interface GenerationDrafter {
   draft(maxTokens: number, maxNodes: number, cycle: number): Draft | Promise<Draft>;
   /** What the last draft's probe gave, −1: nothing; before `accept` tells what was kept. Not called without. */
   probed?(tokens: Int32Array): void;
+  /** Of a native drafter that probes: rows of its probes at most. */
+  readonly probeRows?: number;
   /** The generation is over; these tokens were the answer. */
   finish?(output: Int32Array): void;
   /** As `TokenDrafter.native`. Who asks for it asks before the first `accept`, and awaits `ready` before a draft. */

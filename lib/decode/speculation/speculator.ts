@@ -1,14 +1,15 @@
 // The drafts of one generation: asks the drafter, cuts drafts to what pays, and keeps the books.
 import type { NativeDrafter } from '../../native.js';
-import type { Executor, Proposal, RowDrafting, RowSampler, VerifyRule } from '../../program/executor.js';
+import type { Executor, Proposal, RowDrafting, VerifyRule } from '../../program/executor.js';
 import type { Fence } from '../constraint.js';
 import type { JobDraft, JobPlan, JobResult, JobTaps, OpenDraft } from '../rounds.js';
 import { costsOf, shapeRatesOf, type ShapeRates } from './costs.js';
 import { depthOf, nodesOf, none } from './draft-nodes.js';
-import type { Draft, DraftContext, DraftProbe, GenerationDrafter } from './drafter.js';
-import { plainly, type ResolvedSpeculation } from './options.js';
+import type { Draft, DraftContext, GenerationDrafter } from './drafter.js';
+import type { ResolvedSpeculation } from './options.js';
 import { Guard } from './judge/guard.js';
 import { Planner } from './planner.js';
+import { Prober } from './prober.js';
 import { assumedCosts, SteadyPlan } from './scaling/steady-plan.js';
 import { Reflector } from './reflective/reflector.js';
 import type { ReflectionResult } from './reflective/reflector.js';
@@ -51,10 +52,12 @@ export class Speculator {
   private readonly reflector: Reflector | undefined;
   private readonly guard: Guard | undefined;
   private readonly where: Whereabouts | undefined; // the rule is in use
-  private prober: RowSampler | undefined;
+  private readonly prober: Prober;
   private judged = 0;
   /** Drafts of native drafters: a run of rounds asks for them by itself. Ask for `plan`, and not for `next`. */
   readonly goesOn: boolean;
+  /** Tokens behind which a run must not go on: the rule may be another one there. */
+  readonly turns: readonly number[] | undefined;
   private readonly maxNodes: number;
   private readonly shapes: ShapeRates | undefined;
   private readonly clock = { first: 0, last: 0, said: 0 };
@@ -80,11 +83,12 @@ export class Speculator {
   constructor(
     private readonly options: ResolvedSpeculation,
     private readonly executor: Pick<Executor, 'createProposal' | 'createSampler' | 'taps' | 'drafts' | 'weightBytes'>,
-    private readonly context: Omit<DraftContext, 'createProposal'>,
+    context: Omit<DraftContext, 'createProposal'>,
     stop: readonly string[] = [],
     private readonly fence?: Fence,
   ) {
     const { taps } = executor;
+    this.prober = new Prober(executor, context.sampler);
     let draws = false;
     const createProposal = (replacement: boolean): Proposal => {
       draws = true;
@@ -98,12 +102,12 @@ export class Speculator {
     this.decides = !matches || this.guard !== undefined || this.reflector !== undefined;
     const byTheClock = adaptive && !this.decides;
     this.where = options.within === undefined ? undefined : new Whereabouts(options.within, context.tokenizer);
-    const guarded = this.guard !== undefined && !this.guard.standing;
-    const alone = !this.reflector && !guarded && !this.where && !this.fence && executor.drafts === true;
+    this.turns = this.where ? this.where.turns : [];
+    const alone = !this.reflector && this.turns && !this.fence && executor.drafts === true;
     const anyShape = alone && byTheClock && maxNodes > maxDraft && this.drafter.anyShape;
     this.shapes = anyShape ? shapeRatesOf(executor, options.drafter.name) : undefined;
     this.maxNodes = this.shapes?.choose() === 'chain' ? maxDraft : maxNodes;
-    this.goesOn = alone && this.drafter.native !== undefined;
+    this.goesOn = alone === true && this.drafter.native !== undefined;
     if (adaptive && this.decides)
       this.steady = new SteadyPlan(maxDraft, assumedCosts(executor.weightBytes ?? Infinity), maxNodes > maxDraft);
     if (!byTheClock) return;
@@ -149,7 +153,8 @@ export class Speculator {
     sizes: Pick<RowDrafting, 'maxDraft' | 'maxNodes'>,
     sequences: number,
   ): RowDrafting {
-    const { planner, drafter } = this;
+    const { planner, drafter, prober } = this;
+    const { taps, probeRows: probed = 0 } = drafter;
     const judge = this.guard?.standing;
     return {
       drafter: native,
@@ -157,10 +162,11 @@ export class Speculator {
       room,
       rule: this.rule(drafter.draws),
       cycle: this.cycle,
-      costs: planner?.costsFor(sequences, sequences * sizes.maxNodes) ?? new Float64Array(),
+      costs: planner?.costsFor(sequences, sequences * (sizes.maxNodes + probed)) ?? new Float64Array(),
       calibration: planner?.calibration ?? 1,
       ...(judge ? { judge } : {}),
-      ...(drafter.taps ? { taps: drafter.taps.names } : {}),
+      ...(taps ? { taps: taps.names } : {}),
+      ...(probed > 0 ? { prober: prober.seat } : {}),
     };
   }
 
@@ -206,7 +212,6 @@ export class Speculator {
 
   accept(tokens: Int32Array, laws?: readonly JobResult['top'][]): void {
     this.reflector?.accept(tokens);
-    this.guard?.accept(tokens);
     this.where?.accept(tokens);
     this.drafter.accept(tokens, laws);
   }
@@ -255,14 +260,6 @@ export class Speculator {
     this.wait = Math.min(MOST_AHEAD - 1, this.quiet++);
   }
 
-  /** Probes are drawn from by a sampler of their own: the most probable tokens, bans included. */
-  private asking(probe: DraftProbe | undefined): Pick<JobDraft, 'probe'> {
-    if (!probe) return {};
-    const { logitBias, vocab, seed } = this.context.sampler;
-    this.prober ??= this.executor.createSampler({ ...plainly, logitBias, vocab, seed });
-    return { probe: { ...probe, sampler: this.prober } };
-  }
-
   /** What pays of a draft, which was begun at `begin`. */
   private job(whole: Draft, room: number, begin: number): JobDraft | OpenDraft | undefined {
     const { planner } = this;
@@ -300,7 +297,7 @@ export class Speculator {
       ...this.reflector?.read(draft, room),
       ...this.guard?.view(draft),
       ...(this.fence ? { masks: this.fence.masks(draft) } : {}),
-      ...this.asking(probe),
+      ...this.prober.asking(probe),
     };
     this.current = { draft: job, hoped: scores.reduce((sum, score) => sum + score, 0) };
     return job;
@@ -317,12 +314,10 @@ export class Speculator {
     const { accepted = [], seat } = result;
     this.learn(result, result.ms ?? (this.timed && !this.goesOn ? ms : undefined), prompt);
     this.verifyMs += result.ms ?? ms;
-    if (seat) return;
     const said = [...accepted, result];
-    this.accept(
-      Int32Array.from(said, ({ token }) => token),
-      this.drafter.learns ? said.map(({ top }) => top) : undefined,
-    );
+    const tokens = Int32Array.from(said, ({ token }) => token);
+    if (seat) this.where?.accept(tokens);
+    else this.accept(tokens, this.drafter.learns ? said.map(({ top }) => top) : undefined);
   }
 
   private learn(result: JobResult, ms: number | undefined, prompt: boolean): void {
@@ -336,7 +331,7 @@ export class Speculator {
     if (this.rounds === 1) Object.assign(this.clock, { first: this.clock.last, said: this.said });
     const { draft, hoped } = verified && this.current ? this.current : nothing;
     const drafted = seat?.drafted ?? draft?.tokens.length ?? 0;
-    const again = seat ? 0 : (draft?.again?.tokens.length ?? 0) + (draft?.probe?.tokens.length ?? 0);
+    const again = seat ? seat.probed : (draft?.again?.tokens.length ?? 0) + (draft?.probe?.tokens.length ?? 0);
     this.current = undefined;
     // A run that goes on counts its drafts as parts of its rounds.
     const within = seat?.draftMs ?? 0;
@@ -373,7 +368,7 @@ export class Speculator {
       const why = (error as Error | undefined)?.message ?? error;
       process.emitWarning(`The drafter ${this.options.drafter.name} could not learn from an answer: ${String(why)}`);
     } finally {
-      this.prober?.dispose();
+      this.prober.dispose();
       this.drafter.dispose();
     }
   }

@@ -1,6 +1,7 @@
 // Where in an answer a lossy verifier is in use: everywhere, in the model's thinking, outside of it, or where a caller says.
 import { expected } from '../../errors.js';
 import type { Tokenizer } from '../../formats/tokenizer/tokenizer.js';
+import { completing } from '../completing.js';
 
 /**
  * `thinking`: behind `<think>` and before `</think>`, which may stand in the prompt, too; `text`: elsewhere. A function gets the
@@ -43,6 +44,12 @@ export class Whereabouts {
       this.tokens = [...this.tokens, ...tokens].slice(-CLOSES.length); // a mark may be in as many tokens as it has letters
     }
     this.begun = true;
+  }
+
+  /** Tokens after which the answer may be elsewhere than before; undefined: any. */
+  get turns(): readonly number[] | undefined {
+    if (typeof this.where === 'function') return undefined;
+    return this.where === 'all' ? [] : [OPENS, CLOSES].flatMap((mark) => completing(this.tokenizer, mark));
   }
 
   /** Whether the verifier is in use for what comes next. */

@@ -1,4 +1,4 @@
-// The odds that a copy goes on to be right, by their definition: see cpp/decode/draft/n_gram_index.h.
+// The odds that a copy goes on to be right, by their definition: see cpp/decode/draft/n_gram/n_gram_index.h.
 
 export interface Judged {
   /** Tokens that matched, and whether the next one did. */

@@ -111,6 +111,7 @@ describe.each(testDevices())('on %s', (device) => {
     for (let kind = 0; kind < drafters().length; kind++) {
       const results = [];
       const asked = [0, 0];
+      const stopped = [0, 0]; // the same with stop strings
       for (const isNative of [true, false]) {
         const say = (prompt: string, stop?: string[]): ReturnType<typeof generate> => {
           const [own, options, maxDraft, maxNodes] = drafters()[kind];
@@ -120,8 +121,11 @@ describe.each(testDevices())('on %s', (device) => {
           return generate(prompt, { ...all, speculation });
         };
         const told = [await say('a b a b a b')];
-        // A stop string is looked for in JavaScript; others share rounds.
-        if (!few) told.push(await say('a b', ['zzz']), ...(await Promise.all([say('one two one'), say('a a a')])));
+        // What may complete a stop string is known beforehand; others share rounds.
+        const before = asked[isNative ? 0 : 1];
+        told.push(await say('a b', ['zzz']));
+        stopped[isNative ? 0 : 1] = asked[isNative ? 0 : 1] - before;
+        if (!few) told.push(...(await Promise.all([say('one two one'), say('a a a')])));
         results.push(
           told.map(({ tokens, judged: marked, speculation: books }) => {
             return { tokens, marked, judged: books!.judged, accepted: books!.accepted, drafted: books!.drafted };
@@ -132,6 +136,7 @@ describe.each(testDevices())('on %s', (device) => {
       for (const one of results[0]) expect(one.marked).toBe(one.judged);
       judged += results[0].reduce((sum, one) => sum + one.judged!, 0);
       if (kind > 0) expect(asked[0]).toBeLessThan(asked[1]);
+      if (kind > 0) expect(stopped[0]).toBeLessThan(stopped[1]);
     }
     expect(judged).toBeGreaterThan(few ? 2 : 20);
   });

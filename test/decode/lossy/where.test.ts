@@ -82,3 +82,44 @@ test('relaxed within thinking: elsewhere the law is the model’s, seed for seed
   expect(await run(prompt)).not.toEqual(plain);
   await expect(run(prompt, 'outside' as 'text')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
 });
+
+test('runs go on by themselves until a mark may change the rule', async () => {
+  const lists = 'red dog red dog red dog red dog red dog';
+  const marks = [...model.tokenizer.encode('</think>', { addSpecial: false })];
+  const drafts = { native: 0, asked: 0 };
+  const run = async (kind: 'native' | 'asked', within: Where, prompt: string, say: boolean): Promise<object> => {
+    const watched: Drafter = {
+      name: 'watched',
+      start(context) {
+        const own = nGram().start(context);
+        return {
+          ...(kind === 'native' ? { native: own.native } : {}),
+          accept: (tokens) => own.accept(tokens),
+          draft(...most) {
+            drafts[kind]++;
+            return own.draft(...most);
+          },
+          dispose: () => own.dispose(),
+        };
+      },
+    };
+    const verifier = { name: 'relaxed', top: 200, gap: 1, within } as const;
+    // The marks are drawn now and then, so that the rule changes within an answer.
+    const logitBias = say ? Object.fromEntries(marks.map((token) => [token, 6])) : {};
+    const options = { temperature: 1, topK: 0, topP: 1, minP: 0, seed: 9, maxTokens: 80, logitBias };
+    const speculation = { drafter: watched, verifier, adaptive: false, maxDraft: 4 };
+    const { tokens, speculation: went } = await generate(prompt, { ...options, speculation });
+    return { tokens, accepted: went!.accepted };
+  };
+  for (const within of ['thinking', 'text'] as const)
+    for (const say of [false, true])
+      for (const prompt of [lists, `<think> ${lists}`]) {
+        const own = await run('native', within, prompt, say);
+        expect(own).toEqual(await run('asked', within, prompt, say));
+      }
+  expect(drafts.native).toBeLessThan(drafts.asked);
+  // A function is asked before every draft.
+  drafts.native = 0;
+  await run('native', () => true, lists, false);
+  expect(drafts.native).toBeGreaterThan(10);
+});

@@ -100,6 +100,47 @@ describe.each(testDevices())('on %s', (device) => {
     }
   });
 
+  test('runs go on by themselves with drafts and probes, and these are those of rounds that JavaScript asks for', async () => {
+    const drafts: number[] = [];
+    const watched = (asks: boolean): Drafter => ({
+      name: 'watched',
+      start() {
+        const own = new LookaheadDrafter({ n: 3, window: 3 });
+        const draft = jest.spyOn(own, 'draft');
+        return {
+          ...(asks ? {} : { native: own.native, probeRows: own.probeRows }),
+          accept: (tokens) => own.accept(tokens),
+          draft: (most, nodes) => own.draft(most, nodes),
+          probed: (tokens) => own.probed(tokens),
+          dispose() {
+            drafts.push(draft.mock.calls.length);
+            own.dispose();
+          },
+        };
+      },
+    });
+    const job = async (asks: boolean, prompt: string, seed: number): Promise<object> => {
+      const speculation = { drafter: watched(asks), adaptive: false, maxDraft: 3, maxNodes: 6 };
+      const { tokens, speculation: went } = await generate(prompt, { seed, maxTokens: few ? 12 : 60, speculation });
+      const { rounds, drafted, accepted, acceptanceByPosition } = went!;
+      return { tokens, rounds, drafted, accepted, acceptanceByPosition };
+    };
+    for (const prompt of few ? prompts.slice(3, 4) : prompts) {
+      drafts.length = 0;
+      const [asked, own] = [await job(true, prompt, 5), await job(false, prompt, 5)];
+      expect(own).toEqual(asked);
+      // Once for each run, and not for each round.
+      expect(drafts[1]).toBeLessThan(few ? 4 : 6);
+      expect(drafts[0]).toBeGreaterThan(drafts[1]);
+    }
+    // Sequences in one run, whose probes lie between their rows.
+    const together = (asks: boolean): Promise<object[]> =>
+      Promise.all(prompts.slice(1, few ? 3 : 4).map((prompt, i) => job(asks, prompt, i)));
+    const tokensOf = (results: object[]): unknown[] => results.map((one) => (one as GenerateResult).tokens);
+    expect(tokensOf(await together(false))).toEqual(tokensOf(await together(true)));
+    expect(model.memoryUsage().kv).toBe(0);
+  });
+
   if (few) return;
 
   test('many at once, some without: each as if alone', async () => {

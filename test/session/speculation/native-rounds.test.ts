@@ -8,6 +8,7 @@ import {
   embeddedModelPath,
   inputCopy,
   loadModel,
+  lookahead,
   medusa,
   nGram,
   suffix,
@@ -38,6 +39,7 @@ function asked(drafter: Drafter): Drafter {
         ...(own.taps ? { taps: own.taps } : {}),
         accept: (tokens) => own.accept(tokens),
         draft: (most, nodes, cycle) => own.draft(most, nodes, cycle),
+        ...(own.probed ? { probed: (tokens) => own.probed?.(tokens) } : {}),
         finish: (output) => own.finish?.(output),
         dispose: () => own.dispose(),
       };
@@ -49,6 +51,7 @@ const makers: Record<string, () => Drafter> = {
   'n-gram': () => nGram(),
   suffix: () => suffix(),
   'input-copy': () => inputCopy(),
+  lookahead: () => lookahead({ n: 4, window: 4 }),
   'draft-model': () => draftModel(small),
   'draft-tree': () => draftTree(small),
   'unsure draft-model': () => draftModel(small, { minProbability: 0, temperature: 1.3 }),

@@ -1,4 +1,4 @@
-#include "decode/draft/n_gram_drafter.h"
+#include "decode/draft/n_gram/n_gram_drafter.h"
 
 #include <algorithm>
 

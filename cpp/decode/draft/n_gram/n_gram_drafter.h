@@ -7,7 +7,7 @@
 // learned of this text. Memory: 4 bytes per token, and per n 4 bytes and up to 24 for its table.
 #pragma once
 #include "decode/draft/candidate_tree.h"
-#include "decode/draft/n_gram_index.h"
+#include "decode/draft/n_gram/n_gram_index.h"
 
 namespace vivace {
 

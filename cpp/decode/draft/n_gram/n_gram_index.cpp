@@ -1,4 +1,4 @@
-#include "decode/draft/n_gram_index.h"
+#include "decode/draft/n_gram/n_gram_index.h"
 
 #include <algorithm>
 #include <random>

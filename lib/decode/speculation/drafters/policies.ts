@@ -5,7 +5,7 @@ import type { DraftContext, Drafter, GenerationDrafter, TokenDrafter } from '../
 import { Datastore, DatastoreDrafter, type DatastoreDrafterOptions } from './datastore.js';
 import { tokenizerFingerprint } from './datastore-build.js';
 import { InputCopyDrafter, type InputCopyOptions } from './input-copy.js';
-import { LookaheadDrafter, type LookaheadOptions } from './lookahead.js';
+import { LookaheadDrafter, lookaheadOptions, type LookaheadOptions } from './lookahead.js';
 import { NGramDrafter, type NGramOptions } from './n-gram.js';
 import { SuffixDrafter, type SuffixOptions } from './suffix.js';
 
@@ -26,8 +26,8 @@ export const inputCopy = (options: InputCopyOptions = {}): Drafter => ({
  * that memory bounds so much that some thirty rows cost little more than one. Allow a tree (`maxNodes`) for several candidates.
  */
 export function lookahead(options: LookaheadOptions = {}): Drafter {
-  new LookaheadDrafter(options); // checks them
-  return { name: 'lookahead', start: () => new LookaheadDrafter(options) };
+  const checked = lookaheadOptions(options);
+  return { name: 'lookahead', start: () => new LookaheadDrafter(checked) };
 }
 
 export type DatastoreOptions = Omit<DatastoreDrafterOptions, 'datastore'>;
