@@ -205,8 +205,7 @@ export interface RowDrafting {
   readonly begins?: boolean;
   /** [n]: milliseconds of a round of n rows, which say how far a draft pays; empty: drafts are not cut. */
   readonly costs: Float64Array;
-  /** Kept tokens per sum of scores. */
-  readonly calibration: number;
+  readonly calibration: number; // kept tokens per sum of scores
   /** Of drafts behind the first round's; only the rule may keep tokens that it protects. */
   readonly judge?: Omit<WalkJudge, 'guarded'> & { readonly protect: Int32Array };
   /** What the drafter hears of the rows that stay: values of `RunRequest.taps`. */
@@ -225,8 +224,7 @@ export interface ModelDrafting {
   readonly proposal?: Proposal;
   /** Nothing follows a token that the model finds less probable. */
   readonly least: number;
-  /** Tokens of text at most. */
-  readonly context: number;
+  readonly context: number; // tokens of text at most
   /** How trees grow, whose sizes are the drafts'. */
   readonly tree?: GrownShape;
   /** Trees of one shape instead, one for each number of nodes that drafts may have, ascending; where there is a proposal. */
