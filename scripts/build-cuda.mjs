@@ -1,6 +1,7 @@
 // Builds the library for NVIDIA cards with nvcc into build-cuda/: `node scripts/build-cuda.mjs [--out folder] [--record]
 // [--targets 80,90a]`. Without nvcc it says so in one line and all is well. `--record` writes what kernels take of a card
-// (registers, shared memory, spills) to bench/results/ptxas.json. Spilled registers fail the build.
+// (registers, shared memory, spills) to bench/results/ptxas.json. Spilled registers fail the build. `--only cuda/decode,merge`
+// compiles sources with such words in their paths and makes no library; what is recorded of others stays.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -14,6 +15,7 @@ const { values: options } = parseArgs({
     out: { type: 'string', default: 'build-cuda' },
     targets: { type: 'string', default: '80,86,89,90a' },
     record: { type: 'boolean', default: false },
+    only: { type: 'string', default: '' },
   },
 });
 const version = spawnSync('nvcc', ['--version'], { encoding: 'utf8' });
@@ -22,7 +24,9 @@ if (version.error || version.status !== 0) {
   process.exit(0);
 }
 
-const { host, kernels, shared } = JSON.parse(readFileSync(join(root, 'cuda/sources.json'), 'utf8'));
+const { host, kernels: all, shared } = JSON.parse(readFileSync(join(root, 'cuda/sources.json'), 'utf8'));
+const words = options.only.split(',').filter(Boolean);
+const kernels = all.filter((source) => words.length === 0 || words.some((word) => source.includes(word)));
 const targets = options.targets.split(',');
 const out = join(root, options.out);
 // Code of every target, and of the newest one in the form that drivers translate for cards to come.
@@ -43,7 +47,7 @@ const common = [
 
 const jobs = [
   ...kernels.map((source) => [source, ['-x', 'cu', '-Xptxas=-v', ...code]]),
-  ...[...host, ...shared].map((source) => [source, []]),
+  ...(words.length > 0 ? [] : [...host, ...shared]).map((source) => [source, []]),
 ].map(([source, flags]) => {
   const object = join(out, `${source.replace(/[/.]/g, '_')}.o`);
   return { source, object, command: [...common, ...flags, '-c', source, '-o', object] };
@@ -61,18 +65,23 @@ if (failures.length > 0) {
 const library = join(out, process.platform === 'win32' ? 'vivace-cuda.dll' : 'vivace-cuda.so');
 // The run-time is linked in: only a driver is needed where the library is used.
 const link = ['-shared', '--cudart=static', ...jobs.map(({ object }) => object), ...code, '-o', library];
-const linked = spawnSync('nvcc', link, { cwd: root, encoding: 'utf8' });
-if (linked.status !== 0) {
+const linked = words.length > 0 ? undefined : spawnSync('nvcc', link, { cwd: root, encoding: 'utf8' });
+if (linked && linked.status !== 0) {
   process.stderr.write(`${linked.stdout}${linked.stderr}`);
   process.exit(1);
 }
 const spilled = Object.entries(used).filter(([, { spilledBytes }]) => spilledBytes > 0);
 if (options.record) {
-  const record = { compiler: /release [\d.]+/.exec(version.stdout)?.[0], targets, kernels: sorted(used) };
-  writeFileSync(join(root, 'bench/results/ptxas.json'), `${JSON.stringify(record, null, 1)}\n`);
+  const file = join(root, 'bench/results/ptxas.json');
+  const others = all.filter((source) => !kernels.includes(source));
+  const before = others.length > 0 ? JSON.parse(readFileSync(file, 'utf8')).kernels : {};
+  const kept = Object.entries(before).filter(([name]) => others.includes(name.split(' ')[0]));
+  const record = { compiler: /release [\d.]+/.exec(version.stdout)?.[0], targets };
+  record.kernels = sorted({ ...Object.fromEntries(kept), ...used });
+  writeFileSync(file, `${JSON.stringify(record, null, 1)}\n`);
 }
 console.log(
-  `${library}: ${jobs.length} files for sm_${targets.join(', sm_')}, ${Object.keys(used).length} kernels of ` +
+  `${linked ? library : options.only}: ${jobs.length} files for sm_${targets.join(', sm_')}, ${Object.keys(used).length} kernels of ` +
     `${Math.max(...Object.values(used).map(({ registers }) => registers))} registers at most, ` +
     `${((Date.now() - started) / 1000).toFixed(0)} s`,
 );
