@@ -337,8 +337,7 @@ export class Engine implements Rounds {
     if (!ahead) return told(await this.executor.run(shares[0].entry.kv, request));
     this.aheads = [...this.aheads.filter((other) => !other.over), ahead];
     const { rounds, limit, ends } = ahead;
-    const drafters = ahead.drafters(shares.map(({ draft }) => draft));
-    const goingOn = { rounds, limit, ends, told, ...(drafters ? { drafters } : {}) };
+    const goingOn = { rounds, limit, ends, told, ...ahead.drafters(shares.map(({ draft }) => draft)) };
     try {
       await this.executor.run(shares[0].entry.kv, { ...request, ahead: goingOn });
     } catch (error) {

@@ -128,7 +128,7 @@ export class Ahead<T extends Waiting> {
   }
 
   /** What drafts for its sequences, if anything does for one of them; `drafts`: those of the first round. */
-  drafters(drafts: readonly (JobDraft | undefined)[]): (RowDrafting | null)[] | undefined {
+  drafters(drafts: readonly (JobDraft | undefined)[]): { drafters?: (RowDrafting | null)[] } {
     const drafters = this.plans.map((plan, i) => {
       const { drafting = null } = plan ?? {};
       const probe = drafts[i]?.probe;
@@ -136,7 +136,7 @@ export class Ahead<T extends Waiting> {
       const { sampler } = drafting.prober;
       return { ...drafting, prober: { sampler, rows: probe.tokens.length, outputs: probe.outputs.length } };
     });
-    return drafters.some((one) => one !== null) ? drafters : undefined;
+    return drafters.some((one) => one !== null) ? { drafters } : {};
   }
 
   /** The sequences in it. */
