@@ -24,8 +24,8 @@ const everything = [
 ];
 // Programs of kernels alone: with a whole Node.js process compute-sanitizer takes hours.
 const sanitized = ['test/cuda/(emulation|decode)'];
-// Products, attention, cache policies and loading: their benches at tiny sizes launch those kernels.
-const benches = 'linear,attention,policies,load';
+// Products, attention, cache policies, experts and loading: their benches at tiny sizes launch those kernels.
+const benches = 'linear,attention,policies,experts,load';
 const tools = ['memcheck', 'racecheck', 'synccheck'];
 
 const env = { ...process.env, VIVACE_TEST_DEVICE: 'cuda' };
