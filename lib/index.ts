@@ -99,7 +99,7 @@ export type { AnnotatedAnswer, AnnotatedExample, AnnotateOptions } from './model
 export { mineJudge } from './model/judge/mine.js';
 export type { MinedExample, MineOptions } from './model/judge/mine.js';
 export type { ReflectionResult } from './decode/speculation/reflective/reflector.js';
-export type { SpeculationResult } from './decode/speculation/speculator.js';
+export type { SpeculationResult } from './decode/speculation/result.js';
 export type { Proposal, SamplerOptions } from './program/executor.js';
 export type { Tokenizer, EncodeOptions, DecodeOptions, SpecialIds } from './formats/tokenizer/tokenizer.js';
 export { TextStream } from './formats/tokenizer/text-stream.js';

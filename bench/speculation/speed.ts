@@ -10,17 +10,18 @@
 //   the embedded model does not say, whatever text is in its prompt;
 // - story: 128 tokens of a story;
 // - hostile: 128 tokens drawn at a temperature of 50 behind 300 random tokens. Drafters find every last token somewhere, and
-//   nothing that they draft is right.
+//   nothing that they draft is right. A model that draws its drafts at that temperature, too, is nearly always right; so it and
+//   heads have a turn in which they choose the most probable tokens.
 //
-// Figures are of all answers of a task together, their prompts' time counted; medians of the turns, ratios to plain decoding in
-// the same turn. `outside`: microseconds per round of the target outside of the ops of both models, drawing and verifying
+// Figures are of all answers of a task together, their prompts' time counted, those of drafters' models, too; medians of the
+// turns, of which the embedded model has eight times as many, ratios to plain decoding in the same turn. `outside`: microseconds per round of the target outside of the ops of both models, drawing and verifying
 // counted; measured in a run of its own, for op times want the members of the team to wait for each other.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { draftModel, embeddedModelPath, inputCopy, loadModel, nGram, suffix } from '../../lib/index.js';
-import type { GenerateOptions, GenerateResult, Model, SpeculationOptions } from '../../lib/index.js';
+import { draftModel, eagle, embeddedModelPath, inputCopy, loadModel, medusa, nGram, suffix } from '../../lib/index.js';
+import type { Drafter, GenerateOptions, GenerateResult, Model, SpeculationOptions } from '../../lib/index.js';
 import { Generator } from '../../test/fixtures/random/generator.js';
 import { scaledFile } from './scaled-model.js';
 
@@ -63,6 +64,8 @@ interface Row {
   readonly outside: number;
 }
 
+const fileOf = (name: string): string => join(dirname(embeddedModelPath()), `vivace-tiny-${name}`);
+
 void main();
 
 async function main(): Promise<void> {
@@ -72,7 +75,7 @@ async function main(): Promise<void> {
     'scaled Q8_0': () => scaledFile('Q8_0'),
   };
   const rows: Row[] = [];
-  const small = await loadModel(join(dirname(embeddedModelPath()), 'vivace-tiny-draft.gguf'), { threads: 1 });
+  const small = await loadModel(fileOf('draft.gguf'), { threads: 1, prefixCache: false });
   for (const [name, path] of Object.entries(targets)) {
     if (options.target !== undefined && options.target !== name) continue;
     const model = await loadModel(await path(), { threads, repack: 'load', prefixCache: false });
@@ -127,18 +130,24 @@ async function tasks(model: Model): Promise<Task[]> {
 
 async function compare(target: string, model: Model, small: Model, task: Task): Promise<Row[]> {
   const wanted = options.drafters?.split(',');
-  const all: Way[] = [nGram(), suffix(), inputCopy(), draftModel(small)].map((drafter) => ({
-    name: drafter.name,
-    speculation: { drafter },
-  }));
+  const named = (drafter: Drafter): Way => ({ name: drafter.name, speculation: { drafter } });
+  const all: Way[] = [nGram(), suffix(), inputCopy(), draftModel(small)].map(named);
   all.push({
     name: 'draft-model-tree',
     speculation: { drafter: { ...draftModel(small), name: 'draft-model-tree' }, maxNodes: 24 },
   });
+  const chosen = { temperature: 0 };
+  using eagleHead = eagle(model, fileOf('eagle'), chosen);
+  using medusaHeads = medusa(model, fileOf('medusa'), chosen);
+  if (task.name === 'hostile') {
+    const choosing = [draftModel(small, chosen), eagleHead, medusaHeads];
+    all.push(...choosing.map((own) => named({ ...own, name: `${own.name}, chosen` })));
+  }
   const ways: Way[] = [{ name: 'plain' }, ...all.filter(({ name }) => !wanted || wanted.includes(name))];
   const speeds: number[][] = ways.map(() => []);
   const last: GenerateResult[][] = [];
-  for (let turn = 0; turn <= repeat; turn++) {
+  const turns = target === 'small' ? 8 * repeat : repeat;
+  for (let turn = 0; turn <= turns; turn++) {
     for (const [place, way] of ways.entries()) {
       last[place] = await run(model, task, way);
       if (turn > 0) speeds[place].push(speedOf(last[place]));

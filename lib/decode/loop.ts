@@ -9,7 +9,8 @@ import type { ResolvedOptions } from './options.js';
 import type { Job, JobDraft, JobResult, OpenDraft, Rounds, Ticket } from './rounds.js';
 import { watchOffload, type OffloadResult } from '../caches/offload.js';
 import type { ExpertStatistics } from '../experts/statistics.js';
-import { Speculator, type SpeculationResult } from './speculation/speculator.js';
+import { Speculator } from './speculation/speculator.js';
+import type { SpeculationResult } from './speculation/result.js';
 import type { TokenList } from './token-list.js';
 
 /** Why a generation ended: the model ended its turn or a stop string came; a limit was reached; the caller stopped it. */

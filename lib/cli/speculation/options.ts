@@ -8,7 +8,7 @@ import { exactnessWords, type Exactness } from '../../decode/speculation/drafter
 import { datastore, inputCopy, lookahead, nGram, suffix } from '../../decode/speculation/drafters/policies.js';
 import type { Drafter } from '../../decode/speculation/drafter.js';
 import type { SpeculationOptions } from '../../decode/speculation/options.js';
-import type { SpeculationResult } from '../../decode/speculation/speculator.js';
+import type { SpeculationResult } from '../../decode/speculation/result.js';
 import { VivaceError } from '../../errors.js';
 import { crossVocabulary } from '../../model/cross-vocabulary.js';
 import { AcceptanceProfile } from '../../decode/speculation/trees/acceptance-profile.js';

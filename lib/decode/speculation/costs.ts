@@ -99,6 +99,8 @@ export interface ModelCosts {
   readonly returning: Costs;
   /** By the drafter's name: kept tokens per sum of scores at the end of the last generation. */
   readonly calibrations: Map<string, number>;
+  /** Names of drafters of which hardly a token was kept in their last generation. */
+  readonly poor: Set<string>;
   /** By the drafter's name. */
   readonly shapes: Map<string, ShapeRates>;
 }
@@ -111,6 +113,7 @@ export function costsOf(executor: object): ModelCosts {
     goingOn: new Costs(),
     returning: new Costs(),
     calibrations: new Map(),
+    poor: new Set(),
     shapes: new Map(),
   };
   known.set(executor, costs);

@@ -64,6 +64,8 @@ export interface DraftContext {
   /** What drafts will be asked for at most, where that is known. */
   readonly maxDraft?: number;
   readonly maxNodes?: number;
+  /** Of the target's program. */
+  readonly weightBytes?: number | undefined;
   /** The text's beginning may be shared with texts of the same salt (PrefixSeat). Absent: it may not. */
   readonly salt?: string | undefined;
 }
@@ -100,6 +102,17 @@ export interface GenerationDrafter {
   readonly draws?: boolean;
   /** Resolves when the text has been read; undefined: it has. */
   ready?(): Promise<void> | undefined;
+  /**
+   * Nothing of what it drafted has been kept lately, and drafts do not decide what is said: it may read little of the text until
+   * something is. Before the first `accept`.
+   */
+  saves?(): void;
+  /** A native drafter hears of every round, after it: what was said, how many tokens of it were drafted. */
+  hearRound?(tokens: Int32Array, kept: number): void;
+  /** What the target knows of the rows of the next run is told to `taps`, whether or not a native drafter could hear it there. */
+  readonly listens?: boolean;
+  /** A run may draft in so many rounds; then `ready` is asked again. */
+  readonly horizon?: number;
   dispose(): void;
 }
 

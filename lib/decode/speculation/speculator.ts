@@ -12,30 +12,8 @@ import { Planner } from './planner.js';
 import { Prober } from './prober.js';
 import { assumedCosts, SteadyPlan } from './scaling/steady-plan.js';
 import { Reflector } from './reflective/reflector.js';
-import type { ReflectionResult } from './reflective/reflector.js';
+import type { SpeculationResult } from './result.js';
 import { Whereabouts } from './where.js';
-
-/** How drafts went. */
-export interface SpeculationResult {
-  readonly drafter: string;
-  /** Rounds of the model that drew tokens, with and without a draft. */
-  readonly rounds: number;
-  readonly draftedRounds: number;
-  /** Tokens that were verified, and how many of them were kept. */
-  readonly drafted: number;
-  readonly accepted: number;
-  /** Tokens per round, the one that every round gives included. */
-  readonly tokensPerRound: number;
-  /** Of the drafts that had a token so far behind the root (index 0: the first), the share that kept one there. */
-  readonly acceptanceByPosition: readonly number[];
-  readonly draftMs: number;
-  /** Time of rounds, those without a draft included. */
-  readonly verifyMs: number;
-  /** Of the accepted tokens, those that only the judge kept, where there is one. */
-  readonly judged?: number;
-  /** How second readings went, where the verifier is reflective. */
-  readonly reflection?: ReflectionResult;
-}
 
 /** Tokens that may be drawn ahead while drafts find nothing: more each time, for they cannot be verified together. */
 const MOST_AHEAD = 8;
@@ -43,8 +21,11 @@ const MOST_AHEAD = 8;
 /** Rules that weigh the law that a draft was drawn from. */
 const byLaws: readonly VerifyRule['name'][] = ['ratio', 'block', 'divergence'];
 
-/** Rounds of a generation that say nothing of how fast its drafts are. */
+/** Rounds of a generation that say nothing of how good its drafts are. */
 const FEW = 12;
+
+/** Kept tokens per round of a drafter that may as well read less. */
+const POOR = 0.02;
 
 export class Speculator {
   private readonly drafter: GenerationDrafter;
@@ -97,7 +78,13 @@ export class Speculator {
     this.guard = options.judge && new Guard(options.judge, context.tokenizer, stop, taps[options.judge.feature]);
     this.reflector = options.reflection && new Reflector(options.reflection, context.tokenizer);
     const { maxDraft, maxNodes, adaptive } = options;
-    this.drafter = options.drafter.start({ ...context, createProposal, maxDraft, maxNodes });
+    this.drafter = options.drafter.start({
+      ...context,
+      weightBytes: executor.weightBytes,
+      createProposal,
+      maxDraft,
+      maxNodes,
+    });
     const matches = this.rule(draws).name === 'match' || context.sampler.temperature === 0;
     this.decides = !matches || this.guard !== undefined || this.reflector !== undefined;
     const byTheClock = adaptive && !this.decides;
@@ -111,7 +98,8 @@ export class Speculator {
     if (adaptive && this.decides)
       this.steady = new SteadyPlan(maxDraft, assumedCosts(executor.weightBytes ?? Infinity), maxNodes > maxDraft);
     if (!byTheClock) return;
-    const { goingOn, returning, calibrations } = costsOf(executor);
+    const { goingOn, returning, calibrations, poor } = costsOf(executor);
+    if (this.goesOn && poor.has(options.drafter.name)) this.drafter.saves?.();
     this.planner = new Planner(this.goesOn ? goingOn : returning, calibrations.get(options.drafter.name));
   }
 
@@ -133,12 +121,13 @@ export class Speculator {
     this.current = undefined;
     const { planner, steady, drafter, maxDraft } = this;
     const { native } = drafter;
+    if (drafter.listens) return { rounds: 1 };
     if (!native || this.restsOn()) return this.without(room);
     this.sequences = sequences;
     const begin = performance.now();
     const most = Math.min(maxDraft, room - 1);
     const maxNodes = this.isTree ? this.maxNodes : maxDraft;
-    const rounds = steady?.rounds ?? planner?.horizon ?? Infinity;
+    const rounds = Math.min(steady?.rounds ?? planner?.horizon ?? Infinity, drafter.horizon ?? Infinity);
     const drafting = this.drafting(native, room, { maxDraft, maxNodes }, sequences);
     const begins = alone && most > 0 && !planner?.insists && drafter.runs === true;
     if (begins) return { drafting: { ...drafting, begins }, rounds };
@@ -314,10 +303,12 @@ export class Speculator {
     const { accepted = [], seat } = result;
     this.learn(result, result.ms ?? (this.timed && !this.goesOn ? ms : undefined), prompt);
     this.verifyMs += result.ms ?? ms;
+    const { drafter } = this;
     const said = [...accepted, result];
     const tokens = Int32Array.from(said, ({ token }) => token);
+    drafter.hearRound?.(tokens, accepted.length);
     if (seat) this.where?.accept(tokens);
-    else this.accept(tokens, this.drafter.learns ? said.map(({ top }) => top) : undefined);
+    else this.accept(tokens, drafter.learns ? said.map(({ top }) => top) : undefined);
   }
 
   private learn(result: JobResult, ms: number | undefined, prompt: boolean): void {
@@ -356,17 +347,20 @@ export class Speculator {
 
   /** The answer is there, whatever its drafter thinks of it: what fails now is a warning. */
   end(output: Int32Array): void {
-    const { planner, draftedRounds, executor, options } = this;
-    if (planner && draftedRounds > 0) costsOf(executor).calibrations.set(options.drafter.name, planner.calibration);
+    const { planner, draftedRounds, rounds, accepted } = this;
+    const { name } = this.options.drafter;
+    const { calibrations, poor } = costsOf(this.executor);
+    if (planner && draftedRounds > 0) calibrations.set(name, planner.calibration);
     const { first, last, said } = this.clock;
-    if (this.rounds >= FEW) {
+    if (rounds >= FEW) {
+      if (planner) poor[accepted < POOR * rounds ? 'add' : 'delete'](name);
       this.shapes?.learn(this.isTree ? 'tree' : 'chain', (this.said - said) / (last - first));
     }
     try {
       this.drafter.finish?.(output);
     } catch (error) {
       const why = (error as Error | undefined)?.message ?? error;
-      process.emitWarning(`The drafter ${this.options.drafter.name} could not learn from an answer: ${String(why)}`);
+      process.emitWarning(`The drafter ${name} could not learn from an answer: ${String(why)}`);
     } finally {
       this.prober.dispose();
       this.drafter.dispose();

@@ -28,6 +28,7 @@ import {
   noDraft,
   type SequenceSeat,
 } from './draft-sequence.js';
+import { TrialDrafter } from './trial-drafter.js';
 
 export interface DraftModelOptions {
   /**
@@ -84,7 +85,10 @@ export const draftBy = (name: string, seat: (salt?: string) => DraftSeat, option
     try {
       checkVocabularies(context.tokenizer, own.tokenizer);
       const { adapt } = options;
-      if (!adapt) return new ModelDrafter(own, options, context);
+      if (!adapt) {
+        const start = (): ModelDrafter => new ModelDrafter(seat(context.salt), options, context);
+        return new TrialDrafter(new ModelDrafter(own, options, context), start, (text) => isLong(text, own, context));
+      }
       const learner = adapt.learner(context.tokenizer, sameTokens(Math.min(own.vocab, context.sampler.vocab)));
       return new StudiedDrafter((...study) => new ModelDrafter(own, options, context, ...study), own, learner);
     } catch (error) {
@@ -93,6 +97,25 @@ export const draftBy = (name: string, seat: (salt?: string) => DraftSeat, option
     }
   },
 });
+
+/** Reading the prompt may take so much of the time of an answer of so many tokens; a row takes a share of a token's time. */
+const READING = { share: 0.01, answer: 128, row: 0.25 };
+
+/** Whether reading a text takes more than that. If not, what the model's other sequences know of it has been taken over. */
+function isLong(
+  text: TokenList,
+  { kv, sequence, executor, prefix }: DraftSeat,
+  { weightBytes }: DraftContext,
+): boolean {
+  const { share, answer, row } = READING;
+  const times = (weightBytes ?? 0) / (executor.weightBytes ?? Infinity); // as large as the drafter
+  const most = Math.max(2 * MOST_PENDING, (share * answer * times) / row);
+  if (text.length <= most) return false;
+  prefix?.share(text);
+  if (text.length - kv.length(sequence) <= most) return false;
+  kv.truncate(sequence, 0);
+  return true;
+}
 
 /** A draft as its model's cache knows it. */
 interface Drafted extends Omit<DraftedTree, 'scores'> {

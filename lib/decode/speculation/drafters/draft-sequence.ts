@@ -7,7 +7,7 @@ import type { Draft } from '../drafter.js';
 /** Where drafts are run. */
 export interface SequenceSeat {
   readonly rounds: Rounds;
-  readonly executor: Pick<Executor, 'createSampler' | 'createProposal' | 'createDrafter'>;
+  readonly executor: Pick<Executor, 'createSampler' | 'createProposal' | 'createDrafter' | 'weightBytes'>;
   readonly kv: KvCache;
   readonly sequence: number;
   /** Tokens that may be drawn. */

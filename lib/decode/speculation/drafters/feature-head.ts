@@ -39,6 +39,8 @@ class FeatureDrafter implements GenerationDrafter {
   private known: NativeTrees | undefined;
   private heard = 0; // rows of the target, those before included
   private drafted: Int32Array = new Int32Array(); // what the sampler took for text
+  private skipped = 0; // rows of the text that are not read, where most are not
+  listens = false;
 
   constructor(
     private readonly seat: HeadSeat,
@@ -76,8 +78,15 @@ class FeatureDrafter implements GenerationDrafter {
     return this.itself !== undefined;
   }
 
+  /** Of the prompt it reads the end, and never the rest: what the target knew of its rows is gone then. */
+  saves(): void {
+    this.listens = true;
+  }
+
   accept(tokens: Int32Array): void {
     const { itself } = this;
+    if (this.listens && this.skipped === 0) this.skipped = Math.max(1, tokens.length - MOST_PENDING);
+    else this.listens = false;
     if (itself) return nativeCall(() => itself.accept(tokens));
     if (this.drafted.length > 0) this.own.sampler.retract(this.drafted);
     this.drafted = new Int32Array();
@@ -125,7 +134,12 @@ class FeatureDrafter implements GenerationDrafter {
 
   private hear(values: readonly Float32Array[], rows: number): void {
     const { itself } = this;
-    if (itself) return nativeCall(() => itself.hear(sideBySide(values, rows)));
+    if (itself) {
+      const all = sideBySide(values, rows);
+      const left = Math.max(0, Math.min(rows, this.skipped - this.heard));
+      this.heard += rows;
+      return nativeCall(() => itself.hear(all.subarray((all.length / rows) * left)));
+    }
     this.features.push(sideBySide(values, rows));
     this.heard += rows;
   }
