@@ -245,9 +245,10 @@ class Run {
       if (this.closed || this.target.isDisposed() || this.options.signal?.aborted) return undefined;
       this.feedLast();
     }
-    const room = this.room();
+    const { contextLength, tokens } = this.target;
+    const [room, behind] = [this.room(), contextLength - tokens.length];
     return this.heard(speculator, () =>
-      this.round(Infinity, undefined, (sequences, alone) => speculator.plan(room, sequences, alone)),
+      this.round(Infinity, undefined, (sequences, alone) => speculator.plan(room, behind, sequences, alone)),
     );
   }
 

@@ -114,10 +114,11 @@ export class Speculator {
   }
 
   /**
-   * What the run that begins should do, where drafts need no JavaScript; `room`: tokens that may still be drawn, `sequences`:
+   * What the run that begins should do, where drafts need no JavaScript; `room`: tokens that may still be drawn, `behind`: rows
+   * that fit behind the text, `sequences`:
    * how many are in the run, `alone`: nothing else is to be run.
    */
-  plan(room: number, sequences: number, alone: boolean): JobPlan {
+  plan(room: number, behind: number, sequences: number, alone: boolean): JobPlan {
     this.current = undefined;
     const { planner, steady, drafter, maxDraft } = this;
     const { native } = drafter;
@@ -131,7 +132,7 @@ export class Speculator {
     const drafting = this.drafting(native, room, { maxDraft, maxNodes }, sequences);
     const begins = alone && most > 0 && !planner?.insists && drafter.runs === true;
     if (begins) return { drafting: { ...drafting, begins }, rounds };
-    const job = (draft: Draft): JobDraft | OpenDraft | undefined => this.job(draft, room, begin);
+    const job = (draft: Draft): JobDraft | OpenDraft | undefined => this.job(draft, behind, begin);
     const whole = most > 0 ? drafter.draft(most, Math.min(maxNodes, room - 1), this.cycle) : none;
     return { draft: whole instanceof Promise ? whole.then(job) : job(whole), drafting, rounds };
   }
