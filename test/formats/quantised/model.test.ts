@@ -92,7 +92,7 @@ interface Case extends Rounding {
   readonly distance: number;
 }
 
-const exact = 1e-5;
+const exact = 3e-5; // sums of float32: up to 1.6e-5 with AVX2
 const tokensRounded = 0.03;
 const gptqConfig = { quant_method: 'gptq', bits: 4, group_size: 128, sym: false };
 const compressedConfig = (format: string, weights: object, activations: object | null = null) => ({
@@ -290,7 +290,7 @@ test.each(cases.map((one, index) => [one.name, one, index] as const))('%s', asyn
     7 * random.config.layers,
   );
   const wanted = await logits(twin, 'reference');
-  expect(distance(await logits(folder, 'reference'), wanted)).toBeLessThan(exact);
+  expect(distance(await logits(folder, 'reference'), wanted)).toBeLessThan(1e-5);
   const found = distance(await logits(folder, 'cpu'), wanted);
   expect(found).toBeLessThan(one.distance);
   if (one.distance > exact) expect(found).toBeGreaterThan(one.distance / 100); // activations were rounded indeed
