@@ -1,6 +1,6 @@
 // How much of a draft is worth verifying: what it would give in tokens, against what its rows cost.
 import type { DraftedTokens } from './drafter.js';
-import { bucketOf, type Costs } from './costs.js';
+import { bucketOf, type Costs } from './scaling/costs.js';
 import type { RoundLoad } from '../rounds.js';
 import { jointly, type Bid } from './scaling/joint.js';
 

@@ -3,7 +3,7 @@ import type { NativeDrafter } from '../../native.js';
 import type { Executor, Proposal, RowDrafting, VerifyRule } from '../../program/executor.js';
 import type { Fence } from '../constraint.js';
 import type { JobDraft, JobPlan, JobResult, JobTaps, OpenDraft } from '../rounds.js';
-import { costsOf, shapeRatesOf, type ShapeRates } from './costs.js';
+import { costsOf, shapeRatesOf, type ShapeRates } from './scaling/costs.js';
 import { depthOf, nodesOf, none } from './draft-nodes.js';
 import type { Draft, DraftContext, GenerationDrafter } from './drafter.js';
 import type { ResolvedSpeculation } from './options.js';

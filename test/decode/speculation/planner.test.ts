@@ -1,5 +1,5 @@
 // When drafts are worth a try: by what rounds took, and what drafts took besides.
-import { Costs, ShapeRates } from '../../../lib/decode/speculation/costs.js';
+import { Costs, ShapeRates } from '../../../lib/decode/speculation/scaling/costs.js';
 import { Planner } from '../../../lib/decode/speculation/planner.js';
 
 const draft = (count: number, score: number) => ({
