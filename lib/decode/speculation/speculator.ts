@@ -304,11 +304,12 @@ export class Speculator {
     const { accepted = [], seat } = result;
     this.learn(result, result.ms ?? (this.timed && !this.goesOn ? ms : undefined), prompt);
     this.verifyMs += result.ms ?? ms;
-    const { drafter } = this;
+    const { drafter, where } = this;
+    if (seat && !where && !drafter.hearRound) return;
     const said = [...accepted, result];
     const tokens = Int32Array.from(said, ({ token }) => token);
     drafter.hearRound?.(tokens, accepted.length);
-    if (seat) this.where?.accept(tokens);
+    if (seat) where?.accept(tokens);
     else this.accept(tokens, drafter.learns ? said.map(({ top }) => top) : undefined);
   }
 
