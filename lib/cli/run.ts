@@ -13,7 +13,7 @@ import {
 } from './arguments.js';
 import { statisticsLine } from './bench/experts.js';
 import { interruptible, open, title, type Opened } from './opened.js';
-import { amount, bandwidth, percent, table } from './quantities.js';
+import { amount, bandwidth, bytes, percent, table } from './quantities.js';
 import {
   addSpeculationOptions,
   checkSpeculation,
@@ -95,7 +95,7 @@ async function run(opened: Opened, prompt: string, options: Options, speculation
 }
 
 function printResult(result: GenerateResult, pieces: readonly Piece[], { model, loadMs }: Opened): void {
-  const { text, tokens, usage, finishReason, stopString, seed, timings, speculation, experts } = result;
+  const { text, tokens, usage, finishReason, stopString, seed, timings, speculation, experts, offload } = result;
   const logprobs = pieces.flatMap((piece) => piece.logprobs ?? []);
   printJson({
     text,
@@ -109,6 +109,7 @@ function printResult(result: GenerateResult, pieces: readonly Piece[], { model, 
     seed,
     ...(speculation === undefined ? {} : { speculation }),
     ...(experts === undefined ? {} : { experts: { plan: model.experts.plan, ...experts } }),
+    ...(offload === undefined ? {} : { offload }),
     timings: {
       loadMs,
       prefillMs: timings.promptMs,
@@ -120,12 +121,12 @@ function printResult(result: GenerateResult, pieces: readonly Piece[], { model, 
 }
 
 async function summarise(
-  { usage, timings, finishReason, speculation, experts }: GenerateResult,
+  { usage, timings, finishReason, speculation, experts, offload }: GenerateResult,
   opened: Opened,
 ): Promise<void> {
   const { promptTokens, completionTokens } = usage;
   const speed = timings.completionTokensPerSecond;
-  const bytes = bytesPerToken(opened.source, promptTokens + completionTokens / 2);
+  const perToken = bytesPerToken(opened.source, promptTokens + completionTokens / 2);
   const rows = [
     ['prompt', `${promptTokens} tokens`, `${amount(timings.promptTokensPerSecond)} tokens/s`],
     ['decode', `${completionTokens} tokens`, `${amount(speed)} tokens/s`],
@@ -133,8 +134,12 @@ async function summarise(
   say(`\n${table(rows)}`, 'dim');
   if (speculation !== undefined) say(`drafts  ${describe(speculation)}`, 'dim');
   if (experts !== undefined) say(`experts ${statisticsLine(experts)}`, 'dim');
+  if (offload !== undefined) {
+    const there = percent(offload.resident + offload.kept + offload.foreseen);
+    say(`offload ${there} of ${offload.rows} rows in memory, ${bytes(offload.bytesRead)} read`, 'dim');
+  }
   if (speed === 0) return;
-  const traffic = await measureTraffic(bytes, speed);
+  const traffic = await measureTraffic(perToken, speed);
   const share = `${percent(traffic.fraction)} of the ${bandwidth(traffic.memoryBandwidth)} that this machine's memory gives`;
   const cached = traffic.fraction > 1 ? ' (the weights fit into its caches)' : '';
   say(`memory  ${bandwidth(traffic.bytesPerSecond)}, ${share}${cached}`, 'dim');

@@ -16,9 +16,28 @@ test('the embedded model decodes by the channels of a text', async () => {
   expect(stderr).toMatch(/channels of \d+ layers/);
   expect(Object.keys(JSON.parse(readFileSync(channels, 'utf8')))).toContain('model.layers.0.self_attn.qk_proj');
   const options = `channels=${channels},heavyChannels=16,sparseThreshold=0,tokens=64,sparsity=0`;
-  const run = ['run', '--cache', 'double-sparsity', '--cache-options', options, '-p', 'Once upon a time', '-n', '8'];
-  const { text: answer } = await vivaceJson<{ text: string }>(run);
+  const run = [
+    'run',
+    '--cache',
+    'double-sparsity',
+    '--cache-options',
+    options,
+    '-p',
+    'Once upon a time. '.repeat(30),
+    '-n',
+    '8',
+    '--temperature',
+    '0',
+  ];
+  const { text: answer, ...told } = await vivaceJson<{ text: string; offload?: unknown }>(run);
   expect(answer.length).toBeGreaterThan(5);
+  expect(told.offload).toBeUndefined();
+  // The same with layers in a file, and what that came to.
+  const inFile = await vivaceJson<{ text: string; offload: { rows: number } }>(
+    run.map((word) => (word === options ? `${options},offload=64MiB` : word)),
+  );
+  expect(inFile.text).toBe(answer);
+  expect(inFile.offload.rows).toBeGreaterThan(0);
 });
 
 test.each([
